@@ -1,0 +1,54 @@
+#ifndef PENSTOCK_BASE_METRICS_H
+#define PENSTOCK_BASE_METRICS_H
+
+#include <stdint.h>
+
+#include "buffer.h"
+#include "status.h"
+
+/* Prometheus metrics. A registry holds families, a family holds series (one per combination of label values), made at
+ * start or when a tenant, model or replica appears, never per request. Updating a series is one relaxed atomic add by
+ * any thread and never blocks; making a series takes a lock; scraping walks the lists. A family has a cap on
+ * its series: past it, label values become "other" (trust: outsiders must not be able to fill memory with labels).
+ * Text format 0.0.4 of Prometheus; HELP and TYPE lines, histograms cumulative, +Inf, _sum and _count. */
+
+typedef struct metrics_registry metrics_registry;
+typedef struct metrics_family metrics_family;
+typedef struct metrics_series metrics_series;
+
+enum metrics_kind { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
+
+NODISCARD status metrics_registry_create(metrics_registry **out);
+void metrics_registry_destroy(metrics_registry *registry);
+
+struct metrics_family_options {
+    enum metrics_kind kind;
+    const char *name;           /* copied; counters end in _total */
+    const char *help;           /* copied */
+    const char *const *labels;  /* label names, copied; NULL-terminated or NULL */
+    const double *bounds;       /* histogram: upper bounds, rising, without +Inf; copied */
+    uint32_t bound_count;       /* 1..64 */
+    uint32_t series_max;        /* 0: 1000 */
+};
+NODISCARD status metrics_family_create(metrics_registry *registry, const struct metrics_family_options *options,
+                                       metrics_family **out);
+
+/* The series with these label values (as many as the family has labels), made if new. Never NULL: past the cap it is the
+ * family's "other" series; out of memory ends the process at start only. Valid until the registry is destroyed. */
+metrics_series *metrics_series_get(metrics_family *family, const char *const *label_values);
+
+/* Removes a series (a replica that is gone). Not to be used by other threads afterwards: the caller's duty. */
+void metrics_series_remove(metrics_family *family, const char *const *label_values);
+
+void metrics_add(metrics_series *series, double amount);   /* counter (>= 0) and gauge */
+void metrics_set(metrics_series *series, double value);    /* gauge; counters that mirror a running total */
+void metrics_observe(metrics_series *series, double value);/* histogram */
+double metrics_value(const metrics_series *series);        /* counter and gauge; histogram: count */
+
+/* Called before each scrape, in order of registration, on the scraping thread: the place to set gauges. */
+void metrics_on_scrape(metrics_registry *registry, void (*collect)(void *context), void *context);
+
+/* Appends the whole exposition. Any thread. */
+void metrics_write(metrics_registry *registry, struct buffer *out);
+
+#endif

@@ -1,0 +1,29 @@
+#ifndef PENSTOCK_BASE_TEXT_SLICE_H
+#define PENSTOCK_BASE_TEXT_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+/* A run of bytes that somebody else owns; not NUL-terminated. */
+struct text_slice {
+    const char *data;
+    size_t bytes;
+};
+
+static inline struct text_slice text_slice_of(const char *text)
+{
+    return (struct text_slice){text, text != NULL ? strlen(text) : 0};
+}
+
+static inline bool text_slice_equals(struct text_slice a, struct text_slice b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
+static inline bool text_slice_is(struct text_slice a, const char *text)
+{
+    return text_slice_equals(a, text_slice_of(text));
+}
+
+#endif

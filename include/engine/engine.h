@@ -1,0 +1,136 @@
+#ifndef PENSTOCK_ENGINE_ENGINE_H
+#define PENSTOCK_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "chat_template.h"
+#include "metrics.h"
+#include "sampling.h"
+#include "status.h"
+#include "text_slice.h"
+#include "tokenizer.h"
+
+/* One model on one slice: continuous batching over a paged KV cache. The front end never learns what a tensor is, the
+ * engine never learns what HTTP is.
+ *
+ * Life: engine_open -> engine_submit/engine_cancel from any thread -> engine_drain -> engine_close.
+ * Threads inside: the step thread owns batcher, blocks and model; the publisher thread turns tokens into text and
+ * calls on_event; a team of compute threads serves the step thread. */
+typedef struct engine engine;
+
+struct engine_options {
+    const char *model_path;           /* GGUF file */
+    const char *backend;              /* "auto", "reference", "avx2", "avx512", "avx512-vnni", "amx" */
+    uint32_t threads;                 /* compute team; 0: cores of the slice */
+    uint32_t context_max;             /* longest sequence, tokens; 0: the model's own */
+    uint32_t sequence_count_max;      /* rows of the running batch (max_num_seqs) */
+    uint32_t batch_tokens_max;        /* tokens of one step (max_num_batched_tokens) */
+    uint64_t kv_bytes;                /* KV cache size; 0: a share of free memory, at most what sequences can use */
+    uint32_t queue_requests_max;      /* waiting requests */
+    uint64_t queue_tokens_max;        /* their prompt tokens together */
+    bool prefix_cache;
+    bool is_deterministic;            /* same request and seed, same tokens, alone or in a full batch */
+    uint64_t step_target_ns;          /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
+    metrics_registry *metrics;        /* borrowed; vLLM's families are registered there. NULL: none */
+    const char *served_name;          /* label model_name */
+};
+
+/* Maps, checks and loads the model and starts the threads. The note tells what is wrong with the file, with offsets. */
+NODISCARD status engine_open(const struct engine_options *options, engine **out, struct error_note *note);
+
+/* Refuses new requests from now on; running ones go on. */
+void engine_drain(engine *e);
+/* Cancels what is left (their events come), joins the threads, frees everything. Accepts NULL. */
+void engine_close(engine *e);
+
+struct engine_info {
+    const char *architecture, *name;  /* from the file */
+    const char *backend;              /* the path chosen */
+    uint64_t parameter_count, weight_bytes, kv_bytes_per_token;
+    uint32_t context_max, vocabulary, layers, width, block_count;
+    uint32_t threads;
+};
+const struct engine_info *engine_get_info(const engine *e);
+const tokenizer *engine_get_tokenizer(const engine *e);         /* any thread */
+const chat_template *engine_get_chat_template(const engine *e); /* NULL: the file has none */
+
+struct engine_token {
+    int32_t id;
+    float logprob;                          /* NaN when not asked for */
+    uint32_t alternative_count;
+    const struct token_logprob *alternatives; /* best first; valid during the callback */
+};
+
+enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR };
+
+struct engine_usage {
+    uint32_t prompt_tokens, cached_tokens; /* cached: of the prompt, found in the prefix cache */
+    uint32_t completion_tokens;            /* of this index */
+};
+
+struct engine_timing { /* monotonic ns; 0 when not reached */
+    uint64_t submitted_ns, admitted_ns, first_token_ns, last_token_ns;
+    uint32_t preemption_count;
+};
+
+struct engine_event {
+    uint32_t index;                     /* which of the request's n sequences */
+    struct text_slice text;             /* whole UTF-8 characters that may be sent; may be empty */
+    const struct engine_token *tokens;  /* tokens since the last event of this index, also those whose text is held back */
+    uint32_t token_count;
+    enum finish_reason finish;          /* not NONE: the last event of this index */
+    struct text_slice stop_text;        /* the stop string that matched; empty else */
+    int32_t stop_token;                 /* the token that ended it; -1 else */
+    bool is_last;                       /* the request's last event: the engine has forgotten it once the call returns */
+    struct engine_usage usage;
+    struct engine_timing timing;
+    status error;                       /* with FINISH_ERROR */
+};
+
+struct engine_request;
+typedef void engine_event_fn(struct engine_request *request, const struct engine_event *event);
+
+/* Owned by the caller, at one address from engine_submit until the event with is_last has returned; everything it points
+ * to is borrowed as long. */
+struct engine_request {
+    const int32_t *prompt;
+    uint32_t prompt_count;        /* 1 .. context_max - 1 */
+    uint32_t n;                   /* sequences, 1..128; they share the prompt's blocks */
+    uint32_t max_tokens;          /* per sequence; cut to what the context leaves */
+    struct sampling_params sampling;
+    const struct text_slice *stops; /* stop strings; not part of the text that is sent unless include_stop */
+    uint32_t stop_count;
+    bool include_stop;
+    int32_t priority;             /* lower runs first */
+    uint64_t cache_salt[2];       /* prefix cache is shared only among equal salts (tenant) */
+    engine_event_fn *on_event;    /* publisher thread; must not block */
+    void *context;
+
+    void *internal;               /* the engine's; NULL at submit */
+};
+
+/* Hands the request over. STATUS_OK; STATUS_FULL: the queue is at its limit of requests or tokens; STATUS_TOO_LARGE: it
+ * can never fit (prompt + 1 over context_max, or over the whole cache); STATUS_INVALID: a field out of range;
+ * STATUS_CLOSED: draining. Any thread; never blocks. On anything but OK no event comes. */
+NODISCARD status engine_submit(engine *e, struct engine_request *request);
+
+/* Asks for an early end: before its next step the step thread drops the request and frees its blocks; the last events
+ * come with FINISH_ABORT. Idempotent, any thread, only before the last event has returned. */
+void engine_cancel(engine *e, struct engine_request *request);
+
+struct engine_stats {
+    uint32_t running, waiting;
+    uint64_t waiting_tokens;
+    uint32_t blocks_total, blocks_free, blocks_cached; /* cached: not in use by a sequence, but found again by prefix */
+    uint64_t steps, last_step_ns;       /* monotonic time the last step ended */
+    uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
+    float step_ms;                      /* moving average */
+};
+/* A consistent enough snapshot for metrics and routing. Any thread. */
+void engine_get_stats(const engine *e, struct engine_stats *out);
+
+/* Age of the step thread's last sign of life; an idle engine counts as alive. Any thread; for liveness. */
+bool engine_is_alive(const engine *e, uint64_t now_ns, uint64_t limit_ns);
+
+#endif

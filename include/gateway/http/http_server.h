@@ -1,0 +1,150 @@
+#ifndef PENSTOCK_GATEWAY_HTTP_SERVER_H
+#define PENSTOCK_GATEWAY_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "metrics.h"
+#include "status.h"
+#include "text_slice.h"
+
+/* The narrow interface between everything we say over HTTP and the library that parses it (libh2o; no h2o type crosses this
+ * header). Event loops, one a thread; HTTP/1.1 and HTTP/2 (cleartext by prior knowledge, TLS by ALPN) on the same
+ * ports; the connection guard stands before the library.
+ *
+ * A request lives on one loop thread. Its handler runs there once the whole body is in memory, and must not block:
+ * it answers at once, or keeps the `struct http_request *` and answers later from the same loop thread (other threads reach it
+ * by http_loop_send). Every request gets exactly one of: http_reply; or http_stream_start + http_stream_end; or, if the
+ * client goes first, on_gone. After on_gone or the end of the answer the pointer is dead.
+ *
+ * Threads: create, start, drain, stop: main. http_loop_send, http_server_metrics: any. All else: the request's loop. */
+typedef struct http_server http_server;
+typedef struct http_loop http_loop;
+typedef struct http_request http_request;
+
+typedef void http_handler_fn(http_request *request, void *context);
+
+struct http_limits { /* every one is a row of the settings table */
+    uint64_t body_bytes_max;          /* answered 413 by us, also over HTTP/2 */
+    uint64_t buffered_bytes_max;      /* all request bodies in memory together */
+    uint32_t header_bytes_max, header_count_max;
+    uint32_t connection_count_max, connection_per_address_max;
+    uint32_t streams_per_second_max, stream_burst_max; /* unfinished requests: the guard's credit */
+    uint64_t header_timeout_ns;       /* accept or idle -> whole head */
+    uint64_t body_timeout_ns;         /* whole body */
+    uint64_t idle_timeout_ns;
+    uint64_t write_timeout_ns;        /* client reads nothing of what waits for it */
+    uint64_t response_buffer_bytes_max; /* unsent bytes of one stream before on_full tells the producer */
+    uint64_t keepalive_comment_ns;    /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
+};
+
+struct http_listener_options {
+    const char *address;     /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    const char *certificate, *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
+    http_handler_fn *handler;
+    void *context;
+};
+
+struct http_server_options {
+    uint32_t loop_count;
+    struct http_limits limits;
+    const struct http_listener_options *listeners;
+    uint32_t listener_count;
+    metrics_registry *metrics; /* NULL: none */
+    const char *server_name;   /* "server" header */
+};
+
+/* Binds all listeners (the note says which failed and why: address in use, file unreadable). No thread runs yet. */
+NODISCARD status http_server_create(const struct http_server_options *options, http_server **out, struct error_note *note);
+/* Runs `on_start(context, loop)` on each loop thread (place for per-loop state), then serves. */
+NODISCARD status http_server_start(http_server *server, void (*on_start)(void *context, http_loop *loop), void *context);
+/* Reads the certificates again; the old ones stay on failure. */
+NODISCARD status http_server_reload_certificates(http_server *server, struct error_note *note);
+/* Replaces the limits (reload). */
+void http_server_set_limits(http_server *server, const struct http_limits *limits);
+/* Stops accepting; connections finish what they have (GOAWAY, connection: close). */
+void http_server_drain(http_server *server);
+/* Requests in flight and open connections, all loops; zero requests means drained. */
+uint32_t http_server_request_count(const http_server *server);
+uint32_t http_server_connection_count(const http_server *server);
+/* Closes what is left, joins the threads. */
+void http_server_stop(http_server *server);
+void http_server_destroy(http_server *server);
+/* The port that listener `index` got (for ":0"). */
+uint16_t http_server_port(const http_server *server, uint32_t index);
+/* Oldest last turn of any loop; for liveness. */
+bool http_server_is_alive(const http_server *server, uint64_t now_ns, uint64_t limit_ns);
+
+/* --- loops --- */
+uint32_t http_loop_index(const http_loop *loop);
+uint32_t http_server_loop_count(const http_server *server);
+http_loop *http_server_loop(http_server *server, uint32_t index);
+/* The loop this thread runs; NULL on other threads. */
+http_loop *http_loop_current(void);
+/* Slots for per-loop state of the layers above. */
+#define HTTP_LOOP_SLOT_COUNT 4u
+void http_loop_set(http_loop *loop, uint32_t slot, void *value);
+void *http_loop_get(const http_loop *loop, uint32_t slot);
+
+/* Message to a loop; embedded in the object it speaks of, so sending cannot fail. Do not send it again before it ran. */
+struct http_message {
+    struct http_message *next; /* private */
+    void (*run)(struct http_message *message, http_loop *loop);
+};
+void http_loop_send(http_loop *loop, struct http_message *message);
+
+/* One-shot timer on a loop, embedded; millisecond resolution, monotonic. Zero-initialise. */
+struct http_timer {
+    struct http_timer *next, **link; /* private */
+    uint64_t deadline_ns;            /* private */
+    void (*run)(struct http_timer *timer, http_loop *loop);
+};
+void http_timer_set(http_loop *loop, struct http_timer *timer, uint64_t deadline_ns);
+void http_timer_cancel(struct http_timer *timer);
+
+/* --- request --- */
+http_loop *http_request_loop(const http_request *request);
+struct text_slice http_request_method(const http_request *request);
+struct text_slice http_request_path(const http_request *request);   /* without the query */
+struct text_slice http_request_query(const http_request *request);  /* without '?'; empty: none */
+struct text_slice http_request_header(const http_request *request, const char *lower_case_name); /* data NULL: absent */
+struct text_slice http_request_body(const http_request *request);
+struct text_slice http_request_peer(const http_request *request);   /* textual address */
+/* The request's id: the client's x-request-id when it is 1..128 safe characters, else a new one. Sent back on every
+ * answer. NUL-terminated. */
+const char *http_request_id(const http_request *request);
+bool http_request_is_http2(const http_request *request);
+bool http_request_is_tls(const http_request *request);
+uint64_t http_request_start_ns(const http_request *request); /* monotonic, when the head was complete */
+/* Memory that lives as long as the request. Never NULL (the library ends the process when memory is out). */
+void *http_request_allocate(http_request *request, size_t bytes);
+void http_request_set_context(http_request *request, void *context);
+void *http_request_context(const http_request *request);
+
+/* Called once if the client goes (reset, connection lost, write time-out) before the answer is complete, on the loop. */
+void http_request_on_gone(http_request *request, void (*on_gone)(http_request *request, void *context), void *context);
+/* Called once when the request ends in any way, after everything else: the place to free. */
+void http_request_on_end(http_request *request, void (*on_end)(void *context), void *context);
+
+/* --- answer --- */
+struct http_header {
+    struct text_slice name;  /* lower-case token */
+    struct text_slice value; /* no CR, LF or NUL: such a header is dropped and logged */
+};
+/* Complete answer; everything is copied. */
+void http_reply(http_request *request, int status_code, const struct http_header *headers, size_t header_count,
+                const char *content_type, struct text_slice body);
+
+/* Streamed answer. */
+void http_stream_start(http_request *request, int status_code, const struct http_header *headers, size_t header_count,
+                       const char *content_type);
+/* Queues bytes (copied); everything queued within one loop turn leaves in one write. Returns false when more than
+ * response_buffer_bytes_max wait: the producer should pause until on_drained. */
+bool http_stream_write(http_request *request, struct text_slice bytes);
+void http_stream_on_drained(http_request *request, void (*on_drained)(http_request *request, void *context),
+                            void *context);
+/* Ends the stream well; is_error resets it (HTTP/2 RST_STREAM, HTTP/1.1 close without the last chunk). */
+void http_stream_end(http_request *request, bool is_error);
+
+#endif

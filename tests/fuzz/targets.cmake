@@ -1,0 +1,1 @@
+# One line a fuzz target: penstock_fuzz(name modules...). See tests/fuzz/README.md.
