@@ -7,8 +7,9 @@
 
 #include "status.h"
 
-/* Bounded queue of pointers: many producers, one consumer, no lock (Vyukov's bounded MPMC queue with a single
- * reader: each cell carries a sequence number that says whose turn it is). Full is a status to the sender. */
+/* Bounded queue of pointers: many producers, one consumer, no lock (Vyukov's bounded MPMC queue
+ * with a single reader: each cell carries a sequence number that says whose turn it is). Full is a
+ * status to the sender. */
 typedef struct ring ring;
 
 /* `count_max` is rounded up to a power of two. */
@@ -21,11 +22,16 @@ NODISCARD status ring_push(ring *r, void *item);
 /* Consumer thread only. NULL when empty. */
 void *ring_pop(ring *r);
 
+/* The same for a ring with several readers (a free list); a ring uses one of the two kinds of pop
+ * only. */
+void *ring_pop_shared(ring *r);
+
 /* Approximate; for metrics and for deciding whether to sleep. */
 size_t ring_count(const ring *r);
 
-/* Parking place of a consumer: it looks at its ring, and sleeps only if no one has signalled since it last
- * looked. eventcount pattern over futex; signal is a system call only when somebody sleeps. */
+/* Parking place of a consumer: it looks at its ring, and sleeps only if no one has signalled since
+ * it last looked. eventcount pattern over futex; signal is a system call only when somebody sleeps.
+ */
 struct parking {
     _Atomic uint32_t epoch;
     _Atomic uint32_t sleepers;
