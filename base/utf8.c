@@ -58,6 +58,16 @@ size_t utf8_decode(const char *text, size_t bytes, uint32_t *code_point)
     return lead.bytes;
 }
 
+size_t utf8_broken_length(const char *text, size_t bytes)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    struct utf8_lead lead = lead_of(at[0]);
+    size_t length = 1;
+    while (length < lead.bytes && length < bytes && tail_is_valid(lead, at + 1, length))
+        length++;
+    return length;
+}
+
 size_t utf8_encode(uint32_t code_point, char out[4])
 {
     CHECK(code_point <= 0x10FFFF && (code_point < 0xD800 || code_point > 0xDFFF));

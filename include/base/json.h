@@ -17,7 +17,7 @@
  * RFC 8259, strict: UTF-8 only, no duplicate keys, no lone surrogates, no text after the value, a BOM is refused. */
 
 struct json_limits {
-    uint32_t depth_max;      /* nesting of arrays and objects */
+    uint32_t depth_max;      /* nesting of arrays and objects; at most 1024 */
     uint32_t value_count_max;/* values of every kind, keys not counted */
 };
 
@@ -28,7 +28,7 @@ struct json_field {
     struct text_slice value;
 };
 
-/* Scans `body`, which must be one JSON object. On STATUS_INVALID or STATUS_TOO_LARGE the note says what and at which
+/* Scans `body`, which must be one JSON object of at most 256 members with names of at most 256 bytes. On STATUS_INVALID or STATUS_TOO_LARGE the note says what and at which
  * byte offset. Thread: any. */
 NODISCARD status json_scan(struct text_slice body, const struct json_limits *limits, struct json_field *fields,
                            size_t field_count, struct error_note *note);
@@ -36,7 +36,8 @@ NODISCARD status json_scan(struct text_slice body, const struct json_limits *lim
 /* Raw string value (with quotes) -> text in `out` (escapes resolved). STATUS_INVALID when it is no string. */
 NODISCARD status json_field_text(struct text_slice raw, struct buffer *out);
 
-/* Any JSON value. On success *out is the caller's (json_decref). Jansson's arrays and objects keep insertion order. */
+/* Any JSON value. On success *out is the caller's (json_decref). Jansson's arrays and objects keep insertion order. Strings
+ * may hold NUL bytes (json_string_length). STATUS_INVALID also for numbers that no int64 or double can hold. */
 NODISCARD status json_load_limited(struct text_slice body, const struct json_limits *limits, json_t **out,
                                    struct error_note *note);
 

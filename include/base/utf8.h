@@ -11,6 +11,10 @@
  * `bytes` must be > 0. */
 size_t utf8_decode(const char *text, size_t bytes, uint32_t *code_point);
 
+/* Where utf8_decode says 0: how many bytes (>= 1) one U+FFFD stands for. The longest start of a valid sequence, as the
+ * Unicode standard recommends (15.0, section 3.9, "substitution of maximal subparts") and Python and Rust do. */
+size_t utf8_broken_length(const char *text, size_t bytes);
+
 /* Writes 1..4 bytes; `code_point` must be a scalar value. */
 size_t utf8_encode(uint32_t code_point, char out[4]);
 

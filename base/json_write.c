@@ -1,0 +1,124 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "json.h"
+#include "utf8.h"
+
+/* Appends the two-byte escape or \u00XX. */
+static void write_escape(struct buffer *out, unsigned char byte)
+{
+    static const char codes[0x20] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    char escape[6] = {'\\', (char)byte, '0', '0', 0, 0};
+    if (byte == '"' || byte == '\\') {
+        buffer_append(out, escape, 2);
+    } else if (codes[byte] != 0) {
+        escape[1] = codes[byte];
+        buffer_append(out, escape, 2);
+    } else {
+        static const char digits[] = "0123456789abcdef";
+        escape[1] = 'u';
+        escape[4] = digits[byte >> 4];
+        escape[5] = digits[byte & 15];
+        buffer_append(out, escape, sizeof escape);
+    }
+}
+
+void json_write_string(struct buffer *out, struct text_slice text)
+{
+    buffer_append_byte(out, '"');
+    size_t plain_start = 0; /* what lies between here and `at` needs no change */
+    size_t at = 0;
+    while (at < text.bytes) {
+        unsigned char byte = (unsigned char)text.data[at];
+        uint32_t code_point;
+        size_t length = utf8_decode(text.data + at, text.bytes - at, &code_point);
+        if (length > 0 && byte >= 0x20 && byte != '"' && byte != '\\') {
+            at += length;
+            continue;
+        }
+        buffer_append(out, text.data + plain_start, at - plain_start);
+        if (length == 0) {
+            buffer_append(out, "\xEF\xBF\xBD", 3);
+            at += utf8_broken_length(text.data + at, text.bytes - at);
+        } else {
+            write_escape(out, byte);
+            at++;
+        }
+        plain_start = at;
+    }
+    buffer_append(out, text.data + plain_start, at - plain_start);
+    buffer_append_byte(out, '"');
+}
+
+void json_write_text(struct buffer *out, const char *text)
+{
+    if (text == NULL)
+        buffer_append_text(out, "null");
+    else
+        json_write_string(out, text_slice_of(text));
+}
+
+void json_write_double(struct buffer *out, double value)
+{
+    if (!isfinite(value)) {
+        buffer_append_text(out, "null");
+        return;
+    }
+    /* 15 digits always survive text -> double -> text, 17 always the other way (IEEE 754): the
+     * first that reads back equal is the shortest of the three. The process never leaves the C
+     * locale. */
+    char text[32];
+    for (int digits = 15; digits <= 17; digits++) {
+        int bytes = snprintf(text, sizeof text, "%.*g", digits, value);
+        CHECK(bytes > 0 && (size_t)bytes < sizeof text);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    buffer_append_text(out, text);
+    if (strpbrk(text, ".e") == NULL)
+        buffer_append_text(out, ".0"); /* a reader that tells 1 from 1.0 gets a real */
+}
+
+void json_write_bool(struct buffer *out, bool value)
+{
+    buffer_append_text(out, value ? "true" : "false");
+}
+
+static char last_byte(const struct buffer *out)
+{
+    return out->bytes > 0 ? out->data[out->bytes - 1] : '\0';
+}
+
+void json_write_key(struct buffer *out, const char *name)
+{
+    char last = last_byte(out);
+    if (last != '{' && last != '[')
+        buffer_append_byte(out, ',');
+    json_write_text(out, name);
+    buffer_append_byte(out, ':');
+}
+
+void json_write_comma(struct buffer *out)
+{
+    char last = last_byte(out);
+    if (last != '{' && last != '[' && last != ':' && last != ',')
+        buffer_append_byte(out, ',');
+}
+
+static int append_piece(const char *piece, size_t bytes, void *context)
+{
+    struct buffer *out = context;
+    buffer_append(out, piece, bytes);
+    return out->failed == STATUS_OK ? 0 : -1;
+}
+
+void json_write_value(struct buffer *out, const json_t *value)
+{
+    if (json_dump_callback(value, append_piece, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0 &&
+        out->failed == STATUS_OK)
+        out->failed =
+            STATUS_NO_MEMORY; /* a value that we loaded or built has no other way to fail */
+}
