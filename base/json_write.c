@@ -1,9 +1,7 @@
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include "check.h"
 #include "json.h"
+#include "number.h"
 #include "utf8.h"
 
 /* Appends the two-byte escape or \u00XX. */
@@ -67,18 +65,9 @@ void json_write_double(struct buffer *out, double value)
         buffer_append_text(out, "null");
         return;
     }
-    /* 15 digits always survive text -> double -> text, 17 always the other way (IEEE 754): the
-     * first that reads back equal is the shortest of the three. The process never leaves the C
-     * locale. */
-    char text[32];
-    for (int digits = 15; digits <= 17; digits++) {
-        int bytes = snprintf(text, sizeof text, "%.*g", digits, value);
-        CHECK(bytes > 0 && (size_t)bytes < sizeof text);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    buffer_append_text(out, text);
-    if (strpbrk(text, ".e") == NULL)
+    size_t before = out->bytes;
+    number_write_shortest(out, value);
+    if (out->failed == STATUS_OK && strpbrk(out->data + before, ".e") == NULL)
         buffer_append_text(out, ".0"); /* a reader that tells 1 from 1.0 gets a real */
 }
 

@@ -7,8 +7,8 @@
 #include "status.h"
 
 /* Prometheus metrics. A registry holds families, a family holds series (one per combination of label values), made at
- * start or when a tenant, model or replica appears, never per request. Updating a series is one relaxed atomic add by
- * any thread and never blocks; making a series takes a lock; scraping walks the lists. A family has a cap on
+ * start or when a tenant, model or replica appears, never per request. Updating a series is one or two relaxed
+ * atomic operations by any thread and never blocks; making or finding a series takes a lock; scraping walks the lists. A family has a cap on
  * its series: past it, label values become "other" (trust: outsiders must not be able to fill memory with labels).
  * Text format 0.0.4 of Prometheus; HELP and TYPE lines, histograms cumulative, +Inf, _sum and _count. */
 
@@ -30,11 +30,13 @@ struct metrics_family_options {
     uint32_t bound_count;       /* 1..64 */
     uint32_t series_max;        /* 0: 1000 */
 };
+/* STATUS_INVALID: a name that Prometheus refuses or that the registry has already, bounds that do not rise, or a counter
+ * whose name does not end in _total. The family is the registry's. */
 NODISCARD status metrics_family_create(metrics_registry *registry, const struct metrics_family_options *options,
                                        metrics_family **out);
 
-/* The series with these label values (as many as the family has labels), made if new. Never NULL: past the cap it is the
- * family's "other" series; out of memory ends the process at start only. Valid until the registry is destroyed. */
+/* The series with these label values (as many as the family has labels), made if new. Never NULL: past the cap (or
+ * out of memory) it is the family's "other" series. Valid until it is removed or the registry is destroyed. */
 metrics_series *metrics_series_get(metrics_family *family, const char *const *label_values);
 
 /* Removes a series (a replica that is gone). Not to be used by other threads afterwards: the caller's duty. */
@@ -45,7 +47,8 @@ void metrics_set(metrics_series *series, double value);    /* gauge; counters th
 void metrics_observe(metrics_series *series, double value);/* histogram */
 double metrics_value(const metrics_series *series);        /* counter and gauge; histogram: count */
 
-/* Called before each scrape, in order of registration, on the scraping thread: the place to set gauges. */
+/* Called before each scrape, in order of registration, on the scraping thread: the place to set gauges. Scrapes do not
+ * overlap. Call it at start: out of memory ends the process. */
 void metrics_on_scrape(metrics_registry *registry, void (*collect)(void *context), void *context);
 
 /* Appends the whole exposition. Any thread. */
