@@ -17,9 +17,10 @@
  * One allocation: header, nodes, string table, string bytes. */
 #include "stop_matcher.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
+#include "memory.h"
 
 #define NODE_NONE 0u /* the root is nobody's child */
 
@@ -125,11 +126,11 @@ status stop_matcher_create(const struct text_slice *stops, uint32_t stop_count, 
         return result;
     size_t bytes = sizeof(stop_matcher) + stop_count * sizeof(struct text_slice) +
                    (total + 1) * sizeof(struct node) + total;
-    stop_matcher *m = calloc(1, bytes);
-    uint32_t *queue = calloc(total + 1, sizeof(*queue));
+    stop_matcher *m = memory_allocate_array(1, bytes);
+    uint32_t *queue = memory_allocate_array(total + 1, sizeof(*queue));
     if (m == NULL || queue == NULL) {
-        free(m);
-        free(queue);
+        memory_release(m);
+        memory_release(queue);
         return STATUS_NO_MEMORY;
     }
     m->stop_count = stop_count;
@@ -146,14 +147,14 @@ status stop_matcher_create(const struct text_slice *stops, uint32_t stop_count, 
         insert_stop(m, i);
     }
     link_failures(m, queue);
-    free(queue);
+    memory_release(queue);
     *out = m;
     return STATUS_OK;
 }
 
 void stop_matcher_destroy(stop_matcher *matcher)
 {
-    free(matcher);
+    memory_release(matcher);
 }
 
 struct stop_match stop_matcher_feed(const stop_matcher *matcher, struct stop_state *state,

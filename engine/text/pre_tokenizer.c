@@ -1,0 +1,525 @@
+/* A pre-tokenizer is a list of stages. A stage finds matches of one regular expression from left to
+ * right; matches and the text between them become pieces, and each piece is given to the next stage
+ * as if it were a text of its own ("isolated" splits in the `tokenizers` library). What the last
+ * stage leaves are the words.
+ *
+ * Time: every matcher looks at a character a bounded number of times before the position moves past
+ * it. Where an expression could scan a long run, fail, and scan it again from the next character,
+ * the matcher says how far nothing can begin (`skip`). */
+#include "pre_tokenizer.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "check.h"
+#include "unicode_class.h"
+
+#define STAGE_COUNT_MAX 5
+
+/* Tries the stage's expression at text[at] (at < end). Returns the match's end, or `at` when none
+ * begins there; then *skip (preset to the next character) may be moved to the first place after
+ * `at` where one may begin. */
+typedef size_t match_fn(const char *text, size_t at, size_t end, const void *rules, size_t *skip);
+
+struct stage {
+    match_fn *match;
+    const void *rules;
+};
+
+struct pre_tokenizer {
+    const char *names[12];
+    struct stage stages[STAGE_COUNT_MAX];
+    bool ignores_merges;
+};
+
+#define ALNUM (UNICODE_LETTER | UNICODE_NUMBER)
+
+static bool is_newline(uint32_t code_point)
+{
+    return code_point == '\r' || code_point == '\n';
+}
+
+/* End of the run of characters that have a flag of `any` and none of `none`. */
+static size_t run_of(const char *text, size_t at, size_t end, uint16_t any, uint16_t none)
+{
+    while (at < end) {
+        struct text_character c = text_character_at(text, at, end);
+        if (!(c.flags & any) || (c.flags & none))
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* End of the run of characters that have no flag of `none`. */
+static size_t run_without(const char *text, size_t at, size_t end, uint16_t none)
+{
+    while (at < end) {
+        struct text_character c = text_character_at(text, at, end);
+        if (c.flags & none)
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* 's 't 're 've 'm 'll 'd at `at`: its length, or 0. Ignoring case, the regex engine also takes
+ * U+017F for s. */
+static size_t contraction_at(const char *text, size_t at, size_t end, bool ignore_case)
+{
+    if (end - at < 2 || text[at] != '\'')
+        return 0;
+    unsigned char fold = ignore_case ? 0x20 : 0;
+    unsigned char a = (unsigned char)text[at + 1] | fold;
+    if (a == 's' || a == 't' || a == 'm' || a == 'd')
+        return 2;
+    if (end - at < 3)
+        return 0;
+    unsigned char b = (unsigned char)text[at + 2];
+    if (ignore_case && (unsigned char)text[at + 1] == 0xC5 && b == 0xBF)
+        return 3;
+    b |= fold;
+    bool is_known = (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l');
+    return is_known ? 3 : 0;
+}
+
+/* `\s*[\r\n]+|\s+(?!\S)|\s+` at a space (without the first alternative unless `newlines`). */
+static size_t match_spaces(const char *text, size_t at, size_t end, bool newlines)
+{
+    size_t stop = at, last_start = at, after_newline = at;
+    while (stop < end) {
+        struct text_character c = text_character_at(text, stop, end);
+        if (!(c.flags & UNICODE_SPACE))
+            break;
+        last_start = stop;
+        stop += c.bytes;
+        if (is_newline(c.code_point))
+            after_newline = stop;
+    }
+    if (newlines && after_newline > at)
+        return after_newline;
+    if (stop == end || last_start == at)
+        return stop;
+    return last_start;
+}
+
+/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+   (GPT-2) */
+static size_t match_gpt2(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)rules, (void)skip;
+    size_t contraction = contraction_at(text, at, end, false);
+    if (contraction > 0)
+        return at + contraction;
+    size_t body = at + (text[at] == ' ' && at + 1 < end ? 1 : 0);
+    struct text_character c = text_character_at(text, body, end);
+    if (c.flags & UNICODE_SPACE)
+        return match_spaces(text, at, end, false);
+    if (c.flags & UNICODE_LETTER)
+        return run_of(text, body, end, UNICODE_LETTER, 0);
+    if (c.flags & UNICODE_NUMBER)
+        return run_of(text, body, end, UNICODE_NUMBER, 0);
+    return run_without(text, body, end, UNICODE_SPACE | ALNUM);
+}
+
+/* The family that began with cl100k. */
+struct word_rules {
+    uint16_t letters;      /* what a word is made of; 0: GPT-4o's upper part, lower part */
+    uint16_t digits_max;   /* of one number piece */
+    bool has_contractions; /* (?i:'s|...) as words of their own; with letters == 0 as endings of
+                              words */
+    bool slash_after;      /* punctuation takes [\r\n/]* after it, else [\r\n]* */
+};
+
+/* \p{N}{1,max} */
+static size_t run_of_numbers(const char *text, size_t at, size_t end, uint32_t count_max)
+{
+    for (uint32_t i = 0; i < count_max && at < end; i++) {
+        struct text_character c = text_character_at(text, at, end);
+        if (!(c.flags & UNICODE_NUMBER))
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* [UPPER]*[LOWER]+ at `at`; both sets share letters without case, so the first part may have to
+ * give back. */
+static size_t match_upper_lower(const char *text, size_t at, size_t end)
+{
+    size_t upper = at, last_shared = at;
+    while (upper < end) {
+        struct text_character c = text_character_at(text, upper, end);
+        if (!(c.flags & UNICODE_UPPER))
+            break;
+        upper += c.bytes;
+        if (c.flags & UNICODE_LOWER)
+            last_shared = upper;
+    }
+    size_t lower = run_of(text, upper, end, UNICODE_LOWER, 0);
+    return lower > upper ? lower : last_shared;
+}
+
+/* [^\r\n\p{L}\p{N}]?[UPPER]*[LOWER]+(ending)?|[^\r\n\p{L}\p{N}]?[UPPER]+[LOWER]*(ending)? (GPT-4o)
+ */
+static size_t match_cased_word(const char *text, size_t at, size_t end, const struct word_rules *r)
+{
+    struct text_character c = text_character_at(text, at, end);
+    bool may_lead = !is_newline(c.code_point) && !(c.flags & ALNUM);
+    size_t body = at + c.bytes, stop = at;
+    if (may_lead && body < end) {
+        size_t lower = match_upper_lower(text, body, end);
+        stop = lower > body ? lower : at;
+    }
+    if (stop == at)
+        stop = match_upper_lower(text, at, end);
+    if (stop == at && may_lead) {
+        size_t upper = run_of(text, body, end, UNICODE_UPPER, 0);
+        stop = upper > body ? upper : at;
+    }
+    if (stop == at)
+        stop = run_of(text, at, end, UNICODE_UPPER, 0);
+    if (stop > at && r->has_contractions && stop < end)
+        stop += contraction_at(text, stop, end, true);
+    return stop;
+}
+
+/* [^\r\n\p{L}\p{N}]?[letters]+ */
+static size_t match_plain_word(const char *text, size_t at, size_t end, uint16_t letters)
+{
+    struct text_character c = text_character_at(text, at, end);
+    if (c.flags & letters)
+        return run_of(text, at, end, letters, 0);
+    if (is_newline(c.code_point) || (c.flags & ALNUM))
+        return at;
+    size_t stop = run_of(text, at + c.bytes, end, letters, 0);
+    return stop > at + c.bytes ? stop : at;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|<word>|\p{N}{1,max}|
+ * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+static size_t match_word(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)skip;
+    const struct word_rules *r = rules;
+    if (r->letters != 0 && r->has_contractions) {
+        size_t contraction = contraction_at(text, at, end, true);
+        if (contraction > 0)
+            return at + contraction;
+    }
+    size_t word = r->letters != 0 ? match_plain_word(text, at, end, r->letters)
+                                  : match_cased_word(text, at, end, r);
+    if (word > at)
+        return word;
+    size_t number = run_of_numbers(text, at, end, r->digits_max);
+    if (number > at)
+        return number;
+    size_t body = at + (text[at] == ' ' ? 1 : 0);
+    size_t other = run_without(text, body, end, UNICODE_SPACE | ALNUM | r->letters);
+    if (other == body)
+        return match_spaces(text, at, end, true);
+    while (other < end &&
+           (is_newline((uint8_t)text[other]) || (r->slash_after && text[other] == '/')))
+        other++;
+    return other;
+}
+
+/* Stages that look for one class. */
+
+static size_t match_digit(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)rules, (void)skip;
+    struct text_character c = text_character_at(text, at, end);
+    return c.flags & UNICODE_DIGIT ? at + c.bytes : at;
+}
+
+/* \p{N}{1,3} */
+static size_t match_three_numbers(const char *text, size_t at, size_t end, const void *rules,
+                                  size_t *skip)
+{
+    (void)rules, (void)skip;
+    return run_of_numbers(text, at, end, 3);
+}
+
+/* \p{N}+ */
+static size_t match_numbers(const char *text, size_t at, size_t end, const void *rules,
+                            size_t *skip)
+{
+    (void)rules, (void)skip;
+    return run_of(text, at, end, UNICODE_NUMBER, 0);
+}
+
+/* [0-9][0-9][0-9] */
+static size_t match_three_ascii_digits(const char *text, size_t at, size_t end, const void *rules,
+                                       size_t *skip)
+{
+    (void)rules, (void)skip;
+    if (end - at < 3)
+        return at;
+    for (size_t i = at; i < at + 3; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return at;
+    }
+    return at + 3;
+}
+
+/* [\r\n] */
+static size_t match_newline(const char *text, size_t at, size_t end, const void *rules,
+                            size_t *skip)
+{
+    (void)rules, (void)skip, (void)end;
+    return is_newline((uint8_t)text[at]) ? at + 1 : at;
+}
+
+/* [\p{P}<rules>]+: punctuation and the ASCII characters of a string. */
+static size_t match_punctuation(const char *text, size_t at, size_t end, const void *rules,
+                                size_t *skip)
+{
+    (void)skip;
+    const char *extra = rules;
+    while (at < end) {
+        struct text_character c = text_character_at(text, at, end);
+        bool is_extra = c.code_point > 0 && c.code_point < 0x80 && strchr(extra, (int)c.code_point);
+        if (!(c.flags & UNICODE_PUNCTUATION) && !is_extra)
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* \s?<one or more of a flag> */
+static size_t match_spaced_flag(const char *text, size_t at, size_t end, const void *rules,
+                                size_t *skip)
+{
+    (void)skip;
+    uint16_t flag = *(const uint16_t *)rules;
+    struct text_character c = text_character_at(text, at, end);
+    size_t body = at + (c.flags & UNICODE_SPACE ? c.bytes : 0);
+    size_t stop = run_of(text, body, end, flag, 0);
+    return stop > body ? stop : at;
+}
+
+struct code_point_range {
+    uint32_t first, last;
+};
+
+struct code_point_set {
+    const struct code_point_range *ranges; /* rising */
+    size_t count;
+    bool takes_space; /* \s? before */
+};
+
+static bool set_has(const struct code_point_set *set, uint32_t code_point)
+{
+    size_t low = 0, high = set->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (code_point > set->ranges[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < set->count && code_point >= set->ranges[low].first;
+}
+
+static size_t run_of_set(const char *text, size_t at, size_t end, const struct code_point_set *set)
+{
+    while (at < end) {
+        struct text_character c = text_character_at(text, at, end);
+        if (!set_has(set, c.code_point))
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* [set]+ or \s?[set]+ */
+static size_t match_set(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)skip;
+    const struct code_point_set *set = rules;
+    size_t stop = run_of_set(text, at, end, set);
+    if (stop > at || !set->takes_space)
+        return stop;
+    struct text_character c = text_character_at(text, at, end);
+    if (!(c.flags & UNICODE_SPACE))
+        return at;
+    stop = run_of_set(text, at + c.bytes, end, set);
+    return stop > at + c.bytes ? stop : at;
+}
+
+/* \s+$ (also before a last newline, which `$` allows; the run takes it in any case) */
+static size_t match_spaces_at_end(const char *text, size_t at, size_t end, const void *rules,
+                                  size_t *skip)
+{
+    (void)rules;
+    size_t stop = run_of(text, at, end, UNICODE_SPACE, 0);
+    if (stop == end)
+        return stop;
+    if (stop > *skip)
+        *skip = stop;
+    return at;
+}
+
+static bool is_ascii_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_ascii_punctuation(char c)
+{
+    return c > 0x20 && c < 0x7F && !is_ascii_letter(c) && !(c >= '0' && c <= '9');
+}
+
+/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|
+ * ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+static size_t match_deepseek3(const char *text, size_t at, size_t end, const void *rules,
+                              size_t *skip)
+{
+    (void)rules, (void)skip;
+    if (is_ascii_punctuation(text[at]) && at + 1 < end && is_ascii_letter(text[at + 1])) {
+        size_t stop = at + 1;
+        while (stop < end && is_ascii_letter(text[stop]))
+            stop++;
+        return stop;
+    }
+    const uint16_t letters = UNICODE_LETTER | UNICODE_MARK;
+    const uint16_t signs = UNICODE_PUNCTUATION | UNICODE_SYMBOL;
+    struct text_character c = text_character_at(text, at, end);
+    size_t body = at;
+    if (!(c.flags & (letters | signs)) && !is_newline(c.code_point))
+        body = at + c.bytes;
+    size_t stop = run_of(text, body, end, letters, 0);
+    if (stop > body)
+        return stop;
+    body = at + (text[at] == ' ' ? 1 : 0);
+    stop = run_of(text, body, end, signs, 0);
+    if (stop > body) {
+        while (stop < end && is_newline((uint8_t)text[stop]))
+            stop++;
+        return stop;
+    }
+    return c.flags & UNICODE_SPACE ? match_spaces(text, at, end, true) : at;
+}
+
+/* Sets of single models. */
+
+// clang-format off
+static const struct code_point_range cased_ranges[] = { /* deepseek-llm's letters, from its tokenizer.json */
+    {'A', 'Z'}, {'a', 'z'}, {0xB5, 0xB5}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x1BA}, {0x1BC, 0x1BF}, {0x1C4, 0x293},
+    {0x295, 0x2AF}, {0x370, 0x373}, {0x376, 0x377}, {0x37B, 0x37D}, {0x37F, 0x37F}, {0x386, 0x386}, {0x388, 0x38A},
+    {0x38C, 0x38C}, {0x38E, 0x3A1}, {0x3A3, 0x3F5}, {0x3F7, 0x481}, {0x48A, 0x52F}, {0x531, 0x556}, {0x10A0, 0x10C5},
+    {0x13A0, 0x13F5}, {0x13F8, 0x13FD}, {0x1C90, 0x1CBA}, {0x1CBD, 0x1CBF}, {0x1D00, 0x1D2B}, {0x1D6B, 0x1D77},
+    {0x1D79, 0x1D9A}, {0x1E00, 0x1F15}, {0x1F18, 0x1F1D}, {0x1F20, 0x1F45}, {0x1F48, 0x1F4D}, {0x1F50, 0x1F57},
+    {0x1F59, 0x1F59}, {0x1F5B, 0x1F5B}, {0x1F5D, 0x1F5D}, {0x1F5F, 0x1F7D}, {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC},
+    {0x1FBE, 0x1FBE}, {0x1FC2, 0x1FC4}, {0x1FC6, 0x1FCC}, {0x1FD0, 0x1FD3}, {0x1FD6, 0x1FDB}, {0x1FE0, 0x1FEC},
+    {0x1FF2, 0x1FF4}, {0x1FF6, 0x1FFC}, {0x2102, 0x2102}, {0x2107, 0x2107}, {0x210A, 0x2113}, {0x2115, 0x2115},
+    {0x2119, 0x211D}, {0x2124, 0x2124}, {0x2126, 0x2126}, {0x2128, 0x2128}, {0x212A, 0x212D}, {0x212F, 0x2134},
+    {0x2139, 0x2139}, {0x213C, 0x213F}, {0x2145, 0x2149}, {0x214E, 0x214E}, {0x2183, 0x2184}, {0x2C00, 0x2C7B},
+    {0x2C7E, 0x2CE4}, {0x2CEB, 0x2CEE}, {0x2CF2, 0x2CF3}, {0xA640, 0xA66D}, {0xA680, 0xA69B}, {0xA722, 0xA76F},
+    {0xA771, 0xA787}, {0xA78B, 0xA78E}, {0xAB70, 0xABBF}, {0xFB00, 0xFB06}, {0xFB13, 0xFB17}, {0xFF21, 0xFF3A},
+    {0xFF41, 0xFF5A}, {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2},
+    {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
+};
+static const struct code_point_range sign_ranges[] = {
+    {'!', '/'}, {':', '~'}, {0x2018, 0x201F}, {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E},
+};
+static const struct code_point_range han_ranges[] = {{0x800, 0x9FA5}, {0xAC00, 0xD7FF}};
+static const struct code_point_range kana_ranges[] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}};
+static const struct code_point_set cased_set = {cased_ranges, ARRAY_COUNT(cased_ranges), true};
+static const struct code_point_set sign_set = {sign_ranges, ARRAY_COUNT(sign_ranges), true};
+static const struct code_point_set han_set = {han_ranges, ARRAY_COUNT(han_ranges), false};
+static const struct code_point_set kana_set = {kana_ranges, ARRAY_COUNT(kana_ranges), false};
+static const uint16_t letter_flag = UNICODE_LETTER, punctuation_flag = UNICODE_PUNCTUATION;
+
+static const struct word_rules rules_llama3 = {UNICODE_LETTER, 3, true, false};
+static const struct word_rules rules_qwen2 = {UNICODE_LETTER, 1, true, false};
+static const struct word_rules rules_qwen35 = {UNICODE_LETTER | UNICODE_MARK, 1, true, false};
+static const struct word_rules rules_minicpm = {UNICODE_LETTER, UINT16_MAX, true, false};
+static const struct word_rules rules_gpt4o = {0, 3, true, true};
+static const struct word_rules rules_tekken = {0, 1, false, true};
+
+static const struct pre_tokenizer pre_tokenizers[] = {
+    {{"default"},
+     {{match_punctuation, "$+<=>^~|"}, {match_gpt2, NULL}, {match_numbers, NULL}, {match_three_ascii_digits, NULL}}, false},
+    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
+     {{match_digit, NULL}, {match_gpt2, NULL}}, false},
+    {{"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "modern-bert", "gigachat",
+      "mellum"}, {{match_gpt2, NULL}}, false},
+    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "glm4", "glm5"},
+     {{match_word, &rules_llama3}}, true},
+    {{"dbrx", "smaug-bpe", "chatglm-bpe"}, {{match_word, &rules_llama3}}, false},
+    {{"qwen2", "stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez", "solar-open", "grok-2", "kormo", "f2llmv2"},
+     {{match_word, &rules_qwen2}}, false},
+    {{"qwen35"}, {{match_word, &rules_qwen35}}, false},
+    {{"gpt-4o", "llama4", "kanana2", "minimax-m2"}, {{match_word, &rules_gpt4o}}, false},
+    {{"tekken"}, {{match_word, &rules_tekken}}, true},
+    {{"minicpm5"}, {{match_three_numbers, NULL}, {match_word, &rules_minicpm}}, true},
+    {{"deepseek-v3", "hunyuan-dense", "joyai-llm"},
+     {{match_three_numbers, NULL}, {match_set, &kana_set}, {match_deepseek3, NULL}}, false},
+    {{"deepseek-llm"},
+     {{match_newline, NULL}, {match_set, &cased_set}, {match_set, &sign_set}, {match_spaces_at_end, NULL},
+      {match_set, &han_set}}, false},
+    {{"deepseek-coder"},
+     {{match_newline, NULL}, {match_spaced_flag, &letter_flag}, {match_spaced_flag, &punctuation_flag},
+      {match_set, &han_set}, {match_digit, NULL}}, false},
+    {{"falcon"}, {{match_punctuation, "$+<=>^~|`"}, {match_gpt2, NULL}, {match_three_ascii_digits, NULL}}, false},
+};
+// clang-format on
+
+const struct pre_tokenizer *pre_tokenizer_find(const char *name)
+{
+    if (name == NULL || name[0] == '\0')
+        name = "default";
+    for (size_t i = 0; i < ARRAY_COUNT(pre_tokenizers); i++) {
+        const struct pre_tokenizer *pre = &pre_tokenizers[i];
+        for (size_t n = 0; n < ARRAY_COUNT(pre->names) && pre->names[n] != NULL; n++) {
+            if (strcmp(pre->names[n], name) == 0)
+                return pre;
+        }
+    }
+    return NULL;
+}
+
+bool pre_tokenizer_ignores_merges(const struct pre_tokenizer *pre)
+{
+    return pre->ignores_merges;
+}
+
+struct splitter {
+    const struct pre_tokenizer *pre;
+    const char *text;
+    word_fn *on_word;
+    void *context;
+};
+
+/* Depth: the number of stages. */
+static void split_stage(const struct splitter *s, size_t stage, size_t start, size_t end)
+{
+    if (start == end)
+        return;
+    if (stage == STAGE_COUNT_MAX || s->pre->stages[stage].match == NULL) {
+        s->on_word(s->context, start, end);
+        return;
+    }
+    const struct stage *now = &s->pre->stages[stage];
+    size_t gap = start, at = start;
+    while (at < end) {
+        size_t skip = at + text_character_at(s->text, at, end).bytes;
+        size_t stop = now->match(s->text, at, end, now->rules, &skip);
+        if (stop == at) {
+            at = skip;
+            continue;
+        }
+        split_stage(s, stage + 1, gap, at);
+        split_stage(s, stage + 1, at, stop);
+        gap = at = stop;
+    }
+    split_stage(s, stage + 1, gap, end);
+}
+
+void pre_tokenizer_split(const struct pre_tokenizer *pre, const char *text, size_t start,
+                         size_t end, word_fn *on_word, void *context)
+{
+    const struct splitter s = {pre, text, on_word, context};
+    split_stage(&s, 0, start, end);
+}
