@@ -1,0 +1,157 @@
+/* WRAP: calloc */
+#include "unit_test.h"
+
+#include "block_allocator.h"
+#include "check.h"
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+
+static int calloc_fail_at; /* 0: never; counts down to the call that fails */
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    if (calloc_fail_at > 0 && --calloc_fail_at == 0)
+        return NULL;
+    return __real_calloc(count, bytes);
+}
+
+static uint32_t evicted[8];
+static uint32_t evicted_count;
+
+static void note_evicted(void *context, uint32_t block)
+{
+    (void)context;
+    assert_true(evicted_count < ARRAY_COUNT(evicted));
+    evicted[evicted_count++] = block;
+}
+
+static block_allocator *make(uint32_t count)
+{
+    block_allocator *a = NULL;
+    assert_int_equal(block_allocator_create(count, &a), STATUS_OK);
+    block_allocator_set_evict(a, note_evicted, NULL);
+    evicted_count = 0;
+    return a;
+}
+
+static uint32_t take(block_allocator *a)
+{
+    uint32_t block = BLOCK_NONE;
+    assert_int_equal(block_acquire(a, &block), STATUS_OK);
+    return block;
+}
+
+static void every_block_is_given_once_and_then_memory_is_out(void **state)
+{
+    (void)state;
+    block_allocator *a = make(5);
+    bool seen[5] = {false};
+    for (int i = 0; i < 5; i++) {
+        uint32_t block = take(a);
+        assert_true(block < 5 && !seen[block]);
+        seen[block] = true;
+        assert_int_equal(block_reference_count(a, block), 1);
+    }
+    uint32_t untouched = 77;
+    assert_int_equal(block_acquire(a, &untouched), STATUS_NO_MEMORY);
+    assert_int_equal(untouched, 77);
+    assert_true(block_allocator_is_consistent(a));
+    block_release(a, 3);
+    assert_int_equal(take(a), 3);
+    block_allocator_destroy(a);
+}
+
+static void a_block_is_free_only_after_its_last_reference(void **state)
+{
+    (void)state;
+    block_allocator *a = make(2);
+    uint32_t block = take(a);
+    block_retain(a, block);
+    block_release(a, block);
+    assert_int_equal(block_allocator_counts(a).referenced, 1);
+    block_release(a, block);
+    assert_int_equal(block_allocator_counts(a).referenced, 0);
+    assert_int_equal(block_allocator_counts(a).free, 2);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
+static uint32_t take_findable(block_allocator *a)
+{
+    uint32_t block = take(a);
+    block_set_filled(a, block, BLOCK_TOKENS);
+    block_set_findable(a, block, true);
+    return block;
+}
+
+static void kept_blocks_are_evicted_oldest_first_and_only_when_nothing_is_free(void **state)
+{
+    (void)state;
+    block_allocator *a = make(4);
+    uint32_t first = take_findable(a);
+    uint32_t second = take_findable(a);
+    uint32_t third = take_findable(a);
+    block_release(a, second);
+    block_release(a, third);
+    block_release(a, first);
+    assert_int_equal(block_allocator_counts(a).kept, 3);
+    assert_int_equal(block_available_count(a), 4);
+    take(a); /* the free one */
+    assert_int_equal(evicted_count, 0);
+    assert_int_equal(take(a), second);
+    block_retain(a, third); /* found again: no longer a candidate */
+    assert_int_equal(take(a), first);
+    assert_int_equal(evicted_count, 2);
+    assert_int_equal(evicted[0], second);
+    assert_int_equal(evicted[1], first);
+    uint32_t none;
+    assert_int_equal(block_acquire(a, &none), STATUS_NO_MEMORY);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
+static void tokens_in_shared_blocks_count_once_and_kept_ones_do_not(void **state)
+{
+    (void)state;
+    block_allocator *a = make(3);
+    uint32_t full = take_findable(a);
+    uint32_t part = take(a);
+    block_set_filled(a, part, 5);
+    block_retain(a, full);
+    assert_int_equal(block_allocator_counts(a).tokens_used, 21);
+    block_release(a, full);
+    assert_int_equal(block_allocator_counts(a).tokens_used, 21);
+    block_release(a, full);
+    assert_int_equal(block_allocator_counts(a).tokens_used, 5);
+    block_retain(a, full);
+    assert_int_equal(block_allocator_counts(a).tokens_used, 21);
+    block_release(a, part);
+    assert_int_equal(block_allocator_counts(a).tokens_used, 16);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
+static void create_fails_cleanly_at_each_allocation(void **state)
+{
+    (void)state;
+    for (int nth = 1; nth <= 2; nth++) {
+        block_allocator *a = NULL;
+        calloc_fail_at = nth;
+        assert_int_equal(block_allocator_create(4, &a), STATUS_NO_MEMORY);
+        assert_null(a);
+    }
+    calloc_fail_at = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_block_is_given_once_and_then_memory_is_out),
+        cmocka_unit_test(a_block_is_free_only_after_its_last_reference),
+        cmocka_unit_test(kept_blocks_are_evicted_oldest_first_and_only_when_nothing_is_free),
+        cmocka_unit_test(tokens_in_shared_blocks_count_once_and_kept_ones_do_not),
+        cmocka_unit_test(create_fails_cleanly_at_each_allocation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,59 @@
+#ifndef PENSTOCK_ENGINE_KV_BLOCK_ALLOCATOR_H
+#define PENSTOCK_ENGINE_KV_BLOCK_ALLOCATOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "status.h"
+
+/* Hands out the physical blocks of the KV cache by number. It never touches KV memory: a block is an id, its memory is
+ * the backend's. Counted references; a block that nobody references is either free, or kept because the prefix cache
+ * can still find it, and then the least recently used one is given up first.
+ * Thread: step. Allocates only in block_allocator_create. Paging: Kwon et al. 2023 (PagedAttention), section 4. */
+typedef struct block_allocator block_allocator;
+
+/* Positions in one block. The backend's KV_BLOCK_TOKENS is the same number (asserted where the two meet). */
+#define BLOCK_TOKENS 16u
+#define BLOCK_NONE   UINT32_MAX
+
+/* Told when a kept block is given up, before it is handed out again: the prefix cache forgets it. */
+typedef void block_evict_fn(void *context, uint32_t block);
+
+/* `block_count`: 1 .. BLOCK_NONE - 1. STATUS_OK or STATUS_NO_MEMORY. */
+NODISCARD status block_allocator_create(uint32_t block_count, block_allocator **out);
+/* Accepts NULL. */
+void block_allocator_destroy(block_allocator *a);
+void block_allocator_set_evict(block_allocator *a, block_evict_fn *evict, void *context);
+
+/* A block with one reference, the caller's: a free one, else the least recently used of the kept ones.
+ * STATUS_NO_MEMORY: every block is referenced. */
+NODISCARD status block_acquire(block_allocator *a, uint32_t *block);
+/* One more reference to a block that is referenced or kept. */
+void block_retain(block_allocator *a, uint32_t block);
+/* Gives one reference back. The last one makes the block free, or kept as the most recently used. */
+void block_release(block_allocator *a, uint32_t block);
+
+uint32_t block_reference_count(const block_allocator *a, uint32_t block);
+
+/* Says that the prefix cache can find this block, or no longer can. Of a referenced block only. */
+void block_set_findable(block_allocator *a, uint32_t block, bool is_findable);
+bool block_is_findable(const block_allocator *a, uint32_t block);
+
+/* Says that the first `tokens` positions hold computed KV. Only grows while the block is referenced. */
+void block_set_filled(block_allocator *a, uint32_t block, uint32_t tokens);
+
+struct block_counts {
+    uint32_t total;
+    uint32_t free;        /* hold nothing */
+    uint32_t kept;        /* unreferenced, but findable by prefix */
+    uint32_t referenced;  /* total - free - kept */
+    uint64_t tokens_used; /* computed positions in referenced blocks, shared ones counted once */
+};
+struct block_counts block_allocator_counts(const block_allocator *a);
+/* How many block_acquire calls would succeed now: free + kept. */
+uint32_t block_available_count(const block_allocator *a);
+
+/* Walks everything and compares it with the counts. For tests, fuzzing and debug builds: linear time. */
+bool block_allocator_is_consistent(const block_allocator *a);
+
+#endif
