@@ -1,1 +1,3 @@
 # One line a fuzz target: penstock_fuzz(name modules...). See tests/fuzz/README.md.
+penstock_fuzz(fuzz_json base PkgConfig::JANSSON)
+penstock_fuzz(fuzz_settings base)
