@@ -33,6 +33,7 @@ struct config_limits {               /* http_limits plus what the API layer chec
 
 struct config_upstream {             /* the gateway's patience with replicas */
     uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
+    uint64_t ready_timeout_ns;       /* how long a request waits for a replica to become ready */
     int64_t retries;                 /* of a request that has produced nothing */
 };
 
@@ -73,16 +74,39 @@ struct config {
     struct setting_list models;      /* struct config_model */
     arena *memory;                   /* owns all of the above's texts and lists */
     const char *file;
+    struct text_slice text;          /* the YAML as it was read: what a replica is given, whatever the file says by then */
 };
+
+/* What the command line says on top of the file; a reload applies it again. Borrowed during the load. */
+struct config_overrides {
+    const char *text_file;           /* read the YAML here, as though it stood in `file`; NULL: in `file` */
+    const char *model_path;          /* for `model_name`, or for the only model; NULL: none */
+    const char *model_name;          /* NULL: the only model */
+    int32_t port, admin_port;        /* -1: as in the file */
+};
+#define CONFIG_OVERRIDES_NONE ((struct config_overrides){NULL, NULL, NULL, -1, -1})
 
 extern const struct setting config_table[];
 
-/* Reads and checks (also across keys: names unique, model files there, TLS pair complete). On STATUS_INVALID the report
- * has every mistake with line, column and remedy. */
-NODISCARD status config_load(const char *file, struct config **out, struct settings_report *report);
-void config_destroy(struct config *config);
+/* Reads and checks (also across keys: names unique, model files there, TLS pair complete). `overrides` may be NULL.
+ * On STATUS_INVALID the report has every mistake with line, column and remedy; on STATUS_IO it says why the file could
+ * not be read. Thread: any; the config belongs to the caller. */
+NODISCARD status config_load(const char *file, const struct config_overrides *overrides, struct config **out,
+                             struct settings_report *report);
+void config_destroy(struct config *config); /* accepts NULL */
 
 /* The HTTP limits of a config. */
 struct http_limits config_http_limits(const struct config *config);
+
+static inline const struct config_model *config_model_at(const struct config *config, uint32_t index)
+{
+    return &((const struct config_model *)config->models.items)[index];
+}
+
+/* The index of the model of this name or alias; -1 when there is none. */
+int32_t config_model_find(const struct config *config, struct text_slice name);
+
+/* Appends the values that are in force as one JSON object, keyed as in the file. Secrets (hashes of keys) are left out. */
+void config_write_json(const struct config *config, struct buffer *out);
 
 #endif

@@ -1,0 +1,209 @@
+/* Loading a config: read the text, let the settings table fill the structs, apply what the command
+ * line says, then check what no single row can (config_check.c). Nothing is kept on a failure, so a
+ * reload is all or nothing by construction. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "check.h"
+#include "config_check.h"
+
+#define CONFIG_ARENA_BYTES_MAX (16u << 20) /* 10,000 keys and 64 models take 3 MiB */
+#define CONFIG_FILE_BYTES_MAX  (1u << 20)
+
+/* Whole file into `memory`. STATUS_IO with errno, STATUS_TOO_LARGE, STATUS_NO_MEMORY. */
+static status file_read(const char *path, arena *memory, struct text_slice *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t bytes = 0;
+    struct stat info;
+    status result = STATUS_IO;
+    char *text;
+    int saved;
+
+    if (fd < 0)
+        return STATUS_IO;
+    if (fstat(fd, &info) != 0)
+        goto done;
+    if (S_ISDIR(info.st_mode)) {
+        errno = EISDIR;
+        goto done;
+    }
+    text = arena_allocate(memory, CONFIG_FILE_BYTES_MAX + 1);
+    if (text == NULL) {
+        result = STATUS_NO_MEMORY;
+        goto done;
+    }
+    for (;;) {
+        ssize_t got = read(fd, text + bytes, CONFIG_FILE_BYTES_MAX + 1 - bytes);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            goto done;
+        bytes += (size_t)got;
+        if (got == 0 || bytes > CONFIG_FILE_BYTES_MAX)
+            break;
+    }
+    *out = (struct text_slice){text, bytes};
+    result = bytes > CONFIG_FILE_BYTES_MAX ? STATUS_TOO_LARGE : STATUS_OK;
+done:
+    saved = errno;
+    close(fd);
+    errno = saved;
+    return result;
+}
+
+static const char *address_with_port(arena *memory, const char *address, int32_t port)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "%.*s:%d", (int)address_host_bytes(address), address, port);
+    return arena_copy_text(memory, text, strlen(text));
+}
+
+/* After the addresses are known to be well-formed; a Unix socket has no port to replace. */
+static status ports_apply(struct config *config, const struct config_overrides *overrides)
+{
+    struct {
+        const char **address;
+        int32_t port;
+    } rows[] = {{&config->server.listen, overrides->port},
+                {&config->server.admin_listen, overrides->admin_port}};
+
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        if (rows[i].port < 0 || address_host_bytes(*rows[i].address) == 0)
+            continue;
+        *rows[i].address = address_with_port(config->memory, *rows[i].address, rows[i].port);
+        if (*rows[i].address == NULL)
+            return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+static status model_path_apply(struct config *config, const struct config_overrides *overrides,
+                               struct settings_report *report)
+{
+    struct config_model *models = config->models.items;
+    int32_t index = 0;
+
+    if (overrides->model_path == NULL || config->models.count == 0)
+        return STATUS_OK;
+    if (overrides->model_name != NULL)
+        index = config_model_find(config, text_slice_of(overrides->model_name));
+    else if (config->models.count > 1)
+        index = -1;
+    if (index < 0) {
+        config_check_fail(
+            report, "--model-path needs a config with one model, or --model with one of its names");
+        return STATUS_INVALID;
+    }
+    models[index].path =
+        arena_copy_text(config->memory, overrides->model_path, strlen(overrides->model_path));
+    return models[index].path != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static status config_fill(struct config *config, const struct config_overrides *overrides,
+                          struct settings_report *report)
+{
+    const char *text_file = overrides->text_file != NULL ? overrides->text_file : config->file;
+    settings_document *document = NULL;
+    status result = file_read(text_file, config->memory, &config->text);
+
+    if (result == STATUS_TOO_LARGE) {
+        config_check_fail(report, "the file is larger than 1 MiB: is it a config?");
+        return STATUS_INVALID;
+    }
+    if (result == STATUS_IO)
+        config_check_fail(report, "cannot be read: %s", strerror(errno));
+    if (result != STATUS_OK)
+        return result;
+    result = settings_read_text(config->text, config->file, config_table, config, config->memory,
+                                report, &document);
+    if (result != STATUS_OK)
+        return result;
+    result = model_path_apply(config, overrides, report);
+    if (result != STATUS_OK)
+        return result;
+    config_check(config, document, report);
+    if (report->error_count > 0)
+        return STATUS_INVALID;
+    return ports_apply(config, overrides);
+}
+
+status config_load(const char *file, const struct config_overrides *overrides, struct config **out,
+                   struct settings_report *report)
+{
+    struct config_overrides none = CONFIG_OVERRIDES_NONE;
+    arena *memory = NULL;
+    struct config *config = NULL;
+    status result = arena_create(CONFIG_ARENA_BYTES_MAX, &memory);
+
+    *report = (struct settings_report){.file = file};
+    if (result != STATUS_OK)
+        return result;
+    config = arena_allocate(memory, sizeof(*config));
+    result = STATUS_NO_MEMORY;
+    if (config != NULL) {
+        config->memory = memory;
+        config->file = arena_copy_text(memory, file, strlen(file));
+    }
+    if (config != NULL && config->file != NULL)
+        result = config_fill(config, overrides != NULL ? overrides : &none, report);
+    if (result != STATUS_OK) {
+        arena_destroy(memory);
+        return result;
+    }
+    *out = config;
+    return STATUS_OK;
+}
+
+void config_destroy(struct config *config)
+{
+    if (config != NULL)
+        arena_destroy(config->memory);
+}
+
+struct http_limits config_http_limits(const struct config *config)
+{
+    const struct config_limits *limits = &config->limits;
+
+    return (struct http_limits){
+        .body_bytes_max = limits->body_bytes,
+        .buffered_bytes_max = limits->buffered_bytes,
+        .header_bytes_max = (uint32_t)limits->header_bytes,
+        .header_count_max = (uint32_t)limits->headers,
+        .connection_count_max = (uint32_t)limits->connections,
+        .connection_per_address_max = (uint32_t)limits->connections_per_address,
+        .streams_per_second_max = (uint32_t)limits->streams_per_second,
+        .stream_burst_max = (uint32_t)limits->stream_burst,
+        .header_timeout_ns = limits->header_timeout_ns,
+        .body_timeout_ns = limits->body_timeout_ns,
+        .idle_timeout_ns = limits->idle_timeout_ns,
+        .write_timeout_ns = limits->write_timeout_ns,
+        .response_buffer_bytes_max = limits->response_buffer_bytes,
+        .keepalive_comment_ns = limits->keepalive_ns,
+    };
+}
+
+int32_t config_model_find(const struct config *config, struct text_slice name)
+{
+    for (uint32_t i = 0; i < config->models.count; i++) {
+        const struct config_model *model = config_model_at(config, i);
+        const char *const *aliases = model->aliases.items;
+
+        if (text_slice_is(name, model->name))
+            return (int32_t)i;
+        for (uint32_t j = 0; j < model->aliases.count; j++) {
+            if (text_slice_is(name, aliases[j]))
+                return (int32_t)i;
+        }
+    }
+    return -1;
+}

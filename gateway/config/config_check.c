@@ -1,0 +1,231 @@
+#include "config_check.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "check.h"
+#include "suggest.h"
+
+#define NAME_BYTES_MAX    128u
+#define SHA256_HEX_DIGITS 64u
+
+static const char *const backend_words[] = {"auto",   "reference",   "avx2",
+                                            "avx512", "avx512-vnni", "amx"};
+
+struct check {
+    const struct config *config;
+    settings_document *document;
+    struct settings_report *report;
+};
+
+#define FAIL(check, value, ...)                                                                    \
+    settings_fail_at((check)->document, (check)->report, (value), __VA_ARGS__)
+
+void config_check_fail(struct settings_report *report, const char *format, ...)
+{
+    struct settings_error *error;
+    va_list arguments;
+
+    if (report->error_count >= SETTINGS_ERROR_COUNT_MAX)
+        return;
+    error = &report->errors[report->error_count++];
+
+    va_start(arguments, format);
+    (void)vsnprintf(error->text, sizeof(error->text), format, arguments);
+    va_end(arguments);
+}
+
+/* A regular file that this process may read; otherwise says so, with `remedy`. `value` is where the
+ * path is stored. */
+static void check_file(const struct check *c, const char *what, const char *const *value,
+                       const char *remedy)
+{
+    struct stat info;
+
+    if (stat(*value, &info) != 0)
+        FAIL(c, value, "%s %s cannot be opened (%s); %s", what, *value, strerror(errno), remedy);
+    else if (!S_ISREG(info.st_mode))
+        FAIL(c, value, "%s %s is not a file; %s", what, *value, remedy);
+    else if (access(*value, R_OK) != 0)
+        FAIL(c, value, "%s %s may not be read by this user; change its permissions (chmod, chown)",
+             what, *value);
+}
+
+static void check_address(const struct check *c, const char *const *value)
+{
+    struct error_note note = {""};
+
+    if (address_check(*value, &note) != STATUS_OK)
+        FAIL(c, value, "%s", note.text);
+}
+
+static void check_server(const struct check *c)
+{
+    const struct config_server *server = &c->config->server;
+    bool has_certificate = server->tls_certificate[0] != '\0', has_key = server->tls_key[0] != '\0';
+
+    check_address(c, &server->listen);
+    if (server->admin_listen[0] != '\0') {
+        check_address(c, &server->admin_listen);
+        if (strcmp(server->listen, server->admin_listen) == 0 &&
+            strstr(server->listen, ":0") == NULL)
+            FAIL(c, &server->admin_listen,
+                 "admin_listen is the same address as listen; choose another port, or \"\" for "
+                 "none");
+    }
+    if (has_certificate && !has_key)
+        FAIL(c, &server->tls_certificate,
+             "tls_certificate is set without tls_key; set both or neither");
+    if (has_key && !has_certificate)
+        FAIL(c, &server->tls_key, "tls_key is set without tls_certificate; set both or neither");
+    if (has_certificate)
+        check_file(c, "the certificate", &server->tls_certificate, "give the path of a PEM file");
+    if (has_key)
+        check_file(c, "the private key", &server->tls_key, "give the path of a PEM file");
+    if (server->run_directory[0] != '\0') {
+        struct stat info;
+
+        if (stat(server->run_directory, &info) != 0 || !S_ISDIR(info.st_mode) ||
+            access(server->run_directory, W_OK | X_OK) != 0)
+            FAIL(c, &server->run_directory,
+                 "run_directory %s is not a folder that this user may write; make it, or leave it "
+                 "\"\"",
+                 server->run_directory);
+    }
+}
+
+static bool is_sha256(const char *text)
+{
+    size_t digits = 0;
+
+    for (; isxdigit((unsigned char)*text); text++)
+        digits++;
+    return *text == '\0' && digits == SHA256_HEX_DIGITS;
+}
+
+/* The value of a bad hash is never shown: it may be the key itself. */
+static void check_keys(const struct check *c)
+{
+    const struct config_key *keys = c->config->auth.keys.items;
+
+    for (uint32_t i = 0; i < c->config->auth.keys.count; i++) {
+        if (keys[i].name[0] == '\0' || strlen(keys[i].name) > NAME_BYTES_MAX)
+            FAIL(c, &keys[i].name, "the name of a key has 1 to %u characters", NAME_BYTES_MAX);
+        if (!is_sha256(keys[i].sha256)) {
+            FAIL(c, &keys[i].sha256,
+                 "sha256 must be 64 hex digits; if this is the key itself, run `penstock hash-key` "
+                 "and "
+                 "paste what it prints");
+            continue;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (strcmp(keys[i].name, keys[j].name) == 0)
+                FAIL(c, &keys[i].name, "two keys are named '%s'; give each its own name",
+                     keys[i].name);
+            if (strcasecmp(keys[i].sha256, keys[j].sha256) == 0)
+                FAIL(c, &keys[i].sha256, "this is the same key as that of '%s'; remove one of them",
+                     keys[j].name);
+        }
+    }
+}
+
+/* Names go into headers, labels and file names. */
+static bool is_model_name(const char *name)
+{
+    size_t bytes = strlen(name);
+
+    if (bytes == 0 || bytes > NAME_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        if (!isalnum((unsigned char)name[i]) && strchr("._:/@+-", name[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void check_name(const struct check *c, const char *const *value, uint32_t model,
+                       uint32_t alias)
+{
+    if (!is_model_name(*value)) {
+        FAIL(c, value, "a model's name has 1 to %u letters, digits or . _ : / @ + -",
+             NAME_BYTES_MAX);
+        return;
+    }
+    for (uint32_t i = 0; i <= model; i++) {
+        const struct config_model *other = config_model_at(c->config, i);
+        const char *const *aliases = other->aliases.items;
+        uint32_t alias_count = i < model ? other->aliases.count : alias;
+        bool is_taken = (i < model || alias != UINT32_MAX) && strcmp(other->name, *value) == 0;
+
+        if (i == model && alias == UINT32_MAX)
+            alias_count = 0;
+        for (uint32_t j = 0; j < alias_count && !is_taken; j++)
+            is_taken = strcmp(aliases[j], *value) == 0;
+        if (is_taken) {
+            FAIL(c, value,
+                 "the name '%s' is already taken by model '%s'; every name and alias must differ",
+                 *value, other->name);
+            return;
+        }
+    }
+}
+
+static void check_model(const struct check *c, uint32_t index)
+{
+    const struct config_model *model = config_model_at(c->config, index);
+    const char *const *aliases = model->aliases.items;
+    const char *nearest;
+    size_t i;
+
+    check_name(c, &model->name, index, UINT32_MAX);
+    for (uint32_t j = 0; j < model->aliases.count; j++)
+        check_name(c, &aliases[j], index, j);
+    check_file(
+        c, "the model file", &model->path,
+        "put the GGUF file there, mend the path, or give --model-path; tools/serve fetches the "
+        "quickstart's model");
+    for (i = 0; i < ARRAY_COUNT(backend_words) && strcmp(backend_words[i], model->backend) != 0;
+         i++)
+        continue;
+    if (i == ARRAY_COUNT(backend_words)) {
+        nearest = suggest_nearest(text_slice_of(model->backend), backend_words,
+                                  ARRAY_COUNT(backend_words));
+        FAIL(c, &model->backend,
+             "backend '%s' is not one of auto, reference, avx2, avx512, avx512-vnni, amx%s%s%s",
+             model->backend, nearest != NULL ? "; did you mean '" : "",
+             nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
+    }
+    if (model->max_num_batched_tokens < model->max_num_seqs)
+        FAIL(c, &model->max_num_batched_tokens,
+             "max_num_batched_tokens (%lld) must be at least max_num_seqs (%lld): each running "
+             "sequence "
+             "takes one token of a step",
+             (long long)model->max_num_batched_tokens, (long long)model->max_num_seqs);
+}
+
+void config_check(const struct config *config, settings_document *document,
+                  struct settings_report *report)
+{
+    const struct check c = {config, document, report};
+
+    check_server(&c);
+    check_keys(&c);
+    for (uint32_t i = 0; i < config->models.count; i++)
+        check_model(&c, i);
+    if (config->models.count == 0 && report->error_count == 0)
+        config_check_fail(report,
+                          "no model is served; add at least one under models:, with name and path");
+    if (config->supervise.backoff_first_ns > config->supervise.backoff_max_ns)
+        FAIL(&c, &config->supervise.backoff_first_ns,
+             "backoff_first must not be longer than backoff_max");
+    if (config->limits.body_bytes > config->limits.buffered_bytes)
+        FAIL(&c, &config->limits.body_bytes,
+             "body_size must not be larger than body_memory, which holds the bodies of all "
+             "requests");
+}

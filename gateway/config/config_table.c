@@ -1,0 +1,217 @@
+/* The settings table: every key of the config file, once. The YAML reader, the range errors,
+ * configs/reference.yaml, /admin/config and the reload rule all follow from these rows. A row's
+ * `danger` says what goes wrong when it is set badly, because that is what an operator wants to
+ * know at three in the morning. */
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+
+#define KIB 1024.0
+#define MIB (1024.0 * KIB)
+#define GIB (1024.0 * MIB)
+#define MS  ((double)NS_PER_MS)
+#define SEC ((double)NS_PER_SECOND)
+
+static const char *const log_level_words[] = {
+    [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
+
+/* A row is a key, its field and then what differs from zero; the macros name the kind and the
+ * numbers. */
+#define BOOL(name, type, field, value)                                                             \
+    .key = name, .kind = SETTING_BOOL, .offset = offsetof(struct type, field), .fallback = value
+#define INT(name, type, field, value, low, high)                                                   \
+    .key = name, .kind = SETTING_INT, .offset = offsetof(struct type, field), .fallback = value,   \
+    .min = low, .max = high
+#define BYTES(name, type, field, value, low, high)                                                 \
+    .key = name, .kind = SETTING_BYTES, .offset = offsetof(struct type, field), .fallback = value, \
+    .min = low, .max = high
+#define DURATION(name, type, field, value, low, high)                                              \
+    .key = name, .kind = SETTING_DURATION, .offset = offsetof(struct type, field),                 \
+    .fallback = value, .min = low, .max = high
+#define TEXT(name, type, field, value)                                                             \
+    .key = name, .kind = SETTING_TEXT, .offset = offsetof(struct type, field), .fallback = value
+#define FILE_PATH(name, type, field, value)                                                        \
+    .key = name, .kind = SETTING_PATH, .offset = offsetof(struct type, field), .fallback = value
+
+// clang-format off
+static const struct setting server_table[] = {
+    {TEXT("listen", config_server, listen, "127.0.0.1:8080"), .reload = RELOAD_RESTART,
+     .help = "Address of the API: 127.0.0.1:8080, [::1]:8080 or unix:/path. HTTP/1.1 and HTTP/2 share the port.",
+     .danger = "0.0.0.0 opens the API to the network: set auth.keys and TLS first."},
+    {TEXT("admin_listen", config_server, admin_listen, "127.0.0.1:8081"), .reload = RELOAD_RESTART,
+     .help = "Address of metrics, health and the admin API; \"\" for none.",
+     .danger = "It has no keys of its own. Keep it on loopback or on a network that only operators reach."},
+    {INT("loops", config_server, loops, "0", 0, 64), .reload = RELOAD_RESTART, .unit = "threads",
+     .help = "Event loops, one thread each. 0 takes half of the cores, at least one and at most four.",
+     .danger = "Loops beyond the idle cores take time from the replicas on the same machine."},
+    {FILE_PATH("tls_certificate", config_server, tls_certificate, ""), .reload = RELOAD_RESTART,
+     .help = "PEM file with the certificate chain. With it the API's port speaks TLS beside cleartext. The file is "
+             "read again at each reload."},
+    {FILE_PATH("tls_key", config_server, tls_key, ""), .reload = RELOAD_RESTART,
+     .help = "PEM file with the certificate's private key."},
+    {FILE_PATH("run_directory", config_server, run_directory, ""), .reload = RELOAD_RESTART,
+     .help = "Folder for the sockets of replicas. \"\" makes a private one under $XDG_RUNTIME_DIR or /tmp.",
+     .danger = "Whoever may write there can put itself in a replica's place."},
+    {DURATION("drain_timeout", config_server, drain_timeout_ns, "30s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "After SIGTERM, running requests get this long to finish before they are cut.",
+     .danger = "Shorter than the longest answer cuts streams; longer than the service manager's patience gets the "
+               "process killed."},
+    {BOOL("strict_params", config_server, strict_params, "false"), .reload = RELOAD_RESTART,
+     .help = "Refuse request fields that are unknown or not supported with 400, instead of naming them in the "
+             "x-ignored-params header."},
+    {.key = NULL}};
+
+static const struct setting log_table[] = {
+    {.key = "level", .kind = SETTING_ENUM, .offset = offsetof(struct config_log, level), .fallback = "info",
+     .words = log_level_words, .reload = RELOAD_LIVE, .help = "The least important lines that are written."},
+    {BOOL("json", config_log, json, "false"), .reload = RELOAD_RESTART,
+     .help = "Write each line as a JSON object."},
+    {.key = NULL}};
+
+static const struct setting limits_table[] = {
+    {BYTES("body_size", config_limits, body_bytes, "8MiB", 1 * KIB, 1 * GIB), .reload = RELOAD_LIVE,
+     .help = "Largest request body; beyond it the answer is 413."},
+    {BYTES("body_memory", config_limits, buffered_bytes, "256MiB", 1 * MIB, 1024 * GIB), .reload = RELOAD_LIVE,
+     .help = "All request bodies in memory together; beyond it the answer is 503.",
+     .danger = "Bodies stay in memory until a replica has answered: this bounds what clients can make the gateway hold."},
+    {BYTES("header_size", config_limits, header_bytes, "32KiB", 1 * KIB, 1 * MIB), .reload = RELOAD_LIVE,
+     .help = "Largest head of a request, decoded."},
+    {INT("header_count", config_limits, headers, "100", 8, 1000), .reload = RELOAD_LIVE, .unit = "headers",
+     .help = "Most headers of a request."},
+    {INT("connections", config_limits, connections, "10000", 1, 1000000), .reload = RELOAD_LIVE, .unit = "connections",
+     .help = "Open client connections.", .danger = "The process needs as many file descriptors (ulimit -n)."},
+    {INT("connections_per_address", config_limits, connections_per_address, "1000", 1, 1000000), .reload = RELOAD_LIVE,
+     .unit = "connections", .help = "Open connections of one client address.",
+     .danger = "Behind a load balancer all clients share its address: set it as high as connections."},
+    {INT("streams_per_second", config_limits, streams_per_second, "33", 1, 1000000), .reload = RELOAD_LIVE,
+     .unit = "streams/s", .help = "Per connection: the rate at which credit for unfinished requests comes back.",
+     .danger = "Higher weakens the guard against HTTP/2 reset floods."},
+    {INT("stream_burst", config_limits, stream_burst, "1000", 1, 1000000), .reload = RELOAD_LIVE, .unit = "streams",
+     .help = "Per connection: unfinished requests at once before the guard closes it."},
+    {DURATION("header_timeout", config_limits, header_timeout_ns, "10s", 100 * MS, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "From the first byte of a request to its whole head."},
+    {DURATION("body_timeout", config_limits, body_timeout_ns, "60s", 100 * MS, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "For the whole body of a request."},
+    {DURATION("idle_timeout", config_limits, idle_timeout_ns, "75s", 100 * MS, 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "A connection without requests is closed after this time."},
+    {DURATION("write_timeout", config_limits, write_timeout_ns, "30s", 100 * MS, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "A client that takes none of the bytes that wait for it is cut after this time."},
+    {DURATION("keepalive", config_limits, keepalive_ns, "15s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "A comment is sent on an event stream that was silent for so long; 0s for never."},
+    {BYTES("response_buffer", config_limits, response_buffer_bytes, "256KiB", 4 * KIB, 64 * MIB), .reload = RELOAD_LIVE,
+     .help = "Unsent bytes of one stream before the gateway stops reading from the replica."},
+    {INT("json_depth", config_limits, json_depth, "64", 4, 512), .reload = RELOAD_RESTART, .unit = "levels",
+     .help = "Nesting of a JSON body."},
+    {INT("json_values", config_limits, json_values, "100000", 100, 100000000), .reload = RELOAD_RESTART,
+     .unit = "values", .help = "Values in a JSON body; token-id prompts count each token."},
+    {INT("messages", config_limits, messages, "2048", 1, 1000000), .reload = RELOAD_RESTART, .unit = "messages",
+     .help = "Messages of a chat request."},
+    {INT("stops", config_limits, stops, "16", 0, 1024), .reload = RELOAD_RESTART, .unit = "strings",
+     .help = "Stop strings of a request."},
+    {BYTES("stop_size", config_limits, stop_bytes, "1KiB", 1, 64 * KIB), .reload = RELOAD_RESTART,
+     .help = "Longest stop string."},
+    {INT("n", config_limits, n, "16", 1, 128), .reload = RELOAD_RESTART, .unit = "choices",
+     .help = "Choices that one request may ask for."},
+    {INT("logit_bias", config_limits, logit_bias, "1024", 0, 1000000), .reload = RELOAD_RESTART, .unit = "tokens",
+     .help = "Entries of a request's logit_bias."},
+    {BYTES("prompt_size", config_limits, prompt_bytes, "4MiB", 1 * KIB, 1 * GIB), .reload = RELOAD_RESTART,
+     .help = "Text of a prompt after the chat template, before tokens."},
+    {.key = NULL}};
+
+static const struct setting upstream_table[] = {
+    {DURATION("connect_timeout", config_upstream, connect_timeout_ns, "1s", 1 * MS, 60 * SEC), .reload = RELOAD_LIVE,
+     .help = "For a connection to a replica."},
+    {DURATION("first_byte_timeout", config_upstream, first_byte_timeout_ns, "10m", 100 * MS, 86400 * SEC),
+     .reload = RELOAD_LIVE,
+     .help = "From the request to the first byte of a replica's answer: queueing and prefill, and for an answer that is "
+             "not streamed the whole generation."},
+    {DURATION("idle_timeout", config_upstream, idle_timeout_ns, "2m", 100 * MS, 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "Longest silence inside an answer."},
+    {DURATION("ready_timeout", config_upstream, ready_timeout_ns, "30s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "How long a request waits for a replica that is starting or being restarted; then the answer is 503."},
+    {INT("retries", config_upstream, retries, "2", 0, 10), .reload = RELOAD_LIVE, .unit = "attempts",
+     .help = "How often a request that has produced nothing is sent again when its replica fails.",
+     .danger = "A request that kills replicas takes down this many more."},
+    {.key = NULL}};
+
+static const struct setting key_table[] = {
+    {TEXT("name", config_key, name, NULL), .reload = RELOAD_LIVE,
+     .help = "Who the key belongs to: the tenant in metrics, logs and the prefix cache's salt."},
+    {TEXT("sha256", config_key, sha256, NULL), .reload = RELOAD_LIVE,
+     .help = "SHA-256 of the key in 64 hex digits; `penstock hash-key` prints it. The key itself is never stored.",
+     .danger = "Hash only long random keys: a guessable one can be found from its hash."},
+    {.key = NULL}};
+
+static const struct setting auth_table[] = {
+    {.key = "keys", .kind = SETTING_LIST, .offset = offsetof(struct config_auth, keys), .table = key_table,
+     .item_bytes = sizeof(struct config_key), .min = 0, .max = 3000, .reload = RELOAD_LIVE,
+     .help = "API keys, given by clients as 'Authorization: Bearer KEY' or 'x-api-key: KEY'. Without any the API is open.",
+     .danger = "An open API on a reachable address serves everybody."},
+    {.key = NULL}};
+
+static const struct setting supervise_table[] = {
+    {DURATION("backoff_first", config_supervise, backoff_first_ns, "200ms", 1 * MS, 3600 * SEC),
+     .reload = RELOAD_RESTART, .help = "Wait before a replica that died is started again; doubles with each failure."},
+    {DURATION("backoff_max", config_supervise, backoff_max_ns, "30s", 1 * MS, 86400 * SEC), .reload = RELOAD_RESTART,
+     .help = "Longest such wait. A replica that was ready for so long starts again from backoff_first."},
+    {DURATION("start_timeout", config_supervise, start_timeout_ns, "5m", 100 * MS, 86400 * SEC),
+     .reload = RELOAD_RESTART, .help = "A replica that is not ready after this time is killed and started again.",
+     .danger = "Shorter than the model's load time means that it never gets ready."},
+    {DURATION("heartbeat_timeout", config_supervise, heartbeat_timeout_ns, "10s", 100 * MS, 3600 * SEC),
+     .reload = RELOAD_RESTART, .help = "A ready replica that gives no sign of life for so long is killed and started again.",
+     .danger = "Shorter than its longest step kills a replica that is only busy."},
+    {.key = NULL}};
+
+static const struct setting model_table[] = {
+    {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
+     .help = "The name that clients put into the request's model field."},
+    {FILE_PATH("path", config_model, path, NULL), .reload = RELOAD_RESTART,
+     .help = "GGUF file of the model. ~/ is the home folder; a relative path starts at this file's folder."},
+    {.key = "aliases", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, aliases),
+     .min = 0, .max = 64, .reload = RELOAD_LIVE, .help = "Other names of the model."},
+    {INT("replicas", config_model, replicas, "1", 1, 64), .reload = RELOAD_RESTART, .unit = "replicas",
+     .help = "Processes that serve the model; requests go to the one with the least to do.",
+     .danger = "Each has its own KV cache and takes its share of the cores."},
+    {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_RESTART,
+     .help = "Kernels: auto, reference, avx2, avx512, avx512-vnni or amx. auto takes the best that the machine has."},
+    {INT("threads", config_model, threads, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "threads",
+     .help = "Compute threads of a replica. 0 divides the cores among all local replicas.",
+     .danger = "More threads than cores make every step wait for the slowest."},
+    {INT("max_model_len", config_model, max_model_len, "0", 0, 16777216), .reload = RELOAD_RESTART, .unit = "tokens",
+     .help = "Longest sequence, prompt and answer together. 0 takes the length that the model was trained for."},
+    {INT("max_num_seqs", config_model, max_num_seqs, "64", 1, 4096), .reload = RELOAD_RESTART, .unit = "sequences",
+     .help = "Sequences that are computed together in one step."},
+    {INT("max_num_batched_tokens", config_model, max_num_batched_tokens, "512", 16, 1048576), .reload = RELOAD_RESTART,
+     .unit = "tokens", .help = "Tokens of one step: one for each running sequence, the rest for prompts.",
+     .danger = "Higher makes prompts quicker and every running answer slower while they are read."},
+    {BYTES("kv_cache_memory", config_model, kv_cache_memory, "0", 0, 1024 * GIB), .reload = RELOAD_RESTART,
+     .help = "Memory of the KV cache of a replica. 0 takes what max_num_seqs sequences can use, at most a share of the "
+             "free memory.",
+     .danger = "Too small makes sequences wait and be computed twice; too large gets the process killed."},
+    {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
+     .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
+    {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,
+     .unit = "tokens", .help = "Prompt tokens of the waiting requests together; beyond it the answer is 429."},
+    {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
+     .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
+    {BOOL("deterministic", config_model, deterministic, "false"), .reload = RELOAD_RESTART,
+     .help = "The same request and seed give the same tokens, alone or in a full batch; slower."},
+    {DURATION("step_target", config_model, step_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
+     .help = "Prompts are read in pieces so that a step in which answers run takes about this long; 0s for no target."},
+    {.key = NULL}};
+
+#define SECTION(name, field, rows, text) \
+    .key = name, .kind = SETTING_SECTION, .offset = offsetof(struct config, field), .table = rows, .help = text
+
+const struct setting config_table[] = {
+    {SECTION("server", server, server_table, "Where the gateway listens and how it stops.")},
+    {SECTION("log", log, log_table, "Log lines on standard error.")},
+    {SECTION("auth", auth, auth_table, "Who may call the API.")},
+    {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = model_table,
+     .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
+     .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},
+    {SECTION("upstream", upstream, upstream_table, "The gateway's patience with replicas.")},
+    {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
+    {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},
+    {.key = NULL}};
+// clang-format on
