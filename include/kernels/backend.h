@@ -161,7 +161,15 @@ struct backend {
     const struct backend_operations *operations;
 };
 
-enum backend_path { BACKEND_AUTO, BACKEND_REFERENCE, BACKEND_AVX2, BACKEND_AVX512, BACKEND_AVX512_VNNI, BACKEND_AMX };
+/* AVX_VNNI: 256-bit vectors with the int8 dot product of client CPUs. An AVX-512 CPU without VNNI takes AVX2. */
+enum backend_path {
+    BACKEND_AUTO,
+    BACKEND_REFERENCE,
+    BACKEND_AVX2,
+    BACKEND_AVX_VNNI,
+    BACKEND_AVX512_VNNI,
+    BACKEND_AMX
+};
 
 struct backend_options {
     enum backend_path path; /* AUTO: the best this CPU can run */

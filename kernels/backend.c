@@ -1,0 +1,55 @@
+/* Chooses a backend: the table row of the path asked for, or the best one this CPU can run. */
+
+#include "backend.h"
+
+#include <stddef.h>
+
+#include "check.h"
+#include "cpu/cpu_backend.h"
+#include "reference/reference.h"
+
+static const char *const path_names[] = {
+    [BACKEND_AUTO] = "auto",         [BACKEND_REFERENCE] = "reference",     [BACKEND_AVX2] = "avx2",
+    [BACKEND_AVX_VNNI] = "avx-vnni", [BACKEND_AVX512_VNNI] = "avx512-vnni", [BACKEND_AMX] = "amx",
+};
+
+const char *backend_path_name(enum backend_path path)
+{
+    return (size_t)path < ARRAY_COUNT(path_names) ? path_names[path] : "unknown";
+}
+
+bool backend_path_is_supported(enum backend_path path)
+{
+    return path == BACKEND_AUTO || path == BACKEND_REFERENCE || cpu_kernels_find(path) != NULL;
+}
+
+static enum backend_path best_path(void)
+{
+    static const enum backend_path best_first[] = {BACKEND_AVX512_VNNI, BACKEND_AVX_VNNI,
+                                                   BACKEND_AVX2};
+    for (size_t i = 0; i < ARRAY_COUNT(best_first); i++)
+        if (backend_path_is_supported(best_first[i]))
+            return best_first[i];
+    return BACKEND_REFERENCE;
+}
+
+status backend_open(const struct backend_options *options, backend **out, struct error_note *note)
+{
+    enum backend_path path = options->path == BACKEND_AUTO ? best_path() : options->path;
+    if (!backend_path_is_supported(path)) {
+        error_note_set(note, "this CPU cannot run the kernel path %s", backend_path_name(path));
+        return STATUS_UNSUPPORTED;
+    }
+    status result = path == BACKEND_REFERENCE ? reference_open(out)
+                                              : cpu_backend_open(path, options->threads, out);
+    if (result != STATUS_OK)
+        error_note_set(note, "cannot start the %s backend: %s", backend_path_name(path),
+                       status_name(result));
+    return result;
+}
+
+void backend_close(backend *b)
+{
+    if (b != NULL)
+        b->operations->destroy(b);
+}

@@ -1,0 +1,215 @@
+/* Attention over one chunk of positions, written over lanes.h. Included once by the file of each
+ * instruction set, which defines KERNEL(name), PANELS and PANEL_QUERIES.
+ *
+ * Both products, scores = queries x keys and out = weights x values, have the same shape: rows of
+ * broadcast floats times a panel [k][16] of f16. panel_product keeps PANEL_QUERIES x PANELS
+ * accumulators in registers, so that a panel vector is converted once for several queries and a
+ * broadcast is used for several panels. Grouped queries of one KV head, and in prefill several
+ * rows, share each load of a key or value. Every accumulator sums over k in order, whatever the
+ * tile. */
+
+#include <math.h>
+
+#include "kernel_table.h"
+#include "lanes.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
+                             float *partials);
+void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total);
+void KERNEL(attention_finish)(float *total, uint32_t d_head);
+
+/* acc[q][p] += sum over k < count of rows[q][k] * panels[p][k * stride .. + 16]. */
+LANES_INLINE void panel_product(const uint32_t n_queries, const uint32_t n_panels,
+                                const float *const *rows, const uint16_t *const *panels,
+                                size_t stride, uint32_t count, lanes acc[PANEL_QUERIES][PANELS])
+{
+    for (uint32_t k = 0; k < count; k++) {
+        lanes panel[PANELS];
+        UNROLL for (uint32_t p = 0; p < n_panels; p++) panel[p] =
+            lanes_load_f16(panels[p] + k * stride);
+        UNROLL for (uint32_t q = 0; q < n_queries; q++)
+        {
+            lanes broadcast = lanes_set(rows[q][k]);
+            UNROLL for (uint32_t p = 0; p < n_panels; p++) acc[q][p] =
+                lanes_fma(broadcast, panel[p], acc[q][p]);
+        }
+    }
+}
+
+/* Raw scores of `n_queries` queries for `n_panels` blocks of 16 positions. */
+LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
+                               const float *const *queries, const uint16_t *const *keys,
+                               uint32_t d_head, float *scores)
+{
+    lanes acc[PANEL_QUERIES][PANELS];
+    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
+        acc[q][p] = lanes_zero();
+    panel_product(n_queries, n_panels, queries, keys, KV_BLOCK_TOKENS, d_head, acc);
+    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
+        lanes_store(scores + (size_t)q * CHUNK_TOKENS + p * LANES, acc[q][p]);
+}
+
+/* Weighted values, columns [0, 16 * n_panels) of `values[b]` (one pointer a block), over `count`
+ * positions. */
+LANES_INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels,
+                               const float *weights, const uint16_t *const *values, uint32_t column,
+                               uint32_t d_head, uint32_t count, float *out, size_t out_stride)
+{
+    lanes acc[PANEL_QUERIES][PANELS];
+    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
+        acc[q][p] = lanes_zero();
+    for (uint32_t b = 0; b * KV_BLOCK_TOKENS < count; b++) {
+        uint32_t left = count - b * KV_BLOCK_TOKENS;
+        const float *rows[PANEL_QUERIES];
+        const uint16_t *panels[PANELS];
+        UNROLL for (uint32_t q = 0; q < n_queries; q++) rows[q] =
+            weights + (size_t)q * CHUNK_TOKENS + b * KV_BLOCK_TOKENS;
+        UNROLL for (uint32_t p = 0; p < n_panels; p++) panels[p] = values[b] + column + p * LANES;
+        panel_product(n_queries, n_panels, rows, panels, d_head,
+                      left < KV_BLOCK_TOKENS ? left : KV_BLOCK_TOKENS, acc);
+    }
+    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
+        lanes_store(out + q * out_stride + column + p * LANES, acc[q][p]);
+}
+
+#define QUERY_CASES(call)                                                                          \
+    switch (n_queries) {                                                                           \
+    case 1:                                                                                        \
+        call(1);                                                                                   \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        call(2);                                                                                   \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        call(3);                                                                                   \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        call(4);                                                                                   \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        call(5);                                                                                   \
+        break;                                                                                     \
+    default:                                                                                       \
+        call(6);                                                                                   \
+        break;                                                                                     \
+    }
+
+static void score_queries(uint32_t n_queries, const float *const *queries,
+                          const uint16_t *const *keys, uint32_t n_blocks, uint32_t d_head,
+                          float *scores)
+{
+    uint32_t b = 0;
+#define SCORE_ALL(n) score_panels(n, PANELS, queries, keys + b, d_head, scores + (size_t)b * LANES)
+#define SCORE_ONE(n) score_panels(n, 1, queries, keys + b, d_head, scores + (size_t)b * LANES)
+    for (; b + PANELS <= n_blocks; b += PANELS)
+        QUERY_CASES(SCORE_ALL)
+    for (; b < n_blocks; b++)
+        QUERY_CASES(SCORE_ONE)
+}
+
+static void value_queries(uint32_t n_queries, const float *weights, const uint16_t *const *values,
+                          uint32_t d_head, uint32_t count, float *out, size_t out_stride)
+{
+    uint32_t column = 0;
+#define VALUE_ALL(n)                                                                               \
+    value_panels(n, PANELS, weights, values, column, d_head, count, out, out_stride)
+#define VALUE_ONE(n) value_panels(n, 1, weights, values, column, d_head, count, out, out_stride)
+    for (; column + PANELS * LANES <= d_head; column += PANELS * LANES)
+        QUERY_CASES(VALUE_ALL)
+    for (; column < d_head; column += LANES)
+        QUERY_CASES(VALUE_ONE)
+}
+
+/* Scores of one query into weights exp(score - maximum); partial[0] = maximum, partial[1] = their
+ * sum. Positions outside [first, end) (relative to the chunk) get weight 0. A query with none keeps
+ * the lowest finite maximum and the sum 0. */
+static void softmax_chunk(const struct attention_tile *tile, uint32_t first, uint32_t end,
+                          uint32_t count, float *scores, float *partial)
+{
+    lanes scale = lanes_set(tile->scale);
+    lanes highest = lanes_set(-1e30f);
+    for (uint32_t c = 0; c < count; c += LANES) {
+        lanes s = lanes_mul(lanes_load(scores + c), scale);
+        if (tile->soft_cap > 0)
+            s = lanes_mul(lanes_set(tile->soft_cap),
+                          lanes_tanh(lanes_mul(s, lanes_set(1.0f / tile->soft_cap))));
+        uint32_t from = first > c ? first - c : 0, to = end > c ? end - c : 0;
+        s = lanes_keep(s, from < LANES ? from : LANES, to < LANES ? to : LANES, -INFINITY);
+        highest = lanes_max(highest, s);
+        lanes_store(scores + c, s);
+    }
+    partial[0] = lanes_highest(highest);
+    lanes maximum = lanes_set(partial[0]);
+    lanes total = lanes_zero();
+    for (uint32_t c = 0; c < count; c += LANES) {
+        lanes w = lanes_exp(lanes_sub(lanes_load(scores + c), maximum));
+        total = lanes_add(total, w);
+        lanes_store(scores + c, w);
+    }
+    partial[1] = lanes_sum(total);
+}
+
+void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
+                             float *partials)
+{
+    uint32_t base = UINT32_MAX, end = 0; /* of the positions that some query wants */
+    for (uint32_t q = 0; q < tile->n_queries; q++) {
+        base = tile->first[q] < base ? tile->first[q] : base;
+        end = tile->end[q] > end ? tile->end[q] : end;
+    }
+    base -= base % KV_BLOCK_TOKENS;
+    base = base > chunk * CHUNK_TOKENS ? base : chunk * CHUNK_TOKENS;
+    uint32_t chunk_end = (chunk + 1) * CHUNK_TOKENS;
+    uint32_t count = (end < chunk_end ? end : chunk_end) - base;
+    uint32_t n_blocks = (count + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    const uint16_t *keys[CHUNK_BLOCKS], *values[CHUNK_BLOCKS];
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        keys[b] = kv_head_data(tile->kv, tile->layer, tile->blocks[base / KV_BLOCK_TOKENS + b],
+                               tile->kv_head);
+        values[b] = keys[b] + (size_t)KV_BLOCK_TOKENS * tile->d_head;
+    }
+    size_t stride = PARTIAL_FLOATS(tile->d_head);
+    uint32_t parts = (tile->n_queries + PANEL_QUERIES - 1) / PANEL_QUERIES;
+    for (uint32_t part = 0; part < parts; part++) {
+        uint32_t q = tile->n_queries * part / parts;
+        uint32_t n = tile->n_queries * (part + 1) / parts - q;
+        score_queries(n, tile->queries + q, keys, n_blocks, tile->d_head,
+                      scores + (size_t)q * CHUNK_TOKENS);
+    }
+    for (uint32_t q = 0; q < tile->n_queries; q++)
+        softmax_chunk(tile, tile->first[q] > base ? tile->first[q] - base : 0,
+                      tile->end[q] > base ? tile->end[q] - base : 0, n_blocks * KV_BLOCK_TOKENS,
+                      scores + (size_t)q * CHUNK_TOKENS, partials + q * stride);
+    for (uint32_t part = 0; part < parts; part++) {
+        uint32_t q = tile->n_queries * part / parts;
+        uint32_t n = tile->n_queries * (part + 1) / parts - q;
+        value_queries(n, scores + (size_t)q * CHUNK_TOKENS, values, tile->d_head, count,
+                      partials + q * stride + 2, stride);
+    }
+}
+
+void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total)
+{
+    float maximum = partial[0] > total[0] ? partial[0] : total[0];
+    float keep = expf(total[0] - maximum), take = expf(partial[0] - maximum);
+    total[0] = maximum;
+    total[1] = total[1] * keep + partial[1] * take;
+    lanes keep_lanes = lanes_set(keep), take_lanes = lanes_set(take);
+    for (uint32_t i = 0; i < d_head; i += LANES) {
+        lanes kept = lanes_mul(lanes_load(total + 2 + i), keep_lanes);
+        lanes_store(total + 2 + i, lanes_fma(lanes_load(partial + 2 + i), take_lanes, kept));
+    }
+}
+
+void KERNEL(attention_finish)(float *total, uint32_t d_head)
+{
+    lanes inverse = lanes_set(1.0f / total[1]);
+    for (uint32_t i = 0; i < d_head; i += LANES)
+        lanes_store(total + 2 + i, lanes_mul(lanes_load(total + 2 + i), inverse));
+}

@@ -1,0 +1,331 @@
+/* The CPU backend: life cycle, memory, and the objects that operations work on. All memory is taken
+ * when a weight, an activation or a cache is made; operations take none. Device memory is plain
+ * memory. */
+
+#include "cpu_backend.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "memory.h"
+#include "repack.h"
+#include "thread.h"
+
+/* A team larger than any machine we know of. */
+#define THREADS_MAX 1024u
+
+static uint32_t round_up(uint32_t count, uint32_t unit)
+{
+    return (count + unit - 1) / unit * unit;
+}
+
+static void cpu_destroy(backend *b)
+{
+    struct cpu_backend *cpu = cpu_of(b);
+    if (cpu->scratch != NULL)
+        for (uint32_t i = 0; i < team_size(cpu->team); i++)
+            memory_release(cpu->scratch[i].row);
+    memory_release(cpu->scratch);
+    team_destroy(cpu->team);
+    rope_cache_deinit(&cpu->rope);
+    huge_arena_deinit(&cpu->arena);
+    memory_release(cpu->tile_start);
+    memory_release(cpu->split_partials);
+    memory_release(cpu);
+}
+
+status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t n_cols, uint32_t d_head)
+{
+    if (n_cols > cpu->row_floats) {
+        uint32_t floats = round_up(n_cols, GROUP_OUTPUTS);
+        for (uint32_t i = 0; i < team_size(cpu->team); i++) {
+            float *row = memory_allocate_aligned(64, floats * sizeof(float));
+            if (row == NULL)
+                return STATUS_NO_MEMORY;
+            memory_release(cpu->scratch[i].row);
+            cpu->scratch[i].row = row;
+        }
+        cpu->row_floats = floats;
+    }
+    if (rows_max > cpu->rows_max) {
+        uint32_t *tile_start = memory_allocate_array((size_t)rows_max + 1, sizeof(uint32_t));
+        if (tile_start == NULL)
+            return STATUS_NO_MEMORY;
+        memory_release(cpu->tile_start);
+        cpu->tile_start = tile_start;
+        cpu->rows_max = rows_max;
+    }
+    return rope_cache_reserve(&cpu->rope, cpu->rows_max, d_head);
+}
+
+static void *cpu_allocate(backend *b, uint64_t bytes)
+{
+    (void)b;
+    void *memory = huge_allocate(bytes);
+    if (memory != NULL)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+static void cpu_release(backend *b, void *memory)
+{
+    (void)b;
+    memory_release(memory);
+}
+
+static void cpu_upload(backend *b, void *device, const void *host, uint64_t bytes)
+{
+    (void)b;
+    memcpy(device, host, bytes);
+}
+
+static void cpu_download(backend *b, void *host, const void *device, uint64_t bytes)
+{
+    (void)b;
+    memcpy(host, device, bytes);
+}
+
+static status cpu_synchronize(backend *b)
+{
+    (void)b;
+    return STATUS_OK; /* operations return when they are done */
+}
+
+static void cpu_weight_destroy(backend *b, weight *w)
+{
+    if (w == NULL)
+        return;
+    huge_arena_release(&cpu_of(b)->arena, w->slab);
+    memory_release(w);
+}
+
+/* Shapes and formats of the segments; no data yet. */
+static status weight_plan(weight *w, const struct tensor_source *sources, uint32_t source_count)
+{
+    w->n_cols = sources[0].n_cols;
+    for (uint32_t i = 0; i < source_count; i++) {
+        struct segment *segment = &w->segments[i];
+        uint32_t elements, bytes;
+        if (!tensor_type_block(sources[i].type, &elements, &bytes) ||
+            !repack_format(sources[i].type, &segment->format))
+            return STATUS_UNSUPPORTED;
+        if (sources[i].n_cols != w->n_cols || w->n_cols == 0 || w->n_cols % elements != 0 ||
+            sources[i].n_outputs == 0 || sources[i].n_outputs > INT32_MAX - w->n_outputs)
+            return STATUS_INVALID;
+        segment->n_cols = w->n_cols;
+        segment->first_output = w->n_outputs;
+        segment->n_outputs = sources[i].n_outputs;
+        segment->n_groups = round_up(sources[i].n_outputs, GROUP_OUTPUTS) / GROUP_OUTPUTS;
+        if (FORMAT_IS_FLOAT(segment->format)) {
+            segment->group_bytes = (size_t)w->n_cols * bytes * GROUP_OUTPUTS;
+            w->needs_floats = true;
+        } else {
+            segment->group_bytes = (size_t)(w->n_cols / BLOCK_COLS) * BLOCK_BYTES(segment->format);
+            w->needs_codes = true;
+        }
+        w->n_outputs += segment->n_outputs;
+        w->n_groups += segment->n_groups;
+        w->bytes += (segment->n_groups * segment->group_bytes + 63) / 64 * 64;
+    }
+    w->segment_count = source_count;
+    return STATUS_OK;
+}
+
+static status cpu_weight_create(backend *b, const struct tensor_source *sources,
+                                uint32_t source_count, weight **out)
+{
+    CHECK(source_count >= 1 && source_count <= SOURCE_COUNT_MAX);
+    struct cpu_backend *cpu = cpu_of(b);
+    weight *w = memory_allocate_array(1, sizeof(*w));
+    if (w == NULL)
+        return STATUS_NO_MEMORY;
+    status result = weight_plan(w, sources, source_count);
+    uint8_t *data = NULL;
+    if (result == STATUS_OK) {
+        data = huge_arena_allocate(&cpu->arena, w->bytes, &w->slab);
+        result = data != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    }
+    if (result != STATUS_OK) {
+        memory_release(w);
+        return result;
+    }
+    for (uint32_t i = 0; i < source_count; i++) {
+        w->segments[i].data = data;
+        data += (w->segments[i].n_groups * w->segments[i].group_bytes + 63) / 64 * 64;
+        repack_segment(cpu->team, &sources[i], &w->segments[i]);
+    }
+    *out = w;
+    return STATUS_OK;
+}
+
+static status cpu_weight_create_gated(backend *b, const struct tensor_source *gate,
+                                      const struct tensor_source *up, weight **out)
+{
+    if (gate->n_outputs != up->n_outputs)
+        return STATUS_INVALID;
+    struct tensor_source sources[2] = {*gate, *up};
+    status result = cpu_weight_create(b, sources, 2, out);
+    if (result == STATUS_OK) {
+        (*out)->is_gated = true;
+        (*out)->n_outputs = gate->n_outputs;
+        (*out)->n_groups = (*out)->segments[0].n_groups;
+    }
+    return result;
+}
+
+static uint64_t cpu_weight_bytes(const weight *w)
+{
+    return w->bytes;
+}
+
+static void cpu_activation_destroy(backend *b, activation *a)
+{
+    (void)b;
+    if (a == NULL)
+        return;
+    memory_release(a->codes);
+    memory_release(a->scales);
+    memory_release(a->floats);
+    memory_release(a);
+}
+
+/* A row stride that is an odd number of cache lines: with a power of two, the rows of a tile would
+ * fall into the same few sets of L1. */
+static size_t odd_lines(size_t bytes)
+{
+    size_t lines = (bytes + 63) / 64;
+    return (lines | 1) * 64;
+}
+
+static status cpu_activation_create(backend *b, const weight *w, uint32_t rows_max,
+                                    activation **out)
+{
+    activation *a = memory_allocate_array(1, sizeof(*a));
+    if (a == NULL)
+        return STATUS_NO_MEMORY;
+    a->n_cols = w->n_cols;
+    a->rows_max = rows_max;
+    bool is_complete = true;
+    if (w->needs_codes) {
+        a->code_stride = odd_lines(w->n_cols);
+        size_t scale_bytes = odd_lines(w->n_cols / BLOCK_COLS * sizeof(struct block_scale));
+        a->scale_stride = scale_bytes / sizeof(struct block_scale);
+        a->codes = huge_allocate(rows_max * a->code_stride);
+        a->scales = huge_allocate(rows_max * scale_bytes);
+        is_complete = a->codes != NULL && a->scales != NULL;
+    }
+    if (w->needs_floats) {
+        size_t row_bytes = odd_lines(w->n_cols * sizeof(float));
+        a->float_stride = row_bytes / sizeof(float);
+        a->floats = huge_allocate(rows_max * row_bytes);
+        is_complete = is_complete && a->floats != NULL;
+    }
+    if (!is_complete || cpu_reserve(cpu_of(b), rows_max, w->n_cols, 0) != STATUS_OK) {
+        cpu_activation_destroy(b, a);
+        return STATUS_NO_MEMORY;
+    }
+    *out = a;
+    return STATUS_OK;
+}
+
+static void cpu_kv_destroy(backend *b, kv_store *kv)
+{
+    (void)b;
+    if (kv == NULL)
+        return;
+    memory_release(kv->data);
+    memory_release(kv);
+}
+
+static uint64_t cpu_kv_block_bytes(const struct kv_shape *shape)
+{
+    return (uint64_t)shape->n_layers * shape->n_kv_heads * shape->d_head * KV_BLOCK_TOKENS * 2 *
+           sizeof(uint16_t);
+}
+
+static status cpu_kv_create(backend *b, const struct kv_shape *shape, kv_store **out)
+{
+    if (shape->type != KV_F16 || shape->d_head % BLOCK_COLS != 0 || shape->d_head > HEAD_MAX)
+        return STATUS_UNSUPPORTED;
+    kv_store *kv = memory_allocate_array(1, sizeof(*kv));
+    if (kv == NULL)
+        return STATUS_NO_MEMORY;
+    kv->shape = *shape;
+    kv->head_halves = 2 * (size_t)KV_BLOCK_TOKENS * shape->d_head;
+    kv->block_halves = shape->n_kv_heads * kv->head_halves;
+    kv->data = huge_allocate(cpu_kv_block_bytes(shape) * shape->n_blocks);
+    if (kv->data == NULL || cpu_reserve(cpu_of(b), 1, 0, shape->d_head) != STATUS_OK) {
+        cpu_kv_destroy(b, kv);
+        return STATUS_NO_MEMORY;
+    }
+    *out = kv;
+    return STATUS_OK;
+}
+
+static void cpu_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *from, const uint32_t *to,
+                               uint32_t count)
+{
+    (void)b;
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(from[i] < kv->shape.n_blocks && to[i] < kv->shape.n_blocks);
+        for (uint32_t layer = 0; layer < kv->shape.n_layers; layer++)
+            memcpy(kv_head_data(kv, layer, to[i], 0), kv_head_data(kv, layer, from[i], 0),
+                   kv->block_halves * sizeof(uint16_t));
+    }
+}
+
+static const struct backend_operations cpu_operations = {
+    .destroy = cpu_destroy,
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .upload = cpu_upload,
+    .download = cpu_download,
+    .synchronize = cpu_synchronize,
+    .weight_create = cpu_weight_create,
+    .weight_create_gated = cpu_weight_create_gated,
+    .weight_destroy = cpu_weight_destroy,
+    .weight_bytes = cpu_weight_bytes,
+    .activation_create = cpu_activation_create,
+    .activation_destroy = cpu_activation_destroy,
+    .kv_create = cpu_kv_create,
+    .kv_destroy = cpu_kv_destroy,
+    .kv_block_bytes = cpu_kv_block_bytes,
+    .kv_copy_blocks = cpu_kv_copy_blocks,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .matmul = cpu_matmul,
+    .matmul_gated = cpu_matmul_gated,
+    .rope_kv_append = cpu_rope_kv_append,
+    .attention = cpu_attention,
+    .parallel_for = cpu_parallel_for,
+};
+
+status cpu_backend_open(enum backend_path path, uint32_t threads, backend **out)
+{
+    struct cpu_backend *cpu = memory_allocate_array(1, sizeof(*cpu));
+    if (cpu == NULL)
+        return STATUS_NO_MEMORY;
+    cpu->kernels = cpu_kernels_find(path);
+    CHECK(cpu->kernels != NULL);
+    cpu->operations = cpu_operations;
+    cpu->operations.name = cpu->kernels->name;
+    cpu->base.operations = &cpu->operations;
+    uint32_t size = threads != 0 ? threads : thread_core_count();
+    if (size > THREADS_MAX)
+        size = THREADS_MAX;
+    status result = team_create(size, &cpu->team);
+    if (result != STATUS_OK) {
+        memory_release(cpu);
+        return result;
+    }
+    cpu->scratch = memory_allocate_aligned(64, size * sizeof(struct member_scratch));
+    if (cpu->scratch != NULL)
+        memset(cpu->scratch, 0, size * sizeof(struct member_scratch));
+    cpu->split_partials = huge_allocate(SPLIT_FLOATS * sizeof(float));
+    if (cpu->scratch == NULL || cpu->split_partials == NULL) {
+        cpu_destroy(&cpu->base);
+        return STATUS_NO_MEMORY;
+    }
+    *out = &cpu->base;
+    return STATUS_OK;
+}

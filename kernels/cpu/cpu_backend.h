@@ -1,0 +1,79 @@
+#ifndef PENSTOCK_KERNELS_CPU_BACKEND_H
+#define PENSTOCK_KERNELS_CPU_BACKEND_H
+
+#include <stdatomic.h>
+
+#include "huge_arena.h"
+#include "kernel_table.h"
+#include "rope.h"
+#include "team.h"
+
+/* The kernels of `path` when this CPU (and the system: saved vector state) can run them, else NULL.
+ */
+const struct cpu_kernels *cpu_kernels_find(enum backend_path path);
+
+/* `threads` 0: the cores this process may run on. */
+NODISCARD status cpu_backend_open(enum backend_path path, uint32_t threads, backend **out);
+
+/* --- private to cpu_*.c --- */
+
+/* Rows of one gated or attention piece, on the stack's behalf: one a member. */
+struct member_scratch {
+    _Alignas(64) float gate[TILE_FLOATS];
+    _Alignas(64) float up[TILE_FLOATS];
+    _Alignas(64) float scores[TILE_QUERIES * CHUNK_TOKENS];
+    float partials[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
+    float totals[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
+    float *row; /* owned; `row_floats` of the backend */
+};
+
+/* A tile count below which attention is also split along the positions. */
+#define SPLIT_TILES_MAX 256u
+
+struct cpu_backend {
+    struct backend base;
+    struct backend_operations operations; /* base points to it; the name differs by path */
+    const struct cpu_kernels *kernels;
+    struct team *team;
+    struct member_scratch *scratch; /* owned; one a member */
+    uint32_t row_floats;            /* longest row any activation holds, rounded up to 16 */
+    struct huge_arena arena;
+    struct rope_cache rope;
+
+    /* Attention of one step; see cpu_attention.c. */
+    uint32_t *tile_start; /* owned; first tile of each sequence, then their count */
+    uint32_t rows_max;
+    float *split_partials; /* owned; SPLIT_FLOATS */
+    uint32_t split_start[SPLIT_TILES_MAX + 1];
+    _Atomic uint32_t split_left[SPLIT_TILES_MAX];
+};
+
+#define SPLIT_FLOATS ((size_t)2 << 20)
+
+static inline struct cpu_backend *cpu_of(backend *b)
+{
+    return (struct cpu_backend *)b;
+}
+
+/* Grows what depends on the size of a step. */
+NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t n_cols,
+                             uint32_t d_head);
+
+void cpu_embed(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows, float scale,
+               float *x);
+void cpu_rms_norm(backend *b, const float *x, const float *gain, float epsilon,
+                  const uint32_t *rows, uint32_t n_rows, uint32_t d, activation *out);
+void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_rows,
+                const float *bias, bool accumulate, float *y);
+void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
+                      enum gate_kind gate, activation *out);
+void cpu_rope_kv_append(backend *b, float *qkv, const struct rope_table *rope,
+                        const struct attention_shape *shape, const struct step_batch *batch,
+                        kv_store *kv, uint32_t layer);
+void cpu_attention(backend *b, const float *qkv, const struct attention_shape *shape,
+                   const struct step_batch *batch, const kv_store *kv, uint32_t layer,
+                   activation *out);
+void cpu_parallel_for(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
+                      void *context);
+
+#endif

@@ -1,0 +1,85 @@
+/* Which kernels this CPU can run. */
+
+#include <cpuid.h>
+
+#include "cpu_backend.h"
+
+#define KERNELS(path_name, isa, gemm_isa)                                                          \
+    {                                                                                              \
+        .name = path_name, .gemm_codes = gemm_codes_##gemm_isa, .gemm_floats = gemm_floats_##isa,  \
+        .tile_store = tile_store_##isa, .gate_apply = gate_apply_##isa,                            \
+        .activation_store = activation_store_##isa, .rms_norm_row = rms_norm_row_##isa,            \
+        .rope_head = rope_head_##isa, .kv_store_head = kv_store_head_##isa,                        \
+        .attention_chunk = attention_chunk_##isa, .attention_merge = attention_merge_##isa,        \
+        .attention_finish = attention_finish_##isa,                                                \
+    }
+
+#define DECLARE_LANES(isa)                                                                         \
+    gemm_function gemm_floats_##isa;                                                               \
+    void tile_store_##isa(const float *tile, size_t tile_stride, uint32_t n_rows,                  \
+                          uint32_t n_outputs, const float *bias, bool accumulate, float *y,        \
+                          size_t y_stride);                                                        \
+    void gate_apply_##isa(enum gate_kind kind, const float *gate, const float *up, uint32_t count, \
+                          float *out);                                                             \
+    void activation_store_##isa(struct activation *out, uint32_t row, uint32_t column,             \
+                                uint32_t count, const float *values);                              \
+    void rms_norm_row_##isa(const float *x, const float *gain, float epsilon, uint32_t d,          \
+                            struct activation *out, uint32_t row, float *scratch);                 \
+    void rope_head_##isa(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved, \
+                         const float *cosines, const float *sines, float *out);                    \
+    void kv_store_head_##isa(const float *key, const float *value, uint32_t d_head,                \
+                             uint32_t token, uint16_t *head_data);                                 \
+    void attention_chunk_##isa(const struct attention_tile *tile, uint32_t chunk, float *scores,   \
+                               float *partials);                                                   \
+    void attention_merge_##isa(const float *partial, uint32_t d_head, float *total);               \
+    void attention_finish_##isa(float *total, uint32_t d_head);
+
+DECLARE_LANES(avx2)
+DECLARE_LANES(avx512)
+gemm_function gemm_codes_avx2;
+gemm_function gemm_codes_avx_vnni;
+gemm_function gemm_codes_avx512_vnni;
+
+static const struct cpu_kernels kernels_avx2 = KERNELS("cpu-avx2", avx2, avx2);
+static const struct cpu_kernels kernels_avx_vnni = KERNELS("cpu-avx-vnni", avx2, avx_vnni);
+static const struct cpu_kernels kernels_avx512_vnni =
+    KERNELS("cpu-avx512-vnni", avx512, avx512_vnni);
+
+/* The compiler's check covers the system's side (XCR0) as well. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+/* gcc 12's list of features lacks this one: leaf 7, sub-leaf 1, EAX bit 4. */
+static bool has_avx_vnni(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+           (eax & (1u << 4)) != 0;
+}
+
+static bool has_avx512_vnni(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+const struct cpu_kernels *cpu_kernels_find(enum backend_path path)
+{
+    switch (path) {
+    case BACKEND_AVX2:
+        return has_avx2() ? &kernels_avx2 : NULL;
+    case BACKEND_AVX_VNNI:
+        return has_avx_vnni() ? &kernels_avx_vnni : NULL;
+    case BACKEND_AVX512_VNNI:
+        return has_avx512_vnni() ? &kernels_avx512_vnni : NULL;
+    case BACKEND_AMX:
+    case BACKEND_AUTO:
+    case BACKEND_REFERENCE:
+        break;
+    }
+    return NULL;
+}

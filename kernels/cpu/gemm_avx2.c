@@ -1,0 +1,2 @@
+#define KERNEL(name) name##_avx2
+#include "gemm_ymm_kernels.h"

@@ -1,0 +1,2 @@
+#define KERNEL(name) name##_avx_vnni
+#include "gemm_ymm_kernels.h"

@@ -1,0 +1,223 @@
+/* Integer products with 256-bit vectors, on the same layout: the 16 outputs of a group are two
+ * halves of eight. Included once by gemm_avx2.c and once by gemm_avx_vnni.c, which define
+ * KERNEL(name).
+ *
+ * With AVX-VNNI a step is one vpdpbusd. Without it, vpmaddubsw adds pairs of products in 16 bits
+ * and would saturate on 8-bit codes (2 x 255 x 127 > 32767). So 5, 6 and 8-bit codes are split into
+ * their low nibble and the rest, both at most 15: a plane's eight steps add up to at most 8 x 2 x
+ * 15 x 128 = 30720, which fits, and only then are widened.
+ *
+ * Sixteen registers do not hold a block's codes beside the sums, so a block is unpacked to memory
+ * (in L1) and multiplied from there. */
+
+#include "kernel_table.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define PREFETCH_BYTES 1024
+
+void KERNEL(gemm_codes)(const struct segment *segment, uint32_t group, uint32_t n_groups,
+                        const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
+                        size_t tile_stride);
+
+/* Codes of one block: plane 0 whole (AVX-VNNI) or low nibbles, plane 1 the bits above them. */
+struct unpacked_block {
+    _Alignas(64) uint8_t plane[2][8][64];
+    _Alignas(64) float d[2][GROUP_OUTPUTS]; /* of columns 0..15 and 16..31; equal except U6 */
+    _Alignas(64) float m[GROUP_OUTPUTS];    /* unused by U6 */
+};
+
+INLINE __m256i load(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+INLINE void store(void *p, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+INLINE bool has_two_planes(const enum weight_format format)
+{
+#ifdef __AVXVNNI__
+    (void)format;
+    return false;
+#else
+    return format != FORMAT_U4 && format != FORMAT_U4_MIN;
+#endif
+}
+
+/* Bits above the low nibble of step s, at bit 0. */
+INLINE __m256i high_bits(const enum weight_format format, const uint8_t *block, uint32_t s,
+                         uint32_t half)
+{
+    if (format == FORMAT_U8)
+        return _mm256_and_si256(_mm256_srli_epi16(load(block + 64 * s + 32 * half), 4),
+                                _mm256_set1_epi8(15));
+    if (format == FORMAT_U6) {
+        __m256i bits = load(block + NIBBLE_BYTES + 64 * (s / 4) + 32 * half);
+        return _mm256_and_si256(_mm256_srli_epi16(bits, (int)(2 * (s % 4))), _mm256_set1_epi8(3));
+    }
+    __m256i bits = load(block + NIBBLE_BYTES + 32 * half);
+    return _mm256_and_si256(_mm256_srli_epi16(bits, (int)s), _mm256_set1_epi8(1));
+}
+
+INLINE __m256i low_nibbles(const enum weight_format format, const uint8_t *block, uint32_t s,
+                           uint32_t half)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    if (format == FORMAT_U8)
+        return _mm256_and_si256(load(block + 64 * s + 32 * half), nibble);
+    __m256i pair = load(block + 64 * (s % 4) + 32 * half);
+    return _mm256_and_si256(s < 4 ? pair : _mm256_srli_epi16(pair, 4), nibble);
+}
+
+INLINE void unpack_scales(const enum weight_format format, const uint8_t *at,
+                          struct unpacked_block *out)
+{
+    for (uint32_t half = 0; half < 2; half++) {
+        __m256 d = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + 16 * half)));
+        __m256 second = d;
+        if (format == FORMAT_U6)
+            second = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + 32 + 16 * half)));
+        __m256 m = _mm256_mul_ps(d, _mm256_set1_ps(-FORMAT_OFFSET(format)));
+        if (format == FORMAT_U4_MIN || format == FORMAT_U5_MIN)
+            m = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + 32 + 16 * half)));
+        _mm256_store_ps(out->d[0] + 8 * half, d);
+        _mm256_store_ps(out->d[1] + 8 * half, second);
+        _mm256_store_ps(out->m + 8 * half, m);
+    }
+}
+
+INLINE void unpack_block(const enum weight_format format, const uint8_t *block,
+                         struct unpacked_block *out)
+{
+    UNROLL for (uint32_t s = 0; s < 8; s++)
+    {
+        UNROLL for (uint32_t half = 0; half < 2; half++)
+        {
+            __m256i low = low_nibbles(format, block, s, half);
+            if (has_two_planes(format))
+                store(out->plane[1][s] + 32 * half, high_bits(format, block, s, half));
+            else if (format == FORMAT_U8)
+                low = load(block + 64 * s + 32 * half);
+            else if (format != FORMAT_U4 && format != FORMAT_U4_MIN)
+                low = _mm256_or_si256(low, _mm256_slli_epi16(high_bits(format, block, s, half), 4));
+            store(out->plane[0][s] + 32 * half, low);
+        }
+    }
+    unpack_scales(format, block + SCALES_AT(format), out);
+}
+
+/* Sum over steps [first, end) of one plane, eight outputs. */
+INLINE __m256i dot_plane(const uint8_t plane[8][64], uint32_t half, const int8_t *x,
+                         const uint32_t first, const uint32_t end)
+{
+    __m256i sum = _mm256_setzero_si256();
+    UNROLL for (uint32_t s = first; s < end; s++)
+    {
+        int32_t four;
+        memcpy(&four, x + 4 * s, sizeof(four));
+        __m256i codes = load(plane[s] + 32 * half);
+#ifdef __AVXVNNI__
+        sum = _mm256_dpbusd_avx_epi32(sum, codes, _mm256_set1_epi32(four));
+#else
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, _mm256_set1_epi32(four)));
+#endif
+    }
+#ifndef __AVXVNNI__
+    sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+#endif
+    return sum;
+}
+
+INLINE __m256 dot_steps(const enum weight_format format, const struct unpacked_block *block,
+                        uint32_t half, const int8_t *x, const uint32_t first, const uint32_t end)
+{
+    __m256i dot = dot_plane(block->plane[0], half, x, first, end);
+    if (has_two_planes(format))
+        dot = _mm256_add_epi32(
+            dot, _mm256_slli_epi32(dot_plane(block->plane[1], half, x, first, end), 4));
+    return _mm256_cvtepi32_ps(dot);
+}
+
+INLINE __m256 add_block(const enum weight_format format, const struct unpacked_block *block,
+                        uint32_t half, const int8_t *x, const struct block_scale *s, __m256 sum)
+{
+    __m256 d = _mm256_load_ps(block->d[0] + 8 * half);
+    __m256 step = _mm256_set1_ps(s->scale);
+    if (format == FORMAT_U6) {
+        const __m256 minus_offset = _mm256_set1_ps(-FORMAT_OFFSET(FORMAT_U6));
+        __m256 low = _mm256_fmadd_ps(dot_steps(format, block, half, x, 0, 4), step,
+                                     _mm256_mul_ps(minus_offset, _mm256_set1_ps(s->sum_low)));
+        __m256 high = _mm256_fmadd_ps(dot_steps(format, block, half, x, 4, 8), step,
+                                      _mm256_mul_ps(minus_offset, _mm256_set1_ps(s->sum_high)));
+        sum = _mm256_fmadd_ps(low, d, sum);
+        return _mm256_fmadd_ps(high, _mm256_load_ps(block->d[1] + 8 * half), sum);
+    }
+    sum = _mm256_fmadd_ps(dot_steps(format, block, half, x, 0, 8), _mm256_mul_ps(d, step), sum);
+    return _mm256_fmadd_ps(_mm256_load_ps(block->m + 8 * half), _mm256_set1_ps(s->sum), sum);
+}
+
+/* Sums of all rows live in the tile between blocks: with 16 registers they would be spilled anyway.
+ */
+INLINE void gemm_group(const enum weight_format format, const uint8_t *block, uint32_t n_blocks,
+                       uint32_t n_rows, const int8_t *codes, size_t code_stride,
+                       const struct block_scale *scales, size_t scale_stride, float *tile,
+                       size_t tile_stride)
+{
+    for (uint32_t r = 0; r < n_rows; r++)
+        memset(tile + r * tile_stride, 0, GROUP_OUTPUTS * sizeof(float));
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        struct unpacked_block unpacked;
+        for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
+            _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
+        unpack_block(format, block, &unpacked);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            const int8_t *x = codes + r * code_stride + (size_t)b * BLOCK_COLS;
+            const struct block_scale *s = scales + r * scale_stride + b;
+            float *out = tile + r * tile_stride;
+            UNROLL for (uint32_t half = 0; half < 2; half++)
+                _mm256_storeu_ps(out + 8 * half, add_block(format, &unpacked, half, x, s,
+                                                           _mm256_loadu_ps(out + 8 * half)));
+        }
+        block += BLOCK_BYTES(format);
+    }
+}
+
+void KERNEL(gemm_codes)(const struct segment *segment, uint32_t group, uint32_t n_groups,
+                        const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
+                        size_t tile_stride)
+{
+#define FORMAT_CASE(format)                                                                        \
+    case format:                                                                                   \
+        gemm_group(format, block, n_blocks, n_rows, codes, a->code_stride, scales,                 \
+                   a->scale_stride, out, tile_stride);                                             \
+        break;
+    uint32_t n_blocks = segment->n_cols / BLOCK_COLS;
+    const int8_t *codes = a->codes + row * a->code_stride;
+    const struct block_scale *scales = a->scales + row * a->scale_stride;
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const uint8_t *block = segment->data + (group + g) * segment->group_bytes;
+        float *out = tile + g * GROUP_OUTPUTS;
+        switch (segment->format) {
+            FORMAT_CASE(FORMAT_U4)
+            FORMAT_CASE(FORMAT_U4_MIN)
+            FORMAT_CASE(FORMAT_U5)
+            FORMAT_CASE(FORMAT_U5_MIN)
+            FORMAT_CASE(FORMAT_U6)
+            FORMAT_CASE(FORMAT_U8)
+        default:
+            __builtin_unreachable();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+#ifndef PENSTOCK_KERNELS_CPU_KERNEL_TABLE_H
+#define PENSTOCK_KERNELS_CPU_KERNEL_TABLE_H
+
+#include "layout.h"
+
+/* What an instruction set has to provide. Every function works on a piece that one member of the
+ * team owns; cpu_operations.c cuts the work into pieces. No result depends on how many rows or
+ * groups a call covers: each row's sums are made in the same order by every variant, which is what
+ * makes a row's result independent of its batch. */
+
+/* Rows that a product call covers at most: the rows whose accumulators fit the registers. */
+#define TILE_ROWS 16u
+/* Groups of outputs that a product call covers at most. */
+#define TILE_GROUPS 8u
+/* Floats of a product tile: 16 rows of one group, or few rows of many. */
+#define TILE_FLOATS (TILE_ROWS * GROUP_OUTPUTS * 2)
+
+/* tile[r * tile_stride + 16 * g + lane] = the product of row `row + r` with output 16 * (group + g)
+ * + lane, for r < n_rows
+ * (<= TILE_ROWS) and g < n_groups (<= TILE_GROUPS). */
+typedef void gemm_function(const struct segment *segment, uint32_t group, uint32_t n_groups,
+                           const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
+                           size_t tile_stride);
+
+/* Positions of a chunk of attention: scores of a chunk are made, normalised by the chunk's own
+ * maximum and summed from zero; chunks are then merged in order. So it does not matter which member
+ * computes which chunk. */
+#define CHUNK_TOKENS 128u
+#define CHUNK_BLOCKS (CHUNK_TOKENS / KV_BLOCK_TOKENS)
+/* Query vectors (rows x heads of one KV head) of an attention tile. */
+#define TILE_QUERIES 24u
+#define HEAD_MAX     256u
+
+/* One tile: queries [0, n_queries) against the cache of one sequence and KV head. */
+struct attention_tile {
+    const float *queries[TILE_QUERIES];
+    uint32_t first[TILE_QUERIES]; /* positions [first, end) are attended to */
+    uint32_t end[TILE_QUERIES];
+    uint32_t n_queries;
+    uint32_t d_head;
+    float scale;
+    float soft_cap;
+    const uint32_t *blocks; /* the sequence's block table */
+    const struct kv_store *kv;
+    uint32_t layer;
+    uint32_t kv_head;
+};
+
+/* Partial result of one query: sums of exp(score - maximum), and of the values weighted by it. A
+ * partial is d_head + 2 floats: maximum, total, values. */
+#define PARTIAL_FLOATS(d_head) ((size_t)(d_head) + 2)
+
+struct cpu_kernels {
+    const char *name; /* of the backend */
+
+    gemm_function *gemm_codes;
+    gemm_function *gemm_floats;
+
+    /* y row r (stride y_stride) = tile row r (+ bias) (+ y), n_outputs <= tile_stride floats. */
+    void (*tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, uint32_t n_outputs,
+                       const float *bias, bool accumulate, float *y, size_t y_stride);
+
+    /* gate[i] = kind(gate[i]) * up[i]; count a multiple of 16. */
+    void (*gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
+                       float *out);
+
+    /* Stores `count` values as columns [column, column + count) of a row of `out`, in every form it
+     * has; column and count multiples of 32 where it has codes. */
+    void (*activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
+                             const float *values);
+
+    /* `scratch`: room for d floats rounded up to 16. */
+    void (*rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
+                         struct activation *out, uint32_t row, float *scratch);
+
+    /* Rotates the first d_rope elements of a head; `cosines` and `sines` as rope.c lays them out.
+     */
+    void (*rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
+                      const float *cosines, const float *sines, float *out);
+
+    /* Puts a key and a value of one head into slot `token` (0..15) of a block's head. */
+    void (*kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                          uint16_t *head_data);
+
+    /* partials[q] (d_head + 2 floats each) = positions of chunk `chunk` for every query of the
+     * tile. `scores`: TILE_QUERIES * CHUNK_TOKENS floats of scratch. */
+    void (*attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
+                            float *partials);
+
+    /* Adds `partial` to `total` (both d_head + 2 floats). */
+    void (*attention_merge)(const float *partial, uint32_t d_head, float *total);
+
+    /* values of `total` divided by its sum, in place. */
+    void (*attention_finish)(float *total, uint32_t d_head);
+};
+
+#endif

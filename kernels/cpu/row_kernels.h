@@ -1,0 +1,174 @@
+/* Norm, quantisation, gates, RoPE and cache stores: the work on single rows, written over lanes.h.
+ * Included once by the file of each instruction set, which defines KERNEL(name). */
+
+#include <math.h>
+#include <string.h>
+
+#include "kernel_table.h"
+#include "lanes.h"
+
+void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, uint32_t n_outputs,
+                        const float *bias, bool accumulate, float *y, size_t y_stride);
+void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
+                        float *out);
+void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
+                              const float *values);
+void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
+                          struct activation *out, uint32_t row, float *scratch);
+void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
+                       const float *cosines, const float *sines, float *out);
+void KERNEL(kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                           uint16_t *head_data);
+
+LANES_INLINE void store_lanes(lanes sum, const float *bias, bool accumulate, float *y,
+                              uint32_t count)
+{
+    if (count == LANES) {
+        if (bias != NULL)
+            sum = lanes_add(sum, lanes_load(bias));
+        if (accumulate)
+            sum = lanes_add(sum, lanes_load(y));
+        lanes_store(y, sum);
+        return;
+    }
+    if (bias != NULL)
+        sum = lanes_add(sum, lanes_load_first(bias, count));
+    if (accumulate)
+        sum = lanes_add(sum, lanes_load_first(y, count));
+    lanes_store_first(y, sum, count);
+}
+
+void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, uint32_t n_outputs,
+                        const float *bias, bool accumulate, float *y, size_t y_stride)
+{
+    for (uint32_t r = 0; r < n_rows; r++) {
+        for (uint32_t o = 0; o < n_outputs; o += LANES) {
+            uint32_t left = n_outputs - o;
+            store_lanes(lanes_load(tile + r * tile_stride + o), bias != NULL ? bias + o : NULL,
+                        accumulate, y + r * y_stride + o, left < LANES ? left : LANES);
+        }
+    }
+}
+
+LANES_INLINE lanes gate_lanes(enum gate_kind kind, lanes g)
+{
+    const lanes one = lanes_set(1.0f), half = lanes_set(0.5f);
+    if (kind == GATE_SILU)
+        return lanes_div(g, lanes_add(one, lanes_exp(lanes_sub(lanes_zero(), g))));
+    if (kind == GATE_GELU_TANH) {
+        lanes cube = lanes_mul(lanes_mul(g, g), g);
+        lanes inner = lanes_mul(lanes_fma(cube, lanes_set(0.044715f), g), lanes_set(0.7978845608f));
+        return lanes_mul(lanes_mul(half, g), lanes_add(one, lanes_tanh(inner)));
+    }
+    lanes inner = lanes_mul(g, lanes_set(0.7071067812f));
+    return lanes_mul(lanes_mul(half, g), lanes_add(one, lanes_erf(inner)));
+}
+
+void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
+                        float *out)
+{
+    for (uint32_t i = 0; i < count; i += LANES)
+        lanes_store(out + i, lanes_mul(gate_lanes(kind, lanes_load(gate + i)), lanes_load(up + i)));
+}
+
+/* Symmetric int8 with the largest magnitude at 127, as Q8_0's own quantiser. */
+LANES_INLINE void quantise_block(lanes low, lanes high, int8_t *codes, struct block_scale *scale)
+{
+    float highest = lanes_highest(lanes_max(lanes_abs(low), lanes_abs(high)));
+    float step = highest / 127.0f;
+    lanes inverse = lanes_set(highest > 0 ? 127.0f / highest : 0.0f);
+    low = lanes_round(lanes_mul(low, inverse));
+    high = lanes_round(lanes_mul(high, inverse));
+    lanes_store_codes(codes, low);
+    lanes_store_codes(codes + 16, high);
+    float sum_low = lanes_sum(low), sum_high = lanes_sum(high); /* small whole numbers: exact */
+    *scale =
+        (struct block_scale){step, step * (sum_low + sum_high), step * sum_low, step * sum_high};
+}
+
+void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
+                              const float *values)
+{
+    if (out->floats != NULL)
+        memcpy(out->floats + row * out->float_stride + column, values, count * sizeof(float));
+    if (out->codes == NULL)
+        return;
+    int8_t *codes = out->codes + row * out->code_stride + column;
+    struct block_scale *scales = out->scales + row * out->scale_stride + column / BLOCK_COLS;
+    for (uint32_t c = 0; c < count; c += BLOCK_COLS)
+        quantise_block(lanes_load(values + c), lanes_load(values + c + LANES), codes + c, scales++);
+}
+
+void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
+                          struct activation *out, uint32_t row, float *scratch)
+{
+    lanes sums[2] = {lanes_zero(), lanes_zero()};
+    uint32_t c = 0;
+    for (; c + 2 * LANES <= d; c += 2 * LANES) {
+        lanes a = lanes_load(x + c), b = lanes_load(x + c + LANES);
+        sums[0] = lanes_fma(a, a, sums[0]);
+        sums[1] = lanes_fma(b, b, sums[1]);
+    }
+    for (; c < d; c += LANES) {
+        lanes a = lanes_load_first(x + c, d - c < LANES ? d - c : LANES);
+        sums[0] = lanes_fma(a, a, sums[0]);
+    }
+    float squares = lanes_sum(lanes_add(sums[0], sums[1]));
+    lanes inverse = lanes_set(1.0f / sqrtf(squares / (float)d + epsilon));
+    for (c = 0; c + LANES <= d; c += LANES)
+        lanes_store(scratch + c,
+                    lanes_mul(lanes_mul(lanes_load(x + c), inverse), lanes_load(gain + c)));
+    if (c < d)
+        lanes_store(scratch + c, lanes_mul(lanes_mul(lanes_load_first(x + c, d - c), inverse),
+                                           lanes_load_first(gain + c, d - c)));
+    KERNEL(activation_store)(out, row, 0, d, scratch);
+}
+
+/* Interleaved: `cosines` and `sines` have d_rope entries, both of a pair equal but for the sign
+ * (-sin, sin), so that the rotation is x * cos + swapped(x) * sin. Otherwise they have d_rope / 2
+ * entries. */
+void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
+                       const float *cosines, const float *sines, float *out)
+{
+    uint32_t i = 0;
+    uint32_t half = d_rope / 2;
+    if (is_interleaved) {
+        for (; i + LANES <= d_rope; i += LANES) {
+            lanes x = lanes_load(head + i);
+            lanes turned = lanes_mul(lanes_swap_pairs(x), lanes_load(sines + i));
+            lanes_store(out + i, lanes_fma(x, lanes_load(cosines + i), turned));
+        }
+        for (; i < d_rope; i += 2) {
+            float x = head[i], y = head[i + 1];
+            out[i] = x * cosines[i] + y * sines[i];
+            out[i + 1] = y * cosines[i + 1] + x * sines[i + 1];
+        }
+    } else {
+        for (; i + LANES <= half; i += LANES) {
+            lanes x = lanes_load(head + i), y = lanes_load(head + half + i);
+            lanes c = lanes_load(cosines + i), s = lanes_load(sines + i);
+            lanes_store(out + i, lanes_sub(lanes_mul(x, c), lanes_mul(y, s)));
+            lanes_store(out + half + i, lanes_fma(x, s, lanes_mul(y, c)));
+        }
+        for (; i < half; i++) {
+            float x = head[i], y = head[half + i];
+            out[i] = x * cosines[i] - y * sines[i];
+            out[half + i] = x * sines[i] + y * cosines[i];
+        }
+    }
+    if (out != head && d_rope < d_head)
+        memcpy(out + d_rope, head + d_rope, (d_head - d_rope) * sizeof(float));
+}
+
+void KERNEL(kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                           uint16_t *head_data)
+{
+    uint16_t *values = head_data + (size_t)KV_BLOCK_TOKENS * d_head + (size_t)token * d_head;
+    for (uint32_t i = 0; i < d_head; i += LANES) {
+        uint16_t halves[LANES];
+        lanes_store_f16(halves, lanes_load(key + i));
+        for (uint32_t k = 0; k < LANES; k++)
+            head_data[(size_t)(i + k) * KV_BLOCK_TOKENS + token] = halves[k];
+        lanes_store_f16(values + i, lanes_load(value + i));
+    }
+}

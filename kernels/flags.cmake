@@ -1,0 +1,17 @@
+# Instruction sets, file by file: only these files may use them, and they run only after cpu_kernels_find has asked the CPU.
+# They are optimised in every build type, since a model is not usable with kernels at -O0. Contraction is allowed here and
+# nowhere else; -ffast-math never is.
+set(kernel_flags -O3 -ffp-contract=fast -fno-math-errno)
+set(kernel_flags_avx2 -mavx2 -mfma -mf16c)
+set(kernel_flags_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mprefer-vector-width=512)
+function(kernel_file name)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/cpu/${name}.c PROPERTIES COMPILE_OPTIONS
+    "${kernel_flags};${ARGN}")
+endfunction()
+foreach(part rows attention float_gemm)
+  kernel_file(${part}_avx2 ${kernel_flags_avx2})
+  kernel_file(${part}_avx512 ${kernel_flags_avx512})
+endforeach()
+kernel_file(gemm_avx2 ${kernel_flags_avx2})
+kernel_file(gemm_avx_vnni ${kernel_flags_avx2} -mavxvnni)
+kernel_file(gemm_avx512_vnni ${kernel_flags_avx512} -mavx512vnni)
