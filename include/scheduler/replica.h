@@ -1,0 +1,82 @@
+#ifndef PENSTOCK_SCHEDULER_REPLICA_H
+#define PENSTOCK_SCHEDULER_REPLICA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The life of one replica as a pure state machine: events and the time go in, actions come out, and
+ * nothing here knows whether the replica is a child process, a pod or a job. The diagram and the
+ * reasons stand in scheduler/replica.c.
+ *
+ * Thread: whoever owns the struct (the gateway's control thread). */
+
+enum replica_state {
+    REPLICA_STOPPED,     /* not wanted; nothing runs */
+    REPLICA_STARTING,    /* runs, not ready yet */
+    REPLICA_READY,       /* takes requests */
+    REPLICA_DRAINING,    /* finishes what it has, then ends */
+    REPLICA_STOPPING,    /* was killed; its end has not been seen yet */
+    REPLICA_BACKING_OFF, /* ended unasked; is started again at deadline_ns */
+    REPLICA_FAILED, /* crash loop: tried again at the longest wait, but nobody should wait for it */
+    REPLICA_STATE_COUNT
+};
+
+/* Lower-case name ("backing_off"). Never NULL. */
+const char *replica_state_name(enum replica_state state);
+
+enum replica_event {
+    REPLICA_WANTED,       /* it should run */
+    REPLICA_UNWANTED,     /* it should drain and end */
+    REPLICA_START_FAILED, /* the start action could not be done: no process exists */
+    REPLICA_ANSWERED,     /* a probe says: ready */
+    REPLICA_NOT_READY,    /* a probe was answered, but not with ready; no sign of life either way */
+    REPLICA_ENDED,        /* the process is gone, for whatever reason */
+    REPLICA_TICK,         /* nothing but time has passed */
+    REPLICA_EVENT_COUNT
+};
+
+enum replica_action { /* bits */
+                      REPLICA_ACTION_NONE = 0,
+                      REPLICA_ACTION_START =
+                          1u
+                          << 0, /* start a process; REPLICA_START_FAILED when that cannot be done */
+                      REPLICA_ACTION_DRAIN = 1u << 1, /* ask it to finish and end (SIGTERM) */
+                      REPLICA_ACTION_KILL =
+                          1u << 2, /* end it now (SIGKILL); REPLICA_ENDED must follow */
+};
+
+struct replica_policy {
+    uint64_t backoff_first_ns, backoff_max_ns;
+    uint64_t start_timeout_ns;     /* start -> ready */
+    uint64_t heartbeat_timeout_ns; /* longest silence of a ready replica */
+    uint64_t drain_timeout_ns;     /* drain -> kill */
+};
+
+/* Ends in a row, none of them after a long enough life, that make a crash loop. */
+#define REPLICA_CRASH_LOOP_COUNT 5u
+
+struct replica {
+    enum replica_state state;
+    bool is_wanted;
+    uint32_t failure_count; /* ends in a row that nobody asked for */
+    uint32_t generation;    /* counts starts; tells one process from the next */
+    uint64_t restart_count; /* starts after the first, ever */
+    uint64_t deadline_ns;   /* when a tick may change something; UINT64_MAX: never */
+    uint64_t state_since_ns;
+    uint64_t ready_since_ns; /* of this generation; 0: it never was */
+    uint64_t random;         /* state of the jitter's generator; never 0 */
+};
+
+/* STOPPED and not wanted. `seed` makes the jitter: replicas with different seeds do not start in
+ * step. */
+void replica_init(struct replica *replica, uint64_t seed, uint64_t now_ns);
+
+/* Takes an event; returns the actions (bits of enum replica_action) that the caller must do now.
+ * Events that make no sense in a state are ignored: they come late, from a process that is gone. */
+uint32_t replica_step(struct replica *replica, const struct replica_policy *policy,
+                      enum replica_event event, uint64_t now_ns);
+
+/* Whether a process exists that REPLICA_ENDED must follow. */
+bool replica_has_process(const struct replica *replica);
+
+#endif
