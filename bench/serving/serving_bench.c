@@ -1,0 +1,324 @@
+/* Load generator for streamed chat completions: closed loop at N streams or Poisson arrivals,
+ * shared prefixes, multi-turn conversations, trace replay. One thread, epoll, no JSON tree: its CPU
+ * time is part of the report, since it shares the machine with the server it measures. Open-loop
+ * latency counts from the moment a request was due (no coordinated omission). */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "clock.h"
+#include "report.h"
+#include "stream_client.h"
+#include "workload.h"
+
+#define STREAM_COUNT_MAX  4096u
+#define HISTORY_BYTES_MAX (4u << 20)
+
+struct slot {
+    struct stream_client client;
+    struct buffer history; /* earlier turns of this conversation */
+    uint32_t turn;
+    int polled_fd; /* registered with epoll */
+};
+
+struct bench {
+    struct workload_options load;
+    const char *name, *path;
+    struct sockaddr_in address;
+    uint32_t concurrency;
+    uint64_t request_count_max;
+    uint64_t duration_ns;
+    struct report report;
+    workload *workload;
+    struct slot *slots; /* [concurrency] */
+    int epoll_fd;
+    uint64_t sent, done;
+    struct workload_request next;
+    bool has_next;
+};
+
+static void slot_poll(struct bench *b, struct slot *slot)
+{
+    if (slot->client.fd < 0) {
+        slot->polled_fd = -1;
+        return;
+    }
+    struct epoll_event event = {
+        .events = EPOLLIN | (stream_client_wants_write(&slot->client) ? EPOLLOUT : 0u),
+        .data.ptr = slot};
+    int operation = slot->polled_fd == slot->client.fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    CHECK(epoll_ctl(b->epoll_fd, operation, slot->client.fd, &event) == 0);
+    slot->polled_fd = slot->client.fd;
+}
+
+static void slot_send(struct bench *b, struct slot *slot, uint64_t now_ns)
+{
+    struct buffer body, question;
+    buffer_init(&body, HISTORY_BYTES_MAX);
+    buffer_init(&question, HISTORY_BYTES_MAX);
+    if (slot->turn == b->load.turns) {
+        slot->turn = 0;
+        buffer_clear(&slot->history);
+    }
+    slot->turn++;
+    workload_write_body(b->workload, &b->next, &slot->history, &question, &body);
+    buffer_append_slice(&slot->history, buffer_slice(&question));
+    uint64_t due_ns = b->next.arrival_ns > 0 ? b->report.started_ns + b->next.arrival_ns : now_ns;
+    if (stream_client_start(&slot->client, b->path, &body, due_ns) != STATUS_OK) {
+        fprintf(stderr, "serving_bench: cannot connect: %s\n", strerror(errno));
+        exit(1);
+    }
+    slot_poll(b, slot);
+    b->sent++;
+    b->has_next = b->sent < b->request_count_max && workload_next(b->workload, &b->next);
+    buffer_deinit(&body);
+    buffer_deinit(&question);
+}
+
+static void slot_finished(struct bench *b, struct slot *slot)
+{
+    b->done++;
+    if (slot->client.fd < 0)
+        slot->polled_fd = -1;
+    report_add(&b->report, &slot->client.result);
+    if (slot->client.keep_text) {
+        buffer_append_text(&slot->history, "{\"role\":\"assistant\",\"content\":\"");
+        buffer_append_slice(&slot->history, buffer_slice(&slot->client.text));
+        buffer_append_text(&slot->history, "\"},");
+    }
+}
+
+/* Sends what is due on free slots. Returns the milliseconds until the next arrival, or -1. */
+static int send_due(struct bench *b)
+{
+    for (uint32_t i = 0; i < b->concurrency && b->has_next; i++) {
+        if (b->slots[i].client.is_busy)
+            continue;
+        uint64_t now_ns = clock_now_ns();
+        uint64_t elapsed_ns = now_ns - b->report.started_ns;
+        if (elapsed_ns >= b->duration_ns) {
+            b->has_next = false;
+            break;
+        }
+        if (b->next.arrival_ns > elapsed_ns)
+            return (int)((b->next.arrival_ns - elapsed_ns) / NS_PER_MS) + 1;
+        slot_send(b, &b->slots[i], now_ns);
+    }
+    return -1;
+}
+
+static void run(struct bench *b)
+{
+    b->report.started_ns = clock_now_ns();
+    b->has_next = workload_next(b->workload, &b->next);
+    while (b->has_next || b->done < b->sent) {
+        int wait_ms = send_due(b);
+        struct epoll_event events[256];
+        int count = epoll_wait(b->epoll_fd, events, (int)ARRAY_COUNT(events), wait_ms);
+        uint64_t now_ns = clock_now_ns();
+        for (int i = 0; i < count; i++) {
+            struct slot *slot = events[i].data.ptr;
+            bool can_read = (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0;
+            if (stream_client_ready(&slot->client, can_read, (events[i].events & EPOLLOUT) != 0,
+                                    now_ns))
+                slot_finished(b, slot);
+            else
+                slot_poll(b, slot);
+        }
+    }
+    b->report.ended_ns = clock_now_ns();
+}
+
+static const char usage[] =
+    "usage: serving_bench --url HOST:PORT [options]\n"
+    "  --model NAME            model field of the requests (default: smollm2-135m-instruct)\n"
+    "  --name TEXT             name in the report\n"
+    "  --concurrency N         streams at once; with --rate the most at once (default 16)\n"
+    "  --rate R                Poisson arrivals, requests a second (default: closed loop)\n"
+    "  --requests N            stop after N requests (default 64)\n"
+    "  --duration S            stop sending after S seconds\n"
+    "  --prompt-words N        unique words a request, about one token each (default 100)\n"
+    "  --output-tokens N       max_tokens, with ignore_eos (default 128)\n"
+    "  --shared-words N        words of a system prompt shared by a group of requests (default 0)\n"
+    "  --groups N              number of such system prompts (default 1)\n"
+    "  --turns N               requests of a conversation, each carrying the answers so far "
+    "(default 1)\n"
+    "  --trace FILE            lines of: arrival_seconds prompt_words output_tokens group\n"
+    "  --slo-ttft-ms X --slo-gap-ms X   limits for goodput\n"
+    "  --seed N                (default 1)\n";
+
+static void parse_address(struct bench *b, const char *text)
+{
+    char host[64];
+    const char *colon = strrchr(text, ':');
+    size_t bytes = colon != NULL ? (size_t)(colon - text) : sizeof(host);
+    if (bytes >= sizeof(host)) {
+        fprintf(stderr, "serving_bench: --url wants HOST:PORT with a numeric host, got %s\n", text);
+        exit(2);
+    }
+    memcpy(host, text, bytes);
+    host[bytes] = '\0';
+    b->address.sin_family = AF_INET;
+    b->address.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
+    if (inet_pton(AF_INET, host, &b->address.sin_addr) != 1) {
+        fprintf(stderr, "serving_bench: %s is no IPv4 address\n", host);
+        exit(2);
+    }
+}
+
+static void parse_options(struct bench *b, int argc, char **argv)
+{
+    enum {
+        URL = 1,
+        MODEL,
+        NAME,
+        CONCURRENCY,
+        RATE,
+        REQUESTS,
+        DURATION,
+        WORDS,
+        OUTPUT,
+        SHARED,
+        GROUPS,
+        TURNS,
+        TRACE,
+        SLO_TTFT,
+        SLO_GAP,
+        SEED,
+        HELP
+    };
+    static const struct option options[] = {
+        {"url", 1, NULL, URL},
+        {"model", 1, NULL, MODEL},
+        {"name", 1, NULL, NAME},
+        {"concurrency", 1, NULL, CONCURRENCY},
+        {"rate", 1, NULL, RATE},
+        {"requests", 1, NULL, REQUESTS},
+        {"duration", 1, NULL, DURATION},
+        {"prompt-words", 1, NULL, WORDS},
+        {"output-tokens", 1, NULL, OUTPUT},
+        {"shared-words", 1, NULL, SHARED},
+        {"groups", 1, NULL, GROUPS},
+        {"turns", 1, NULL, TURNS},
+        {"trace", 1, NULL, TRACE},
+        {"slo-ttft-ms", 1, NULL, SLO_TTFT},
+        {"slo-gap-ms", 1, NULL, SLO_GAP},
+        {"seed", 1, NULL, SEED},
+        {"help", 0, NULL, HELP},
+        {NULL, 0, NULL, 0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        uint32_t number = optarg != NULL ? (uint32_t)strtoul(optarg, NULL, 10) : 0;
+        switch (option) {
+        case URL:
+            parse_address(b, optarg);
+            break;
+        case MODEL:
+            b->load.model = optarg;
+            break;
+        case NAME:
+            b->name = optarg;
+            break;
+        case CONCURRENCY:
+            b->concurrency = number;
+            break;
+        case RATE:
+            b->load.rate = strtod(optarg, NULL);
+            break;
+        case REQUESTS:
+            b->request_count_max = number;
+            break;
+        case DURATION:
+            b->duration_ns = (uint64_t)(strtod(optarg, NULL) * 1e9);
+            break;
+        case WORDS:
+            b->load.prompt_words = number;
+            break;
+        case OUTPUT:
+            b->load.output_tokens = number;
+            break;
+        case SHARED:
+            b->load.shared_words = number;
+            break;
+        case GROUPS:
+            b->load.group_count = number;
+            break;
+        case TURNS:
+            b->load.turns = number;
+            break;
+        case TRACE:
+            b->load.trace = optarg;
+            break;
+        case SLO_TTFT:
+            b->report.ttft_slo_ms = strtod(optarg, NULL);
+            break;
+        case SLO_GAP:
+            b->report.gap_slo_ms = strtod(optarg, NULL);
+            break;
+        case SEED:
+            b->load.seed = number;
+            break;
+        default:
+            fputs(usage, option == HELP ? stdout : stderr);
+            exit(option == HELP ? 0 : 2);
+        }
+    }
+    bool is_valid = b->address.sin_port != 0 && b->concurrency >= 1 &&
+                    b->concurrency <= STREAM_COUNT_MAX && b->load.group_count >= 1 &&
+                    b->load.turns >= 1 && optind == argc;
+    if (!is_valid) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.load = {.model = "smollm2-135m-instruct",
+                               .seed = 1,
+                               .prompt_words = 100,
+                               .group_count = 1,
+                               .output_tokens = 128,
+                               .turns = 1},
+                      .name = "serving",
+                      .path = "/v1/chat/completions",
+                      .concurrency = 16,
+                      .request_count_max = 64,
+                      .duration_ns = UINT64_MAX};
+    parse_options(&b, argc, argv);
+    struct error_note note = {""};
+    if (workload_create(&b.load, &b.workload, &note) != STATUS_OK) {
+        fprintf(stderr, "serving_bench: %s\n", note.text);
+        return 1;
+    }
+    b.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    b.slots = calloc(b.concurrency, sizeof(*b.slots));
+    CHECK(b.epoll_fd >= 0 && b.slots != NULL);
+    for (uint32_t i = 0; i < b.concurrency; i++) {
+        struct slot *slot = &b.slots[i];
+        stream_client_init(&slot->client, &b.address);
+        slot->client.keep_text = b.load.turns > 1;
+        slot->client.on_gap = report_add_gap;
+        slot->client.context = &b.report;
+        slot->polled_fd = -1;
+        buffer_init(&slot->history, HISTORY_BYTES_MAX);
+    }
+    run(&b);
+    report_write(&b.report, stdout, b.name, b.concurrency, b.load.rate);
+    for (uint32_t i = 0; i < b.concurrency; i++) {
+        stream_client_deinit(&b.slots[i].client);
+        buffer_deinit(&b.slots[i].history);
+    }
+    free(b.slots);
+    workload_destroy(b.workload);
+    int result = b.report.error_count == 0 ? 0 : 1;
+    report_deinit(&b.report);
+    (void)close(b.epoll_fd);
+    return result;
+}
