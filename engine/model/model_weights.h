@@ -1,0 +1,44 @@
+#ifndef PENSTOCK_MODEL_WEIGHTS_H
+#define PENSTOCK_MODEL_WEIGHTS_H
+
+#include "model_shape.h"
+
+/* All weights of a decoder in the backend's layout. Every tensor's shape is checked against the
+ * hyperparameters, and every tensor of the file must have been used: one left over is a feature
+ * that we would silently leave out. */
+
+/* One matrix, and which tensor types it was made of: two weights with the same columns and types
+ * read their input rows in the same form, so they can share an activation. */
+struct matrix {
+    weight *w;         /* owned, but for a tied head */
+    const float *bias; /* device, owned; NULL: none */
+    uint32_t n_cols;
+    uint32_t type_mask; /* 1 << enum tensor_type */
+};
+
+struct model_layer {
+    float *attention_norm, *ffn_norm; /* device, owned; [d] */
+    struct matrix qkv, attention_out; /* rows of Q, then K, then V */
+    struct matrix gate_up, down;
+};
+
+struct model_weights {
+    backend *b;                 /* borrowed */
+    uint32_t n_layers;          /* of `layers` */
+    struct model_layer *layers; /* owned */
+    struct matrix embedding;    /* [vocabulary, d] */
+    struct matrix head;         /* the embedding itself when the head is tied */
+    bool is_head_tied;
+    float *output_norm;   /* device, owned; [d] */
+    float *rope_divisors; /* host, owned; [d_rope / 2] or NULL */
+    uint64_t bytes;       /* in the backend's layout */
+};
+
+/* STATUS_INVALID: a tensor is missing or of a wrong shape; STATUS_UNSUPPORTED: one the architecture
+ * does not use, or a bias that cannot be fused; STATUS_NO_MEMORY. `out` may be given to
+ * model_weights_unload after any outcome. */
+NODISCARD status model_weights_load(const gguf *file, backend *b, const struct model_shape *shape,
+                                    struct model_weights *out, struct error_note *note);
+void model_weights_unload(struct model_weights *weights);
+
+#endif
