@@ -1,0 +1,81 @@
+#include "batcher_private.h"
+
+#include "check.h"
+
+/* What a computed step has brought: filled blocks become findable, pending siblings start, samples
+ * are due. */
+
+/* Makes the blocks of `s` that the step has filled findable; learns the hashes of those that hold
+ * generated tokens. */
+static void publish_blocks(batcher *b, struct sequence *s, uint32_t first_block)
+{
+    uint32_t full = s->computed_count / BLOCK_TOKENS;
+    uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
+    for (uint32_t i = first_block; i < full; i++) {
+        if (i == s->hash_count) {
+            int32_t tokens[BLOCK_TOKENS];
+            for (uint32_t j = 0; j < BLOCK_TOKENS; j++)
+                tokens[j] = sequence_token_at(s, i * BLOCK_TOKENS + j);
+            struct hash128 parent = i > 0 ? sequence_block_hash(s, i - 1) : s->request->hash_root;
+            s->output_hashes[i - prompt_blocks] =
+                prefix_hash_next(&b->options.hash_key, parent, i, tokens);
+            s->hash_count++;
+        }
+        s->table.blocks[i] =
+            prefix_cache_insert(b->prefixes, sequence_block_hash(s, i), s->table.blocks[i]);
+    }
+}
+
+static void advance(batcher *b, const struct step_entry *entry)
+{
+    struct sequence *s = entry->sequence;
+    uint32_t end = entry->first + entry->count;
+    for (uint32_t block = entry->first / BLOCK_TOKENS; block * BLOCK_TOKENS < end; block++) {
+        uint32_t filled = end - block * BLOCK_TOKENS;
+        block_set_filled(b->blocks, s->table.blocks[block],
+                         filled < BLOCK_TOKENS ? filled : BLOCK_TOKENS);
+    }
+    s->computed_count = end;
+    if (b->prefixes != NULL)
+        publish_blocks(b, s, entry->first / BLOCK_TOKENS);
+}
+
+/* The prompt of `first` is done: its pending siblings go on from the same blocks, or queue for a
+ * slot. */
+static void start_siblings(batcher *b, struct sequence *first, uint32_t logit_row, uint32_t *count)
+{
+    struct batch_request *request = first->request;
+    for (uint32_t i = 1; i < request->sequence_count; i++) {
+        struct sequence *s = &request->sequences[i];
+        if (s->state != SEQUENCE_PENDING)
+            continue;
+        if (b->running_count == b->options.sequence_count_max) {
+            batcher_queue_sequence(b, s);
+            continue;
+        }
+        block_table_share(&s->table, &first->table, b->blocks);
+        s->computed_count = first->computed_count;
+        batcher_start_sequence(b, s);
+        b->samples[(*count)++] = (struct step_sample){s, logit_row};
+    }
+}
+
+const struct step_sample *batcher_complete(batcher *b, uint64_t elapsed_ns, uint32_t *sample_count)
+{
+    CHECK(b->has_plan);
+    b->has_plan = false;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < b->plan.entry_count; i++) {
+        const struct step_entry *entry = &b->entries[i];
+        advance(b, entry);
+        if (entry->logit_row == UINT32_MAX)
+            continue;
+        struct sequence *s = entry->sequence;
+        b->samples[count++] = (struct step_sample){s, entry->logit_row};
+        if (s->index == 0 && s->output_count == 0 && s->request->sequence_count > 1)
+            start_siblings(b, s, entry->logit_row, &count);
+    }
+    cost_model_observe(&b->cost, b->plan.row_count, b->plan_context, elapsed_ns);
+    *sample_count = count;
+    return b->samples;
+}

@@ -1,0 +1,250 @@
+#include "batcher_private.h"
+
+#include <stddef.h>
+
+#include "check.h"
+
+/* Which rows the next step computes: first every running sequence that generates (one row each, so
+ * that no stream stalls), then chunks of prompts: those already running, in order, then new ones
+ * from the queue. */
+
+/* While streams are running, a step takes at least this many prompt rows, also when the decodes
+ * alone fill the target: else a busy engine would never start anybody. One block is the least that
+ * makes a findable step forward. */
+#define PREFILL_ROWS_MIN BLOCK_TOKENS
+
+/* Prompt rows beside decodes while the cost model knows nothing yet. */
+#define PREFILL_ROWS_UNKNOWN 64u
+
+/* Free blocks that a start must leave for each sequence that will then run: its next block. */
+#define GROWTH_RESERVE_BLOCKS 1u
+
+static uint32_t rows_left(const batcher *b)
+{
+    return b->options.batch_tokens_max - b->plan.row_count;
+}
+
+static bool is_decode(const struct sequence *s)
+{
+    return sequence_token_count(s) - s->computed_count == 1;
+}
+
+static void add_entry(batcher *b, struct sequence *s, uint32_t count)
+{
+    struct step_plan *plan = &b->plan;
+    bool reaches_end = s->computed_count + count == sequence_token_count(s);
+    b->entries[plan->entry_count++] = (struct step_entry){
+        .sequence = s,
+        .first = s->computed_count,
+        .count = count,
+        .logit_row = reaches_end ? plan->logit_row_count : UINT32_MAX,
+    };
+    plan->logit_row_count += reaches_end ? 1 : 0;
+    plan->row_count += count;
+    b->plan_context += context_of_rows(s->computed_count, count);
+}
+
+static void preempt(batcher *b, struct sequence *victim)
+{
+    batcher_stop_sequence(b, victim);
+    batcher_queue_sequence(b, victim);
+    batcher_update_waiting(b, victim->request);
+    victim->request->preemption_count++;
+    b->preemptions++;
+    b->plan.preempted_count++;
+}
+
+/* Gives `s` a block of its own for its next position. STATUS_NO_MEMORY: not without a preemption.
+ */
+static status make_room(batcher *b, struct sequence *s)
+{
+    uint32_t index = s->computed_count / BLOCK_TOKENS;
+    if (index >= s->table.count)
+        return block_table_extend(&s->table, b->blocks, index + 1);
+    uint32_t source;
+    status result = block_table_make_writable(&s->table, b->blocks, index, &source);
+    if (result == STATUS_OK && source != BLOCK_NONE) {
+        b->copy_from[b->plan.copy_count] = source;
+        b->copy_to[b->plan.copy_count] = s->table.blocks[index];
+        b->plan.copy_count++;
+        /* The copy holds what the source held; the rest of the block is the writer's. */
+        block_set_filled(b->blocks, s->table.blocks[index], s->computed_count % BLOCK_TOKENS);
+    }
+    return result;
+}
+
+/* Decodes, best first. Whoever needs a block and finds none takes those of the last in the order,
+ * which has not been planned yet: it comes later, or it prefills. The last in the order may be the
+ * needy one itself. */
+static void plan_decodes(batcher *b)
+{
+    for (uint32_t i = 0; i < b->running_count; i++) {
+        struct sequence *s = b->running[i];
+        if (!is_decode(s))
+            continue;
+        while (s->state == SEQUENCE_RUNNING && make_room(b, s) == STATUS_NO_MEMORY)
+            preempt(b, b->running[b->running_count - 1]);
+        if (s->state == SEQUENCE_RUNNING)
+            add_entry(b, s, 1);
+    }
+    b->plan.decode_count = b->plan.entry_count;
+}
+
+/* How many rows of a prompt from position `first` this step takes; 0: none, the step is full. */
+static uint32_t chunk_rows(const batcher *b, uint32_t first, uint32_t remaining)
+{
+    uint32_t most = rows_left(b);
+    uint32_t chunk = remaining < most ? remaining : most;
+    if (b->options.step_target_ns == 0 || b->plan.decode_count == 0)
+        return chunk;
+    uint32_t prefill_rows = b->plan.row_count - b->plan.decode_count;
+    uint32_t fit;
+    if (cost_model_is_ready(&b->cost))
+        fit = cost_model_fit_rows(&b->cost, b->plan.row_count, b->plan_context, first, chunk,
+                                  b->options.step_target_ns);
+    else
+        fit = prefill_rows < PREFILL_ROWS_UNKNOWN ? PREFILL_ROWS_UNKNOWN - prefill_rows : 0;
+    uint32_t owed = prefill_rows < PREFILL_ROWS_MIN ? PREFILL_ROWS_MIN - prefill_rows : 0;
+    fit = fit > owed ? fit : owed;
+    return fit < chunk ? fit : chunk;
+}
+
+static void plan_running_prefills(batcher *b)
+{
+    for (uint32_t i = 0; i < b->running_count; i++) {
+        struct sequence *s = b->running[i];
+        if (is_decode(s))
+            continue;
+        uint32_t chunk =
+            chunk_rows(b, s->computed_count, sequence_token_count(s) - s->computed_count);
+        if (chunk == 0)
+            return;
+        add_entry(b, s, chunk);
+    }
+}
+
+/* Shares what the cache holds of the tokens of `s`, but leaves at least one to compute: its row
+ * gives the logits. */
+static void match_prefix(batcher *b, struct sequence *s)
+{
+    if (b->prefixes == NULL)
+        return;
+    struct block_table *table = &s->table;
+    uint32_t limit = (sequence_token_count(s) - 1) / BLOCK_TOKENS;
+    limit = limit < s->hash_count ? limit : s->hash_count;
+    uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
+    uint32_t first_part = limit < prompt_blocks ? limit : prompt_blocks;
+    table->count =
+        prefix_cache_match(b->prefixes, s->request->prompt_hashes, first_part, table->blocks);
+    if (table->count == prompt_blocks && limit > prompt_blocks)
+        table->count += prefix_cache_match(b->prefixes, s->output_hashes, limit - prompt_blocks,
+                                           table->blocks + prompt_blocks);
+}
+
+/* Counts once a request, at its first start. */
+static void count_prefix_hit(batcher *b, const struct sequence *s)
+{
+    struct batch_request *request = s->request;
+    if (request->was_admitted)
+        return;
+    request->was_admitted = true;
+    if (b->prefixes == NULL)
+        return;
+    uint32_t matched = s->table.count;
+    request->cached_tokens = matched * BLOCK_TOKENS;
+    b->prefix_query_tokens += request->prompt_count;
+    b->prefix_hit_tokens += request->cached_tokens;
+    bool is_whole = request->prompt_count == (matched + 1) * BLOCK_TOKENS;
+    if (is_whole && prefix_cache_has(b->prefixes, sequence_block_hash(s, matched)))
+        b->recomputed_tokens += BLOCK_TOKENS;
+}
+
+/* Sequences of the request that will share the blocks of `s` once its prompt is done, and then grow
+ * too. */
+static uint32_t pending_siblings(const struct sequence *s)
+{
+    const struct batch_request *request = s->request;
+    if (s->index != 0 || s->output_count != 0 || request->sequence_count == 1)
+        return 0;
+    return request->live_count - 1;
+}
+
+/* Blocks for all tokens of the queue's head, or nothing: false. */
+static bool admit(batcher *b, struct sequence *s)
+{
+    uint32_t available = block_available_count(b->blocks);
+    if (s == b->refused && available <= b->refused_available &&
+        b->running_count >= b->refused_running)
+        return false;
+    match_prefix(b, s);
+    uint32_t matched = s->table.count;
+    uint32_t needed = blocks_for_tokens(sequence_token_count(s));
+    uint64_t reserve = 0;
+    if (b->running_count > 0) /* alone it always fits: nobody else grows */
+        reserve = (uint64_t)GROWTH_RESERVE_BLOCKS * (b->running_count + pending_siblings(s));
+    bool fits = block_available_count(b->blocks) >= needed - matched + reserve;
+    if (!fits) {
+        block_table_release(&s->table, b->blocks);
+        b->refused = s;
+        b->refused_available = available;
+        b->refused_running = b->running_count;
+        return false;
+    }
+    count_prefix_hit(b, s);
+    status extended = block_table_extend(&s->table, b->blocks, needed);
+    CHECK(extended == STATUS_OK);
+    s->computed_count = matched * BLOCK_TOKENS;
+    sequence_queue_remove(&b->waiting, s);
+    batcher_start_sequence(b, s);
+    b->refused = NULL;
+    b->plan.admitted_count++;
+    return true;
+}
+
+static void plan_new(batcher *b)
+{
+    while (b->waiting.root != NULL && b->running_count < b->options.sequence_count_max) {
+        struct sequence *s = b->waiting.root;
+        uint32_t tokens = sequence_token_count(s);
+        if (chunk_rows(b, tokens - 1, 1) == 0 || !admit(b, s))
+            return;
+        uint32_t chunk = chunk_rows(b, s->computed_count, tokens - s->computed_count);
+        if (chunk == 0)
+            return; /* it has its blocks and comes first among the prefills of the next step */
+        add_entry(b, s, chunk);
+    }
+}
+
+const struct step_plan *batcher_plan(batcher *b)
+{
+    CHECK(!b->has_plan);
+    b->plan =
+        (struct step_plan){.entries = b->entries, .copy_from = b->copy_from, .copy_to = b->copy_to};
+    b->plan_context = 0.0;
+    plan_decodes(b);
+    plan_running_prefills(b);
+    /* Whoever has just been preempted must not take back the blocks that it gave: it would lose
+     * them again. */
+    if (b->plan.preempted_count == 0)
+        plan_new(b);
+    if (b->plan.entry_count == 0) {
+        CHECK(b->running_count == 0 && b->waiting.count == 0);
+        return NULL;
+    }
+    b->has_plan = true;
+    return &b->plan;
+}
+
+uint32_t step_plan_copy_run(const struct step_plan *plan, uint32_t start)
+{
+    /* A block that a preempted sequence gave back may be the source of an earlier copy and the
+     * target of a later one. */
+    uint32_t end = start;
+    for (; end < plan->copy_count; end++) {
+        for (uint32_t i = start; i < end; i++) {
+            if (plan->copy_from[i] == plan->copy_to[end])
+                return end - start;
+        }
+    }
+    return end - start;
+}

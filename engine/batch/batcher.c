@@ -1,0 +1,317 @@
+#include "batcher.h"
+
+#include <stddef.h>
+
+#include "batcher_private.h"
+#include "check.h"
+#include "memory.h"
+
+/* Continuous batching: the batch is chosen anew at each step, so a request joins the step after it
+ * came and leaves with its last token; nobody waits for the longest of a batch.
+ *
+ *                     submit                         plan: slot and blocks for all its tokens
+ *                        |          +---------+ -------------------------------> +---------+
+ *                        +--------> | waiting |                                  | running |
+ *   pending siblings (n > 1) -----> +---------+ <------------------------------- +---------+
+ *            |      no free slot                  plan: no block left for a better one |
+ *            |                                                                         | end
+ * (length, stop, cancel)
+ *            +------------------------> running, sharing the prompt's blocks           v
+ *               complete: prompt done, slot free                                     ended
+ *
+ * Order. One total order rules all: priority, then arrival, then index (sequence_is_before). The
+ * queue gives its first; when blocks run out the running sequence that comes last loses its own;
+ * the queue never lets anybody pass a head that does not fit. So the first in the order always
+ * advances: it can take every other one's blocks, and a request that could not run alone is refused
+ * before it comes here (batcher_tokens_max). That is why there is no deadlock and no starvation
+ * among equals; a stream of better priorities may starve a worse one, as its client asked.
+ *
+ * Memory. A sequence gets the blocks for all its known tokens at once when it starts, not chunk by
+ * chunk: two half-computed prompts that wait for each other's blocks cannot exist. Beyond that it
+ * grows by a block every 16 tokens, so a start must leave one free block for each running sequence
+ * (growth reserve): else each start would be paid for by a preemption a moment later.
+ *
+ * Preemption throws the KV away and puts the sequence back into its place in the queue with its
+ * tokens, outputs included, as the prompt. The next token is a pure function of tokens, seed, index
+ * and position, so the client sees a pause and nothing else. Full blocks stay findable in the
+ * prefix cache until somebody needs them, so often only the last few tokens are computed again.
+ * (Moving blocks to host memory would also work; for the lengths at hand computing is quicker than
+ * copying, and it needs no second pool.)
+ *
+ * n > 1. Only sequence 0 computes the prompt; the others are pending. When its last row has given
+ * logits they share its blocks and sample from the same row. Where slots are short, a sibling joins
+ * the queue as if it were a request of its own; prefix cache or not, it gives the same tokens. The
+ * last, partly filled block of the prompt is copied by whoever writes it while others still hold
+ * it.
+ *
+ * Why the queue's bound is not here: the answer "full" belongs to the thread that brings the
+ * request (queue_gate.h). */
+
+static void *make_array(uint32_t count, size_t item_bytes)
+{
+    return memory_allocate_array(count, item_bytes);
+}
+
+static status make_arrays(batcher *b)
+{
+    uint32_t slots = b->options.sequence_count_max;
+    b->running = make_array(slots, sizeof *b->running);
+    b->entries = make_array(slots, sizeof *b->entries);
+    b->copy_from = make_array(slots, sizeof *b->copy_from);
+    b->copy_to = make_array(slots, sizeof *b->copy_to);
+    b->samples = make_array(slots, sizeof *b->samples);
+    bool is_whole = b->running != NULL && b->entries != NULL && b->copy_from != NULL &&
+                    b->copy_to != NULL && b->samples != NULL;
+    return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+status batcher_create(const struct batcher_options *options, batcher **out)
+{
+    if (options->block_count == 0 || options->sequence_count_max == 0 ||
+        options->batch_tokens_max < options->sequence_count_max)
+        return STATUS_INVALID;
+    batcher *b = memory_allocate_array(1, sizeof *b);
+    if (b == NULL)
+        return STATUS_NO_MEMORY;
+    b->options = *options;
+    cost_model_init(&b->cost);
+    status s = make_arrays(b);
+    if (s == STATUS_OK)
+        s = block_allocator_create(options->block_count, &b->blocks);
+    if (s == STATUS_OK && options->prefix_cache)
+        s = prefix_cache_create(b->blocks, &options->hash_key, &b->prefixes);
+    if (s != STATUS_OK) {
+        batcher_destroy(b);
+        return s;
+    }
+    *out = b;
+    return STATUS_OK;
+}
+
+void batcher_destroy(batcher *b)
+{
+    if (b == NULL)
+        return;
+    CHECK(b->requests == NULL);
+    prefix_cache_destroy(b->prefixes);
+    block_allocator_destroy(b->blocks);
+    memory_release(b->samples);
+    memory_release(b->copy_to);
+    memory_release(b->copy_from);
+    memory_release(b->entries);
+    memory_release(b->running);
+    memory_release(b);
+}
+
+uint32_t batcher_tokens_max(const batcher *b)
+{
+    uint64_t tokens = (uint64_t)b->options.block_count * BLOCK_TOKENS;
+    return tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
+}
+
+struct hash128 sequence_block_hash(const struct sequence *s, uint32_t index)
+{
+    CHECK(index < s->hash_count);
+    uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
+    return index < prompt_blocks ? s->request->prompt_hashes[index]
+                                 : s->output_hashes[index - prompt_blocks];
+}
+
+void batcher_update_waiting(batcher *b, struct batch_request *request)
+{
+    bool is_waiting = request->live_count > 0 && request->running_count == 0;
+    if (is_waiting == request->is_waiting)
+        return;
+    request->is_waiting = is_waiting;
+    if (is_waiting)
+        queue_gate_reenter(b->options.gate, request->prompt_count);
+    else
+        queue_gate_leave(b->options.gate, request->prompt_count);
+}
+
+void batcher_queue_sequence(batcher *b, struct sequence *s)
+{
+    CHECK(s->table.count == 0);
+    s->state = SEQUENCE_WAITING;
+    s->computed_count = 0;
+    sequence_queue_insert(&b->waiting, s);
+}
+
+void batcher_start_sequence(batcher *b, struct sequence *s)
+{
+    CHECK(b->running_count < b->options.sequence_count_max);
+    uint32_t at = b->running_count++;
+    while (at > 0 && sequence_is_before(s, b->running[at - 1])) {
+        b->running[at] = b->running[at - 1];
+        at--;
+    }
+    b->running[at] = s;
+    s->state = SEQUENCE_RUNNING;
+    if (s->request->running_count++ == 0)
+        b->running_request_count++;
+    batcher_update_waiting(b, s->request);
+    queue_gate_set_free_slots(b->options.gate, b->options.sequence_count_max - b->running_count);
+}
+
+void batcher_stop_sequence(batcher *b, struct sequence *s)
+{
+    uint32_t at = 0;
+    while (at < b->running_count && b->running[at] != s)
+        at++;
+    CHECK(at < b->running_count);
+    b->running_count--;
+    for (; at < b->running_count; at++)
+        b->running[at] = b->running[at + 1];
+    block_table_release(&s->table, b->blocks);
+    if (--s->request->running_count == 0)
+        b->running_request_count--;
+    queue_gate_set_free_slots(b->options.gate, b->options.sequence_count_max - b->running_count);
+}
+
+void batcher_submit(batcher *b, struct batch_request *request)
+{
+    CHECK(request->sequence_count > 0 && request->prompt_count > 0);
+    CHECK(b->prefixes == NULL || request->prompt_hashes != NULL);
+    for (uint32_t i = 0; i < request->sequence_count; i++) {
+        struct sequence *s = &request->sequences[i];
+        CHECK(s->request == request && s->index == i && s->output_count_max > 0);
+        CHECK((uint64_t)request->prompt_count + s->output_count_max <= batcher_tokens_max(b));
+        CHECK(s->table.capacity >= sequence_blocks_max(request->prompt_count, s->output_count_max));
+        s->state = SEQUENCE_PENDING;
+        s->hash_count = b->prefixes != NULL ? request->prompt_count / BLOCK_TOKENS : 0;
+    }
+    request->live_count = request->sequence_count;
+    request->is_waiting = true; /* the gate has counted it */
+    request->previous = NULL;
+    request->next = b->requests;
+    if (b->requests != NULL)
+        b->requests->previous = request;
+    b->requests = request;
+    b->live_request_count++;
+    batcher_queue_sequence(b, &request->sequences[0]);
+}
+
+static void forget_request(batcher *b, struct batch_request *request)
+{
+    if (request->previous != NULL)
+        request->previous->next = request->next;
+    else
+        b->requests = request->next;
+    if (request->next != NULL)
+        request->next->previous = request->previous;
+    b->live_request_count--;
+}
+
+void batcher_end_sequence(batcher *b, struct sequence *s)
+{
+    CHECK(!b->has_plan);
+    switch (s->state) {
+    case SEQUENCE_RUNNING:
+        batcher_stop_sequence(b, s);
+        break;
+    case SEQUENCE_WAITING:
+        sequence_queue_remove(&b->waiting, s);
+        break;
+    case SEQUENCE_PENDING:
+        break;
+    case SEQUENCE_ENDED:
+        CHECK(!"a sequence ends once");
+    }
+    CHECK(s->index != 0 || s->output_count > 0 || s->request->live_count == 1);
+    s->state = SEQUENCE_ENDED;
+    b->refused = NULL; /* may have been this one, and its address may be used again */
+    struct batch_request *request = s->request;
+    request->live_count--;
+    batcher_update_waiting(b, request);
+    if (request->live_count == 0)
+        forget_request(b, request);
+}
+
+void batcher_end_request(batcher *b, struct batch_request *request)
+{
+    /* From the last: sequence 0 computes the prompt for those that are pending. */
+    for (uint32_t i = request->sequence_count; i-- > 0;) {
+        if (request->sequences[i].state != SEQUENCE_ENDED)
+            batcher_end_sequence(b, &request->sequences[i]);
+    }
+}
+
+void batcher_abandon(batcher *b)
+{
+    b->has_plan = false;
+}
+
+void batcher_append(batcher *b, struct sequence *s, int32_t token)
+{
+    CHECK(!b->has_plan && s->state == SEQUENCE_RUNNING);
+    CHECK(s->output_count < s->output_count_max);
+    s->outputs[s->output_count++] = token;
+}
+
+struct batch_request *batcher_any_request(const batcher *b)
+{
+    return b->requests;
+}
+
+void batcher_get_stats(const batcher *b, struct batcher_stats *out)
+{
+    *out = (struct batcher_stats){
+        .running_sequences = b->running_count,
+        .running_requests = b->running_request_count,
+        .waiting_requests = b->live_request_count - b->running_request_count,
+        .blocks = block_allocator_counts(b->blocks),
+        .preemptions = b->preemptions,
+        .prefix_query_tokens = b->prefix_query_tokens,
+        .prefix_hit_tokens = b->prefix_hit_tokens,
+        .recomputed_tokens = b->recomputed_tokens,
+    };
+}
+
+/* Is the running list in order, and does every sequence in it have what it says? */
+static bool running_is_consistent(const batcher *b)
+{
+    for (uint32_t i = 0; i < b->running_count; i++) {
+        const struct sequence *s = b->running[i];
+        if (s->state != SEQUENCE_RUNNING || s->computed_count > sequence_token_count(s) ||
+            s->table.count < blocks_for_tokens(s->computed_count))
+            return false;
+        if (i > 0 && !sequence_is_before(b->running[i - 1], s))
+            return false;
+    }
+    return true;
+}
+
+bool batcher_is_consistent(const batcher *b)
+{
+    uint32_t running = 0, waiting = 0, requests = 0, running_requests = 0;
+    for (const struct batch_request *r = b->requests; r != NULL; r = r->next) {
+        uint32_t live = 0, mine = 0;
+        for (uint32_t i = 0; i < r->sequence_count; i++) {
+            const struct sequence *s = &r->sequences[i];
+            live += s->state != SEQUENCE_ENDED;
+            mine += s->state == SEQUENCE_RUNNING;
+            waiting += s->state == SEQUENCE_WAITING;
+            if (s->state != SEQUENCE_RUNNING && s->table.count != 0)
+                return false;
+        }
+        if (live != r->live_count || mine != r->running_count ||
+            r->is_waiting != (live > 0 && mine == 0))
+            return false;
+        running += mine;
+        running_requests += mine > 0;
+        requests++;
+    }
+    if (running != b->running_count || waiting != b->waiting.count ||
+        requests != b->live_request_count || running_requests != b->running_request_count)
+        return false;
+    const struct block_table **tables = memory_allocate_array(running, sizeof(void *));
+    CHECK(tables != NULL);
+    for (uint32_t i = 0; i < running; i++)
+        tables[i] = &b->running[i]->table;
+    bool is_consistent = running_is_consistent(b) &&
+                         block_tables_are_consistent(b->blocks, tables, running) &&
+                         block_allocator_is_consistent(b->blocks) &&
+                         (b->prefixes == NULL || prefix_cache_is_consistent(b->prefixes));
+    memory_release(tables);
+    return is_consistent;
+}

@@ -1,0 +1,50 @@
+#ifndef PENSTOCK_ENGINE_BATCH_BATCHER_PRIVATE_H
+#define PENSTOCK_ENGINE_BATCH_BATCHER_PRIVATE_H
+
+#include "batcher.h"
+#include "cost_model.h"
+#include "prefix_cache.h"
+#include "sequence_queue.h"
+
+/* The batcher's state, shared by batcher.c (requests come, change and go), batch_plan.c (which rows next) and
+ * batch_complete.c (what the step has brought). */
+struct batcher {
+    struct batcher_options options;
+    block_allocator *blocks; /* owned */
+    prefix_cache *prefixes;  /* owned; NULL: off */
+    struct cost_model cost;
+
+    struct sequence_queue waiting;
+    struct sequence **running; /* owned; [sequence_count_max], by sequence_is_before */
+    uint32_t running_count;
+    struct batch_request *requests; /* live ones */
+    uint32_t live_request_count, running_request_count;
+
+    /* The plan in hand; arrays of sequence_count_max. */
+    struct step_plan plan;
+    struct step_entry *entries;  /* owned */
+    uint32_t *copy_from, *copy_to; /* owned */
+    struct step_sample *samples; /* owned */
+    double plan_context;         /* positions that the plan's rows attend to, in all */
+    bool has_plan;               /* between plan and complete */
+
+    /* What the head of the queue lacked when it was last refused: it is not tried again until one of these is better. */
+    const struct sequence *refused;
+    uint32_t refused_available, refused_running;
+
+    uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens;
+};
+
+/* Hash of full block `index` of `s`; index < s->hash_count. */
+struct hash128 sequence_block_hash(const struct sequence *s, uint32_t index);
+
+/* Puts a waiting sequence, whose table is ready, into a slot; one must be free. */
+void batcher_start_sequence(batcher *b, struct sequence *s);
+/* Takes a running sequence's slot and blocks. */
+void batcher_stop_sequence(batcher *b, struct sequence *s);
+/* Puts a sequence that has neither into the queue. */
+void batcher_queue_sequence(batcher *b, struct sequence *s);
+/* Keeps `is_waiting` and the gate true after a change of running_count or live_count. */
+void batcher_update_waiting(batcher *b, struct batch_request *request);
+
+#endif

@@ -1,0 +1,553 @@
+#include "unit_test.h"
+
+#include <stdlib.h>
+
+#include "batcher.h"
+#include "prefix_cache.h"
+
+/* A machine that stores for each KV position the token, its position and a digest of all before it,
+ * as a real cache does in effect; the next token is a function of the digest that it finds through
+ * the block table. Any block that is stale, shared too long, or copied wrongly changes an output,
+ * and outputs are compared with a plain recomputation. */
+
+#define BLOCKS_MAX   64u
+#define REQUESTS_MAX 48u
+#define N_MAX        4u
+#define PROMPT_MAX   96u
+#define OUTPUT_MAX   40u
+#define TOKENS_MAX   (PROMPT_MAX + OUTPUT_MAX)
+#define VOCABULARY   50u
+#define END_TOKEN    49
+
+static uint64_t random_state;
+
+static uint32_t next_random(uint32_t bound)
+{
+    random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+    return (uint32_t)(random_state >> 33) % bound;
+}
+
+static uint64_t mix(uint64_t digest, uint64_t value)
+{
+    digest = (digest ^ value) * 0x9E3779B97F4A7C15ull;
+    return digest ^ digest >> 29;
+}
+
+/* The sampler: a pure function of what came before, the request's seed and the index. */
+static int32_t next_token(uint64_t digest, uint64_t seed, uint32_t index)
+{
+    return (int32_t)(mix(mix(digest, seed), index) % VOCABULARY);
+}
+
+struct fake_request {
+    struct batch_request request; /* first */
+    struct sequence sequences[N_MAX];
+    int32_t prompt[PROMPT_MAX];
+    struct hash128 prompt_hashes[PROMPT_MAX / BLOCK_TOKENS];
+    int32_t outputs[N_MAX][OUTPUT_MAX];
+    struct hash128 output_hashes[N_MAX][TOKENS_MAX / BLOCK_TOKENS + 1];
+    uint32_t tables[N_MAX][TOKENS_MAX / BLOCK_TOKENS + 1];
+    uint64_t seed;
+    uint64_t arrives_at;
+    uint64_t cancel_at; /* UINT64_MAX: never */
+    uint32_t end_count;
+    bool was_submitted, was_admitted;
+    bool ignores_end; /* only its length ends it */
+};
+
+struct world {
+    batcher *b;
+    struct queue_gate gate;
+    struct batcher_options options;
+    uint64_t kv[BLOCKS_MAX][BLOCK_TOKENS];
+    struct fake_request *requests;
+    uint32_t request_count;
+    uint64_t step;
+    uint32_t preempted_total;
+};
+
+static const struct hash_key key = {11, 22};
+
+static void request_make(struct world *w, struct fake_request *r, uint64_t arrival)
+{
+    memset(r, 0, sizeof *r);
+    uint32_t prompt_max = batcher_tokens_max(w->b) - 1;
+    prompt_max = prompt_max < PROMPT_MAX ? prompt_max : PROMPT_MAX;
+    uint32_t prompt_count = 1 + next_random(prompt_max);
+    uint32_t family = next_random(3); /* shared prefixes */
+    uint32_t shared = next_random(prompt_count + 1);
+    for (uint32_t i = 0; i < prompt_count; i++)
+        r->prompt[i] = i < shared ? (int32_t)((family * 7 + i) % VOCABULARY)
+                                  : (int32_t)next_random(VOCABULARY);
+    uint32_t output_max = 1 + next_random(OUTPUT_MAX);
+    uint32_t room = batcher_tokens_max(w->b) - prompt_count;
+    output_max = output_max < room ? output_max : room;
+    uint64_t salt[2] = {next_random(2), 0};
+    r->request = (struct batch_request){
+        .prompt = r->prompt,
+        .prompt_count = prompt_count,
+        .prompt_hashes = r->prompt_hashes,
+        .hash_root = prefix_hash_root(salt),
+        .priority = (int32_t)next_random(3),
+        .arrival = arrival,
+        .sequences = r->sequences,
+        .sequence_count = next_random(3) == 0 ? 1 + next_random(N_MAX) : 1,
+    };
+    struct hash128 parent = r->request.hash_root;
+    for (uint32_t i = 0; i < prompt_count / BLOCK_TOKENS; i++)
+        r->prompt_hashes[i] = parent =
+            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
+    for (uint32_t i = 0; i < r->request.sequence_count; i++) {
+        r->sequences[i] = (struct sequence){.request = &r->request,
+                                            .index = i,
+                                            .outputs = r->outputs[i],
+                                            .output_count_max = output_max,
+                                            .output_hashes = r->output_hashes[i]};
+        block_table_init(&r->sequences[i].table, r->tables[i],
+                         sequence_blocks_max(prompt_count, output_max));
+    }
+    r->seed = next_random(1000);
+    r->cancel_at = UINT64_MAX;
+}
+
+static bool sequence_is_done(const struct sequence *s)
+{
+    if (s->output_count == s->output_count_max)
+        return true;
+    bool ignores_end = ((const struct fake_request *)s->request)->ignores_end;
+    return !ignores_end && s->output_count > 0 && s->outputs[s->output_count - 1] == END_TOKEN;
+}
+
+/* What the sequence must say, alone and without any cache. */
+static void assert_outputs(const struct fake_request *r, const struct sequence *s, bool is_whole)
+{
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i < r->request.prompt_count; i++)
+        digest = mix(digest, (uint64_t)r->prompt[i] + 1);
+    for (uint32_t i = 0; i < s->output_count; i++) {
+        int32_t token = next_token(digest, r->seed, s->index);
+        assert_int_equal(s->outputs[i], token);
+        digest = mix(digest, (uint64_t)token + 1);
+    }
+    if (is_whole)
+        assert_true(sequence_is_done(s));
+}
+
+static uint64_t *kv_at(struct world *w, const struct sequence *s, uint32_t position)
+{
+    return &w->kv[s->table.blocks[position / BLOCK_TOKENS]][position % BLOCK_TOKENS];
+}
+
+static void run_copies(struct world *w, const struct step_plan *plan)
+{
+    for (uint32_t at = 0; at < plan->copy_count;) {
+        uint32_t run = step_plan_copy_run(plan, at);
+        assert_true(run > 0);
+        /* Backwards, as a device might: within a run the order must not matter. */
+        for (uint32_t i = at + run; i-- > at;)
+            memcpy(w->kv[plan->copy_to[i]], w->kv[plan->copy_from[i]], sizeof w->kv[0]);
+        at += run;
+    }
+}
+
+/* Returns the digest at each logit row in `digests`. */
+static void run_forward(struct world *w, const struct step_plan *plan, uint64_t *digests)
+{
+    uint32_t rows = 0;
+    uint32_t logit_rows = 0;
+    for (uint32_t e = 0; e < plan->entry_count; e++) {
+        const struct step_entry *entry = &plan->entries[e];
+        assert_true(entry->count > 0);
+        assert_int_equal(entry->sequence->state, SEQUENCE_RUNNING);
+        assert_int_equal(entry->first, entry->sequence->computed_count);
+        uint64_t digest = entry->first > 0 ? *kv_at(w, entry->sequence, entry->first - 1) : 0;
+        for (uint32_t i = 0; i < entry->count; i++) {
+            uint32_t position = entry->first + i;
+            digest = mix(digest, (uint64_t)sequence_token_at(entry->sequence, position) + 1);
+            *kv_at(w, entry->sequence, position) = digest;
+        }
+        rows += entry->count;
+        bool is_last = entry->first + entry->count == sequence_token_count(entry->sequence);
+        assert_true(is_last == (entry->logit_row != UINT32_MAX));
+        if (is_last) {
+            assert_int_equal(entry->logit_row, logit_rows);
+            digests[logit_rows++] = digest;
+        }
+    }
+    assert_int_equal(rows, plan->row_count);
+    assert_int_equal(logit_rows, plan->logit_row_count);
+    assert_true(rows <= w->options.batch_tokens_max);
+}
+
+/* A request must not start while a better one, that came before this step, has not. */
+static void assert_order_of_starts(struct world *w)
+{
+    const struct sequence *worst_started = NULL;
+    for (uint32_t i = 0; i < w->request_count; i++) {
+        struct fake_request *r = &w->requests[i];
+        if (r->request.was_admitted && !r->was_admitted) {
+            r->was_admitted = true;
+            if (worst_started == NULL || sequence_is_before(worst_started, &r->sequences[0]))
+                worst_started = &r->sequences[0];
+        }
+    }
+    for (uint32_t i = 0; worst_started != NULL && i < w->request_count; i++) {
+        struct fake_request *r = &w->requests[i];
+        if (r->was_submitted && r->sequences[0].state == SEQUENCE_WAITING)
+            assert_true(sequence_is_before(worst_started, &r->sequences[0]));
+    }
+}
+
+/* Every running generation moves in every step; nobody waits behind a prompt. */
+static void assert_decodes_first(const struct world *w, const struct step_plan *plan)
+{
+    uint32_t decodes = 0;
+    for (uint32_t i = 0; i < w->request_count; i++) {
+        const struct fake_request *r = &w->requests[i];
+        for (uint32_t j = 0; r->was_submitted && j < r->request.sequence_count; j++) {
+            const struct sequence *s = &r->sequences[j];
+            if (s->state == SEQUENCE_RUNNING && s->output_count > 0 &&
+                s->computed_count + 1 == sequence_token_count(s))
+                decodes++;
+        }
+    }
+    uint32_t planned = 0;
+    for (uint32_t e = 0; e < plan->entry_count; e++) {
+        const struct sequence *s = plan->entries[e].sequence;
+        if (s->output_count > 0 && s->computed_count + 1 == sequence_token_count(s))
+            planned++;
+        assert_true(e >= plan->decode_count || plan->entries[e].count == 1);
+    }
+    assert_int_equal(planned, decodes);
+}
+
+static void end_request(struct world *w, struct fake_request *r)
+{
+    for (uint32_t i = 0; i < r->request.sequence_count; i++)
+        r->end_count += r->sequences[i].state != SEQUENCE_ENDED;
+    batcher_end_request(w->b, &r->request);
+}
+
+static void run_step(struct world *w)
+{
+    const struct step_plan *plan = batcher_plan(w->b);
+    if (plan == NULL)
+        return;
+    w->preempted_total += plan->preempted_count;
+    assert_order_of_starts(w);
+    assert_decodes_first(w, plan);
+    uint64_t digests[64];
+    run_copies(w, plan);
+    run_forward(w, plan, digests);
+    uint32_t sample_count;
+    uint64_t elapsed_ns = 1000000 + 10000ull * plan->row_count + next_random(1000);
+    const struct step_sample *samples = batcher_complete(w->b, elapsed_ns, &sample_count);
+    for (uint32_t i = 0; i < sample_count; i++) {
+        struct sequence *s = samples[i].sequence;
+        struct fake_request *r = (struct fake_request *)s->request;
+        assert_true(i == 0 || samples[i].logit_row >= samples[i - 1].logit_row);
+        batcher_append(w->b, s, next_token(digests[samples[i].logit_row], r->seed, s->index));
+    }
+    for (uint32_t i = 0; i < sample_count; i++) {
+        struct sequence *s = samples[i].sequence;
+        if (sequence_is_done(s)) {
+            ((struct fake_request *)s->request)->end_count++;
+            batcher_end_sequence(w->b, s);
+        }
+    }
+}
+
+static void world_open(struct world *w, const struct batcher_options *options)
+{
+    memset(w, 0, sizeof *w);
+    w->options = *options;
+    w->options.hash_key = key;
+    w->options.gate = &w->gate;
+    queue_gate_init(&w->gate, REQUESTS_MAX, UINT64_MAX / 2, options->sequence_count_max);
+    assert_int_equal(batcher_create(&w->options, &w->b), STATUS_OK);
+    w->requests = calloc(REQUESTS_MAX, sizeof *w->requests);
+    assert_non_null(w->requests);
+}
+
+static void world_close(struct world *w)
+{
+    struct batcher_stats stats;
+    batcher_get_stats(w->b, &stats);
+    assert_int_equal(stats.blocks.referenced, 0);
+    assert_int_equal(stats.blocks.tokens_used, 0);
+    assert_int_equal(stats.running_sequences, 0);
+    assert_int_equal(stats.waiting_requests, 0);
+    assert_int_equal(atomic_load(&w->gate.requests), 0);
+    assert_int_equal(atomic_load(&w->gate.tokens), 0);
+    assert_true(batcher_is_consistent(w->b));
+    batcher_destroy(w->b);
+    free(w->requests);
+}
+
+static void submit(struct world *w, struct fake_request *r)
+{
+    assert_int_equal(queue_gate_enter(&w->gate, r->request.prompt_count), STATUS_OK);
+    batcher_submit(w->b, &r->request);
+    r->was_submitted = true;
+}
+
+static void run_world(uint64_t seed)
+{
+    random_state = seed;
+    struct batcher_options options = {
+        .block_count = 2 + next_random(BLOCKS_MAX - 1),
+        .sequence_count_max = 1 + next_random(12),
+        .prefix_cache = next_random(4) != 0,
+        .step_target_ns = next_random(2) * (1000000 + next_random(1000000)),
+    };
+    options.batch_tokens_max = options.sequence_count_max + next_random(100);
+    struct world w;
+    world_open(&w, &options);
+    w.request_count = 1 + next_random(REQUESTS_MAX);
+    for (uint32_t i = 0; i < w.request_count; i++) {
+        request_make(&w, &w.requests[i], i);
+        w.requests[i].arrives_at = next_random(60);
+        if (next_random(6) == 0)
+            w.requests[i].cancel_at = w.requests[i].arrives_at + next_random(60);
+    }
+    uint32_t left = w.request_count;
+    for (w.step = 0; left > 0; w.step++) {
+        assert_true(w.step < 20000); /* somebody starves */
+        left = 0;
+        for (uint32_t i = 0; i < w.request_count; i++) {
+            struct fake_request *r = &w.requests[i];
+            if (r->arrives_at == w.step)
+                submit(&w, r);
+            if (r->cancel_at == w.step && r->request.live_count > 0)
+                end_request(&w, r);
+            left += !r->was_submitted || r->request.live_count > 0;
+        }
+        run_step(&w);
+        if (w.step % 4 == 0)
+            assert_true(batcher_is_consistent(w.b));
+    }
+    for (uint32_t i = 0; i < w.request_count; i++) {
+        struct fake_request *r = &w.requests[i];
+        assert_int_equal(r->end_count, r->request.sequence_count);
+        for (uint32_t j = 0; j < r->request.sequence_count; j++)
+            assert_outputs(r, &r->sequences[j], r->cancel_at == UINT64_MAX);
+    }
+    world_close(&w);
+}
+
+static uint64_t seed_in_hand; /* cmocka leaves a test by longjmp; this names the seed */
+
+static int print_seed(void **state)
+{
+    (void)state;
+    print_message("last seed: %llu\n", (unsigned long long)seed_in_hand);
+    return 0;
+}
+
+static void thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak(void **state)
+{
+    (void)state;
+    for (seed_in_hand = 1; seed_in_hand <= 3000; seed_in_hand++)
+        run_world(seed_in_hand);
+}
+
+static const struct batcher_options small = {
+    .block_count = 8, .sequence_count_max = 4, .batch_tokens_max = 32, .prefix_cache = true};
+
+/* A request with prompt tokens 0, 1, 2, ...; only its length ends it. */
+static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t output_count,
+                                uint32_t n, int32_t priority)
+{
+    struct fake_request *r = &w->requests[w->request_count];
+    request_make(w, r, w->request_count);
+    w->request_count++;
+    uint64_t salt[2] = {0, 0};
+    r->request.hash_root = prefix_hash_root(salt);
+    r->request.prompt_count = prompt_count;
+    r->request.sequence_count = n;
+    r->request.priority = priority;
+    r->ignores_end = true;
+    struct hash128 parent = r->request.hash_root;
+    for (uint32_t i = 0; i < prompt_count; i++)
+        r->prompt[i] = (int32_t)(i % VOCABULARY);
+    for (uint32_t i = 0; i < prompt_count / BLOCK_TOKENS; i++)
+        r->prompt_hashes[i] = parent =
+            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
+    for (uint32_t i = 0; i < n; i++) {
+        r->sequences[i] = (struct sequence){.request = &r->request,
+                                            .index = i,
+                                            .outputs = r->outputs[i],
+                                            .output_count_max = output_count,
+                                            .output_hashes = r->output_hashes[i]};
+        block_table_init(&r->sequences[i].table, r->tables[i],
+                         sequence_blocks_max(prompt_count, output_count));
+    }
+    submit(w, r);
+    return r;
+}
+
+static void run_until_idle(struct world *w)
+{
+    for (int i = 0; i < 1000 && batcher_any_request(w->b) != NULL; i++)
+        run_step(w);
+    assert_null(batcher_any_request(w->b));
+}
+
+static void sequences_of_one_request_share_the_prompt_and_copy_its_last_block(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &small);
+    struct fake_request *r = add(&w, 24, 4, 3, 0);
+    run_step(&w); /* prompt, and the first token of all three */
+    struct batcher_stats stats;
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.running_sequences, 3);
+    assert_int_equal(stats.blocks.referenced, 2);
+    assert_int_equal(stats.blocks.tokens_used, 24);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(r->sequences[i].output_count, 1);
+    const struct step_plan *plan = batcher_plan(w.b);
+    assert_int_equal(plan->copy_count, 2); /* the third writes in place */
+    run_copies(&w, plan);
+    uint64_t digests[8];
+    run_forward(&w, plan, digests);
+    uint32_t count;
+    const struct step_sample *samples = batcher_complete(w.b, 1, &count);
+    assert_int_equal(count, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        batcher_append(w.b, samples[i].sequence,
+                       next_token(digests[samples[i].logit_row], r->seed, i));
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.blocks.referenced, 4);
+    assert_true(batcher_is_consistent(w.b));
+    end_request(&w, r);
+    world_close(&w);
+}
+
+static void a_repeated_prompt_computes_only_what_the_cache_lacks(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &small);
+    add(&w, 40, 1, 1, 0);
+    run_until_idle(&w);
+    struct fake_request *again = add(&w, 40, 1, 1, 0);
+    const struct step_plan *plan = batcher_plan(w.b);
+    assert_int_equal(plan->row_count, 8);
+    assert_int_equal(again->request.cached_tokens, 32);
+    batcher_abandon(w.b);
+    end_request(&w, again);
+
+    /* A prompt of whole blocks: one block is computed again, for some row must give logits. */
+    struct fake_request *whole = add(&w, 32, 1, 1, 0);
+    plan = batcher_plan(w.b);
+    assert_int_equal(plan->row_count, 16);
+    assert_int_equal(whole->request.cached_tokens, 16);
+    struct batcher_stats stats;
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.recomputed_tokens, 16);
+    assert_int_equal(stats.prefix_query_tokens, 40 + 40 + 32);
+    assert_int_equal(stats.prefix_hit_tokens, 32 + 16);
+    batcher_abandon(w.b);
+    end_request(&w, whole);
+    world_close(&w);
+}
+
+static void the_worst_running_sequence_gives_way_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = small;
+    options.block_count = 6;
+    options.prefix_cache = false;
+    world_open(&w, &options);
+    struct fake_request *good = add(&w, 30, 40, 1, 0);
+    struct fake_request *bad = add(&w, 15, 40, 1, 5);
+    run_until_idle(&w);
+    assert_true(w.preempted_total > 0);
+    assert_int_equal(good->request.preemption_count, 0);
+    assert_int_equal(bad->request.preemption_count, w.preempted_total);
+    assert_outputs(good, &good->sequences[0], true);
+    assert_outputs(bad, &bad->sequences[0], true);
+    world_close(&w);
+}
+
+static void a_long_prompt_beside_decodes_stays_inside_the_target(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = small;
+    options.block_count = 32;
+    options.batch_tokens_max = 96;
+    options.prefix_cache = false; /* the prompts are alike */
+    options.step_target_ns =
+        1400000; /* run_step's machine: 1 ms and 10 us a row, so about 40 rows */
+    world_open(&w, &options);
+    struct fake_request *talker = add(&w, 4, 40, 1, 0);
+    while (talker->sequences[0].output_count < 6)
+        run_step(&w);
+    struct fake_request *teacher = add(&w, 90, 1, 1, 0); /* teaches the price of a row */
+    while (teacher->request.live_count > 0)
+        run_step(&w);
+    struct fake_request *reader = add(&w, 96, 2, 1, 0);
+    reader->request.priority = 1;
+    uint32_t steps = 0;
+    while (reader->sequences[0].output_count == 0 && talker->request.live_count > 0) {
+        uint32_t before = reader->sequences[0].computed_count;
+        run_step(&w);
+        assert_true(reader->sequences[0].computed_count - before <= 48);
+        steps++;
+    }
+    assert_in_range(steps, 2, 6);
+    run_until_idle(&w);
+    world_close(&w);
+}
+
+static void a_cancelled_request_frees_its_blocks_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &small);
+    struct fake_request *running = add(&w, 40, 20, 2, 0);
+    struct fake_request *waiting = add(&w, PROMPT_MAX, 2, 1, 0);
+    run_step(&w);
+    run_step(&w);
+    end_request(&w, waiting);
+    end_request(&w, running);
+    struct batcher_stats stats;
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.blocks.referenced, 0);
+    world_close(&w);
+}
+
+static void options_that_cannot_work_are_refused(void **state)
+{
+    (void)state;
+    batcher *b = NULL;
+    struct batcher_options options = small;
+    options.batch_tokens_max = options.sequence_count_max - 1;
+    assert_int_equal(batcher_create(&options, &b), STATUS_INVALID);
+    options = small;
+    options.block_count = 0;
+    assert_int_equal(batcher_create(&options, &b), STATUS_INVALID);
+    options = small;
+    options.sequence_count_max = 0;
+    assert_int_equal(batcher_create(&options, &b), STATUS_INVALID);
+    assert_null(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sequences_of_one_request_share_the_prompt_and_copy_its_last_block),
+        cmocka_unit_test(a_repeated_prompt_computes_only_what_the_cache_lacks),
+        cmocka_unit_test(the_worst_running_sequence_gives_way_and_loses_nothing),
+        cmocka_unit_test(a_long_prompt_beside_decodes_stays_inside_the_target),
+        cmocka_unit_test(a_cancelled_request_frees_its_blocks_at_once),
+        cmocka_unit_test(options_that_cannot_work_are_refused),
+        cmocka_unit_test_teardown(thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak,
+                                  print_seed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,112 @@
+#ifndef PENSTOCK_ENGINE_BATCH_BATCHER_H
+#define PENSTOCK_ENGINE_BATCH_BATCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block_allocator.h"
+#include "hash.h"
+#include "queue_gate.h"
+#include "sequence.h"
+#include "status.h"
+
+/* Decides which rows the next step computes, and owns the blocks they are written to. Pure logic: no clock, no thread, no
+ * model. Continuous batching after Yu et al. 2022 (Orca), chunked prefill after Agrawal et al. 2024 (Sarathi-Serve),
+ * preemption by recompute after Kwon et al. 2023 (vLLM).
+ *
+ * A step:  batcher_plan -> (copies, forward) -> batcher_complete -> (sample) -> batcher_append / batcher_end_sequence
+ * Thread: step. Allocates only in batcher_create. */
+typedef struct batcher batcher;
+
+struct batcher_options {
+    uint32_t block_count;        /* of the KV cache */
+    uint32_t sequence_count_max; /* slots */
+    uint32_t batch_tokens_max;   /* rows of one step; >= sequence_count_max */
+    bool prefix_cache;
+    struct hash_key hash_key;    /* random; for the prefix cache */
+    uint64_t step_target_ns;     /* a step with decodes should take no longer; 0: no target */
+    struct queue_gate *gate;     /* borrowed; counts the waiting */
+};
+
+/* STATUS_INVALID: no blocks, no slots, or fewer rows than slots; STATUS_NO_MEMORY. */
+NODISCARD status batcher_create(const struct batcher_options *options, batcher **out);
+/* Every request must have ended. Accepts NULL. */
+void batcher_destroy(batcher *b);
+
+/* The longest sequence (prompt and output) that can run alone in the cache. */
+uint32_t batcher_tokens_max(const batcher *b);
+
+/* Takes a request whose queue_gate_enter succeeded, with the fields above "The batcher's" set and those below zero.
+ * prompt_count + output_count_max must not exceed batcher_tokens_max. Cannot fail. */
+void batcher_submit(batcher *b, struct batch_request *request);
+
+/* Rows of one sequence in a step. */
+struct step_entry {
+    struct sequence *sequence;
+    uint32_t first;      /* position of its first row */
+    uint32_t count;      /* rows */
+    uint32_t logit_row;  /* UINT32_MAX: the step does not reach its last token; else its number among the logit rows */
+};
+
+/* The next step. Valid until the next call of batcher_plan. */
+struct step_plan {
+    const struct step_entry *entries; /* decodes first, then prefill chunks */
+    uint32_t entry_count;
+    uint32_t row_count;
+    uint32_t decode_count;      /* entries that are decodes */
+    uint32_t logit_row_count;
+    const uint32_t *copy_from;  /* blocks to copy before the step, in this order */
+    const uint32_t *copy_to;
+    uint32_t copy_count;
+    uint32_t preempted_count;   /* sequences that lost their blocks for this step */
+    uint32_t admitted_count;    /* sequences that got a slot for this step */
+};
+
+/* NULL: nothing can run (then nothing is live but what the caller has yet to end). */
+const struct step_plan *batcher_plan(batcher *b);
+
+/* Length of the run of copies from `start` in which no block is both written and read: one call of the backend. */
+uint32_t step_plan_copy_run(const struct step_plan *plan, uint32_t start);
+
+/* A token that is to be sampled: for `sequence` at the position sequence_token_count, from logit row `logit_row`. */
+struct step_sample {
+    struct sequence *sequence;
+    uint32_t logit_row;
+};
+
+/* The planned step has been computed in `elapsed_ns`. Makes its full blocks findable and starts the pending sequences of
+ * requests whose prompt is done: they share its blocks and sample from the same row. Returns the samples, in rising
+ * order of logit row; valid until the next plan. */
+const struct step_sample *batcher_complete(batcher *b, uint64_t elapsed_ns, uint32_t *sample_count);
+
+/* The sampled token; the sequence must not be at output_count_max. */
+void batcher_append(batcher *b, struct sequence *s, int32_t token);
+
+/* Ends one sequence that has been sampled at least once, or whose request has no other: its blocks are free at once. Not
+ * between plan and complete, unless the step is given up by batcher_abandon. */
+void batcher_end_sequence(batcher *b, struct sequence *s);
+/* Ends all sequences of the request that have not ended. */
+void batcher_end_request(batcher *b, struct batch_request *request);
+
+/* The planned step failed: nothing of it counts. Afterwards every live request must be ended. */
+void batcher_abandon(batcher *b);
+
+/* Any live request, or NULL; for shutting down. */
+struct batch_request *batcher_any_request(const batcher *b);
+
+struct batcher_stats {
+    uint32_t running_sequences;
+    uint32_t running_requests; /* have at least one running sequence */
+    uint32_t waiting_requests; /* live, but none of their sequences runs */
+    struct block_counts blocks;
+    uint64_t preemptions;
+    uint64_t prefix_query_tokens; /* prompt tokens of first admissions, with the prefix cache on */
+    uint64_t prefix_hit_tokens;
+    uint64_t recomputed_tokens;   /* cached prompt tokens computed all the same, because some row must give logits */
+};
+void batcher_get_stats(const batcher *b, struct batcher_stats *out);
+
+/* Walks everything: counts, order, tables against reference counts. For tests and debug builds; allocates. */
+bool batcher_is_consistent(const batcher *b);
+
+#endif

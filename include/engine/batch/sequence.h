@@ -1,0 +1,79 @@
+#ifndef PENSTOCK_ENGINE_BATCH_SEQUENCE_H
+#define PENSTOCK_ENGINE_BATCH_SEQUENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block_table.h"
+#include "hash.h"
+
+/* One token timeline, and the request it belongs to, as the batcher sees them: tokens, blocks, order. Texts, sampling
+ * and clients are not its business. The memory is the caller's (one piece a request); between batcher_submit and
+ * SEQUENCE_ENDED only the step thread touches it. */
+
+enum sequence_state {
+    SEQUENCE_PENDING, /* a later sequence of a request whose prompt is not computed yet */
+    SEQUENCE_WAITING, /* in the queue: new, or preempted */
+    SEQUENCE_RUNNING, /* has a slot and blocks */
+    SEQUENCE_ENDED
+};
+
+struct batch_request;
+
+struct sequence {
+    struct batch_request *request; /* borrowed */
+    uint32_t index;                /* 0 .. n-1 */
+    int32_t *outputs;              /* [output_count_max] generated tokens; borrowed */
+    uint32_t output_count, output_count_max;
+    struct block_table table;      /* capacity: sequence_blocks_max */
+    struct hash128 *output_hashes; /* hashes of the blocks after the prompt's full ones; NULL without prefix cache */
+
+    /* The batcher's. */
+    uint32_t computed_count; /* positions whose KV is in the table's blocks */
+    uint32_t hash_count;     /* full blocks whose hash is known; survives preemption */
+    enum sequence_state state;
+    struct sequence *heap_child, *heap_next, *heap_previous; /* links of the queue */
+};
+
+struct batch_request {
+    const int32_t *prompt; /* [prompt_count]; borrowed */
+    uint32_t prompt_count;
+    const struct hash128 *prompt_hashes; /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
+    struct hash128 hash_root;            /* prefix_hash_root of the request's salt */
+    int32_t priority;                    /* lower runs first */
+    uint64_t arrival;                    /* unique, rising: order among equals */
+    struct sequence *sequences;          /* [sequence_count]; borrowed */
+    uint32_t sequence_count;
+
+    /* The batcher's. */
+    uint32_t live_count;       /* not ended */
+    uint32_t running_count;    /* hold a slot */
+    bool is_waiting;           /* counted in the queue gate */
+    bool was_admitted;         /* has run at least once */
+    uint32_t cached_tokens;    /* of the prompt, found at first admission */
+    uint32_t preemption_count; /* of all its sequences */
+    struct batch_request *next, *previous; /* list of live requests */
+};
+
+static inline uint32_t sequence_token_count(const struct sequence *s)
+{
+    return s->request->prompt_count + s->output_count;
+}
+
+static inline int32_t sequence_token_at(const struct sequence *s, uint32_t position)
+{
+    uint32_t prompt_count = s->request->prompt_count;
+    return position < prompt_count ? s->request->prompt[position]
+                                   : s->outputs[position - prompt_count];
+}
+
+/* Blocks that a sequence can come to hold. The last token's KV is never computed, but room for it keeps this simple. */
+static inline uint32_t sequence_blocks_max(uint32_t prompt_count, uint32_t output_count_max)
+{
+    return blocks_for_tokens((uint64_t)prompt_count + output_count_max);
+}
+
+/* Does `a` run before `b`? Priority, then arrival, then index: a total order. */
+bool sequence_is_before(const struct sequence *a, const struct sequence *b);
+
+#endif
