@@ -28,11 +28,13 @@ typedef void http_handler_fn(http_request *request, void *context);
 struct http_limits { /* every one is a row of the settings table */
     uint64_t body_bytes_max;          /* answered 413 by us, also over HTTP/2 */
     uint64_t buffered_bytes_max;      /* all request bodies in memory together */
-    uint32_t header_bytes_max, header_count_max;
-    uint32_t connection_count_max, connection_per_address_max;
+    uint32_t header_bytes_max, header_count_max; /* answered 431; over HTTP/2 a head must fit one frame (16 KiB) */
+    uint32_t connection_count_max, connection_per_address_max; /* refused by closing; 0: no limit */
+    uint32_t accepts_per_second_max;  /* new connections of one address (IPv6: /64), burst of as many; 0: no limit */
     uint32_t streams_per_second_max, stream_burst_max; /* unfinished requests: the guard's credit */
     uint64_t header_timeout_ns;       /* accept or idle -> whole head */
     uint64_t body_timeout_ns;         /* whole body */
+    uint64_t upload_bytes_per_second_min; /* average of a body, after 10 s; 0: none */
     uint64_t idle_timeout_ns;
     uint64_t write_timeout_ns;        /* client reads nothing of what waits for it */
     uint64_t response_buffer_bytes_max; /* unsent bytes of one stream before on_full tells the producer */
@@ -57,9 +59,9 @@ struct http_server_options {
 
 /* Binds all listeners (the note says which failed and why: address in use, file unreadable). No thread runs yet. */
 NODISCARD status http_server_create(const struct http_server_options *options, http_server **out, struct error_note *note);
-/* Runs `on_start(context, loop)` on each loop thread (place for per-loop state), then serves. */
+/* Runs `on_start(context, loop)` on each loop thread (place for per-loop state), then serves. Returns when all loops serve. */
 NODISCARD status http_server_start(http_server *server, void (*on_start)(void *context, http_loop *loop), void *context);
-/* Reads the certificates again; the old ones stay on failure. */
+/* Reads the certificates again; all or nothing, the old ones stay on failure. New connections use the new ones. */
 NODISCARD status http_server_reload_certificates(http_server *server, struct error_note *note);
 /* Replaces the limits (reload). */
 void http_server_set_limits(http_server *server, const struct http_limits *limits);
@@ -94,7 +96,8 @@ struct http_message {
 };
 void http_loop_send(http_loop *loop, struct http_message *message);
 
-/* One-shot timer on a loop, embedded; millisecond resolution, monotonic. Zero-initialise. */
+/* One-shot timer on a loop, embedded; millisecond resolution, monotonic. Zero-initialise. A deadline in the past runs on
+ * the next turn. Setting a timer that is set moves it. */
 struct http_timer {
     struct http_timer *next, **link; /* private */
     uint64_t deadline_ns;            /* private */
