@@ -1,25 +1,28 @@
 #ifndef PENSTOCK_GATEWAY_API_OPENAI_H
 #define PENSTOCK_GATEWAY_API_OPENAI_H
 
+#include "arena.h"
 #include "buffer.h"
-#include "engine.h"
 #include "json.h"
+#include "sampling.h"
 #include "status.h"
 
-/* The OpenAI wire formats, without any network: bodies -> structs with every field checked (an error names the field, its
- * range and what came), and structs -> response JSON. Oracle: the official Python client. */
+/* The OpenAI wire formats, without any network: bodies -> structs with every field checked (an
+ * error names the field, its range and what came). What goes back is in openai_response.h. Oracle:
+ * the official Python client, version 3. */
 
 struct api_error {
     int http_status;
-    const char *type;      /* "invalid_request_error", ... */
-    char code[64];         /* "" : null */
-    char param[128];       /* "" : null */
+    const char *type; /* "invalid_request_error", ... */
+    char code[64];    /* "" : null */
+    char param[128];  /* "" : null */
     char message[1024];
     uint64_t retry_after_ms; /* 0: none */
 };
-void api_error_set(struct api_error *error, int http_status, const char *type, const char *code, const char *param,
-                   const char *format, ...) PRINTF_LIKE(6, 7);
-/* Fills from the one table status -> HTTP code, type, retryable. */
+void api_error_set(struct api_error *error, int http_status, const char *type, const char *code,
+                   const char *param, const char *format, ...) PRINTF_LIKE(6, 7);
+/* Fills from the one table status -> HTTP code, type, code; `message` NULL: the table's own text.
+ */
 void api_error_from_status(struct api_error *error, status s, const char *message);
 /* Appends {"error":{"message","type","param","code"}}. */
 void api_error_write(const struct api_error *error, struct buffer *out);
@@ -27,44 +30,88 @@ void api_error_write(const struct api_error *error, struct buffer *out);
 struct api_limits {
     uint32_t messages_max, stops_max, n_max, logit_bias_max, json_depth_max, json_values_max;
     uint64_t stop_bytes_max, prompt_bytes_max;
-    bool strict; /* unknown fields are errors */
+    uint32_t vocabulary; /* token ids that a client names are below it; 0: not checked */
+    bool strict;         /* fields that are unknown or not honoured are errors */
 };
 
 #define API_IGNORED_BYTES_MAX 512u
+#define API_TOOLS_MAX         128u  /* OpenAI's limit */
+#define API_CHOICES_MAX       1024u /* prompts x n of one request */
+#define API_TEXT_BYTES_MAX    1024u /* model, user, cache_salt and their kin */
+#define API_STOP_TOKENS_MAX   256u
 
-/* A chat or text completion request. Texts point into `body` (jansson tree), owned here. */
+/* A chat or text completion request. */
 struct api_completion_request {
-    json_t *body;                  /* owned */
+    json_t *body;  /* owned; NULL after api_completion_request_release_body */
+    arena *memory; /* owned: everything below that is not in `body` */
     const char *model;
     bool is_chat, stream, include_usage, continuous_usage;
-    const json_t *messages, *tools, *documents, *template_variables; /* chat; NULL: absent */
+    const json_t *messages, *tools, *documents,
+        *template_variables; /* chat; in `body`; NULL: absent */
     bool add_generation_prompt, continue_final_message;
-    /* text completions: one to many prompts, each a text or token ids */
+    bool add_special; /* BOS and EOS where the model asks for them */
+    /* text completions: one to many prompts, each a text (in `body`) or token ids */
     struct api_prompt {
         struct text_slice text;
-        int32_t *tokens;           /* owned; NULL: text */
+        int32_t *tokens; /* NULL: text */
         uint32_t token_count;
-    } *prompts;                    /* owned */
+    } * prompts;
     uint32_t prompt_count;
     bool echo;
     uint32_t n;
-    int64_t max_tokens;            /* -1: not given */
-    struct sampling_params sampling; /* pointers owned here */
+    int64_t max_tokens;              /* -1: not given; 0 only without chat */
+    struct sampling_params sampling; /* seed is 0 where has_seed is false */
     bool has_seed;
-    struct text_slice *stops;      /* owned array */
+    struct text_slice *stops;
     uint32_t stop_count;
     bool include_stop;
     int32_t priority;
     bool return_token_ids;
-    const char *user;
-    char ignored[API_IGNORED_BYTES_MAX]; /* comma-separated fields for x-ignored-params; "" : none */
+    const char *user;             /* NULL: absent */
+    struct text_slice cache_salt; /* empty: absent */
+    char
+        ignored[API_IGNORED_BYTES_MAX]; /* comma-separated fields for x-ignored-params; "" : none */
 };
 
-/* STATUS_INVALID: `error` is complete. On success the caller deinits. Any thread (prepare workers). */
+/* STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NO_MEMORY: `error` is complete and nothing is to be
+ * freed. On success the caller deinits. Messages are brought into the shape that chat templates
+ * know: text parts joined by a newline, developer as system, tool call arguments as objects. Any
+ * thread (prepare workers). */
 NODISCARD status api_chat_request_parse(struct text_slice body, const struct api_limits *limits,
-                                        struct api_completion_request *out, struct api_error *error);
-NODISCARD status api_completion_request_parse(struct text_slice body, const struct api_limits *limits,
-                                              struct api_completion_request *out, struct api_error *error);
+                                        struct api_completion_request *out,
+                                        struct api_error *error);
+NODISCARD status api_completion_request_parse(struct text_slice body,
+                                              const struct api_limits *limits,
+                                              struct api_completion_request *out,
+                                              struct api_error *error);
+/* Frees the JSON tree early: messages, tools, documents, template_variables and prompt texts are
+ * gone then. */
+void api_completion_request_release_body(struct api_completion_request *request);
 void api_completion_request_deinit(struct api_completion_request *request);
+
+/* Bodies of POST /tokenize and /detokenize, in vLLM's shape. */
+struct api_tokenize_request {
+    json_t *body;                                        /* owned */
+    const char *model;                                   /* in `body`; NULL: absent */
+    struct text_slice prompt;                            /* without messages */
+    const json_t *messages, *tools, *template_variables; /* NULL: absent */
+    bool add_generation_prompt, continue_final_message, add_special, return_token_texts;
+};
+NODISCARD status api_tokenize_request_parse(struct text_slice body, const struct api_limits *limits,
+                                            struct api_tokenize_request *out,
+                                            struct api_error *error);
+void api_tokenize_request_deinit(struct api_tokenize_request *request);
+
+struct api_detokenize_request {
+    json_t *body;      /* owned */
+    const char *model; /* in `body`; NULL: absent */
+    int32_t *tokens;   /* owned */
+    uint32_t token_count;
+};
+NODISCARD status api_detokenize_request_parse(struct text_slice body,
+                                              const struct api_limits *limits,
+                                              struct api_detokenize_request *out,
+                                              struct api_error *error);
+void api_detokenize_request_deinit(struct api_detokenize_request *request);
 
 #endif

@@ -1,0 +1,173 @@
+/* Log probabilities on the wire. A token is shown by its text; one whose bytes are no whole
+ * characters is shown by escapes ("\xf0\x9f", with "bytes:" before it in text completions), as
+ * OpenAI does, so that different tokens stay different. */
+
+#include "openai_response.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "utf8.h"
+
+/* JSON has no infinity; vLLM's value for "never". */
+#define LOGPROB_MIN (-9999.0)
+
+enum { ITEM_TOKENS, ITEM_LOGPROBS, ITEM_TOP, ITEM_OFFSETS };
+
+void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *tokenizer,
+                       size_t bytes_max)
+{
+    *logprobs = (struct api_logprobs){.is_chat = is_chat, .tokenizer = tokenizer};
+    for (int i = 0; i < 4; i++)
+        buffer_init(&logprobs->items[i], bytes_max);
+}
+
+void api_logprobs_deinit(struct api_logprobs *logprobs)
+{
+    for (int i = 0; i < 4; i++)
+        buffer_deinit(&logprobs->items[i]);
+}
+
+static void write_piece(struct buffer *out, struct text_slice piece, const char *prefix)
+{
+    if (utf8_is_valid(piece.data, piece.bytes)) {
+        json_write_string(out, piece);
+        return;
+    }
+    buffer_append_byte(out, '"');
+    buffer_append_text(out, prefix);
+    for (size_t i = 0; i < piece.bytes; i++)
+        buffer_append_format(out, "\\\\x%02x", (unsigned char)piece.data[i]);
+    buffer_append_byte(out, '"');
+}
+
+static void write_logprob(struct buffer *out, float logprob)
+{
+    json_write_double(out, isnan(logprob) ? NAN : fmax((double)logprob, LOGPROB_MIN));
+}
+
+/* {"token":...,"logprob":...,"bytes":[...] without the closing brace. */
+static void write_chat_token(const struct api_logprobs *logprobs, struct buffer *out, int32_t id,
+                             float logprob)
+{
+    struct text_slice piece = tokenizer_piece(logprobs->tokenizer, id, true);
+    buffer_append_text(out, "{\"token\":");
+    write_piece(out, piece, "");
+    buffer_append_text(out, ",\"logprob\":");
+    write_logprob(out, logprob);
+    buffer_append_text(out, ",\"bytes\":[");
+    for (size_t i = 0; i < piece.bytes; i++) {
+        json_write_comma(out);
+        buffer_append_u64(out, (unsigned char)piece.data[i]);
+    }
+    buffer_append_byte(out, ']');
+}
+
+static void add_chat(struct api_logprobs *logprobs, const struct engine_token *token)
+{
+    struct buffer *out = &logprobs->items[0];
+    if (out->bytes > 0)
+        buffer_append_byte(out, ',');
+    write_chat_token(logprobs, out, token->id, token->logprob);
+    buffer_append_text(out, ",\"top_logprobs\":[");
+    for (uint32_t i = 0; i < token->alternative_count; i++) {
+        json_write_comma(out);
+        write_chat_token(logprobs, out, token->alternatives[i].token,
+                         token->alternatives[i].logprob);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_text(out, "]}");
+}
+
+static uint64_t count_characters(struct text_slice text)
+{
+    uint64_t count = 0;
+    for (size_t at = 0; at < text.bytes; count++) {
+        uint32_t point;
+        size_t bytes = utf8_decode(text.data + at, text.bytes - at, &point);
+        at += bytes > 0 ? bytes : utf8_broken_length(text.data + at, text.bytes - at);
+    }
+    return count;
+}
+
+/* An object cannot have a key twice: of tokens with equal text the likelier is shown. */
+static bool is_shown_before(const struct api_logprobs *logprobs, const struct engine_token *token,
+                            uint32_t index, struct text_slice piece)
+{
+    for (uint32_t i = 0; i < index; i++) {
+        struct text_slice earlier =
+            tokenizer_piece(logprobs->tokenizer, token->alternatives[i].token, true);
+        if (text_slice_equals(earlier, piece))
+            return true;
+    }
+    return false;
+}
+
+static void write_text_top(const struct api_logprobs *logprobs, struct buffer *out,
+                           const struct engine_token *token)
+{
+    buffer_append_byte(out, '{');
+    for (uint32_t i = 0; i <= token->alternative_count; i++) {
+        bool is_own = i == token->alternative_count; /* the chosen one is always among them */
+        int32_t id = is_own ? token->id : token->alternatives[i].token;
+        struct text_slice piece = tokenizer_piece(logprobs->tokenizer, id, true);
+        if (is_shown_before(logprobs, token, i, piece))
+            continue;
+        json_write_comma(out);
+        write_piece(out, piece, "bytes:");
+        buffer_append_byte(out, ':');
+        write_logprob(out, is_own ? token->logprob : token->alternatives[i].logprob);
+    }
+    buffer_append_byte(out, '}');
+}
+
+static void add_text(struct api_logprobs *logprobs, const struct engine_token *token)
+{
+    struct text_slice piece = tokenizer_piece(logprobs->tokenizer, token->id, true);
+    for (int i = 0; i < 4; i++)
+        if (logprobs->items[i].bytes > 0)
+            buffer_append_byte(&logprobs->items[i], ',');
+    write_piece(&logprobs->items[ITEM_TOKENS], piece, "bytes:");
+    write_logprob(&logprobs->items[ITEM_LOGPROBS], token->logprob);
+    write_text_top(logprobs, &logprobs->items[ITEM_TOP], token);
+    buffer_append_u64(&logprobs->items[ITEM_OFFSETS], logprobs->text_offset);
+    logprobs->text_offset +=
+        count_characters(tokenizer_piece(logprobs->tokenizer, token->id, false));
+}
+
+void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *tokens,
+                      uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (logprobs->is_chat)
+            add_chat(logprobs, &tokens[i]);
+        else
+            add_text(logprobs, &tokens[i]);
+    }
+}
+
+static void write_items(struct buffer *out, const char *name, struct buffer *items)
+{
+    json_write_key(out, name);
+    buffer_append_byte(out, '[');
+    buffer_append_slice(out, buffer_slice(items));
+    buffer_append_byte(out, ']');
+    if (items->failed != STATUS_OK && out->failed == STATUS_OK)
+        out->failed = items->failed;
+    buffer_clear(items);
+}
+
+void api_logprobs_write(struct api_logprobs *logprobs, struct buffer *out)
+{
+    buffer_append_byte(out, '{');
+    if (logprobs->is_chat) {
+        write_items(out, "content", &logprobs->items[0]);
+        buffer_append_text(out, ",\"refusal\":null");
+    } else {
+        write_items(out, "tokens", &logprobs->items[ITEM_TOKENS]);
+        write_items(out, "token_logprobs", &logprobs->items[ITEM_LOGPROBS]);
+        write_items(out, "top_logprobs", &logprobs->items[ITEM_TOP]);
+        write_items(out, "text_offset", &logprobs->items[ITEM_OFFSETS]);
+    }
+    buffer_append_byte(out, '}');
+}

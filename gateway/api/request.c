@@ -1,0 +1,151 @@
+/* A completion request as a whole: defaults, the fields, then what the fields say together. */
+
+#include "request_parse.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* OpenAI's default for text completions; chat has none (the context is the limit). */
+#define TEXT_MAX_TOKENS_DEFAULT 16
+
+/* 0 is allowed and means: only the most likely token. The sampler's range is open at 0. */
+#define TOP_P_MIN 1e-6f
+
+static void set_defaults(struct api_completion_request *out, bool is_chat)
+{
+    *out = (struct api_completion_request){
+        .is_chat = is_chat,
+        .add_generation_prompt = is_chat,
+        .add_special = !is_chat,
+        .n = 1,
+        .max_tokens = is_chat ? -1 : TEXT_MAX_TOKENS_DEFAULT,
+        .sampling =
+            {.temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1, .logprobs = -1},
+    };
+}
+
+static status check_chat(struct request_parse *parse)
+{
+    struct api_completion_request *out = parse->out;
+    if (!parse->has_messages)
+        return field_fail_missing(parse->error, "messages");
+    if (out->continue_final_message && !parse->has_generation_prompt)
+        out->add_generation_prompt = false;
+    if (out->continue_final_message && out->add_generation_prompt)
+        return field_fail(parse->error, "continue_final_message", "invalid_value",
+                          "'continue_final_message' and 'add_generation_prompt' cannot both be "
+                          "true.");
+    if (parse->top_logprobs >= 0 && !parse->is_logprobs_on)
+        return field_fail(parse->error, "top_logprobs", "invalid_value",
+                          "'top_logprobs' is only allowed when 'logprobs' is true.");
+    if (parse->is_logprobs_on)
+        out->sampling.logprobs = parse->top_logprobs >= 0 ? (int32_t)parse->top_logprobs : 0;
+    if (parse->is_tool_choice_none)
+        out->tools = NULL;
+    if (out->tools != NULL) /* the model sees them; its calls come back as text */
+        return request_field_ignored(parse, "tools", "unsupported_parameter");
+    return STATUS_OK;
+}
+
+static status check_text(struct request_parse *parse)
+{
+    struct api_completion_request *out = parse->out;
+    if (!parse->has_prompt)
+        return field_fail_missing(parse->error, "prompt");
+    if (out->echo && out->sampling.logprobs >= 0)
+        return field_fail_unsupported(parse->error, "echo",
+                                      "This server has no log probabilities of prompt tokens, "
+                                      "which 'echo' with 'logprobs' asks for.");
+    return STATUS_OK;
+}
+
+static status check_together(struct request_parse *parse)
+{
+    struct api_completion_request *out = parse->out;
+    if (out->model == NULL)
+        return field_fail_missing(parse->error, "model");
+    if (parse->has_stream_options && !out->stream)
+        return field_fail(parse->error, "stream_options", "invalid_value",
+                          "The 'stream_options' parameter is only allowed when 'stream' is "
+                          "enabled.");
+    status s = out->is_chat ? check_chat(parse) : check_text(parse);
+    if (s != STATUS_OK)
+        return s;
+    if ((uint64_t)out->n * (out->is_chat ? 1 : out->prompt_count) > API_CHOICES_MAX)
+        return field_fail(parse->error, "n", "integer_above_max_value",
+                          "Invalid 'n': prompts times 'n' must be at most %u, but %u times %u "
+                          "came.",
+                          API_CHOICES_MAX, out->prompt_count, out->n);
+    if (out->max_tokens >= 0 && out->sampling.min_tokens > out->max_tokens)
+        return field_fail(parse->error, "min_tokens", "integer_above_max_value",
+                          "Invalid 'min_tokens': expected at most 'max_tokens' (%lld), but got %u "
+                          "instead.",
+                          (long long)out->max_tokens, out->sampling.min_tokens);
+    if (out->sampling.top_p < TOP_P_MIN)
+        out->sampling.top_p = TOP_P_MIN;
+    return STATUS_OK;
+}
+
+/* Enough for every array that a body of this size and count of values can ask for: token ids of 4
+ * bytes, biases of 8, stops and prompts of up to 40, and copies of its texts; twice, for the
+ * arena's doubling chunks. */
+static size_t arena_bytes_max(struct text_slice body, const struct api_limits *limits)
+{
+    return 2 * (body.bytes + (size_t)limits->json_values_max * 64) + 65536;
+}
+
+static status request_parse(struct text_slice body, const struct api_limits *limits, bool is_chat,
+                            struct api_completion_request *out, struct api_error *error)
+{
+    set_defaults(out, is_chat);
+    struct request_parse parse = {.limits = limits,
+                                  .out = out,
+                                  .error = error,
+                                  .is_strict = limits->strict,
+                                  .top_logprobs = -1};
+    status s = field_load_body(body, limits, &out->body, error);
+    if (s != STATUS_OK)
+        return s;
+    s = arena_create(arena_bytes_max(body, limits), &out->memory);
+    if (s != STATUS_OK) {
+        api_error_from_status(error, s, NULL);
+        goto fail;
+    }
+    s = request_fields_read(&parse);
+    if (s == STATUS_OK)
+        s = check_together(&parse);
+    if (s != STATUS_OK)
+        goto fail;
+    return STATUS_OK;
+fail:
+    api_completion_request_deinit(out);
+    return s == STATUS_UNSUPPORTED ? STATUS_INVALID : s;
+}
+
+status api_chat_request_parse(struct text_slice body, const struct api_limits *limits,
+                              struct api_completion_request *out, struct api_error *error)
+{
+    return request_parse(body, limits, true, out, error);
+}
+
+status api_completion_request_parse(struct text_slice body, const struct api_limits *limits,
+                                    struct api_completion_request *out, struct api_error *error)
+{
+    return request_parse(body, limits, false, out, error);
+}
+
+void api_completion_request_release_body(struct api_completion_request *request)
+{
+    json_decref(request->body);
+    request->body = NULL;
+    request->messages = request->tools = request->documents = request->template_variables = NULL;
+    for (uint32_t i = 0; i < request->prompt_count; i++)
+        request->prompts[i].text = (struct text_slice){NULL, 0};
+}
+
+void api_completion_request_deinit(struct api_completion_request *request)
+{
+    json_decref(request->body);
+    arena_destroy(request->memory);
+    *request = (struct api_completion_request){0};
+}

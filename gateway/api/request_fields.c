@@ -1,0 +1,292 @@
+/* Readers of the fields that are more than one number or boolean. */
+
+#include "request_parse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *request_allocate(struct request_parse *parse, size_t count, size_t item_bytes)
+{
+    void *memory = arena_allocate_array(parse->out->memory, count > 0 ? count : 1, item_bytes);
+    if (memory == NULL)
+        api_error_from_status(parse->error, STATUS_NO_MEMORY, NULL);
+    return memory;
+}
+
+static status stop_add(struct request_parse *parse, const json_t *value, const char *path)
+{
+    struct text_slice text;
+    status s = field_read_text(value, path, parse->limits->stop_bytes_max, &text, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    if (text.bytes == 0)
+        return field_fail(parse->error, path, "invalid_value",
+                          "Invalid '%s': a stop string cannot be empty.", path);
+    char *copy = request_allocate(parse, text.bytes, 1);
+    if (copy == NULL)
+        return STATUS_NO_MEMORY;
+    memcpy(copy, text.data, text.bytes);
+    parse->out->stops[parse->out->stop_count++] = (struct text_slice){copy, text.bytes};
+    return STATUS_OK;
+}
+
+status request_read_stop(struct request_parse *parse, const struct request_field *field,
+                         json_t *value)
+{
+    if (!json_is_string(value) && !json_is_array(value))
+        return field_fail_type(parse->error, field->name, "a string or an array of strings", value);
+    size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    status s = STATUS_OK;
+    if (json_is_array(value))
+        s = field_check_array(value, field->name, 0, parse->limits->stops_max, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    parse->out->stops = request_allocate(parse, count, sizeof *parse->out->stops);
+    if (parse->out->stops == NULL)
+        return STATUS_NO_MEMORY;
+    if (json_is_string(value))
+        return stop_add(parse, value, field->name);
+    for (size_t i = 0; i < count && s == STATUS_OK; i++) {
+        struct field_path path = field_path_of("stop[%zu]", i);
+        s = stop_add(parse, json_array_get(value, i), path.text);
+    }
+    return s;
+}
+
+status request_read_stop_tokens(struct request_parse *parse, const struct request_field *field,
+                                json_t *value)
+{
+    status s = field_check_array(value, field->name, 0, API_STOP_TOKENS_MAX, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    size_t count = json_array_size(value);
+    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    s = field_read_tokens(value, field->name, parse->limits->vocabulary, tokens, parse->error);
+    parse->out->sampling.stop_tokens = tokens;
+    parse->out->sampling.stop_token_count = (uint32_t)count;
+    return s;
+}
+
+/* A key of logit_bias: the decimal text of a token id. */
+static status bias_token(struct request_parse *parse, const char *key, int32_t *out)
+{
+    int64_t id_max =
+        parse->limits->vocabulary > 0 ? (int64_t)parse->limits->vocabulary - 1 : INT32_MAX;
+    char *end = NULL;
+    errno = 0;
+    long long id = strtoll(key, &end, 10);
+    bool is_number = key[0] >= '0' && key[0] <= '9' && *end == '\0' && errno == 0;
+    if (!is_number || id > id_max)
+        return field_fail(parse->error, "logit_bias", "invalid_value",
+                          "Invalid key in 'logit_bias': expected a token id from 0 to %lld, but "
+                          "got '%.64s' instead.",
+                          (long long)id_max, key);
+    *out = (int32_t)id;
+    return STATUS_OK;
+}
+
+status request_read_logit_bias(struct request_parse *parse, const struct request_field *field,
+                               json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    size_t count = json_object_size(value);
+    if (count > parse->limits->logit_bias_max)
+        return field_fail(parse->error, field->name, "object_above_max_properties",
+                          "Invalid 'logit_bias': too many properties. Expected at most %u, but "
+                          "got %zu instead.",
+                          parse->limits->logit_bias_max, count);
+    struct logit_bias *biases = request_allocate(parse, count, sizeof *biases);
+    if (biases == NULL)
+        return STATUS_NO_MEMORY;
+    uint32_t used = 0;
+    const char *key;
+    json_t *item;
+    json_object_foreach(value, key, item)
+    {
+        double bias = 0;
+        struct field_path path = field_path_of("logit_bias.%s", key);
+        status s = bias_token(parse, key, &biases[used].token);
+        if (s == STATUS_OK)
+            s = field_read_number(item, path.text, -100, 100, &bias, parse->error);
+        if (s != STATUS_OK)
+            return s;
+        biases[used++].bias = (float)bias;
+    }
+    parse->out->sampling.biases = biases;
+    parse->out->sampling.bias_count = used;
+    return STATUS_OK;
+}
+
+status request_read_seed(struct request_parse *parse, const struct request_field *field,
+                         json_t *value)
+{
+    int64_t seed = 0;
+    status s = field_read_integer(value, field->name, INT64_MIN, INT64_MAX, &seed, parse->error);
+    parse->out->sampling.seed = (uint64_t)seed;
+    parse->out->has_seed = s == STATUS_OK;
+    return s;
+}
+
+status request_read_logprobs_count(struct request_parse *parse, const struct request_field *field,
+                                   json_t *value)
+{
+    int64_t count = 0;
+    status s = field_read_integer(value, field->name, 0, (int64_t)field->max, &count, parse->error);
+    if (s == STATUS_OK)
+        parse->out->sampling.logprobs = (int32_t)count;
+    return s;
+}
+
+status request_read_top_logprobs(struct request_parse *parse, const struct request_field *field,
+                                 json_t *value)
+{
+    return field_read_integer(value, field->name, 0, (int64_t)field->max, &parse->top_logprobs,
+                              parse->error);
+}
+
+status request_read_max_completion_tokens(struct request_parse *parse,
+                                          const struct request_field *field, json_t *value)
+{
+    parse->has_max_completion = true;
+    return field_read_integer(value, field->name, 1, INT32_MAX, &parse->out->max_tokens,
+                              parse->error);
+}
+
+status request_read_max_tokens(struct request_parse *parse, const struct request_field *field,
+                               json_t *value)
+{
+    int64_t count = 0;
+    status s = field_read_integer(value, field->name, parse->out->is_chat ? 1 : 0, INT32_MAX,
+                                  &count, parse->error);
+    if (s == STATUS_OK && !parse->has_max_completion)
+        parse->out->max_tokens = count;
+    return s;
+}
+
+status request_read_stream_options(struct request_parse *parse, const struct request_field *field,
+                                   json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    parse->has_stream_options = true;
+    const char *name;
+    json_t *item;
+    json_object_foreach(value, name, item)
+    {
+        struct field_path path = field_path_of("stream_options.%s", name);
+        bool ignored = false;
+        bool *target = strcmp(name, "include_usage") == 0            ? &parse->out->include_usage
+                       : strcmp(name, "continuous_usage_stats") == 0 ? &parse->out->continuous_usage
+                                                                     : &ignored;
+        status s = STATUS_OK;
+        if (target != &ignored || strcmp(name, "include_obfuscation") == 0)
+            s = json_is_null(item) ? STATUS_OK
+                                   : field_read_bool(item, path.text, target, parse->error);
+        else
+            s = request_field_ignored(parse, path.text, "unknown_parameter");
+        if (s == STATUS_OK && ignored) /* obfuscation was asked for */
+            s = request_field_ignored(parse, path.text, "unsupported_parameter");
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
+
+status request_read_response_format(struct request_parse *parse, const struct request_field *field,
+                                    json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    const json_t *type = json_object_get(value, "type");
+    if (type == NULL)
+        return field_fail_missing(parse->error, "response_format.type");
+    if (!json_is_string(type))
+        return field_fail_type(parse->error, "response_format.type", "a string", type);
+    if (strcmp(json_string_value(type), "text") == 0)
+        return STATUS_OK;
+    if (strcmp(json_string_value(type), "json_object") != 0 &&
+        strcmp(json_string_value(type), "json_schema") != 0)
+        return field_fail(parse->error, "response_format.type", "invalid_value",
+                          "Invalid value: '%.64s'. Supported values are: 'text'.",
+                          json_string_value(type));
+    return field_fail_unsupported(parse->error, field->name,
+                                  "This server cannot enforce a format of the answer; the "
+                                  "supported type is 'text'.");
+}
+
+status request_read_modalities(struct request_parse *parse, const struct request_field *field,
+                               json_t *value)
+{
+    status s = field_check_array(value, field->name, 1, 8, parse->error);
+    size_t index;
+    json_t *item;
+    json_array_foreach(value, index, item)
+    {
+        struct field_path path = field_path_of("%s[%zu]", field->name, index);
+        if (s == STATUS_OK && !json_is_string(item))
+            s = field_fail_type(parse->error, path.text, "a string", item);
+        if (s == STATUS_OK && strcmp(json_string_value(item), "text") != 0)
+            s = field_fail_unsupported(parse->error, field->name,
+                                       "This model answers in 'text' only.");
+    }
+    return s;
+}
+
+static status prompt_tokens_read(struct request_parse *parse, const json_t *value, const char *path,
+                                 struct api_prompt *out)
+{
+    size_t count = json_array_size(value);
+    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    status s = field_read_tokens(value, path, parse->limits->vocabulary, tokens, parse->error);
+    *out = (struct api_prompt){{NULL, 0}, tokens, (uint32_t)count};
+    return s;
+}
+
+static status prompt_item_read(struct request_parse *parse, const json_t *item, const char *path,
+                               struct api_prompt *out)
+{
+    if (json_is_string(item))
+        return field_read_text(item, path, parse->limits->prompt_bytes_max, &out->text,
+                               parse->error);
+    if (!json_is_array(item))
+        return field_fail_type(parse->error, path, "a string or an array of token ids", item);
+    status s = field_check_array(item, path, 1, UINT32_MAX, parse->error);
+    return s == STATUS_OK ? prompt_tokens_read(parse, item, path, out) : s;
+}
+
+/* A text, a list of token ids, or a list of either. */
+status request_read_prompt(struct request_parse *parse, const struct request_field *field,
+                           json_t *value)
+{
+    parse->has_prompt = true;
+    bool is_list = json_is_array(value) && !json_is_integer(json_array_get(value, 0));
+    if (!json_is_array(value) && !json_is_string(value))
+        return field_fail_type(parse->error, field->name,
+                               "a string, an array of strings, an array of token ids or an array "
+                               "of such arrays",
+                               value);
+    status s = STATUS_OK;
+    if (is_list)
+        s = field_check_array(value, field->name, 1, API_CHOICES_MAX, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    size_t count = is_list ? json_array_size(value) : 1;
+    struct api_prompt *prompts = request_allocate(parse, count, sizeof *prompts);
+    if (prompts == NULL)
+        return STATUS_NO_MEMORY;
+    parse->out->prompts = prompts;
+    parse->out->prompt_count = (uint32_t)count;
+    if (!is_list)
+        return prompt_item_read(parse, value, field->name, &prompts[0]);
+    for (size_t i = 0; i < count && s == STATUS_OK; i++) {
+        struct field_path path = field_path_of("%s[%zu]", field->name, i);
+        s = prompt_item_read(parse, json_array_get(value, i), path.text, &prompts[i]);
+    }
+    return s;
+}

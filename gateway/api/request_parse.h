@@ -1,0 +1,60 @@
+#ifndef PENSTOCK_GATEWAY_API_REQUEST_PARSE_H
+#define PENSTOCK_GATEWAY_API_REQUEST_PARSE_H
+
+#include "field.h"
+
+/* What the parsers of one completion request share: the result, and what only the checks across
+ * fields need. */
+struct request_parse {
+    const struct api_limits *limits;
+    struct api_completion_request *out;
+    struct api_error *error;
+    bool is_strict;
+    bool has_stream_options, has_generation_prompt, has_messages, has_prompt;
+    bool is_logprobs_on;     /* chat: the boolean */
+    bool has_max_completion; /* max_completion_tokens wins over max_tokens */
+    bool is_tool_choice_none;
+    int64_t top_logprobs; /* chat; -1: absent */
+};
+
+/* One row a field. `read` gets the value (never null: that is "absent") and its row. */
+struct request_field {
+    const char *name;
+    unsigned scope;
+    status (*read)(struct request_parse *parse, const struct request_field *field, json_t *value);
+    size_t offset;       /* in struct api_completion_request */
+    double min, max;     /* numbers */
+    const char *neutral; /* fields that are not honoured: the compact JSON that asks for nothing */
+};
+
+#define SCOPE_CHAT 1u
+#define SCOPE_TEXT 2u
+#define SCOPE_BOTH 3u
+
+/* Walks the body's members through the table. */
+NODISCARD status request_fields_read(struct request_parse *parse);
+
+/* Notes a field that is not honoured for x-ignored-params; with strict it is an error. */
+NODISCARD status request_field_ignored(struct request_parse *parse, const char *name,
+                                       const char *code);
+
+/* Custom readers, named in the table. */
+typedef status request_reader(struct request_parse *parse, const struct request_field *field,
+                              json_t *value);
+request_reader request_read_messages, request_read_tools, request_read_tool_choice,
+    request_read_documents, request_read_template_variables, request_read_prompt;
+request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
+    request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
+    request_read_stream_options, request_read_response_format, request_read_modalities,
+    request_read_max_completion_tokens, request_read_max_tokens;
+
+/* Brings `messages` into the shape that templates know (in place). Also for /tokenize. */
+NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,
+                                    struct api_error *error);
+/* Checks a tools array. */
+NODISCARD status tools_check(const json_t *tools, struct api_error *error);
+
+/* Arena memory, or the error of having none. */
+void *request_allocate(struct request_parse *parse, size_t count, size_t item_bytes);
+
+#endif

@@ -1,0 +1,337 @@
+/* The table of request fields. Honoured fields have a reader; fields that we know but do not honour
+ * are reported in x-ignored-params (read_ignored) where leaving them out costs the client nothing
+ * but a preference, and are refused (read_refused) where the answer would not be what was asked
+ * for: a schema that is not enforced, a ban that does not ban. Both have a neutral value that asks
+ * for nothing and is accepted in silence, as null is everywhere. */
+
+#include "request_parse.h"
+
+#include <float.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FIELD(member) offsetof(struct api_completion_request, member)
+
+static void *field_target(const struct request_parse *parse, const struct request_field *field)
+{
+    return (char *)parse->out + field->offset;
+}
+
+static status read_bool(struct request_parse *parse, const struct request_field *field,
+                        json_t *value)
+{
+    return field_read_bool(value, field->name, field_target(parse, field), parse->error);
+}
+
+static status read_float(struct request_parse *parse, const struct request_field *field,
+                         json_t *value)
+{
+    double number = 0;
+    status s = field_read_number(value, field->name, field->min, field->max, &number, parse->error);
+    if (s == STATUS_OK)
+        *(float *)field_target(parse, field) = (float)number;
+    return s;
+}
+
+/* For int32_t and uint32_t alike: the row's range fits the member. */
+static status read_int32(struct request_parse *parse, const struct request_field *field,
+                         json_t *value)
+{
+    int64_t number = 0;
+    status s = field_read_integer(value, field->name, (int64_t)field->min, (int64_t)field->max,
+                                  &number, parse->error);
+    if (s == STATUS_OK) {
+        uint32_t bits = (uint32_t)number;
+        memcpy(field_target(parse, field), &bits, sizeof bits);
+    }
+    return s;
+}
+
+static status read_n(struct request_parse *parse, const struct request_field *field, json_t *value)
+{
+    int64_t number = 0;
+    status s =
+        field_read_integer(value, field->name, 1, parse->limits->n_max, &number, parse->error);
+    if (s == STATUS_OK)
+        parse->out->n = (uint32_t)number;
+    return s;
+}
+
+static status read_text(struct request_parse *parse, const struct request_field *field,
+                        json_t *value)
+{
+    const char *text = NULL;
+    status s = field_read_c_text(value, field->name, API_TEXT_BYTES_MAX, &text, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    char *copy = request_allocate(parse, strlen(text) + 1, 1);
+    if (copy == NULL)
+        return STATUS_NO_MEMORY;
+    memcpy(copy, text, strlen(text));
+    *(const char **)field_target(parse, field) = copy;
+    return STATUS_OK;
+}
+
+static status read_cache_salt(struct request_parse *parse, const struct request_field *field,
+                              json_t *value)
+{
+    const char *text = NULL;
+    struct request_field as_text = *field;
+    status s = field_read_c_text(value, field->name, API_TEXT_BYTES_MAX, &text, parse->error);
+    if (s == STATUS_OK && text[0] == '\0')
+        return field_fail(parse->error, field->name, "invalid_value",
+                          "Invalid '%s': expected a non-empty string.", field->name);
+    if (s != STATUS_OK)
+        return s;
+    as_text.offset = FIELD(cache_salt.data);
+    s = read_text(parse, &as_text, value);
+    if (s == STATUS_OK)
+        parse->out->cache_salt.bytes = strlen(text);
+    return s;
+}
+
+/* Bookkeeping of the client: checked by type, of no effect by its nature. */
+static status read_accepted_text(struct request_parse *parse, const struct request_field *field,
+                                 json_t *value)
+{
+    struct text_slice text;
+    return field_read_text(value, field->name, API_TEXT_BYTES_MAX, &text, parse->error);
+}
+
+static status read_metadata(struct request_parse *parse, const struct request_field *field,
+                            json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    return STATUS_OK;
+}
+
+static status read_strict(struct request_parse *parse, const struct request_field *field,
+                          json_t *value)
+{
+    return field_read_bool(value, field->name, &parse->is_strict, parse->error);
+}
+
+static status read_generation_prompt(struct request_parse *parse, const struct request_field *field,
+                                     json_t *value)
+{
+    parse->has_generation_prompt = true;
+    return read_bool(parse, field, value);
+}
+
+static status read_logprobs_on(struct request_parse *parse, const struct request_field *field,
+                               json_t *value)
+{
+    return field_read_bool(value, field->name, &parse->is_logprobs_on, parse->error);
+}
+
+static bool is_neutral(const struct request_field *field, const json_t *value)
+{
+    if (field->neutral == NULL)
+        return false;
+    json_t *neutral = json_loads(field->neutral, JSON_DECODE_ANY, NULL);
+    bool is_equal = neutral != NULL && (json_equal(neutral, value) == 1 ||
+                                        (json_is_number(neutral) && json_is_number(value) &&
+                                         json_number_value(neutral) == json_number_value(value)));
+    json_decref(neutral);
+    return is_equal;
+}
+
+static status read_ignored(struct request_parse *parse, const struct request_field *field,
+                           json_t *value)
+{
+    if (is_neutral(field, value))
+        return STATUS_OK;
+    return request_field_ignored(parse, field->name, "unsupported_parameter");
+}
+
+static status read_refused(struct request_parse *parse, const struct request_field *field,
+                           json_t *value)
+{
+    if (is_neutral(field, value))
+        return STATUS_OK;
+    return field_fail_unsupported(parse->error, field->name,
+                                  "This server cannot honour it, and an answer without it would "
+                                  "not be what the request asks for.");
+}
+
+// clang-format off
+static const struct request_field request_table[] = {
+    /* what to answer */
+    {"model", SCOPE_BOTH, read_text, FIELD(model), 0, 0, NULL},
+    {"messages", SCOPE_CHAT, request_read_messages, 0, 0, 0, NULL},
+    {"prompt", SCOPE_TEXT, request_read_prompt, 0, 0, 0, NULL},
+    {"echo", SCOPE_TEXT, read_bool, FIELD(echo), 0, 0, NULL},
+    {"echo", SCOPE_CHAT, read_refused, 0, 0, 0, "false"},
+    {"suffix", SCOPE_TEXT, read_refused, 0, 0, 0, "\"\""},
+    {"tools", SCOPE_CHAT, request_read_tools, 0, 0, 0, NULL},
+    {"tool_choice", SCOPE_CHAT, request_read_tool_choice, 0, 0, 0, NULL},
+    {"parallel_tool_calls", SCOPE_CHAT, read_ignored, 0, 0, 0, "true"},
+    {"functions", SCOPE_CHAT, read_refused, 0, 0, 0, "[]"},
+    {"function_call", SCOPE_CHAT, read_refused, 0, 0, 0, "\"none\""},
+    {"documents", SCOPE_CHAT, request_read_documents, 0, 0, 0, NULL},
+    {"chat_template_kwargs", SCOPE_CHAT, request_read_template_variables, 0, 0, 0, NULL},
+    {"add_generation_prompt", SCOPE_CHAT, read_generation_prompt, FIELD(add_generation_prompt), 0, 0, NULL},
+    {"continue_final_message", SCOPE_CHAT, read_bool, FIELD(continue_final_message), 0, 0, NULL},
+    {"add_special_tokens", SCOPE_BOTH, read_bool, FIELD(add_special), 0, 0, NULL},
+    {"chat_template", SCOPE_CHAT, read_refused, 0, 0, 0, NULL},
+    {"modalities", SCOPE_CHAT, request_read_modalities, 0, 0, 0, NULL},
+    {"audio", SCOPE_CHAT, read_refused, 0, 0, 0, NULL},
+    {"web_search_options", SCOPE_CHAT, read_refused, 0, 0, 0, NULL},
+    {"mm_processor_kwargs", SCOPE_CHAT, read_ignored, 0, 0, 0, "{}"},
+    {"truncate_prompt_tokens", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+
+    /* how much, how many */
+    {"n", SCOPE_BOTH, read_n, 0, 0, 0, NULL},
+    {"best_of", SCOPE_BOTH, read_refused, 0, 0, 0, "1"},
+    {"max_tokens", SCOPE_BOTH, request_read_max_tokens, 0, 0, 0, NULL},
+    {"max_completion_tokens", SCOPE_CHAT, request_read_max_completion_tokens, 0, 0, 0, NULL},
+    {"min_tokens", SCOPE_BOTH, read_int32, FIELD(sampling.min_tokens), 0, INT32_MAX, NULL},
+    {"ignore_eos", SCOPE_BOTH, read_bool, FIELD(sampling.ignore_eos), 0, 0, NULL},
+    {"stop", SCOPE_BOTH, request_read_stop, 0, 0, 0, NULL},
+    {"stop_token_ids", SCOPE_BOTH, request_read_stop_tokens, 0, 0, 0, NULL},
+    {"include_stop_str_in_output", SCOPE_BOTH, read_bool, FIELD(include_stop), 0, 0, NULL},
+
+    /* sampling */
+    {"temperature", SCOPE_BOTH, read_float, FIELD(sampling.temperature), 0, 2, NULL},
+    {"top_p", SCOPE_BOTH, read_float, FIELD(sampling.top_p), 0, 1, NULL},
+    {"min_p", SCOPE_BOTH, read_float, FIELD(sampling.min_p), 0, 1, NULL},
+    {"top_k", SCOPE_BOTH, read_int32, FIELD(sampling.top_k), -1, INT32_MAX, NULL},
+    {"repetition_penalty", SCOPE_BOTH, read_float, FIELD(sampling.repetition_penalty), 0.01, 10, NULL},
+    {"presence_penalty", SCOPE_BOTH, read_float, FIELD(sampling.presence_penalty), -2, 2, NULL},
+    {"frequency_penalty", SCOPE_BOTH, read_float, FIELD(sampling.frequency_penalty), -2, 2, NULL},
+    {"logit_bias", SCOPE_BOTH, request_read_logit_bias, 0, 0, 0, NULL},
+    {"seed", SCOPE_BOTH, request_read_seed, 0, 0, 0, NULL},
+    {"logprobs", SCOPE_CHAT, read_logprobs_on, 0, 0, 0, NULL},
+    {"logprobs", SCOPE_TEXT, request_read_logprobs_count, 0, 0, LOGPROBS_MAX, NULL},
+    {"top_logprobs", SCOPE_CHAT, request_read_top_logprobs, 0, 0, LOGPROBS_MAX, NULL},
+    {"prompt_logprobs", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"allowed_token_ids", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
+    {"bad_words", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
+    {"logits_processors", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
+    {"use_beam_search", SCOPE_BOTH, read_refused, 0, 0, 0, "false"},
+    {"length_penalty", SCOPE_BOTH, read_ignored, 0, 0, 0, "1"},
+    {"early_stopping", SCOPE_BOTH, read_ignored, 0, 0, 0, "false"},
+    {"typical_p", SCOPE_BOTH, read_ignored, 0, 0, 0, "1"},
+    {"top_a", SCOPE_BOTH, read_ignored, 0, 0, 0, "0"},
+    {"top_n_sigma", SCOPE_BOTH, read_ignored, 0, 0, 0, "-1"},
+    {"mirostat", SCOPE_BOTH, read_ignored, 0, 0, 0, "0"},
+    {"dry_multiplier", SCOPE_BOTH, read_ignored, 0, 0, 0, "0"},
+    {"xtc_probability", SCOPE_BOTH, read_ignored, 0, 0, 0, "0"},
+    {"repetition_detection", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+
+    /* structure of the text */
+    {"response_format", SCOPE_BOTH, request_read_response_format, 0, 0, 0, NULL},
+    {"structured_outputs", SCOPE_BOTH, read_refused, 0, 0, 0, "{}"},
+    {"guided_json", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"guided_regex", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"guided_choice", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"guided_grammar", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"structural_tag", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"json_schema", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"grammar", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"regex", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"ebnf", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"guided_decoding_backend", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"guided_whitespace_pattern", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"reasoning_effort", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
+    {"include_reasoning", SCOPE_CHAT, read_ignored, 0, 0, 0, "true"},
+    {"separate_reasoning", SCOPE_CHAT, read_ignored, 0, 0, 0, "true"},
+    {"thinking_token_budget", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
+    {"verbosity", SCOPE_CHAT, read_ignored, 0, 0, 0, "\"medium\""},
+    {"prediction", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
+
+    /* form of the answer */
+    {"stream", SCOPE_BOTH, read_bool, FIELD(stream), 0, 0, NULL},
+    {"stream_options", SCOPE_BOTH, request_read_stream_options, 0, 0, 0, NULL},
+    {"return_token_ids", SCOPE_BOTH, read_bool, FIELD(return_token_ids), 0, 0, NULL},
+    {"return_tokens_as_token_ids", SCOPE_BOTH, read_ignored, 0, 0, 0, "false"},
+    {"skip_special_tokens", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
+    {"spaces_between_special_tokens", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
+    {"detokenize", SCOPE_BOTH, read_refused, 0, 0, 0, "true"},
+    {"timings_per_token", SCOPE_BOTH, read_ignored, 0, 0, 0, "false"},
+
+    /* around the request */
+    {"strict", SCOPE_BOTH, read_strict, 0, 0, 0, NULL},
+    {"priority", SCOPE_BOTH, read_int32, FIELD(priority), INT32_MIN, INT32_MAX, NULL},
+    {"cache_salt", SCOPE_BOTH, read_cache_salt, 0, 0, 0, NULL},
+    {"user", SCOPE_BOTH, read_text, FIELD(user), 0, 0, NULL},
+    {"metadata", SCOPE_BOTH, read_metadata, 0, 0, 0, NULL},
+    {"safety_identifier", SCOPE_BOTH, read_accepted_text, 0, 0, 0, NULL},
+    {"store", SCOPE_CHAT, read_ignored, 0, 0, 0, "false"},
+    {"service_tier", SCOPE_BOTH, read_ignored, 0, 0, 0, "\"auto\""},
+    {"moderation", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
+    {"prompt_cache_key", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"prompt_cache_options", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"prompt_cache_retention", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"cache_prompt", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
+    {"request_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"session_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"kv_transfer_params", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    {"vllm_xargs", SCOPE_BOTH, read_ignored, 0, 0, 0, "{}"},
+};
+// clang-format on
+
+static const struct request_field *field_find(const char *name, unsigned scope)
+{
+    for (size_t i = 0; i < sizeof request_table / sizeof request_table[0]; i++)
+        if ((request_table[i].scope & scope) != 0 && strcmp(request_table[i].name, name) == 0)
+            return &request_table[i];
+    return NULL;
+}
+
+/* A name becomes part of a header: whatever is no token character is shown as '?'. */
+static void ignored_append(char *list, const char *name)
+{
+    size_t used = strlen(list);
+    size_t room = API_IGNORED_BYTES_MAX - 1 - used;
+    size_t bytes = strlen(name);
+    if (bytes + 2 > room)
+        return;
+    if (used > 0)
+        list[used++] = ',';
+    for (size_t i = 0; i < bytes; i++) {
+        char c = name[i];
+        bool is_safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-' || c == '.';
+        list[used++] = is_safe ? c : '?';
+    }
+    list[used] = '\0';
+}
+
+status request_field_ignored(struct request_parse *parse, const char *name, const char *code)
+{
+    if (parse->is_strict)
+        return field_fail(parse->error, name, code,
+                          strcmp(code, "unknown_parameter") == 0
+                              ? "Unknown parameter: '%s'."
+                              : "Unsupported parameter: '%s' is known but not honoured, and the "
+                                "request is strict.",
+                          name);
+    ignored_append(parse->out->ignored, name);
+    return STATUS_OK;
+}
+
+status request_fields_read(struct request_parse *parse)
+{
+    unsigned scope = parse->out->is_chat ? SCOPE_CHAT : SCOPE_TEXT;
+    const json_t *strict = json_object_get(parse->out->body, "strict");
+    if (json_is_true(strict)) /* before the fields that it may forbid */
+        parse->is_strict = true;
+    const char *name;
+    json_t *value;
+    json_object_foreach(parse->out->body, name, value)
+    {
+        const struct request_field *field = field_find(name, scope);
+        status s = STATUS_OK;
+        if (field == NULL)
+            s = request_field_ignored(parse, name, "unknown_parameter");
+        else if (!json_is_null(value))
+            s = field->read(parse, field, value);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
