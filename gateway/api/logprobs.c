@@ -14,10 +14,10 @@
 
 enum { ITEM_TOKENS, ITEM_LOGPROBS, ITEM_TOP, ITEM_OFFSETS };
 
-void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *tokenizer,
+void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *t,
                        size_t bytes_max)
 {
-    *logprobs = (struct api_logprobs){.is_chat = is_chat, .tokenizer = tokenizer};
+    *logprobs = (struct api_logprobs){.is_chat = is_chat, .tokenizer = t};
     for (int i = 0; i < 4; i++)
         buffer_init(&logprobs->items[i], bytes_max);
 }

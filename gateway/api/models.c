@@ -24,8 +24,8 @@ void api_models_write(struct buffer *out, const struct api_model *models, size_t
     buffer_append_text(out, "]}");
 }
 
-void api_tokenize_write(struct buffer *out, const tokenizer *tokenizer, const int32_t *ids,
-                        size_t count, uint32_t context_max, bool with_texts)
+void api_tokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count,
+                        uint32_t context_max, bool with_texts)
 {
     buffer_append_format(out, "{\"count\":%zu,\"max_model_len\":%u,\"tokens\":[", count,
                          context_max);
@@ -41,17 +41,16 @@ void api_tokenize_write(struct buffer *out, const tokenizer *tokenizer, const in
     buffer_append_byte(out, '[');
     for (size_t i = 0; i < count; i++) {
         json_write_comma(out);
-        json_write_string(out, tokenizer_piece(tokenizer, ids[i], true));
+        json_write_string(out, tokenizer_piece(t, ids[i], true));
     }
     buffer_append_text(out, "]}");
 }
 
-void api_detokenize_write(struct buffer *out, const tokenizer *tokenizer, const int32_t *ids,
-                          size_t count)
+void api_detokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count)
 {
     struct buffer text;
     buffer_init(&text, out->bytes_max);
-    tokenizer_decode(tokenizer, ids, count, true, &text);
+    tokenizer_decode(t, ids, count, true, &text);
     buffer_append_text(out, "{\"prompt\":");
     json_write_string(out, buffer_slice(&text));
     buffer_append_byte(out, '}');

@@ -33,7 +33,7 @@ struct api_logprobs {
     uint64_t text_offset;       /* code points of the text before the next token */
 };
 /* `bytes_max` is the ceiling of each of the arrays. */
-void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *tokenizer,
+void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *t,
                        size_t bytes_max);
 void api_logprobs_deinit(struct api_logprobs *logprobs);
 void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *tokens,
@@ -90,9 +90,8 @@ void api_model_write(struct buffer *out, const struct api_model *model);
 void api_models_write(struct buffer *out, const struct api_model *models, size_t count);
 
 /* POST /tokenize and /detokenize. */
-void api_tokenize_write(struct buffer *out, const tokenizer *tokenizer, const int32_t *ids,
-                        size_t count, uint32_t context_max, bool with_texts);
-void api_detokenize_write(struct buffer *out, const tokenizer *tokenizer, const int32_t *ids,
-                          size_t count);
+void api_tokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count,
+                        uint32_t context_max, bool with_texts);
+void api_detokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count);
 
 #endif
