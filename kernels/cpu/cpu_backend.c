@@ -183,8 +183,7 @@ static void cpu_activation_destroy(backend *b, activation *a)
     (void)b;
     if (a == NULL)
         return;
-    memory_release(a->codes);
-    memory_release(a->scales);
+    memory_release(a->tiles);
     memory_release(a->floats);
     memory_release(a);
 }
@@ -207,12 +206,14 @@ static status cpu_activation_create(backend *b, const weight *w, uint32_t rows_m
     a->rows_max = rows_max;
     bool is_complete = true;
     if (w->needs_codes) {
-        a->code_stride = odd_lines(w->n_cols);
-        size_t scale_bytes = odd_lines(w->n_cols / BLOCK_COLS * sizeof(struct block_scale));
-        a->scale_stride = scale_bytes / sizeof(struct block_scale);
-        a->codes = huge_allocate(rows_max * a->code_stride);
-        a->scales = huge_allocate(rows_max * scale_bytes);
-        is_complete = a->codes != NULL && a->scales != NULL;
+        a->n_blocks = w->n_cols / BLOCK_COLS;
+        size_t tiles = (size_t)(round_up(rows_max, ROWS_PER_TILE) / ROWS_PER_TILE) * a->n_blocks;
+        a->tiles = huge_allocate(tiles * sizeof(struct row_tile));
+        is_complete = a->tiles != NULL;
+        /* Rows of a tile beyond a step's last are multiplied with the others and their sums thrown
+         * away. */
+        if (is_complete)
+            memset(a->tiles, 0, tiles * sizeof(struct row_tile));
     }
     if (w->needs_floats) {
         size_t row_bytes = odd_lines(w->n_cols * sizeof(float));

@@ -115,6 +115,15 @@ static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segmen
     return FORMAT_IS_FLOAT(segment->format) ? cpu->kernels->gemm_floats : cpu->kernels->gemm_codes;
 }
 
+/* Rows of a product call: as equal as whole row tiles allow, so that 17 rows are 12 and 5, not 16
+ * and 1. */
+static uint32_t tile_height(uint32_t n_rows)
+{
+    uint32_t calls = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    uint32_t height = (n_rows + calls - 1) / calls;
+    return (height + ROWS_PER_TILE - 1) / ROWS_PER_TILE * ROWS_PER_TILE;
+}
+
 /* Groups [group, group + n_groups) of one segment, at most what a tile holds, for all rows of the
  * block. */
 static void multiply_groups(const struct product_job *job, const struct segment *segment,
@@ -126,11 +135,10 @@ static void multiply_groups(const struct product_job *job, const struct segment 
     uint32_t n_outputs = smaller(n_groups * GROUP_OUTPUTS, segment->n_outputs - output);
     output += segment->first_output;
     size_t stride = (size_t)n_groups * GROUP_OUTPUTS;
-    /* Tiles of equal height: 17 rows are 9 and 8, not 16 and 1. */
-    uint32_t tiles = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (uint32_t t = 0; t < tiles; t++) {
-        uint32_t row = job->row + job->n_rows * t / tiles;
-        uint32_t n_rows = job->row + job->n_rows * (t + 1) / tiles - row;
+    uint32_t height = tile_height(job->n_rows);
+    for (uint32_t done = 0; done < job->n_rows; done += height) {
+        uint32_t row = job->row + done;
+        uint32_t n_rows = smaller(height, job->n_rows - done);
         gemm(segment, group, n_groups, job->a, row, n_rows, tile, stride);
         kernels->tile_store(tile, stride, n_rows, n_outputs,
                             job->bias != NULL ? job->bias + output : NULL, job->accumulate,
@@ -175,7 +183,7 @@ void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_row
                 const float *bias, bool accumulate, float *y)
 {
     CHECK(!w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
-    CHECK((!w->needs_codes || a->codes != NULL) && (!w->needs_floats || a->floats != NULL));
+    CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
     struct product_job job = {
         .cpu = cpu_of(b), .w = w, .a = a, .bias = bias, .accumulate = accumulate, .y = y};
     run_blocks(&job, n_rows, w->n_groups, product_groups);
@@ -193,10 +201,10 @@ static void gated_unit(const struct product_job *job, uint32_t unit, struct memb
     uint32_t n_groups = smaller(UNIT_GROUPS, gate->n_groups - group);
     uint32_t column = unit * UNIT_OUTPUTS;
     uint32_t n_columns = smaller(UNIT_OUTPUTS, job->w->n_outputs - column);
-    uint32_t tiles = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (uint32_t t = 0; t < tiles; t++) {
-        uint32_t row = job->row + job->n_rows * t / tiles;
-        uint32_t n_rows = job->row + job->n_rows * (t + 1) / tiles - row;
+    uint32_t height = tile_height(job->n_rows);
+    for (uint32_t done = 0; done < job->n_rows; done += height) {
+        uint32_t row = job->row + done;
+        uint32_t n_rows = smaller(height, job->n_rows - done);
         gemm_of(job->cpu, gate)(gate, group, n_groups, job->a, row, n_rows, scratch->gate,
                                 UNIT_OUTPUTS);
         gemm_of(job->cpu, up)(up, group, n_groups, job->a, row, n_rows, scratch->up, UNIT_OUTPUTS);
@@ -221,7 +229,7 @@ void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t
 {
     CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
     CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
-    CHECK((!w->needs_codes || a->codes != NULL) && (!w->needs_floats || a->floats != NULL));
+    CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
     struct product_job job = {.cpu = cpu_of(b), .w = w, .a = a, .gate = gate, .out = out};
     run_blocks(&job, n_rows, (w->n_groups + UNIT_GROUPS - 1) / UNIT_GROUPS, gated_units);
 }

@@ -9,7 +9,6 @@
 #include "kernel_table.h"
 
 #include <immintrin.h>
-#include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -74,59 +73,98 @@ INLINE __m512 load_scales(const uint8_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
-/* Sum over steps [first, end) of codes times four activation bytes. */
-INLINE __m512 dot_steps(const __m512i codes[8], const int8_t *x, const int first, const int end)
+/* The instruction with the broadcast folded into it, which the compiler does not do for this one.
+ */
+INLINE __m512i dot_broadcast(__m512i sum, __m512i codes, const int8_t *four)
 {
-    __m512i dot = _mm512_setzero_si512();
-    UNROLL for (int s = first; s < end; s++)
+    struct four_codes {
+        int8_t bytes[4];
+    };
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(sum)
+            : "v"(codes), "m"(*(const struct four_codes *)four));
+    return sum;
+}
+
+/* Per row, the sum over steps [first, end) of codes times four activation bytes. The rows' chains
+ * are interleaved: a chain of eight takes 40 cycles, and the scheduler does not look far enough
+ * ahead to overlap whole chains. */
+INLINE void dot_steps(const uint32_t n_rows, const __m512i codes[8], const struct row_tile *x,
+                      const uint32_t first, const uint32_t end, __m512 out[ROWS_PER_TILE])
+{
+    __m512i sums[ROWS_PER_TILE];
+    UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] = _mm512_setzero_si512();
+    UNROLL for (uint32_t s = first; s < end; s++)
     {
-        int32_t four;
-        memcpy(&four, x + 4 * s, sizeof(four));
-        dot = _mm512_dpbusd_epi32(dot, codes[s], _mm512_set1_epi32(four));
+        UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] =
+            dot_broadcast(sums[r], codes[s], x->codes[r] + 4 * s);
     }
-    return _mm512_cvtepi32_ps(dot);
+    UNROLL for (uint32_t r = 0; r < n_rows; r++) out[r] = _mm512_cvtepi32_ps(sums[r]);
+}
+
+/* Scales of one block of 16 outputs. */
+struct block_scales {
+    __m512 d;
+    __m512 second; /* minima; of U6 the scales of columns 16..31 */
+};
+
+INLINE void add_rows(const enum weight_format format, const uint32_t n_rows, const __m512i codes[8],
+                     struct block_scales scales, const struct row_tile *x,
+                     __m512 sums[ROWS_PER_TILE])
+{
+    __m512 dots[ROWS_PER_TILE];
+    if (format == FORMAT_U6) {
+        const __m512 minus_offset = _mm512_set1_ps(-FORMAT_OFFSET(FORMAT_U6));
+        dot_steps(n_rows, codes, x, 0, 4, dots);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++)
+        {
+            __m512 minimum = _mm512_mul_ps(minus_offset, _mm512_set1_ps(x->sum_low[r]));
+            sums[r] = _mm512_fmadd_ps(
+                _mm512_fmadd_ps(dots[r], _mm512_set1_ps(x->scale[r]), minimum), scales.d, sums[r]);
+        }
+        dot_steps(n_rows, codes, x, 4, 8, dots);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++)
+        {
+            __m512 minimum = _mm512_mul_ps(minus_offset, _mm512_set1_ps(x->sum_high[r]));
+            sums[r] =
+                _mm512_fmadd_ps(_mm512_fmadd_ps(dots[r], _mm512_set1_ps(x->scale[r]), minimum),
+                                scales.second, sums[r]);
+        }
+        return;
+    }
+    dot_steps(n_rows, codes, x, 0, 8, dots);
+    UNROLL for (uint32_t r = 0; r < n_rows; r++)
+    {
+        sums[r] =
+            _mm512_fmadd_ps(dots[r], _mm512_mul_ps(scales.d, _mm512_set1_ps(x->scale[r])), sums[r]);
+        sums[r] = _mm512_fmadd_ps(scales.second, _mm512_set1_ps(x->sum[r]), sums[r]);
+    }
 }
 
 /* `n_rows` rows times the 16 outputs of one group. */
 INLINE void gemm_rows(const enum weight_format format, const uint32_t n_rows, const uint8_t *block,
-                      uint32_t n_blocks, const int8_t *codes, size_t code_stride,
-                      const struct block_scale *scales, size_t scale_stride, float *tile,
-                      size_t tile_stride)
+                      uint32_t n_blocks, const struct row_tile *x, float *tile, size_t tile_stride)
 {
-    const bool has_minimum = format == FORMAT_U4_MIN || format == FORMAT_U5_MIN;
-    const __m512 minus_offset = _mm512_set1_ps(-FORMAT_OFFSET(format));
+    const bool has_second =
+        format == FORMAT_U4_MIN || format == FORMAT_U5_MIN || format == FORMAT_U6;
     __m512 sums[TILE_ROWS];
     UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] = _mm512_setzero_ps();
-    for (uint32_t b = 0; b < n_blocks; b++) {
+    for (uint32_t b = 0; b < n_blocks; b++, x++, block += BLOCK_BYTES(format)) {
         for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
             _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
-        __m512i w[8];
-        unpack_block(format, block, w);
-        const uint8_t *at = block + SCALES_AT(format);
-        __m512 d = load_scales(at);
-        __m512 second = has_minimum || format == FORMAT_U6 ? load_scales(at + 32)
-                                                           : _mm512_mul_ps(d, minus_offset);
-        UNROLL for (uint32_t r = 0; r < n_rows; r++)
+        __m512i codes[8];
+        unpack_block(format, block, codes);
+        struct block_scales scales;
+        scales.d = load_scales(block + SCALES_AT(format));
+        scales.second = has_second
+                            ? load_scales(block + SCALES_AT(format) + 32)
+                            : _mm512_mul_ps(scales.d, _mm512_set1_ps(-FORMAT_OFFSET(format)));
+        UNROLL for (uint32_t t = 0; t < (n_rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE; t++)
         {
-            const int8_t *x = codes + r * code_stride + (size_t)b * BLOCK_COLS;
-            const struct block_scale *s = scales + r * scale_stride + b;
-            __m512 step = _mm512_set1_ps(s->scale);
-            if (format == FORMAT_U6) {
-                /* second is the scale of the upper half here, and both minima are implied. */
-                __m512 low =
-                    _mm512_fmadd_ps(dot_steps(w, x, 0, 4), step,
-                                    _mm512_mul_ps(minus_offset, _mm512_set1_ps(s->sum_low)));
-                __m512 high =
-                    _mm512_fmadd_ps(dot_steps(w, x, 4, 8), step,
-                                    _mm512_mul_ps(minus_offset, _mm512_set1_ps(s->sum_high)));
-                sums[r] = _mm512_fmadd_ps(low, d, sums[r]);
-                sums[r] = _mm512_fmadd_ps(high, second, sums[r]);
-            } else {
-                sums[r] = _mm512_fmadd_ps(dot_steps(w, x, 0, 8), _mm512_mul_ps(d, step), sums[r]);
-                sums[r] = _mm512_fmadd_ps(second, _mm512_set1_ps(s->sum), sums[r]);
-            }
+            uint32_t left = n_rows - t * ROWS_PER_TILE;
+            add_rows(format, left < ROWS_PER_TILE ? left : ROWS_PER_TILE, codes, scales,
+                     x + (size_t)t * n_blocks, sums + t * ROWS_PER_TILE);
         }
-        block += BLOCK_BYTES(format);
     }
     UNROLL for (uint32_t r = 0; r < n_rows; r++) _mm512_storeu_ps(tile + r * tile_stride, sums[r]);
 }
@@ -135,13 +173,11 @@ INLINE void gemm_rows(const enum weight_format format, const uint32_t n_rows, co
  * at a time. */
 #define ROWS_CASE(format, n)                                                                       \
     case n:                                                                                        \
-        gemm_rows(format, n, block, n_blocks, codes, code_stride, scales, scale_stride, tile,      \
-                  tile_stride);                                                                    \
+        gemm_rows(format, n, block, n_blocks, x, tile, tile_stride);                               \
         break;
 #define DEFINE_FORMAT(name, format)                                                                \
     static void name(const uint8_t *block, uint32_t n_blocks, uint32_t n_rows,                     \
-                     const int8_t *codes, size_t code_stride, const struct block_scale *scales,    \
-                     size_t scale_stride, float *tile, size_t tile_stride)                         \
+                     const struct row_tile *x, float *tile, size_t tile_stride)                    \
     {                                                                                              \
         switch (n_rows) {                                                                          \
             ROWS_CASE(format, 1)                                                                   \
@@ -173,9 +209,7 @@ DEFINE_FORMAT(gemm_u6, FORMAT_U6)
 DEFINE_FORMAT(gemm_u8, FORMAT_U8)
 
 typedef void format_function(const uint8_t *block, uint32_t n_blocks, uint32_t n_rows,
-                             const int8_t *codes, size_t code_stride,
-                             const struct block_scale *scales, size_t scale_stride, float *tile,
-                             size_t tile_stride);
+                             const struct row_tile *x, float *tile, size_t tile_stride);
 
 static format_function *const format_functions[] = {
     [FORMAT_U4] = gemm_u4,         [FORMAT_U4_MIN] = gemm_u4_min, [FORMAT_U5] = gemm_u5,
@@ -189,7 +223,5 @@ void gemm_codes_avx512_vnni(const struct segment *segment, uint32_t group, uint3
     format_function *function = format_functions[segment->format];
     for (uint32_t g = 0; g < n_groups; g++)
         function(segment->data + (group + g) * segment->group_bytes, segment->n_cols / BLOCK_COLS,
-                 n_rows, a->codes + row * a->code_stride, a->code_stride,
-                 a->scales + row * a->scale_stride, a->scale_stride, tile + g * GROUP_OUTPUTS,
-                 tile_stride);
+                 n_rows, activation_tile(a, row, 0), tile + g * GROUP_OUTPUTS, tile_stride);
 }

@@ -151,46 +151,43 @@ INLINE __m256 dot_steps(const enum weight_format format, const struct unpacked_b
 }
 
 INLINE __m256 add_block(const enum weight_format format, const struct unpacked_block *block,
-                        uint32_t half, const int8_t *x, const struct block_scale *s, __m256 sum)
+                        uint32_t half, const struct row_tile *x, uint32_t r, __m256 sum)
 {
+    const int8_t *codes = x->codes[r];
     __m256 d = _mm256_load_ps(block->d[0] + 8 * half);
-    __m256 step = _mm256_set1_ps(s->scale);
+    __m256 step = _mm256_set1_ps(x->scale[r]);
     if (format == FORMAT_U6) {
         const __m256 minus_offset = _mm256_set1_ps(-FORMAT_OFFSET(FORMAT_U6));
-        __m256 low = _mm256_fmadd_ps(dot_steps(format, block, half, x, 0, 4), step,
-                                     _mm256_mul_ps(minus_offset, _mm256_set1_ps(s->sum_low)));
-        __m256 high = _mm256_fmadd_ps(dot_steps(format, block, half, x, 4, 8), step,
-                                      _mm256_mul_ps(minus_offset, _mm256_set1_ps(s->sum_high)));
+        __m256 low = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 0, 4), step,
+                                     _mm256_mul_ps(minus_offset, _mm256_set1_ps(x->sum_low[r])));
+        __m256 high = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 4, 8), step,
+                                      _mm256_mul_ps(minus_offset, _mm256_set1_ps(x->sum_high[r])));
         sum = _mm256_fmadd_ps(low, d, sum);
         return _mm256_fmadd_ps(high, _mm256_load_ps(block->d[1] + 8 * half), sum);
     }
-    sum = _mm256_fmadd_ps(dot_steps(format, block, half, x, 0, 8), _mm256_mul_ps(d, step), sum);
-    return _mm256_fmadd_ps(_mm256_load_ps(block->m + 8 * half), _mm256_set1_ps(s->sum), sum);
+    sum = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 0, 8), _mm256_mul_ps(d, step), sum);
+    return _mm256_fmadd_ps(_mm256_load_ps(block->m + 8 * half), _mm256_set1_ps(x->sum[r]), sum);
 }
 
 /* Sums of all rows live in the tile between blocks: with 16 registers they would be spilled anyway.
  */
 INLINE void gemm_group(const enum weight_format format, const uint8_t *block, uint32_t n_blocks,
-                       uint32_t n_rows, const int8_t *codes, size_t code_stride,
-                       const struct block_scale *scales, size_t scale_stride, float *tile,
-                       size_t tile_stride)
+                       uint32_t n_rows, const struct row_tile *x, float *tile, size_t tile_stride)
 {
     for (uint32_t r = 0; r < n_rows; r++)
         memset(tile + r * tile_stride, 0, GROUP_OUTPUTS * sizeof(float));
-    for (uint32_t b = 0; b < n_blocks; b++) {
+    for (uint32_t b = 0; b < n_blocks; b++, x++, block += BLOCK_BYTES(format)) {
         struct unpacked_block unpacked;
         for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
             _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
         unpack_block(format, block, &unpacked);
         for (uint32_t r = 0; r < n_rows; r++) {
-            const int8_t *x = codes + r * code_stride + (size_t)b * BLOCK_COLS;
-            const struct block_scale *s = scales + r * scale_stride + b;
+            const struct row_tile *rows = x + (size_t)(r / ROWS_PER_TILE) * n_blocks;
             float *out = tile + r * tile_stride;
-            UNROLL for (uint32_t half = 0; half < 2; half++)
-                _mm256_storeu_ps(out + 8 * half, add_block(format, &unpacked, half, x, s,
-                                                           _mm256_loadu_ps(out + 8 * half)));
+            UNROLL for (uint32_t half = 0; half < 2; half++) _mm256_storeu_ps(
+                out + 8 * half, add_block(format, &unpacked, half, rows, r % ROWS_PER_TILE,
+                                          _mm256_loadu_ps(out + 8 * half)));
         }
-        block += BLOCK_BYTES(format);
     }
 }
 
@@ -200,12 +197,10 @@ void KERNEL(gemm_codes)(const struct segment *segment, uint32_t group, uint32_t 
 {
 #define FORMAT_CASE(format)                                                                        \
     case format:                                                                                   \
-        gemm_group(format, block, n_blocks, n_rows, codes, a->code_stride, scales,                 \
-                   a->scale_stride, out, tile_stride);                                             \
+        gemm_group(format, block, n_blocks, n_rows, x, out, tile_stride);                          \
         break;
     uint32_t n_blocks = segment->n_cols / BLOCK_COLS;
-    const int8_t *codes = a->codes + row * a->code_stride;
-    const struct block_scale *scales = a->scales + row * a->scale_stride;
+    const struct row_tile *x = activation_tile(a, row, 0);
     for (uint32_t g = 0; g < n_groups; g++) {
         const uint8_t *block = segment->data + (group + g) * segment->group_bytes;
         float *out = tile + g * GROUP_OUTPUTS;

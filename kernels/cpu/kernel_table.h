@@ -15,7 +15,8 @@
 /* Floats of a product tile: 16 rows of one group, or few rows of many. */
 #define TILE_FLOATS (TILE_ROWS * GROUP_OUTPUTS * 2)
 
-/* tile[r * tile_stride + 16 * g + lane] = the product of row `row + r` with output 16 * (group + g)
+/* `row` is a multiple of ROWS_PER_TILE.
+ * tile[r * tile_stride + 16 * g + lane] = the product of row `row + r` with output 16 * (group + g)
  * + lane, for r < n_rows
  * (<= TILE_ROWS) and g < n_groups (<= TILE_GROUPS). */
 typedef void gemm_function(const struct segment *segment, uint32_t group, uint32_t n_groups,

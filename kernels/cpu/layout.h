@@ -90,23 +90,33 @@ struct weight {
     bool needs_floats;      /* some segment is of floats */
 };
 
-struct block_scale {
-    float scale;
-    float sum;      /* scale * sum of the 32 codes */
-    float sum_low;  /* the same of codes 0..15 */
-    float sum_high; /* and 16..31 */
+/* Four rows of 32 columns: all that a product needs of them at fixed distances from one pointer, so
+ * that 16 rows take four address registers. */
+#define ROWS_PER_TILE 4u
+
+struct row_tile {
+    _Alignas(64) int8_t codes[ROWS_PER_TILE][BLOCK_COLS];
+    float scale[ROWS_PER_TILE];
+    float sum[ROWS_PER_TILE];      /* scale * sum of the 32 codes */
+    float sum_low[ROWS_PER_TILE];  /* the same of codes 0..15 */
+    float sum_high[ROWS_PER_TILE]; /* and 16..31 */
 };
 
 struct activation {
     uint32_t n_cols;
+    uint32_t n_blocks; /* of 32 columns */
     uint32_t rows_max;
-    int8_t *codes;              /* owned; NULL when the weight reads floats only */
-    struct block_scale *scales; /* owned; as codes */
-    float *floats;              /* owned; NULL when the weight reads codes only */
-    size_t code_stride;         /* bytes a row */
-    size_t scale_stride;        /* blocks a row */
-    size_t float_stride;        /* floats a row */
+    struct row_tile *tiles; /* owned; [rows_max / 4, rounded up][n_blocks]; NULL when floats are all
+                               that is read */
+    float *floats;          /* owned; NULL when codes are all that is read */
+    size_t float_stride;    /* floats a row */
 };
+
+static inline struct row_tile *activation_tile(const struct activation *a, uint32_t row,
+                                               uint32_t block)
+{
+    return a->tiles + (size_t)(row / ROWS_PER_TILE) * a->n_blocks + block;
+}
 
 /* Cache of one layer, block and KV head: keys [d_head][16 tokens], so that the scores of 16
  * positions are multiply-adds over d_head without horizontal sums, then values [16 tokens][d_head];

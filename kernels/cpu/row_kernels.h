@@ -72,18 +72,20 @@ void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up,
 }
 
 /* Symmetric int8 with the largest magnitude at 127, as Q8_0's own quantiser. */
-LANES_INLINE void quantise_block(lanes low, lanes high, int8_t *codes, struct block_scale *scale)
+LANES_INLINE void quantise_block(lanes low, lanes high, struct row_tile *tile, uint32_t r)
 {
     float highest = lanes_highest(lanes_max(lanes_abs(low), lanes_abs(high)));
     float step = highest / 127.0f;
     lanes inverse = lanes_set(highest > 0 ? 127.0f / highest : 0.0f);
     low = lanes_round(lanes_mul(low, inverse));
     high = lanes_round(lanes_mul(high, inverse));
-    lanes_store_codes(codes, low);
-    lanes_store_codes(codes + 16, high);
+    lanes_store_codes(tile->codes[r], low);
+    lanes_store_codes(tile->codes[r] + LANES, high);
     float sum_low = lanes_sum(low), sum_high = lanes_sum(high); /* small whole numbers: exact */
-    *scale =
-        (struct block_scale){step, step * (sum_low + sum_high), step * sum_low, step * sum_high};
+    tile->scale[r] = step;
+    tile->sum[r] = step * (sum_low + sum_high);
+    tile->sum_low[r] = step * sum_low;
+    tile->sum_high[r] = step * sum_high;
 }
 
 void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
@@ -91,12 +93,12 @@ void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t col
 {
     if (out->floats != NULL)
         memcpy(out->floats + row * out->float_stride + column, values, count * sizeof(float));
-    if (out->codes == NULL)
+    if (out->tiles == NULL)
         return;
-    int8_t *codes = out->codes + row * out->code_stride + column;
-    struct block_scale *scales = out->scales + row * out->scale_stride + column / BLOCK_COLS;
+    struct row_tile *tile = activation_tile(out, row, column / BLOCK_COLS);
     for (uint32_t c = 0; c < count; c += BLOCK_COLS)
-        quantise_block(lanes_load(values + c), lanes_load(values + c + LANES), codes + c, scales++);
+        quantise_block(lanes_load(values + c), lanes_load(values + c + LANES), tile++,
+                       row % ROWS_PER_TILE);
 }
 
 void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
