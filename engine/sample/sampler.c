@@ -1,0 +1,236 @@
+#include "sampler.h"
+
+#include <math.h>
+
+#include "check.h"
+#include "philox.h"
+#include "row_draw.h"
+#include "row_math.h"
+#include "token_counts.h"
+
+/* A row of logits is read where the model left it. What the client's wishes change are a few dozen
+ * entries of 49 thousand, so they are patched in place, each with its old value noted, and put back
+ * when the token is drawn: no copy of the row, and sequences that share a row (n > 1) each find it
+ * as it was.
+ *
+ *      row  ... [tok 17] ........ [tok 911] ...          patches (newest last)
+ *                  |                  |                  +-------------+-------------+
+ *                  +-- old value -----+----------------> | 17, old     | 911, old    |
+ *                                                        +-------------+-------------+
+ *
+ * A token may be patched twice (bias, then penalty); the patches are undone in reverse. */
+
+struct patch {
+    int32_t token;
+    float before;
+};
+
+struct sampler {
+    struct sampling_params params; /* its arrays are borrowed */
+    uint32_t vocabulary;
+    uint32_t index;
+    const int32_t *end_tokens; /* borrowed; [end_token_count] */
+    uint32_t end_token_count;
+    bool has_penalty;
+    struct token_counts counts; /* only with has_penalty */
+    struct patch *patches;      /* [patch_count_max], in the arena */
+    uint32_t patch_count, patch_count_max;
+};
+
+static bool params_have_penalty(const struct sampling_params *p)
+{
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
+           p->frequency_penalty != 0.0f;
+}
+
+static status counts_create(sampler *s, const struct sampler_options *options, arena *memory)
+{
+    bool needs_prompt = s->params.repetition_penalty != 1.0f;
+    uint64_t distinct = options->output_count_max;
+    distinct += needs_prompt ? options->prompt_count : 0;
+    distinct = distinct < options->vocabulary ? distinct : options->vocabulary;
+    status result = token_counts_init(&s->counts, (uint32_t)distinct, memory);
+    if (result != STATUS_OK)
+        return result;
+    for (uint32_t i = 0; needs_prompt && i < options->prompt_count; i++)
+        token_counts_add(&s->counts, options->prompt[i], 0);
+    return STATUS_OK;
+}
+
+status sampler_create(const struct sampler_options *options, arena *memory, sampler **out)
+{
+    sampler *s = arena_allocate(memory, sizeof *s);
+    if (s == NULL)
+        return STATUS_NO_MEMORY;
+    s->params = *options->params;
+    s->vocabulary = options->vocabulary;
+    s->index = options->index;
+    s->end_tokens = options->end_tokens;
+    s->end_token_count = options->end_token_count;
+    s->has_penalty = params_have_penalty(&s->params);
+    if (s->has_penalty) {
+        status result = counts_create(s, options, memory);
+        if (result != STATUS_OK)
+            return result;
+    }
+    s->patch_count_max = s->params.bias_count;
+    if (s->has_penalty)
+        s->patch_count_max += s->counts.distinct_max;
+    if (s->params.min_tokens > 0)
+        s->patch_count_max += s->end_token_count + s->params.stop_token_count;
+    s->patches = arena_allocate_array(memory, s->patch_count_max, sizeof *s->patches);
+    if (s->patches == NULL)
+        return STATUS_NO_MEMORY;
+    *out = s;
+    return STATUS_OK;
+}
+
+/* --- the wishes --- */
+
+static void patch(sampler *s, float *logits, int32_t token, float value)
+{
+    CHECK(s->patch_count < s->patch_count_max);
+    s->patches[s->patch_count++] = (struct patch){token, logits[token]};
+    logits[token] = value;
+}
+
+static void patch_undo_all(sampler *s, float *logits)
+{
+    while (s->patch_count > 0) {
+        const struct patch *p = &s->patches[--s->patch_count];
+        logits[p->token] = p->before;
+    }
+}
+
+static void patch_biases(sampler *s, float *logits)
+{
+    for (uint32_t i = 0; i < s->params.bias_count; i++) {
+        const struct logit_bias *bias = &s->params.biases[i];
+        /* -100 is documented as a ban, not as a large number. */
+        float value = bias->bias <= -100.0f ? -INFINITY : logits[bias->token] + bias->bias;
+        patch(s, logits, bias->token, value);
+    }
+}
+
+static void patch_penalties(sampler *s, float *logits)
+{
+    const struct sampling_params *p = &s->params;
+    for (uint32_t i = 0; i < s->counts.count; i++) {
+        const struct token_count *entry = &s->counts.entries[i];
+        float value = logits[entry->token];
+        value = value > 0.0f ? value / p->repetition_penalty : value * p->repetition_penalty;
+        if (entry->outputs > 0)
+            value -= p->presence_penalty + p->frequency_penalty * (float)entry->outputs;
+        patch(s, logits, entry->token, value);
+    }
+}
+
+static void patch_ends(sampler *s, float *logits)
+{
+    for (uint32_t i = 0; !s->params.ignore_eos && i < s->end_token_count; i++)
+        patch(s, logits, s->end_tokens[i], -INFINITY);
+    for (uint32_t i = 0; i < s->params.stop_token_count; i++)
+        patch(s, logits, s->params.stop_tokens[i], -INFINITY);
+}
+
+static void patch_all(sampler *s, float *logits, uint32_t output_count)
+{
+    patch_biases(s, logits);
+    if (s->has_penalty)
+        patch_penalties(s, logits);
+    if (output_count < s->params.min_tokens)
+        patch_ends(s, logits);
+}
+
+/* --- the draw --- */
+
+static status choose(const sampler *s, const float *logits, uint32_t position, int32_t *token)
+{
+    bool is_sound;
+    float max = row_max(logits, s->vocabulary, &is_sound);
+    if (!is_sound || !isfinite(max))
+        return STATUS_INTERNAL;
+    if (s->params.temperature == 0.0f) {
+        *token = (int32_t)row_find(logits, s->vocabulary, max);
+        return STATUS_OK;
+    }
+    struct draw_rule rule = {
+        .scale = 1.0f / s->params.temperature,
+        .max = max,
+        .top_k = s->params.top_k > 0 ? (uint32_t)s->params.top_k : 0,
+        .top_p = s->params.top_p,
+        .min_p = s->params.min_p,
+        .uniform = philox_uniform(s->params.seed, s->index, position),
+    };
+    /* A temperature so small that its inverse is no float is greedy in all but name. */
+    if (!isfinite(rule.scale))
+        *token = (int32_t)row_find(logits, s->vocabulary, max);
+    else
+        *token = (int32_t)row_draw(logits, s->vocabulary, &rule);
+    return STATUS_OK;
+}
+
+/* Natural log of the row's sum of exponentials. */
+static status log_sum_exp(const sampler *s, const float *logits, double *out)
+{
+    bool is_sound;
+    float max = row_max(logits, s->vocabulary, &is_sound);
+    if (!is_sound || !isfinite(max))
+        return STATUS_INTERNAL;
+    float sums[ROW_CHUNKS_MAX];
+    *out = (double)max + log(row_exp_sums(logits, s->vocabulary, max, 1.0f, -INFINITY, sums));
+    return STATUS_OK;
+}
+
+static uint32_t list_alternatives(const sampler *s, const float *logits, double sum,
+                                  struct token_logprob *out)
+{
+    struct row_candidate best[LOGPROBS_MAX];
+    uint32_t count = row_select_top(logits, s->vocabulary, (uint32_t)s->params.logprobs, best);
+    for (uint32_t i = 0; i < count; i++)
+        out[i] =
+            (struct token_logprob){(int32_t)best[i].token, (float)((double)best[i].logit - sum)};
+    return count;
+}
+
+status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
+                      struct sample *out)
+{
+    bool wants_logprobs = s->params.logprobs >= 0;
+    double sum = 0.0;
+    if (wants_logprobs) {
+        status result = log_sum_exp(s, logits, &sum);
+        if (result != STATUS_OK)
+            return result;
+    }
+    int32_t token = 0;
+    patch_all(s, logits, output_count);
+    status result = choose(s, logits, position, &token);
+    patch_undo_all(s, logits);
+    if (result != STATUS_OK)
+        return result;
+    out->token = token;
+    out->logprob = wants_logprobs ? (float)((double)logits[token] - sum) : NAN;
+    out->alternative_count =
+        wants_logprobs ? list_alternatives(s, logits, sum, out->alternatives) : 0;
+    return STATUS_OK;
+}
+
+void sampler_accept(sampler *s, int32_t token)
+{
+    if (s->has_penalty)
+        token_counts_add(&s->counts, token, 1);
+}
+
+bool sampler_token_ends(const sampler *s, int32_t token)
+{
+    for (uint32_t i = 0; !s->params.ignore_eos && i < s->end_token_count; i++) {
+        if (s->end_tokens[i] == token)
+            return true;
+    }
+    for (uint32_t i = 0; i < s->params.stop_token_count; i++) {
+        if (s->params.stop_tokens[i] == token)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,358 @@
+#include "unit_test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "philox.h"
+#include "sampler.h"
+
+#define VOCABULARY 500u
+#define END_TOKEN  7
+
+static const int32_t end_tokens[] = {END_TOKEN, 8};
+
+static const struct sampling_params plain = {
+    .temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 1.0f, .seed = 42, .logprobs = -1};
+
+struct rig {
+    arena *memory;
+    sampler *s;
+    float logits[VOCABULARY], pristine[VOCABULARY];
+};
+
+static void rig_open(struct rig *rig, const struct sampling_params *params, uint32_t index,
+                     const int32_t *prompt, uint32_t prompt_count)
+{
+    struct error_note note;
+    assert_int_equal(sampling_params_check(params, VOCABULARY, &note), STATUS_OK);
+    assert_int_equal(arena_create(1 << 20, &rig->memory), STATUS_OK);
+    struct sampler_options options = {.params = params,
+                                      .vocabulary = VOCABULARY,
+                                      .index = index,
+                                      .prompt = prompt,
+                                      .prompt_count = prompt_count,
+                                      .output_count_max = 100,
+                                      .end_tokens = end_tokens,
+                                      .end_token_count = 2};
+    assert_int_equal(sampler_create(&options, rig->memory, &rig->s), STATUS_OK);
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        rig->logits[i] = 4.0f * sinf((float)(i * i));
+    memcpy(rig->pristine, rig->logits, sizeof rig->logits);
+}
+
+static struct sample draw(struct rig *rig, uint32_t position, uint32_t output_count)
+{
+    struct sample sample = {.token = -1};
+    assert_int_equal(sampler_sample(rig->s, rig->logits, position, output_count, &sample),
+                     STATUS_OK);
+    assert_memory_equal(rig->logits, rig->pristine, sizeof rig->logits);
+    return sample;
+}
+
+static void rig_close(struct rig *rig)
+{
+    arena_destroy(rig->memory);
+}
+
+static void set_logit(struct rig *rig, int32_t token, float value)
+{
+    rig->logits[token] = rig->pristine[token] = value;
+}
+
+static void greedy_takes_the_highest_and_of_equals_the_first(void **state)
+{
+    (void)state;
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    set_logit(&rig, 300, 9.0f);
+    set_logit(&rig, 120, 9.0f);
+    set_logit(&rig, 499, 9.0f);
+    for (uint32_t position = 0; position < 5; position++)
+        assert_int_equal(draw(&rig, position, 0).token, 120);
+    rig_close(&rig);
+}
+
+static void the_same_seed_index_and_position_draw_the_same_token(void **state)
+{
+    (void)state;
+    struct rig one, two, other_index, other_seed;
+    struct sampling_params reseeded = plain;
+    reseeded.seed = 43;
+    rig_open(&one, &plain, 0, NULL, 0);
+    rig_open(&two, &plain, 0, NULL, 0);
+    rig_open(&other_index, &plain, 1, NULL, 0);
+    rig_open(&other_seed, &reseeded, 0, NULL, 0);
+    uint32_t differ_by_index = 0, differ_by_seed = 0;
+    for (uint32_t position = 0; position < 200; position++) {
+        int32_t token = draw(&one, position, 0).token;
+        assert_int_equal(draw(&two, position, 0).token, token);
+        differ_by_index += draw(&other_index, position, 0).token != token;
+        differ_by_seed += draw(&other_seed, position, 0).token != token;
+    }
+    assert_true(differ_by_index > 100 && differ_by_seed > 100);
+    rig_close(&one);
+    rig_close(&two);
+    rig_close(&other_index);
+    rig_close(&other_seed);
+}
+
+/* Pearson's test of 200,000 draws over all tokens that are expected at least 20 times. The critical
+ * value is that of Wilson and Hilferty's approximation at z = 4.5, one false alarm in 300,000; the
+ * seed is fixed. */
+static void frequencies_follow_the_exact_probabilities(void **state)
+{
+    (void)state;
+    const uint32_t draws = 200000;
+    struct sampling_params params = plain;
+    params.temperature = 1.3f;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    static uint32_t hits[VOCABULARY];
+    for (uint32_t position = 0; position < draws; position++)
+        hits[draw(&rig, position, 0).token]++;
+    double total = 0.0;
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        total += exp((double)rig.logits[i] / 1.3);
+    double statistic = 0.0, rest_expected = 0.0, rest_hits = 0.0;
+    double freedom = 0.0;
+    for (uint32_t i = 0; i < VOCABULARY; i++) {
+        double expected = draws * exp((double)rig.logits[i] / 1.3) / total;
+        if (expected < 20.0) {
+            rest_expected += expected;
+            rest_hits += hits[i];
+            continue;
+        }
+        statistic += (hits[i] - expected) * (hits[i] - expected) / expected;
+        freedom += 1.0;
+    }
+    if (rest_expected > 0.0)
+        statistic += (rest_hits - rest_expected) * (rest_hits - rest_expected) / rest_expected;
+    double base = 1.0 - 2.0 / (9.0 * freedom) + 4.5 * sqrt(2.0 / (9.0 * freedom));
+    assert_true(statistic < freedom * base * base * base);
+    assert_true(statistic > freedom / 2); /* nor too even to be random */
+    rig_close(&rig);
+}
+
+static void logprobs_are_those_of_the_unmodified_row(void **state)
+{
+    (void)state;
+    struct logit_bias bias = {11, 100.0f};
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    params.logprobs = 5;
+    params.biases = &bias;
+    params.bias_count = 1;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    double total = 0.0;
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        total += exp((double)rig.logits[i]);
+    struct sample sample = draw(&rig, 3, 0);
+    assert_int_equal(sample.token, 11);
+    assert_true(fabs((double)sample.logprob - ((double)rig.logits[11] - log(total))) < 1e-5);
+    assert_int_equal(sample.alternative_count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        uint32_t better = 0;
+        int32_t token = sample.alternatives[i].token;
+        for (uint32_t j = 0; j < VOCABULARY; j++)
+            better += rig.logits[j] > rig.logits[token];
+        assert_int_equal(better, i);
+        assert_true(fabs((double)sample.alternatives[i].logprob -
+                         ((double)rig.logits[token] - log(total))) < 1e-5);
+    }
+    rig_close(&rig);
+    params.logprobs = 0;
+    rig_open(&rig, &params, 0, NULL, 0);
+    sample = draw(&rig, 3, 0);
+    assert_false(isnan(sample.logprob));
+    assert_int_equal(sample.alternative_count, 0);
+    rig_close(&rig);
+    params.logprobs = -1;
+    rig_open(&rig, &params, 0, NULL, 0);
+    assert_true(isnan(draw(&rig, 3, 0).logprob));
+    rig_close(&rig);
+}
+
+static void a_bias_of_minus_100_bans_a_token(void **state)
+{
+    (void)state;
+    struct logit_bias bias = {120, -100.0f};
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    params.biases = &bias;
+    params.bias_count = 1;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    set_logit(&rig, 120, 5000.0f);
+    set_logit(&rig, 130, 50.0f);
+    assert_int_equal(draw(&rig, 0, 0).token, 130);
+    rig_close(&rig);
+}
+
+static void penalties_follow_their_formulas(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {10, 11, 10};
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    params.repetition_penalty = 2.0f;
+    params.presence_penalty = 1.0f;
+    params.frequency_penalty = 0.5f;
+    struct rig rig;
+    rig_open(&rig, &params, 0, prompt, 3);
+    for (int32_t i = 0; i < (int32_t)VOCABULARY; i++)
+        set_logit(&rig, i, -50.0f);
+    set_logit(&rig, 10, 20.0f); /* in the prompt: 20 / 2 = 10 */
+    set_logit(&rig, 20, 13.0f);
+    assert_int_equal(draw(&rig, 0, 0).token, 20);
+    sampler_accept(rig.s, 20); /* 13 / 2 - 1 - 0.5 = 5 */
+    assert_int_equal(draw(&rig, 1, 1).token, 10);
+    sampler_accept(rig.s, 10);
+    sampler_accept(rig.s, 10); /* 20 / 2 - 1 - 2 * 0.5 = 8 */
+    set_logit(&rig, 30, 8.1f);
+    assert_int_equal(draw(&rig, 2, 3).token, 30);
+    set_logit(&rig, 30, 7.9f);
+    assert_int_equal(draw(&rig, 2, 3).token, 10);
+    /* A negative logit is made lower, not higher: -4 * 2 = -8 for a token of the prompt. */
+    set_logit(&rig, 10, -50.0f);
+    set_logit(&rig, 20, -50.0f);
+    set_logit(&rig, 30, -50.0f);
+    set_logit(&rig, 11, -4.0f);
+    set_logit(&rig, 40, -7.9f);
+    assert_int_equal(draw(&rig, 2, 3).token, 40);
+    set_logit(&rig, 40, -8.1f);
+    assert_int_equal(draw(&rig, 2, 3).token, 11);
+    rig_close(&rig);
+}
+
+static void end_tokens_wait_for_min_tokens(void **state)
+{
+    (void)state;
+    static const int32_t stops[] = {9};
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    params.min_tokens = 3;
+    params.stop_tokens = stops;
+    params.stop_token_count = 1;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    set_logit(&rig, 9, 52.0f);
+    set_logit(&rig, END_TOKEN, 51.0f);
+    set_logit(&rig, 100, 50.0f);
+    assert_int_equal(draw(&rig, 0, 2).token, 100);
+    assert_int_equal(draw(&rig, 0, 3).token, 9);
+    assert_true(sampler_token_ends(rig.s, 9));
+    assert_true(sampler_token_ends(rig.s, END_TOKEN));
+    assert_false(sampler_token_ends(rig.s, 100));
+    rig_close(&rig);
+    params.ignore_eos = true; /* then the model's own are ordinary tokens, the client's are not */
+    rig_open(&rig, &params, 0, NULL, 0);
+    set_logit(&rig, 9, 52.0f);
+    set_logit(&rig, END_TOKEN, 51.0f);
+    assert_int_equal(draw(&rig, 0, 0).token, END_TOKEN);
+    assert_false(sampler_token_ends(rig.s, END_TOKEN));
+    assert_true(sampler_token_ends(rig.s, 9));
+    rig_close(&rig);
+}
+
+static void a_broken_row_is_an_error_and_not_a_token(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, &plain, 0, NULL, 0);
+    struct sample sample = {.token = -7};
+    rig.logits[499] = NAN;
+    assert_int_equal(sampler_sample(rig.s, rig.logits, 0, 0, &sample), STATUS_INTERNAL);
+    rig.logits[499] = INFINITY;
+    assert_int_equal(sampler_sample(rig.s, rig.logits, 0, 0, &sample), STATUS_INTERNAL);
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        rig.logits[i] = -INFINITY;
+    assert_int_equal(sampler_sample(rig.s, rig.logits, 0, 0, &sample), STATUS_INTERNAL);
+    assert_int_equal(sample.token, -7);
+    rig_close(&rig);
+}
+
+static void parameters_out_of_range_are_named(void **state)
+{
+    (void)state;
+    struct error_note note;
+    struct logit_bias bad_token = {(int32_t)VOCABULARY, 1.0f}, bad_bias = {1, 101.0f};
+    int32_t bad_stop = -1;
+    struct sampling_params p;
+#define EXPECT_INVALID(field, value, word)                                                         \
+    do {                                                                                           \
+        p = plain;                                                                                 \
+        p.field = (value);                                                                         \
+        note.text[0] = '\0';                                                                       \
+        assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);            \
+        assert_non_null(strstr(note.text, word));                                                  \
+    } while (0)
+    EXPECT_INVALID(temperature, -0.1f, "temperature");
+    EXPECT_INVALID(temperature, NAN, "temperature");
+    EXPECT_INVALID(temperature, INFINITY, "temperature");
+    EXPECT_INVALID(top_p, 0.0f, "top_p");
+    EXPECT_INVALID(top_p, 1.01f, "top_p");
+    EXPECT_INVALID(min_p, -0.01f, "min_p");
+    EXPECT_INVALID(top_k, -2, "top_k");
+    EXPECT_INVALID(repetition_penalty, 0.0f, "repetition_penalty");
+    EXPECT_INVALID(presence_penalty, NAN, "presence_penalty");
+    EXPECT_INVALID(frequency_penalty, 101.0f, "frequency_penalty");
+    EXPECT_INVALID(logprobs, 21, "logprobs");
+    EXPECT_INVALID(logprobs, -2, "logprobs");
+#undef EXPECT_INVALID
+    p = plain;
+    p.biases = &bad_token;
+    p.bias_count = 1;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p.biases = &bad_bias;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p = plain;
+    p.stop_tokens = &bad_stop;
+    p.stop_token_count = 1;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p = plain;
+    p.logprobs = 20;
+    p.temperature = 100.0f;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, NULL), STATUS_OK);
+}
+
+static void creation_fails_cleanly_when_the_arena_is_small(void **state)
+{
+    (void)state;
+    static int32_t prompt[3000];
+    struct sampling_params params = plain;
+    params.repetition_penalty = 1.1f;
+    for (size_t bytes = 0; bytes <= 4096; bytes += 512) {
+        arena *memory;
+        sampler *s = NULL;
+        assert_int_equal(arena_create(bytes, &memory), STATUS_OK);
+        struct sampler_options options = {.params = &params,
+                                          .vocabulary = VOCABULARY,
+                                          .prompt = prompt,
+                                          .prompt_count = 3000,
+                                          .output_count_max = 10};
+        assert_int_equal(sampler_create(&options, memory, &s), STATUS_NO_MEMORY);
+        assert_null(s);
+        arena_destroy(memory);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_takes_the_highest_and_of_equals_the_first),
+        cmocka_unit_test(the_same_seed_index_and_position_draw_the_same_token),
+        cmocka_unit_test(frequencies_follow_the_exact_probabilities),
+        cmocka_unit_test(logprobs_are_those_of_the_unmodified_row),
+        cmocka_unit_test(a_bias_of_minus_100_bans_a_token),
+        cmocka_unit_test(penalties_follow_their_formulas),
+        cmocka_unit_test(end_tokens_wait_for_min_tokens),
+        cmocka_unit_test(a_broken_row_is_an_error_and_not_a_token),
+        cmocka_unit_test(parameters_out_of_range_are_named),
+        cmocka_unit_test(creation_fails_cleanly_when_the_arena_is_small),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
