@@ -109,14 +109,29 @@ static bool is_sha256(const char *text)
     return *text == '\0' && digits == SHA256_HEX_DIGITS;
 }
 
+/* Names go into headers, labels and file names. */
+static bool is_name(const char *name)
+{
+    size_t bytes = strlen(name);
+
+    if (bytes == 0 || bytes > NAME_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        if (!isalnum((unsigned char)name[i]) && strchr("._:/@+-", name[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* The value of a bad hash is never shown: it may be the key itself. */
 static void check_keys(const struct check *c)
 {
     const struct config_key *keys = c->config->auth.keys.items;
 
     for (uint32_t i = 0; i < c->config->auth.keys.count; i++) {
-        if (keys[i].name[0] == '\0' || strlen(keys[i].name) > NAME_BYTES_MAX)
-            FAIL(c, &keys[i].name, "the name of a key has 1 to %u characters", NAME_BYTES_MAX);
+        if (!is_name(keys[i].name))
+            FAIL(c, &keys[i].name, "the name of a key has 1 to %u letters, digits or . _ : / @ + -",
+                 NAME_BYTES_MAX);
         if (!is_sha256(keys[i].sha256)) {
             FAIL(c, &keys[i].sha256,
                  "sha256 must be 64 hex digits; if this is the key itself, run `penstock hash-key` "
@@ -135,24 +150,10 @@ static void check_keys(const struct check *c)
     }
 }
 
-/* Names go into headers, labels and file names. */
-static bool is_model_name(const char *name)
-{
-    size_t bytes = strlen(name);
-
-    if (bytes == 0 || bytes > NAME_BYTES_MAX)
-        return false;
-    for (size_t i = 0; i < bytes; i++) {
-        if (!isalnum((unsigned char)name[i]) && strchr("._:/@+-", name[i]) == NULL)
-            return false;
-    }
-    return true;
-}
-
 static void check_name(const struct check *c, const char *const *value, uint32_t model,
                        uint32_t alias)
 {
-    if (!is_model_name(*value)) {
+    if (!is_name(*value)) {
         FAIL(c, value, "a model's name has 1 to %u letters, digits or . _ : / @ + -",
              NAME_BYTES_MAX);
         return;

@@ -1,0 +1,88 @@
+#include "admin.h"
+
+#include "clock.h"
+#include "json.h"
+
+#define ADMIN_BYTES_MAX (64u << 20)
+
+void admin_collect(void *context)
+{
+    const struct edge *edge = context;
+
+    for (uint32_t i = 0; i < edge->model_count; i++) {
+        uint32_t counts[REPLICA_STATE_COUNT] = {0};
+
+        for (uint32_t j = 0; j < edge->models[i].replica_count; j++)
+            counts[edge_replica_state(&edge->models[i].replicas[j])]++;
+        for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++)
+            metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
+    }
+}
+
+void admin_metrics(struct edge_record *record, struct text_slice rest)
+{
+    struct buffer out;
+
+    (void)rest;
+    buffer_init(&out, ADMIN_BYTES_MAX);
+    metrics_write(record->edge->registry, &out);
+    edge_reply(record, out.failed == STATUS_OK ? 200 : 500,
+               "text/plain; version=0.0.4; charset=utf-8", buffer_slice(&out));
+    buffer_deinit(&out);
+}
+
+static void replica_write(const struct edge_replica *replica, uint64_t now_ns, struct buffer *out)
+{
+    uint64_t since_ns = atomic_load_explicit(&replica->state_since_ns, memory_order_relaxed);
+    int32_t pid = atomic_load_explicit(&replica->pid, memory_order_relaxed);
+
+    json_write_comma(out);
+    buffer_append_byte(out, '{');
+    json_write_key(out, "model");
+    json_write_text(out, replica->model->name);
+    json_write_key(out, "index");
+    buffer_append_u64(out, replica->index);
+    json_write_key(out, "state");
+    json_write_text(out, replica_state_name(edge_replica_state(replica)));
+    json_write_key(out, "seconds_in_state");
+    json_write_double(out, now_ns > since_ns ? (double)((now_ns - since_ns) / NS_PER_MS) / 1e3 : 0);
+    json_write_key(out, "pid");
+    if (pid > 0)
+        buffer_append_i64(out, pid);
+    else
+        json_write_text(out, NULL);
+    json_write_key(out, "restarts");
+    buffer_append_u64(out, atomic_load_explicit(&replica->restart_count, memory_order_relaxed));
+    json_write_key(out, "outstanding");
+    buffer_append_u64(out, atomic_load_explicit(&replica->outstanding, memory_order_relaxed));
+    json_write_key(out, "address");
+    json_write_text(out, replica->address);
+    buffer_append_byte(out, '}');
+}
+
+void admin_replicas(struct edge_record *record, struct text_slice rest)
+{
+    const struct edge *edge = record->edge;
+    uint64_t now_ns = clock_now_ns();
+    struct buffer out;
+
+    (void)rest;
+    buffer_init(&out, ADMIN_BYTES_MAX);
+    buffer_append_text(&out, "{\"replicas\":[");
+    for (uint32_t i = 0; i < edge->model_count; i++) {
+        for (uint32_t j = 0; j < edge->models[i].replica_count; j++)
+            replica_write(&edge->models[i].replicas[j], now_ns, &out);
+    }
+    buffer_append_text(&out, "]}");
+    edge_reply_json(record, 200, &out);
+}
+
+void admin_config(struct edge_record *record, struct text_slice rest)
+{
+    struct buffer out;
+
+    (void)rest;
+    buffer_init(&out, ADMIN_BYTES_MAX);
+    config_write_json(config_store_get(&record->edge->configs)->config, &out);
+    edge_reply_json(record, 200, &out);
+}

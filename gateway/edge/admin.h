@@ -1,0 +1,14 @@
+#ifndef PENSTOCK_EDGE_ADMIN_H
+#define PENSTOCK_EDGE_ADMIN_H
+
+#include "edge.h"
+
+/* What the admin listener answers. Loop thread. */
+void admin_metrics(struct edge_record *record, struct text_slice rest);
+void admin_replicas(struct edge_record *record, struct text_slice rest);
+void admin_config(struct edge_record *record, struct text_slice rest);
+
+/* Sets the gauges that mirror the replicas' states; before each scrape. */
+void admin_collect(void *context);
+
+#endif

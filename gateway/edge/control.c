@@ -1,0 +1,395 @@
+/* Control thread
+ *
+ * One epoll set holds a pidfd a child, a socket for each probe under way, and an eventfd by which
+ * main asks for something. Whatever happens becomes an event of the replica manager; what the
+ * manager wants done comes back through the driver functions below. The thread sleeps until the
+ * earliest of: the manager's deadline, the next probe, a probe's end.
+ *
+ * All children are started from this thread: the kernel ties "die with your parent" to the thread
+ * that forked, so it must live as long as they. */
+#include "control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "clock.h"
+#include "hash.h"
+#include "local_process.h"
+#include "log.h"
+#include "memory.h"
+#include "replica_manager.h"
+#include "replica_probe.h"
+#include "thread.h"
+
+#define PROBE_STARTING_NS (20 * NS_PER_MS) /* readiness is noticed within one of these */
+#define PROBE_READY_NS                                                                             \
+    (500 * NS_PER_MS) /* two probes in the shortest sensible heartbeat_timeout of a second */
+#define TURN_NS_MAX     NS_PER_SECOND /* so that liveness has something to read */
+#define KILL_GRACE_NS   (2 * NS_PER_SECOND)
+#define EVENT_COUNT_MAX 64
+
+struct control_child {
+    struct local_process process;
+    struct replica_probe probe;
+    uint64_t probe_next_ns;
+    struct edge_replica *replica;
+};
+
+struct control {
+    struct edge *edge;
+    struct control_options options;
+    replica_manager *manager;       /* control thread */
+    struct control_child *children; /* [edge->replica_count], control thread */
+    int epoll_fd, wake_fd;
+    pthread_t thread;
+    _Atomic bool is_stopping;          /* set by main, then the eventfd */
+    _Atomic uint64_t drain_timeout_ns; /* set by main, then the eventfd */
+    _Atomic uint64_t last_turn_ns;     /* relaxed: only its age matters */
+};
+
+/* What epoll hands back: the child's number, and which of its descriptors. */
+enum watch { WATCH_WAKE, WATCH_PROCESS, WATCH_PROBE };
+
+static bool watch_add(const struct control *control, int fd, enum watch watch, uint32_t id)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)watch << 32 | id};
+
+    return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* --- loops are told --- */
+
+static void loops_wake(const struct edge *edge)
+{
+    for (uint32_t i = 0; i < http_server_loop_count(edge->server); i++) {
+        struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
+
+        /* acq_rel with the loop's exchange: a message that is still under way will see this change.
+         */
+        if (!atomic_exchange_explicit(&state->wake_is_sent, true, memory_order_acq_rel))
+            http_loop_send(state->loop, &state->wake);
+    }
+}
+
+static void driver_changed(void *context, uint32_t id, const struct replica *replica,
+                           enum replica_state before)
+{
+    struct control *control = context;
+    struct edge_replica *shared = control->children[id].replica;
+    uint64_t restarts = atomic_load_explicit(&shared->restart_count, memory_order_relaxed);
+    enum log_level level = replica->state == REPLICA_FAILED ? LOG_ERROR : LOG_INFO;
+
+    if (replica->restart_count > restarts)
+        metrics_add(control->edge->metrics.models[shared->model->index].restarts,
+                    (double)(replica->restart_count - restarts));
+    atomic_store_explicit(&shared->restart_count, replica->restart_count, memory_order_relaxed);
+    atomic_store_explicit(&shared->state_since_ns, replica->state_since_ns, memory_order_relaxed);
+    atomic_store_explicit(&shared->generation, replica->generation, memory_order_relaxed);
+    atomic_store_explicit(&shared->state, replica->state, memory_order_release);
+    log_write(level, "gateway/edge", "replica %s#%u: %s -> %s", shared->model->name, shared->index,
+              replica_state_name(before), replica_state_name(replica->state));
+    control->children[id].probe_next_ns = 0;
+    loops_wake(control->edge);
+}
+
+/* --- the driver: child processes --- */
+
+static status driver_start(void *context, uint32_t id, uint32_t generation)
+{
+    struct control *control = context;
+    struct control_child *child = &control->children[id];
+    const struct edge_replica *replica = child->replica;
+    const struct config_model *model =
+        config_model_at(control->edge->configs.first->config, replica->model->index);
+    char index[16], *arguments[16];
+    size_t count = 0;
+    status result;
+
+    (void)generation;
+    (void)snprintf(index, sizeof(index), "%u", replica->index);
+    (void)unlink(replica->address + strlen("unix:"));
+    /* execv takes char *const[] for history's sake; nothing writes to them. */
+#define ARGUMENT(text) arguments[count++] = (char *)(uintptr_t)(text)
+    ARGUMENT("penstock");
+    ARGUMENT("replica");
+    ARGUMENT(control->options.config_file);
+    ARGUMENT("--config-copy");
+    ARGUMENT(control->options.config_copy);
+    ARGUMENT("--model");
+    ARGUMENT(model->name);
+    ARGUMENT("--index");
+    ARGUMENT(index);
+    ARGUMENT("--listen");
+    ARGUMENT(replica->address);
+    if (control->options.has_model_path) {
+        ARGUMENT("--model-path");
+        ARGUMENT(model->path);
+    }
+    ARGUMENT(NULL);
+#undef ARGUMENT
+    result = local_process_start(&child->process, arguments);
+    if (result == STATUS_OK && !watch_add(control, child->process.pid_fd, WATCH_PROCESS, id)) {
+        local_process_signal(&child->process, SIGKILL);
+        char text[64];
+        local_process_collect(&child->process, text, sizeof(text));
+        result = STATUS_IO;
+    }
+    if (result != STATUS_OK) {
+        log_error("gateway/edge", "replica %s#%u cannot be started: %s", model->name,
+                  replica->index, strerror(errno));
+        return result;
+    }
+    atomic_store_explicit(&child->replica->pid, child->process.pid, memory_order_relaxed);
+    log_info("gateway/edge", "replica %s#%u: pid %d", model->name, replica->index,
+             child->process.pid);
+    return STATUS_OK;
+}
+
+static void driver_drain(void *context, uint32_t id)
+{
+    local_process_signal(&((struct control *)context)->children[id].process, SIGTERM);
+}
+
+static void driver_kill(void *context, uint32_t id)
+{
+    struct control_child *child = &((struct control *)context)->children[id];
+
+    log_warn("gateway/edge", "replica %s#%u took too long: it is killed",
+             child->replica->model->name, child->replica->index);
+    local_process_signal(&child->process, SIGKILL);
+}
+
+/* --- what happens --- */
+
+static void child_ended(struct control *control, uint32_t id, uint64_t now_ns)
+{
+    struct control_child *child = &control->children[id];
+    bool is_asked = replica_manager_get(control->manager, id)->state == REPLICA_DRAINING;
+    char text[64];
+
+    if (child->process.pid == 0)
+        return;
+    local_process_collect(&child->process, text, sizeof(text));
+    replica_probe_stop(&child->probe);
+    atomic_store_explicit(&child->replica->pid, 0, memory_order_relaxed);
+    log_write(is_asked ? LOG_INFO : LOG_WARN, "gateway/edge", "replica %s#%u %s",
+              child->replica->model->name, child->replica->index, text);
+    replica_manager_event(control->manager, id, REPLICA_ENDED, now_ns);
+}
+
+static void probe_take(struct control *control, uint32_t id, enum probe_result result,
+                       uint64_t now_ns)
+{
+    if (result == PROBE_READY)
+        replica_manager_event(control->manager, id, REPLICA_ANSWERED, now_ns);
+    else if (result == PROBE_NOT_READY)
+        replica_manager_event(control->manager, id, REPLICA_NOT_READY, now_ns);
+}
+
+/* Begins or ends the child's probe where that is due; returns when to look again. */
+static uint64_t probe_tick(struct control *control, uint32_t id, uint64_t now_ns)
+{
+    struct control_child *child = &control->children[id];
+    enum replica_state state = replica_manager_get(control->manager, id)->state;
+    bool is_fresh = state == REPLICA_STARTING;
+    enum probe_result result;
+
+    if (child->probe.fd >= 0) {
+        if (now_ns >= child->probe.deadline_ns)
+            probe_take(control, id, replica_probe_read(&child->probe, now_ns), now_ns);
+        return child->probe.fd >= 0 ? child->probe.deadline_ns : now_ns + PROBE_STARTING_NS;
+    }
+    if (!is_fresh && state != REPLICA_READY)
+        return UINT64_MAX;
+    if (now_ns < child->probe_next_ns)
+        return child->probe_next_ns;
+    child->probe_next_ns = now_ns + (is_fresh ? PROBE_STARTING_NS : PROBE_READY_NS);
+    result = replica_probe_start(&child->probe, child->replica->address, now_ns);
+    if (result == PROBE_PENDING && !watch_add(control, child->probe.fd, WATCH_PROBE, id))
+        replica_probe_stop(&child->probe);
+    return child->probe_next_ns;
+}
+
+static void requests_take(struct control *control, uint64_t now_ns)
+{
+    uint64_t drain_ns = atomic_load_explicit(&control->drain_timeout_ns, memory_order_acquire);
+    uint64_t count;
+
+    while (read(control->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+        continue;
+    replica_manager_set_drain_timeout(control->manager, drain_ns + KILL_GRACE_NS);
+    if (!atomic_load_explicit(&control->is_stopping, memory_order_acquire))
+        return;
+    for (uint32_t id = 0; id < control->edge->replica_count; id++)
+        replica_manager_event(control->manager, id, REPLICA_UNWANTED, now_ns);
+}
+
+static void events_take(struct control *control, const struct epoll_event *events, int count,
+                        uint64_t now_ns)
+{
+    for (int i = 0; i < count; i++) {
+        uint32_t id = (uint32_t)events[i].data.u64;
+
+        switch ((enum watch)(events[i].data.u64 >> 32)) {
+        case WATCH_WAKE:
+            requests_take(control, now_ns);
+            break;
+        case WATCH_PROCESS:
+            child_ended(control, id, now_ns);
+            break;
+        case WATCH_PROBE:
+            if (control->children[id].probe.fd >= 0)
+                probe_take(control, id, replica_probe_read(&control->children[id].probe, now_ns),
+                           now_ns);
+            break;
+        }
+    }
+}
+
+static bool is_over(const struct control *control)
+{
+    return atomic_load_explicit(&control->is_stopping, memory_order_acquire) &&
+           replica_manager_process_count(control->manager) == 0;
+}
+
+static int wait_ms(uint64_t now_ns, uint64_t until_ns)
+{
+    if (until_ns <= now_ns)
+        return 0;
+    return (int)((until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+static void *control_run(void *context)
+{
+    struct control *control = context;
+    struct epoll_event events[EVENT_COUNT_MAX];
+    uint64_t now_ns = clock_now_ns();
+
+    for (uint32_t id = 0; id < control->edge->replica_count; id++)
+        replica_manager_event(control->manager, id, REPLICA_WANTED, now_ns);
+    while (!is_over(control)) {
+        uint64_t until_ns = now_ns + TURN_NS_MAX,
+                 next_ns = replica_manager_tick(control->manager, now_ns);
+        int count;
+
+        until_ns = next_ns < until_ns ? next_ns : until_ns;
+        for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+            next_ns = probe_tick(control, id, now_ns);
+            until_ns = next_ns < until_ns ? next_ns : until_ns;
+        }
+        count = epoll_wait(control->epoll_fd, events, EVENT_COUNT_MAX, wait_ms(now_ns, until_ns));
+        now_ns = clock_now_ns();
+        atomic_store_explicit(&control->last_turn_ns, now_ns, memory_order_relaxed);
+        events_take(control, events, count, now_ns);
+    }
+    return NULL;
+}
+
+/* --- life --- */
+
+void control_destroy(struct control *control)
+{
+    if (control == NULL)
+        return;
+    replica_manager_destroy(control->manager);
+    if (control->epoll_fd >= 0)
+        close(control->epoll_fd);
+    if (control->wake_fd >= 0)
+        close(control->wake_fd);
+    memory_release(control->children);
+    memory_release(control);
+}
+
+static status control_build(struct control *control)
+{
+    const struct config *config = control->edge->configs.first->config;
+    const struct replica_policy policy = {
+        .backoff_first_ns = config->supervise.backoff_first_ns,
+        .backoff_max_ns = config->supervise.backoff_max_ns,
+        .start_timeout_ns = config->supervise.start_timeout_ns,
+        .heartbeat_timeout_ns = config->supervise.heartbeat_timeout_ns,
+        .drain_timeout_ns = config->server.drain_timeout_ns + KILL_GRACE_NS,
+    };
+    const struct replica_driver driver = {driver_start, driver_drain, driver_kill, driver_changed,
+                                          control};
+    uint64_t seed;
+
+    random_bytes(&seed, sizeof(seed));
+    control->children =
+        memory_allocate_array(control->edge->replica_count, sizeof(control->children[0]));
+    if (control->children == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        control->children[id].process.pid_fd = -1;
+        control->children[id].replica = edge_replica_at(control->edge, id);
+        replica_probe_init(&control->children[id].probe);
+    }
+    control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (control->epoll_fd < 0 || control->wake_fd < 0 ||
+        !watch_add(control, control->wake_fd, WATCH_WAKE, 0))
+        return STATUS_IO;
+    return replica_manager_create(control->edge->replica_count, &policy, &driver, seed,
+                                  clock_now_ns(), &control->manager);
+}
+
+status control_start(struct edge *edge, const struct control_options *options, struct control **out)
+{
+    struct control *control = memory_allocate_array(1, sizeof(*control));
+    status result;
+
+    if (control == NULL)
+        return STATUS_NO_MEMORY;
+    control->edge = edge;
+    control->options = *options;
+    control->epoll_fd = control->wake_fd = -1;
+    atomic_init(&control->drain_timeout_ns, edge->configs.first->config->server.drain_timeout_ns);
+    atomic_init(&control->last_turn_ns, clock_now_ns());
+    result = control_build(control);
+    if (result == STATUS_OK) {
+        *out = control; /* before the thread runs: it is reached through the edge */
+        result = thread_start(&control->thread, "control", control_run, control);
+    }
+    if (result != STATUS_OK) {
+        *out = NULL;
+        control_destroy(control);
+    }
+    return result;
+}
+
+static void control_wake(struct control *control)
+{
+    const uint64_t one = 1;
+
+    while (write(control->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
+}
+
+void control_set_drain_timeout(struct control *control, uint64_t drain_timeout_ns)
+{
+    atomic_store_explicit(&control->drain_timeout_ns, drain_timeout_ns, memory_order_release);
+    control_wake(control);
+}
+
+void control_stop(struct control *control, uint64_t drain_timeout_ns)
+{
+    if (control == NULL)
+        return;
+    atomic_store_explicit(&control->drain_timeout_ns, drain_timeout_ns, memory_order_release);
+    atomic_store_explicit(&control->is_stopping, true, memory_order_release);
+    control_wake(control);
+    (void)pthread_join(control->thread, NULL);
+}
+
+bool control_is_alive(const struct control *control, uint64_t now_ns, uint64_t limit_ns)
+{
+    uint64_t last_ns = atomic_load_explicit(&control->last_turn_ns, memory_order_relaxed);
+
+    return last_ns > now_ns || now_ns - last_ns < limit_ns;
+}

@@ -1,0 +1,31 @@
+#ifndef PENSTOCK_EDGE_CONTROL_H
+#define PENSTOCK_EDGE_CONTROL_H
+
+#include "edge.h"
+
+/* The control thread: runs the replica manager, starts and ends the child processes, probes them,
+ * and tells the loops what it finds through struct edge_replica and a wake-up message. */
+
+struct control_options {
+    const char *config_file, *config_copy; /* the copy is what replicas read */
+    bool has_model_path;                   /* the models' paths come from the command line */
+};
+
+/* Starts the thread, which starts all replicas. `edge` and the options' texts outlive it.
+ * STATUS_OK, STATUS_NO_MEMORY, STATUS_IO. Thread: main. */
+NODISCARD status control_start(struct edge *edge, const struct control_options *options,
+                               struct control **out);
+
+/* The drain time-out of replicas from now on. Any thread. */
+void control_set_drain_timeout(struct control *control, uint64_t drain_timeout_ns);
+
+/* Asks every replica to end within `drain_timeout_ns`, then ends the ones that are left; returns
+ * when all are gone and the thread has ended. Accepts NULL. Thread: main. */
+void control_stop(struct control *control, uint64_t drain_timeout_ns);
+/* After control_stop, when no loop runs any more. Accepts NULL. */
+void control_destroy(struct control *control);
+
+/* Age of the thread's last turn is below the limit. Any thread. */
+bool control_is_alive(const struct control *control, uint64_t now_ns, uint64_t limit_ns);
+
+#endif

@@ -1,0 +1,116 @@
+#ifndef PENSTOCK_EDGE_EDGE_H
+#define PENSTOCK_EDGE_EDGE_H
+
+#include <stdatomic.h>
+
+#include "config_snapshot.h"
+#include "edge_metrics.h"
+#include "http_client.h"
+#include "http_server.h"
+#include "replica.h"
+
+/* What the gateway role's threads share, and who may touch it. Models and replicas are made at
+ * start and live as long as the process (a reload that changes them is refused), so pointers to
+ * them need no count. */
+
+#define EDGE_ADDRESS_BYTES 128u
+
+/* The control thread writes state, generation and what follows; loops read them, and count what
+ * they send. Each is read alone (relaxed): a router that sees an old state sends a request to a
+ * replica that is gone, which the retry mends. */
+struct edge_replica {
+    uint32_t id;    /* in the replica manager */
+    uint32_t index; /* in its model */
+    struct edge_model *model;
+    char address[EDGE_ADDRESS_BYTES]; /* "unix:/..." */
+    _Atomic uint32_t state;           /* enum replica_state */
+    _Atomic uint32_t generation;
+    _Atomic uint32_t outstanding; /* requests sent and not ended; loops */
+    _Atomic int32_t pid;          /* 0: none */
+    _Atomic uint64_t restart_count;
+    _Atomic uint64_t state_since_ns;
+};
+
+struct edge_model {
+    uint32_t index;                /* in the config, whatever version */
+    const char *name;              /* in the first config's memory, which is kept */
+    struct edge_replica *replicas; /* owned */
+    uint32_t replica_count;
+    uint32_t waiting_count_max;
+    _Atomic uint32_t waiting_count; /* requests that wait for a ready replica; loops */
+    _Atomic uint32_t turn;          /* of equal replicas; loops */
+};
+
+struct control;
+struct proxy;
+
+struct edge {
+    http_server *server;        /* owned */
+    metrics_registry *registry; /* owned */
+    struct edge_metrics metrics;
+    struct edge_model *models; /* owned */
+    uint32_t model_count, replica_count;
+    struct config_store configs;
+    struct control *control; /* owned */
+    _Atomic bool is_draining;
+    uint64_t start_wall_ms;
+    const char *version;
+    char run_directory[96];
+    bool run_directory_is_ours;
+};
+
+/* Per loop, in slot EDGE_LOOP_SLOT. Only its loop touches it, but for the wake-up flag. */
+#define EDGE_LOOP_SLOT 0u
+struct edge_loop {
+    struct edge *edge;
+    http_loop *loop;
+    http_target **targets; /* [edge->replica_count], owned */
+    struct proxy *waiting; /* requests without a ready replica, oldest first */
+    struct proxy **waiting_tail;
+    uint32_t waiting_count;
+    struct http_message wake; /* a replica's state has changed */
+    _Atomic bool wake_is_sent;
+};
+
+/* What a finished request tells the metrics; one in the memory of every request. */
+struct edge_record {
+    struct edge *edge;
+    http_request *request;
+    enum edge_route route;
+    const struct edge_model *model; /* NULL: none, or not known yet */
+    int status_code;                /* of the answer; 499 when the client went first */
+    uint64_t start_ns;
+    struct proxy *proxy; /* NULL: answered by the gateway itself */
+};
+
+/* Answers from the gateway itself. The record, and all that lives in the request's memory, is dead
+ * afterwards. */
+void edge_reply(struct edge_record *record, int status_code, const char *content_type,
+                struct text_slice body);
+struct api_error;
+void edge_reply_error(struct edge_record *record, const struct api_error *error);
+/* A finished JSON buffer (deinited here); 500 when it has failed. */
+void edge_reply_json(struct edge_record *record, int status_code, struct buffer *json);
+
+static inline enum replica_state edge_replica_state(const struct edge_replica *replica)
+{
+    return (enum replica_state)atomic_load_explicit(&replica->state, memory_order_relaxed);
+}
+
+static inline struct edge_replica *edge_replica_at(const struct edge *edge, uint32_t id)
+{
+    for (uint32_t i = 0; i < edge->model_count; i++) {
+        const struct edge_model *model = &edge->models[i];
+
+        if (id - model->replicas[0].id < model->replica_count)
+            return &model->replicas[id - model->replicas[0].id];
+    }
+    return NULL;
+}
+
+/* Replicas of a model that take requests. */
+uint32_t edge_ready_count(const struct edge_model *model);
+/* Whether each model has one, and nothing drains. */
+bool edge_is_ready(const struct edge *edge);
+
+#endif

@@ -1,0 +1,54 @@
+#ifndef PENSTOCK_EDGE_METRICS_H
+#define PENSTOCK_EDGE_METRICS_H
+
+#include <stdatomic.h>
+
+#include "metrics.h"
+
+/* The gateway's own metrics. Series for what happens to every request are made once and kept in a
+ * table, so that a request costs an atomic add and no look-up. */
+
+enum edge_route {
+    ROUTE_CHAT_COMPLETIONS,
+    ROUTE_COMPLETIONS,
+    ROUTE_TOKENIZE,
+    ROUTE_DETOKENIZE,
+    ROUTE_MODELS,
+    ROUTE_MODEL,
+    ROUTE_HEALTH,
+    ROUTE_VERSION,
+    ROUTE_ADMIN,
+    ROUTE_OTHER, /* unknown path or method */
+    ROUTE_COUNT
+};
+
+/* Status codes with a series of their own; every other counts under its hundred ("4xx"). */
+#define EDGE_CODE_COUNT 22u
+
+struct edge_model_metrics {
+    metrics_series *in_flight, *restarts, *retries;
+    metrics_series *time_to_first_token, *inter_token;
+    metrics_series *replicas[8];                                      /* by enum replica_state */
+    _Atomic(metrics_series *) requests[ROUTE_COUNT][EDGE_CODE_COUNT]; /* made when first needed */
+    _Atomic(metrics_series *) duration[ROUTE_COUNT];
+};
+
+struct edge_metrics {
+    metrics_family *requests, *duration;
+    metrics_series *auth_failures, *reloads_good, *reloads_bad;
+    struct edge_model_metrics
+        *models;        /* [model_count + 1], owned; the last is for requests without a model */
+    const char **names; /* [model_count + 1], owned; the texts are borrowed */
+    uint32_t model_count;
+};
+
+NODISCARD status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registry,
+                                   const char *const *model_names, uint32_t model_count,
+                                   const char *version);
+void edge_metrics_deinit(struct edge_metrics *metrics);
+
+/* `model`: index, or model_count for none. Any thread. */
+void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
+                          int status_code, double seconds);
+
+#endif

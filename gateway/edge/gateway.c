@@ -1,0 +1,361 @@
+/* The gateway role put together: the models' table, listeners, the control thread; then main waits
+ * for signals.
+ *
+ * Order of life: everything is made before anything runs; loops run before the control thread,
+ * which sends them messages; at the end the client side drains first, since its requests need the
+ * replicas, then replicas, then the loops. */
+#include "gateway.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "check.h"
+#include "clock.h"
+#include "control.h"
+#include "edge.h"
+#include "log.h"
+#include "memory.h"
+#include "proxy.h"
+#include "reload.h"
+#include "routes.h"
+#include "run_directory.h"
+#include "thread.h"
+
+#define LOOP_COUNT_AUTO_MAX 4u
+#define TARGET_IDLE_MAX     64u                 /* kept connections a loop and replica */
+#define REPLICA_END_NS      (3 * NS_PER_SECOND) /* for replicas to end, when nothing runs in them */
+#define CUT_GRACE_NS        (1 * NS_PER_SECOND) /* for the last bytes to clients that are cut */
+#define DRAIN_LOOK_NS       (20 * NS_PER_MS)
+#define MODEL_COUNT_MAX     64u /* the settings table's limit */
+
+/* --- making --- */
+
+static status model_init(struct edge *edge, struct edge_model *model,
+                         const struct config_model *row, uint32_t index, struct error_note *note)
+{
+    model->index = index;
+    model->name = row->name;
+    model->replica_count = (uint32_t)row->replicas;
+    model->waiting_count_max = (uint32_t)row->max_queued_requests;
+    model->replicas = memory_allocate_array(model->replica_count, sizeof(model->replicas[0]));
+    if (model->replicas == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        struct edge_replica *replica = &model->replicas[i];
+
+        replica->id = edge->replica_count++;
+        replica->index = i;
+        replica->model = model;
+        if (run_directory_socket(edge->run_directory, row->name, index, i, replica->address,
+                                 sizeof(replica->address)) != STATUS_OK) {
+            error_note_set(note, "server.run_directory %s is too long for a socket's path",
+                           edge->run_directory);
+            return STATUS_TOO_LARGE;
+        }
+    }
+    return STATUS_OK;
+}
+
+static status models_init(struct edge *edge, const struct config *config, struct error_note *note)
+{
+    status result = STATUS_OK;
+
+    edge->models = memory_allocate_array(config->models.count, sizeof(edge->models[0]));
+    if (edge->models == NULL)
+        return STATUS_NO_MEMORY;
+    edge->model_count = config->models.count;
+    for (uint32_t i = 0; i < edge->model_count && result == STATUS_OK; i++)
+        result = model_init(edge, &edge->models[i], config_model_at(config, i), i, note);
+    return result;
+}
+
+static status metrics_init(struct edge *edge)
+{
+    const char *names[MODEL_COUNT_MAX];
+    status result = metrics_registry_create(&edge->registry);
+
+    CHECK(edge->model_count <= ARRAY_COUNT(names));
+    for (uint32_t i = 0; i < edge->model_count; i++)
+        names[i] = edge->models[i].name;
+    if (result == STATUS_OK)
+        result = edge_metrics_init(&edge->metrics, edge->registry, names, edge->model_count,
+                                   edge->version);
+    if (result == STATUS_OK)
+        metrics_on_scrape(edge->registry, admin_collect, edge);
+    return result;
+}
+
+static uint32_t loop_count(const struct config *config)
+{
+    unsigned half = thread_core_count() / 2;
+
+    if (config->server.loops > 0)
+        return (uint32_t)config->server.loops;
+    half = half < LOOP_COUNT_AUTO_MAX ? half : LOOP_COUNT_AUTO_MAX;
+    return half > 0 ? half : 1;
+}
+
+static status server_init(struct edge *edge, const struct config *config, struct error_note *note)
+{
+    bool has_tls = config->server.tls_certificate[0] != '\0';
+    const struct http_listener_options listeners[] = {
+        {config->server.listen, has_tls ? config->server.tls_certificate : NULL,
+         has_tls ? config->server.tls_key : NULL, routes_handle_public, edge},
+        {config->server.admin_listen, NULL, NULL, routes_handle_admin, edge},
+    };
+    const struct http_server_options options = {
+        .loop_count = loop_count(config),
+        .limits = config_http_limits(config),
+        .listeners = listeners,
+        .listener_count = config->server.admin_listen[0] != '\0' ? 2 : 1,
+        .metrics = edge->registry,
+        .server_name = "penstock",
+    };
+
+    return http_server_create(&options, &edge->server, note);
+}
+
+static status edge_init(struct edge *edge, struct config *config, struct error_note *note)
+{
+    status result = config_store_init(&edge->configs, config);
+
+    if (result != STATUS_OK) {
+        config_destroy(config);
+        return result;
+    }
+    result = run_directory_open(config->server.run_directory, edge->run_directory,
+                                sizeof(edge->run_directory), &edge->run_directory_is_ours, note);
+    if (result == STATUS_OK)
+        result = run_directory_write_config(edge->run_directory, config->text);
+    if (result == STATUS_OK)
+        result = models_init(edge, config, note);
+    if (result == STATUS_OK)
+        result = metrics_init(edge);
+    if (result == STATUS_OK)
+        result = server_init(edge, config, note);
+    return result;
+}
+
+static void edge_deinit(struct edge *edge)
+{
+    http_server_destroy(edge->server);
+    edge_metrics_deinit(&edge->metrics);
+    metrics_registry_destroy(edge->registry);
+    for (uint32_t i = 0; i < edge->model_count; i++) {
+        for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;
+             j++)
+            (void)unlink(edge->models[i].replicas[j].address + strlen("unix:"));
+        memory_release(edge->models[i].replicas);
+    }
+    memory_release(edge->models);
+    if (edge->run_directory[0] != '\0')
+        run_directory_close(edge->run_directory, edge->run_directory_is_ours);
+    config_store_deinit(&edge->configs);
+}
+
+/* --- loops --- */
+
+static void loop_wake(struct http_message *message, http_loop *loop)
+{
+    struct edge_loop *state = CONTAINER_OF(message, struct edge_loop, wake);
+
+    (void)loop;
+    /* Before the look: a change after it sends the message again. acq_rel with the control thread's
+     * exchange. */
+    (void)atomic_exchange_explicit(&state->wake_is_sent, false, memory_order_acq_rel);
+    proxy_wake(state);
+}
+
+/* Running exchanges end as though their replica had died: with an error that the client can read.
+ */
+static void loop_close(struct http_message *message, http_loop *loop)
+{
+    struct edge_loop *state = CONTAINER_OF(message, struct edge_loop, close);
+
+    (void)loop;
+    state->is_closed = true;
+    for (uint32_t id = 0; id < state->edge->replica_count; id++)
+        http_target_destroy(state->targets[id]);
+    proxy_wake(state);
+}
+
+static void loops_close(struct edge *edge)
+{
+    uint64_t end_ns = clock_now_ns() + CUT_GRACE_NS;
+
+    for (uint32_t i = 0; i < http_server_loop_count(edge->server); i++) {
+        struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
+
+        http_loop_send(state->loop, &state->close);
+    }
+    while (http_server_request_count(edge->server) > 0 && clock_now_ns() < end_ns)
+        (void)usleep(1000);
+}
+
+/* Memory that ran out here ends the process: without a loop's state nothing can be served. */
+static void loop_start(void *context, http_loop *loop)
+{
+    struct edge *edge = context;
+    struct edge_loop *state = memory_allocate_array(1, sizeof(*state));
+
+    CHECK(state != NULL);
+    state->edge = edge;
+    state->loop = loop;
+    state->waiting_tail = &state->waiting;
+    state->wake.run = loop_wake;
+    state->close.run = loop_close;
+    state->targets = memory_allocate_array(edge->replica_count, sizeof(state->targets[0]));
+    CHECK(state->targets != NULL);
+    for (uint32_t id = 0; id < edge->replica_count; id++) {
+        status result = http_target_create(loop, edge_replica_at(edge, id)->address,
+                                           TARGET_IDLE_MAX, &state->targets[id]);
+
+        CHECK(result == STATUS_OK);
+    }
+    http_loop_set(loop, EDGE_LOOP_SLOT, state);
+}
+
+/* The loops end; then nobody can reach their state. */
+static void loops_free(struct edge *edge)
+{
+    uint32_t count = http_server_loop_count(edge->server);
+
+    http_server_stop(edge->server);
+    for (uint32_t i = 0; i < count; i++) {
+        struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
+
+        memory_release(state->targets);
+        memory_release(state);
+    }
+    control_destroy(edge->control);
+}
+
+/* --- signals --- */
+
+static void signals_block(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+/* The next signal; 0 after `wait_ns`. */
+static int signal_wait(const sigset_t *signals, uint64_t wait_ns)
+{
+    struct timespec time = {(time_t)(wait_ns / NS_PER_SECOND), (long)(wait_ns % NS_PER_SECOND)};
+    int number = sigtimedwait(signals, NULL, &time);
+
+    return number > 0 ? number : 0;
+}
+
+/* Until all requests have ended, the time is over, or a second signal has come; says whether they
+ * have. */
+static bool drain(struct edge *edge, const sigset_t *signals, uint64_t timeout_ns)
+{
+    uint64_t end_ns = clock_now_ns() + timeout_ns;
+
+    atomic_store_explicit(&edge->is_draining, true, memory_order_relaxed);
+    http_server_drain(edge->server);
+    log_info("gateway/edge",
+             "draining: %u requests are in flight; a second signal ends them at once",
+             http_server_request_count(edge->server));
+    while (http_server_request_count(edge->server) > 0) {
+        int number = clock_now_ns() < end_ns ? signal_wait(signals, DRAIN_LOOK_NS) : SIGTERM;
+
+        if (number == SIGTERM || number == SIGINT) {
+            log_warn("gateway/edge", "%u requests are cut",
+                     http_server_request_count(edge->server));
+            return;
+        }
+    }
+}
+
+static void serve_until_asked(struct edge *edge, const struct gateway_options *options,
+                              const sigset_t *signals)
+{
+    bool was_ready = false;
+
+    for (;;) {
+        int number = signal_wait(signals, was_ready ? NS_PER_SECOND : DRAIN_LOOK_NS);
+
+        if (!was_ready && edge_is_ready(edge)) {
+            was_ready = true;
+            log_info("gateway/edge", "ready: every model has a replica");
+        }
+        if (number == SIGHUP)
+            reload_config(edge, options);
+        else if (number != 0)
+            return;
+    }
+}
+
+/* --- the whole --- */
+
+static void listeners_log(const struct edge *edge, const struct config *config)
+{
+    log_info("gateway/edge", "API on %s (port %u)", config->server.listen,
+             http_server_port(edge->server, 0));
+    if (config->server.admin_listen[0] != '\0')
+        log_info("gateway/edge", "metrics and admin on %s (port %u)", config->server.admin_listen,
+                 http_server_port(edge->server, 1));
+}
+
+static status edge_run(struct edge *edge, const struct gateway_options *options,
+                       const sigset_t *signals, struct error_note *note)
+{
+    const struct config *config = edge->configs.first->config;
+    char config_copy[160];
+    struct control_options control_options = {options->config_file, config_copy,
+                                              options->overrides.model_path != NULL};
+    status result = http_server_start(edge->server, loop_start, edge);
+
+    if (result != STATUS_OK) {
+        error_note_set(note, "the loops cannot be started (%s)", status_name(result));
+        return result;
+    }
+    run_directory_config_path(edge->run_directory, config_copy, sizeof(config_copy));
+    result = control_start(edge, &control_options, &edge->control);
+    if (result == STATUS_OK) {
+        listeners_log(edge, config);
+        serve_until_asked(edge, options, signals);
+        config = config_store_get(&edge->configs)->config;
+        drain(edge, signals, config->server.drain_timeout_ns);
+    } else {
+        error_note_set(note, "the control thread cannot be started: %s", strerror(errno));
+    }
+    loops_close(edge);
+    control_stop(edge->control, REPLICA_END_NS);
+    loops_free(edge);
+    return result;
+}
+
+status gateway_run(struct config *config, const struct gateway_options *options,
+                   struct error_note *note)
+{
+    struct edge *edge = memory_allocate_array(1, sizeof(*edge));
+    sigset_t signals;
+    status result;
+
+    if (edge == NULL) {
+        config_destroy(config);
+        return STATUS_NO_MEMORY;
+    }
+    signals_block(&signals);
+    edge->version = options->version;
+    edge->start_wall_ms = clock_wall_ms();
+    result = edge_init(edge, config, note);
+    if (result == STATUS_OK)
+        result = edge_run(edge, options, &signals, note);
+    if (result != STATUS_OK && note->text[0] == '\0')
+        error_note_set(note, "the gateway cannot start: %s", status_name(result));
+    if (edge->configs.first != NULL)
+        edge_deinit(edge);
+    memory_release(edge);
+    return result;
+}

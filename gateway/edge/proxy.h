@@ -1,0 +1,16 @@
+#ifndef PENSTOCK_EDGE_PROXY_H
+#define PENSTOCK_EDGE_PROXY_H
+
+#include "edge.h"
+
+/* Passes a request on to a replica of its model, and the answer back. Loop thread; the record is in
+ * the request's memory. `tenant` (NULL: none) must live as long as the turn. */
+void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant);
+
+/* When the request has ended, in any way. */
+void proxy_release(struct proxy *proxy);
+
+/* The loop's waiting requests try again. Loop thread. */
+void proxy_wake(struct edge_loop *state);
+
+#endif

@@ -1,0 +1,84 @@
+#include "reload.h"
+
+#include "control.h"
+#include "log.h"
+#include "run_directory.h"
+
+struct differences {
+    uint32_t count, refused_count;
+};
+
+/* Values are not logged: some are secrets, and the file shows the rest. */
+static void difference_take(void *context, const char *key, const struct setting *row)
+{
+    struct differences *differences = context;
+
+    differences->count++;
+    if (row->reload == RELOAD_RESTART) {
+        differences->refused_count++;
+        log_error("gateway/edge", "reload: %s has changed, which needs a restart", key);
+    } else {
+        log_info("gateway/edge", "reload: %s changes", key);
+    }
+}
+
+static void report_log(const struct settings_report *report)
+{
+    for (uint32_t i = 0; i < report->error_count; i++) {
+        const struct settings_error *error = &report->errors[i];
+
+        log_error("gateway/edge", "reload: %s:%u:%u: %s", report->file, error->line, error->column,
+                  error->text);
+    }
+}
+
+/* What can fail comes first, so that nothing has to be taken back. */
+static bool config_apply(struct edge *edge, struct config *config)
+{
+    const struct config *old = config_store_get(&edge->configs)->config;
+    struct differences differences = {0, 0};
+    struct http_limits limits = config_http_limits(config);
+    struct error_note note = {""};
+
+    settings_compare(config_table, old, config, difference_take, &differences);
+    if (differences.refused_count > 0)
+        return false;
+    if (config->server.tls_certificate[0] != '\0' &&
+        http_server_reload_certificates(edge->server, &note) != STATUS_OK) {
+        log_error("gateway/edge", "reload: %s", note.text);
+        return false;
+    }
+    if (run_directory_write_config(edge->run_directory, config->text) != STATUS_OK) {
+        log_error("gateway/edge", "reload: the copy for replicas cannot be written to %s",
+                  edge->run_directory);
+        return false;
+    }
+    log_set_level((enum log_level)config->log.level);
+    http_server_set_limits(edge->server, &limits);
+    control_set_drain_timeout(edge->control, config->server.drain_timeout_ns);
+    if (config_store_swap(&edge->configs, edge->server, config) != STATUS_OK) {
+        log_error("gateway/edge", "reload: out of memory");
+        return false;
+    }
+    log_info("gateway/edge", "reload: done, %u changes", differences.count);
+    return true;
+}
+
+void reload_config(struct edge *edge, const struct gateway_options *options)
+{
+    struct settings_report report;
+    struct config *config = NULL;
+    status result = config_load(options->config_file, &options->overrides, &config, &report);
+    bool is_good = false;
+
+    if (result == STATUS_OK) {
+        is_good = config_apply(edge, config);
+        if (!is_good)
+            config_destroy(config);
+    } else {
+        report_log(&report);
+    }
+    if (!is_good)
+        log_error("gateway/edge", "reload refused: the config from before stays in force");
+    metrics_add(is_good ? edge->metrics.reloads_good : edge->metrics.reloads_bad, 1);
+}

@@ -1,0 +1,74 @@
+#include "replica_probe.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "check.h"
+
+static const char request_text[] =
+    "GET /readyz HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n";
+
+void replica_probe_init(struct replica_probe *probe)
+{
+    *probe = (struct replica_probe){.fd = -1};
+}
+
+void replica_probe_stop(struct replica_probe *probe)
+{
+    if (probe->fd >= 0)
+        close(probe->fd);
+    replica_probe_init(probe);
+}
+
+static enum probe_result over(struct replica_probe *probe, enum probe_result result)
+{
+    replica_probe_stop(probe);
+    return result;
+}
+
+enum probe_result replica_probe_start(struct replica_probe *probe, const char *address,
+                                      uint64_t now_ns)
+{
+    struct sockaddr_un target = {.sun_family = AF_UNIX};
+    const char *path = address + strlen("unix:");
+
+    CHECK(probe->fd < 0 && strncmp(address, "unix:", 5) == 0 &&
+          strlen(path) < sizeof(target.sun_path));
+    memcpy(target.sun_path, path, strlen(path) + 1);
+    probe->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe->fd < 0 || connect(probe->fd, (struct sockaddr *)&target, sizeof(target)) != 0)
+        return over(probe, PROBE_SILENT);
+    if (send(probe->fd, request_text, sizeof(request_text) - 1, MSG_NOSIGNAL) !=
+        (ssize_t)(sizeof(request_text) - 1))
+        return over(probe, PROBE_SILENT);
+    probe->bytes = 0;
+    probe->deadline_ns = now_ns + REPLICA_PROBE_TIMEOUT_NS;
+    return PROBE_PENDING;
+}
+
+enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_ns)
+{
+    static const char good[] = "HTTP/1.1 200", any[] = "HTTP/1.";
+
+    for (;;) {
+        ssize_t got =
+            recv(probe->fd, probe->answer + probe->bytes, sizeof(probe->answer) - probe->bytes, 0);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN && now_ns < probe->deadline_ns)
+            return PROBE_PENDING;
+        if (got <= 0)
+            return over(probe, PROBE_SILENT);
+        probe->bytes += (uint32_t)got;
+        if (probe->bytes < sizeof(good) - 1)
+            continue;
+        if (memcmp(probe->answer, good, sizeof(good) - 1) == 0)
+            return over(probe, PROBE_READY);
+        return over(probe, memcmp(probe->answer, any, sizeof(any) - 1) == 0 ? PROBE_NOT_READY
+                                                                            : PROBE_SILENT);
+    }
+}

@@ -1,0 +1,93 @@
+#include "route_body.h"
+
+#include "suggest.h"
+
+#define MODEL_BYTES_MAX   256u
+#define SUGGEST_WORDS_MAX 256u
+#define NAMES_SHOWN_MAX   8u
+
+/* "did you mean", or the names there are. */
+static void unknown_model(const struct config *config, struct text_slice name,
+                          struct api_error *error)
+{
+    const char *words[SUGGEST_WORDS_MAX], *nearest;
+    size_t count = 0;
+    struct buffer list;
+
+    for (uint32_t i = 0; i < config->models.count && count < SUGGEST_WORDS_MAX; i++) {
+        const struct config_model *model = config_model_at(config, i);
+        const char *const *aliases = model->aliases.items;
+
+        words[count++] = model->name;
+        for (uint32_t j = 0; j < model->aliases.count && count < SUGGEST_WORDS_MAX; j++)
+            words[count++] = aliases[j];
+    }
+    nearest = suggest_nearest(name, words, count);
+    buffer_init(&list, 512);
+    if (nearest != NULL) {
+        buffer_append_format(&list, "did you mean '%s'?", nearest);
+    } else {
+        buffer_append_text(&list, "served here:");
+        for (size_t i = 0; i < count && i < NAMES_SHOWN_MAX; i++)
+            buffer_append_format(&list, "%s %s", i > 0 ? "," : "", words[i]);
+        if (count > NAMES_SHOWN_MAX)
+            buffer_append_text(&list, ", and more at /v1/models");
+    }
+    api_error_set(error, 404, "invalid_request_error", "model_not_found", "model",
+                  "The model '%.*s' does not exist; %s", (int)name.bytes, name.data,
+                  list.failed == STATUS_OK ? list.data : "see /v1/models");
+    buffer_deinit(&list);
+}
+
+static status model_find(const struct config *config, struct text_slice raw, uint32_t *model,
+                         struct api_error *error)
+{
+    struct buffer name;
+    int32_t found;
+    status result;
+
+    buffer_init(&name, MODEL_BYTES_MAX);
+    result = json_field_text(raw, &name);
+    if (result == STATUS_OK && name.failed == STATUS_OK) {
+        found = config_model_find(config, buffer_slice(&name));
+        if (found >= 0)
+            *model = (uint32_t)found;
+        else
+            unknown_model(config, buffer_slice(&name), error);
+        result = found >= 0 ? STATUS_OK : STATUS_NOT_FOUND;
+    } else if (name.failed == STATUS_TOO_LARGE) {
+        api_error_set(error, 404, "invalid_request_error", "model_not_found", "model",
+                      "The name of a model has at most %u bytes", MODEL_BYTES_MAX);
+        result = STATUS_NOT_FOUND;
+    } else {
+        api_error_set(error, 400, "invalid_request_error", "", "model", "'model' must be a string");
+        result = STATUS_INVALID;
+    }
+    buffer_deinit(&name);
+    return result;
+}
+
+status route_body(const struct config *config, struct text_slice body, uint32_t *model,
+                  struct api_error *error)
+{
+    const struct json_limits limits = {(uint32_t)config->limits.json_depth,
+                                       (uint32_t)config->limits.json_values};
+    struct json_field fields[] = {{.name = "model"}};
+    struct error_note note = {""};
+    status result = json_scan(body, &limits, fields, 1, &note);
+
+    if (result != STATUS_OK) {
+        api_error_set(error, 400, "invalid_request_error", "", "",
+                      "The body is not a valid JSON object: %s", note.text);
+        return result;
+    }
+    if (fields[0].value.data != NULL)
+        return model_find(config, fields[0].value, model, error);
+    if (config->models.count != 1) {
+        api_error_set(error, 400, "invalid_request_error", "", "model",
+                      "'model' is missing, and more than one model is served; see /v1/models");
+        return STATUS_INVALID;
+    }
+    *model = 0;
+    return STATUS_OK;
+}

@@ -1,0 +1,106 @@
+#include "unit_test.h"
+
+#include "check.h"
+#include "route_body.h"
+
+static const char *aliases[] = {"gpt-small", "org/alias"};
+static struct config_model models[] = {{.name = "smollm2", .aliases = {aliases, 2}},
+                                       {.name = "qwen"}};
+static struct config config = {.limits = {.json_depth = 8, .json_values = 100},
+                               .models = {models, 2}};
+
+static struct api_error error;
+
+static status route(const char *body, uint32_t *model)
+{
+    memset(&error, 0, sizeof(error));
+    return route_body(&config, text_slice_of(body), model, &error);
+}
+
+static void names_and_aliases_route_to_their_model(void **state)
+{
+    const struct {
+        const char *body;
+        uint32_t model;
+    } rows[] = {
+        {"{\"model\":\"smollm2\"}", 0},
+        {"{\"messages\":[{\"model\":\"qwen\"}],\"model\":\"gpt-small\",\"stream\":true}", 0},
+        {"{\"model\":\"org\\/alias\"}", 0},
+        {"{\"model\":\"q\\u0077en\"}", 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint32_t model = 99;
+
+        if (route(rows[i].body, &model) != STATUS_OK || model != rows[i].model)
+            fail_msg("%s: %u %s", rows[i].body, model, error.message);
+    }
+}
+
+static void everything_else_is_refused_with_the_field_named(void **state)
+{
+    const struct {
+        const char *body;
+        int http_status;
+        const char *code, *param, *text;
+    } rows[] = {
+        {"{\"model\":\"smolm2\"}", 404, "model_not_found", "model", "did you mean 'smollm2'?"},
+        {"{\"model\":\"banana\"}", 404, "model_not_found", "model",
+         "served here: smollm2, gpt-small, org/alias, qwen"},
+        {"{\"model\":7}", 400, "", "model", "must be a string"},
+        {"{\"model\":null}", 400, "", "model", "must be a string"},
+        {"{\"model\":\"\"}", 404, "model_not_found", "model", "does not exist"},
+        {"{}", 400, "", "model", "more than one model"},
+        {"", 400, "", "", "not a valid JSON object"},
+        {"[]", 400, "", "", "not a valid JSON object"},
+        {"{\"model\":\"qwen\"", 400, "", "", "not a valid JSON object"},
+        {"{\"model\":\"qwen\",\"model\":\"smollm2\"}", 400, "", "", "not a valid JSON object"},
+        {"{\"a\":[[[[[[[[[[]]]]]]]]]],\"model\":\"qwen\"}", 400, "", "", "not a valid JSON object"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint32_t model = 99;
+
+        if (route(rows[i].body, &model) == STATUS_OK || error.http_status != rows[i].http_status ||
+            strcmp(error.code, rows[i].code) != 0 || strcmp(error.param, rows[i].param) != 0 ||
+            strstr(error.message, rows[i].text) == NULL)
+            fail_msg("%s: %d %s", rows[i].body, error.http_status, error.message);
+    }
+}
+
+static void a_long_model_name_is_not_found(void **state)
+{
+    static char body[2048] = "{\"model\":\"";
+    uint32_t model;
+
+    (void)state;
+    memset(body + strlen(body), 'x', 300);
+    strcat(body, "\"}");
+    assert_int_equal(route(body, &model), STATUS_NOT_FOUND);
+    assert_int_equal(error.http_status, 404);
+}
+
+static void the_only_model_needs_no_name(void **state)
+{
+    uint32_t model = 99;
+
+    (void)state;
+    config.models.count = 1;
+    assert_int_equal(route("{\"prompt\":\"x\"}", &model), STATUS_OK);
+    assert_int_equal(model, 0);
+    config.models.count = 2;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_and_aliases_route_to_their_model),
+        cmocka_unit_test(everything_else_is_refused_with_the_field_named),
+        cmocka_unit_test(a_long_model_name_is_not_found),
+        cmocka_unit_test(the_only_model_needs_no_name),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

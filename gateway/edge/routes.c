@@ -1,0 +1,168 @@
+/* Every path that the gateway answers, as a table: method, path, who may ask, what answers. The
+ * walk of a request through the gateway begins here: handle -> (key) -> answer, which for the model
+ * endpoints is proxy_start. */
+#include "routes.h"
+
+#include "admin.h"
+#include "answers.h"
+#include "check.h"
+#include "clock.h"
+#include "edge.h"
+#include "openai.h"
+#include "proxy.h"
+
+struct route {
+    const char *method, *path; /* a path that ends in '*' matches what begins like it */
+    enum edge_route metric;
+    bool is_open;      /* needs no key */
+    bool is_passed_on; /* to a replica, under the same path */
+    void (*answer)(struct edge_record *record, struct text_slice rest);
+};
+
+// clang-format off
+static const struct route public_routes[] = {
+    {"POST", "/v1/chat/completions", ROUTE_CHAT_COMPLETIONS, false, true, NULL},
+    {"POST", "/v1/completions", ROUTE_COMPLETIONS, false, true, NULL},
+    {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL},
+    {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL},
+    {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models},
+    {"GET", "/v1/models/*", ROUTE_MODEL, false, false, answer_model},
+    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez},
+    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz},
+    {"GET", "/health", ROUTE_HEALTH, true, false, answer_readyz},
+    {"GET", "/version", ROUTE_VERSION, true, false, answer_version},
+};
+static const struct route admin_routes[] = {
+    {"GET", "/metrics", ROUTE_ADMIN, true, false, admin_metrics},
+    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez},
+    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz},
+    {"GET", "/admin/replicas", ROUTE_ADMIN, true, false, admin_replicas},
+    {"GET", "/admin/config", ROUTE_ADMIN, true, false, admin_config},
+};
+// clang-format on
+
+static bool path_matches(const struct route *route, struct text_slice path, struct text_slice *rest)
+{
+    size_t bytes = strlen(route->path);
+
+    *rest = (struct text_slice){NULL, 0};
+    if (route->path[bytes - 1] != '*')
+        return text_slice_is(path, route->path);
+    if (path.bytes < bytes || memcmp(path.data, route->path, bytes - 1) != 0)
+        return false;
+    *rest = (struct text_slice){path.data + bytes - 1, path.bytes - (bytes - 1)};
+    return true;
+}
+
+/* HEAD is answered like GET; the server leaves the body out. */
+static bool method_matches(const struct route *route, struct text_slice method)
+{
+    return text_slice_is(method, route->method) ||
+           (text_slice_is(method, "HEAD") && strcmp(route->method, "GET") == 0);
+}
+
+/* Whether the caller may; then `tenant` is the key's name, or NULL without keys. */
+static bool authenticate(const struct edge_record *record, const char **tenant)
+{
+    const struct config_snapshot *snapshot = config_store_get(&record->edge->configs);
+    const struct config_key *rows = snapshot->config->auth.keys.items;
+    struct text_slice shown = http_request_header(record->request, "authorization");
+    uint32_t index;
+
+    *tenant = NULL;
+    if (snapshot->keys.count == 0)
+        return true;
+    shown =
+        shown.data != NULL ? auth_bearer(shown) : http_request_header(record->request, "x-api-key");
+    index = auth_find(&snapshot->keys, shown);
+    if (index == AUTH_NONE)
+        return false;
+    *tenant = rows[index].name;
+    return true;
+}
+
+static void record_end(void *context)
+{
+    struct edge_record *record = context;
+    struct edge_metrics *metrics = &record->edge->metrics;
+    uint32_t model = record->model != NULL ? record->model->index : metrics->model_count;
+    double seconds = (double)(clock_now_ns() - record->start_ns) / 1e9;
+
+    if (record->proxy != NULL) {
+        metrics_add(metrics->models[model].in_flight, -1);
+        proxy_release(record->proxy);
+    }
+    edge_metrics_request(metrics, model, record->route, record->status_code, seconds);
+}
+
+static void refuse_key(struct edge_record *record)
+{
+    struct api_error error = {0};
+
+    metrics_add(record->edge->metrics.auth_failures, 1);
+    api_error_set(&error, 401, "invalid_request_error", "invalid_api_key", "",
+                  "A valid API key is needed, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
+    edge_reply_error(record, &error);
+}
+
+static void refuse_path(struct edge_record *record, const struct route *other)
+{
+    struct text_slice path = http_request_path(record->request),
+                      method = http_request_method(record->request);
+    int path_bytes = path.bytes < 200 ? (int)path.bytes : 200;
+    struct api_error error = {0};
+
+    if (other != NULL)
+        api_error_set(&error, 405, "invalid_request_error", "method_not_allowed", "",
+                      "%.*s is to be asked with %s", path_bytes, path.data, other->method);
+    else
+        api_error_set(&error, 404, "invalid_request_error", "unknown_url", "",
+                      "Unknown request URL: %.*s %.*s",
+                      (int)(method.bytes < 16 ? method.bytes : 16), method.data, path_bytes,
+                      path.data);
+    edge_reply_error(record, &error);
+}
+
+static void handle(http_request *request, struct edge *edge, const struct route *routes,
+                   size_t count)
+{
+    struct edge_record *record = http_request_allocate(request, sizeof(*record));
+    struct text_slice path = http_request_path(request), rest;
+    const struct route *route = NULL, *other = NULL;
+    const char *tenant = NULL;
+
+    *record = (struct edge_record){.edge = edge,
+                                   .request = request,
+                                   .route = ROUTE_OTHER,
+                                   .start_ns = http_request_start_ns(request),
+                                   .status_code = 499};
+    http_request_on_end(request, record_end, record);
+    for (size_t i = 0; i < count && route == NULL; i++) {
+        if (!path_matches(&routes[i], path, &rest))
+            continue;
+        other = &routes[i];
+        if (method_matches(other, http_request_method(request)))
+            route = other;
+    }
+    if (route == NULL) {
+        refuse_path(record, other);
+        return;
+    }
+    record->route = route->metric;
+    if (!route->is_open && !authenticate(record, &tenant))
+        refuse_key(record);
+    else if (route->is_passed_on)
+        proxy_start(record, route->path, tenant);
+    else
+        route->answer(record, rest);
+}
+
+void routes_handle_public(http_request *request, void *context)
+{
+    handle(request, context, public_routes, ARRAY_COUNT(public_routes));
+}
+
+void routes_handle_admin(http_request *request, void *context)
+{
+    handle(request, context, admin_routes, ARRAY_COUNT(admin_routes));
+}

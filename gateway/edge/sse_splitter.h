@@ -1,0 +1,27 @@
+#ifndef PENSTOCK_EDGE_SSE_SPLITTER_H
+#define PENSTOCK_EDGE_SSE_SPLITTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "text_slice.h"
+
+/* Finds where events end in an event stream that comes in pieces, so that only whole events are
+ * passed on: when a replica dies in the middle of one, the client must not be left with half of it
+ * before our error event. WHATWG HTML, section 9.2.6, with lines that end in LF or CR LF (nobody
+ * sends lone CRs). */
+struct sse_splitter {
+    size_t line_bytes;   /* of the unfinished line, CR not counted */
+    bool is_comment;     /* the unfinished line begins with ':' */
+    bool has_field;      /* the unfinished event has a line that is no comment */
+    bool has_done;       /* the unfinished event is "data: [DONE]" */
+    unsigned done_bytes; /* of the unfinished line, equal to "data: [DONE]" so far */
+    bool has_begun;      /* some finished event was not only comments: something was produced */
+    bool is_done;        /* "data: [DONE]" has passed */
+};
+
+/* Takes the next piece. Returns how many of its bytes belong to events that are now complete: 0
+ * when none ended in it. */
+size_t sse_splitter_feed(struct sse_splitter *splitter, struct text_slice piece);
+
+#endif

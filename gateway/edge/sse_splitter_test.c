@@ -1,0 +1,86 @@
+#include "unit_test.h"
+
+#include "sse_splitter.h"
+
+static const char stream[] = ": hello\n\n"
+                             "data: {\"a\":1}\n\n"
+                             "event: x\r\ndata: 2\r\n\r\n"
+                             "data: [DONE]\n\n"
+                             "data: cut";
+static const size_t whole_bytes = sizeof(stream) - 1 - 9;
+
+static void only_whole_events_are_complete(void **state)
+{
+    struct sse_splitter splitter = {0};
+
+    (void)state;
+    assert_int_equal(sse_splitter_feed(&splitter, text_slice_of(stream)), whole_bytes);
+    assert_true(splitter.has_begun);
+    assert_true(splitter.is_done);
+}
+
+/* Every split of the stream into three pieces says the same. */
+static void the_way_it_is_cut_changes_nothing(void **state)
+{
+    size_t bytes = sizeof(stream) - 1;
+
+    (void)state;
+    for (size_t a = 0; a <= bytes; a++) {
+        for (size_t b = a; b <= bytes; b++) {
+            struct sse_splitter splitter = {0};
+            const size_t cuts[] = {0, a, b, bytes};
+            size_t complete = 0;
+
+            for (int i = 0; i < 3; i++) {
+                size_t got = sse_splitter_feed(
+                    &splitter, (struct text_slice){stream + cuts[i], cuts[i + 1] - cuts[i]});
+
+                if (got > 0)
+                    complete = cuts[i] + got;
+            }
+            assert_int_equal(complete, whole_bytes);
+            assert_true(splitter.has_begun && splitter.is_done);
+        }
+    }
+}
+
+static void comments_alone_have_not_begun(void **state)
+{
+    struct sse_splitter splitter = {0};
+
+    (void)state;
+    assert_int_equal(
+        sse_splitter_feed(&splitter, text_slice_of(": keep-alive\n\n: keep-alive\n\n")), 28);
+    assert_false(splitter.has_begun);
+    assert_int_equal(sse_splitter_feed(&splitter, text_slice_of("data: 1\n")), 0);
+    assert_false(splitter.has_begun);
+    assert_int_equal(sse_splitter_feed(&splitter, text_slice_of("\n")), 1);
+    assert_true(splitter.has_begun);
+}
+
+static void done_is_only_the_whole_line(void **state)
+{
+    const char *others[] = {"data: [DONE] \n\n", "data: [DONE\n\n",        "xdata: [DONE]\n\n",
+                            ":data: [DONE]\n\n", "data: data: [DONE]\n\n", "data: [DONE]\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct sse_splitter splitter = {0};
+
+        (void)sse_splitter_feed(&splitter, text_slice_of(others[i]));
+        if (splitter.is_done)
+            fail_msg("%s", others[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_whole_events_are_complete),
+        cmocka_unit_test(the_way_it_is_cut_changes_nothing),
+        cmocka_unit_test(comments_alone_have_not_begun),
+        cmocka_unit_test(done_is_only_the_whole_line),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

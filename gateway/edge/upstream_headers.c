@@ -1,0 +1,72 @@
+#include "upstream_headers.h"
+
+#include "check.h"
+
+/* Copied from the client's request when it is there. */
+static const char *const forwarded[] = {"accept", "traceparent", "tracestate"};
+_Static_assert(ARRAY_COUNT(forwarded) + 3 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
+
+static const char *const dropped[] = {
+    /* of one connection */
+    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
+    "proxy-authenticate",
+    /* written by our own server */
+    "content-length", "content-type", "date", "server", "x-request-id"};
+
+static struct text_slice copy(http_request *request, struct text_slice text)
+{
+    char *data = http_request_allocate(request, text.bytes + 1);
+
+    memcpy(data, text.data, text.bytes);
+    data[text.bytes] = '\0';
+    return (struct text_slice){data, text.bytes};
+}
+
+size_t upstream_headers_make(http_request *request, const char *tenant,
+                             struct http_header out[UPSTREAM_HEADER_COUNT_MAX])
+{
+    size_t count = 0;
+
+    out[count++] =
+        (struct http_header){text_slice_of("content-type"), text_slice_of("application/json")};
+    out[count++] = (struct http_header){text_slice_of("x-request-id"),
+                                        text_slice_of(http_request_id(request))};
+    if (tenant != NULL)
+        out[count++] = (struct http_header){text_slice_of("x-penstock-tenant"),
+                                            copy(request, text_slice_of(tenant))};
+    for (size_t i = 0; i < ARRAY_COUNT(forwarded); i++) {
+        struct text_slice value = http_request_header(request, forwarded[i]);
+
+        if (value.data != NULL)
+            out[count++] = (struct http_header){text_slice_of(forwarded[i]), value};
+    }
+    return count;
+}
+
+bool upstream_header_passes(struct text_slice name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(dropped); i++) {
+        if (text_slice_is(name, dropped[i]))
+            return false;
+    }
+    return true;
+}
+
+size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
+                             const struct http_header **out, const char **content_type)
+{
+    struct http_header *copies =
+        http_request_allocate(request, ANSWER_HEADER_COUNT_MAX * sizeof(copies[0]));
+    size_t copied = 0;
+
+    *content_type = "application/json";
+    for (size_t i = 0; i < count; i++) {
+        if (text_slice_is(headers[i].name, "content-type"))
+            *content_type = copy(request, headers[i].value).data;
+        if (copied < ANSWER_HEADER_COUNT_MAX && upstream_header_passes(headers[i].name))
+            copies[copied++] = (struct http_header){copy(request, headers[i].name),
+                                                    copy(request, headers[i].value)};
+    }
+    *out = copies;
+    return copied;
+}
