@@ -64,8 +64,10 @@ struct edge {
 struct edge_loop {
     struct edge *edge;
     http_loop *loop;
-    http_target **targets; /* [edge->replica_count], owned */
-    struct proxy *waiting; /* requests without a ready replica, oldest first */
+    http_target **targets;     /* [edge->replica_count], owned */
+    struct http_message close; /* at the end: the targets go */
+    bool is_closed;            /* nothing is sent to replicas any more */
+    struct proxy *waiting;     /* requests without a ready replica, oldest first */
     struct proxy **waiting_tail;
     uint32_t waiting_count;
     struct http_message wake; /* a replica's state has changed */

@@ -254,9 +254,8 @@ static int signal_wait(const sigset_t *signals, uint64_t wait_ns)
     return number > 0 ? number : 0;
 }
 
-/* Until all requests have ended, the time is over, or a second signal has come; says whether they
- * have. */
-static bool drain(struct edge *edge, const sigset_t *signals, uint64_t timeout_ns)
+/* Until all requests have ended, the time is over, or a second signal has come. */
+static void drain(struct edge *edge, const sigset_t *signals, uint64_t timeout_ns)
 {
     uint64_t end_ns = clock_now_ns() + timeout_ns;
 
