@@ -26,7 +26,10 @@ void report_add(struct report *report, const struct stream_client_result *result
 {
     report->request_count++;
     if (result->status_code != 200 || !result->is_complete || result->event_count == 0) {
-        report->error_count++;
+        if (report->error_count++ == 0)
+            fprintf(stderr, "serving_bench: first failure: HTTP status %d, %u events, %s\n",
+                    result->status_code, result->event_count,
+                    result->is_complete ? "complete" : "cut");
         return;
     }
     uint64_t ttft_ns = result->first_token_ns - result->start_ns;

@@ -24,7 +24,7 @@ struct slot {
     struct stream_client client;
     struct buffer history; /* earlier turns of this conversation */
     uint32_t turn;
-    int polled_fd; /* registered with epoll */
+    uint32_t polled_count; /* the connection that epoll knows; a closed one left it by itself */
 };
 
 struct bench {
@@ -45,16 +45,15 @@ struct bench {
 
 static void slot_poll(struct bench *b, struct slot *slot)
 {
-    if (slot->client.fd < 0) {
-        slot->polled_fd = -1;
+    if (slot->client.fd < 0)
         return;
-    }
     struct epoll_event event = {
         .events = EPOLLIN | (stream_client_wants_write(&slot->client) ? EPOLLOUT : 0u),
         .data.ptr = slot};
-    int operation = slot->polled_fd == slot->client.fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int operation =
+        slot->polled_count == slot->client.connection_count ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     CHECK(epoll_ctl(b->epoll_fd, operation, slot->client.fd, &event) == 0);
-    slot->polled_fd = slot->client.fd;
+    slot->polled_count = slot->client.connection_count;
 }
 
 static void slot_send(struct bench *b, struct slot *slot, uint64_t now_ns)
@@ -84,8 +83,6 @@ static void slot_send(struct bench *b, struct slot *slot, uint64_t now_ns)
 static void slot_finished(struct bench *b, struct slot *slot)
 {
     b->done++;
-    if (slot->client.fd < 0)
-        slot->polled_fd = -1;
     report_add(&b->report, &slot->client.result);
     if (slot->client.keep_text) {
         buffer_append_text(&slot->history, "{\"role\":\"assistant\",\"content\":\"");
@@ -306,7 +303,6 @@ int main(int argc, char **argv)
         slot->client.keep_text = b.load.turns > 1;
         slot->client.on_gap = report_add_gap;
         slot->client.context = &b.report;
-        slot->polled_fd = -1;
         buffer_init(&slot->history, HISTORY_BYTES_MAX);
     }
     run(&b);

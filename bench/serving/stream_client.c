@@ -50,6 +50,7 @@ static status connect_socket(struct stream_client *client)
         return STATUS_IO;
     }
     client->fd = fd;
+    client->connection_count++;
     return STATUS_OK;
 }
 
@@ -58,6 +59,7 @@ status stream_client_start(struct stream_client *client, const char *path,
 {
     client->result = (struct stream_client_result){.start_ns = start_ns};
     client->is_busy = true;
+    client->is_reused = client->fd >= 0;
     client->head_done = false;
     client->is_chunked = false;
     client->chunk_left = -1;
@@ -153,7 +155,9 @@ static size_t handle_lines(struct stream_client *client, char *data, size_t byte
 /* Returns true once the blank line has come; what follows it stays in `in`. */
 static bool parse_head(struct stream_client *client)
 {
-    char *end = strstr(client->in.data, "\r\n\r\n");
+    while (client->in.bytes >= 2 && memcmp(client->in.data, "\r\n", 2) == 0)
+        buffer_consume(&client->in, 2); /* the line after the last chunk of the answer before */
+    char *end = client->in.bytes > 0 ? strstr(client->in.data, "\r\n\r\n") : NULL;
     if (end == NULL)
         return false;
     *end = '\0';
@@ -212,6 +216,19 @@ static bool parse_body(struct stream_client *client, uint64_t now_ns)
 
 /* The blank line after the last chunk may still be on its way: it is left for the next answer's
  * parse_head to skip. */
+/* A server may close a kept connection just as the next request leaves: sent again once, on a new
+ * one. */
+static bool lose_connection(struct stream_client *client, uint64_t now_ns)
+{
+    bool can_retry = client->is_reused && !client->head_done && client->in.bytes == 0;
+    disconnect(client);
+    client->is_reused = false;
+    client->out_sent = 0;
+    if (can_retry && connect_socket(client) == STATUS_OK)
+        return false;
+    return finish(client, now_ns);
+}
+
 static bool read_some(struct stream_client *client, uint64_t now_ns)
 {
     for (;;) {
@@ -233,8 +250,7 @@ static bool read_some(struct stream_client *client, uint64_t now_ns)
         if (got < (ssize_t)READ_BYTES)
             return false;
     }
-    disconnect(client);
-    return finish(client, now_ns);
+    return lose_connection(client, now_ns);
 }
 
 static bool write_some(struct stream_client *client)
@@ -256,9 +272,7 @@ bool stream_client_ready(struct stream_client *client, bool can_read, bool can_w
         disconnect(client);
         return false;
     }
-    if (can_write && !write_some(client)) {
-        disconnect(client);
-        return finish(client, now_ns);
-    }
+    if (can_write && !write_some(client))
+        return lose_connection(client, now_ns);
     return can_read && read_some(client, now_ns);
 }

@@ -24,6 +24,7 @@ struct stream_client_result {
 
 struct stream_client {
     int fd; /* -1: not connected */
+    uint32_t connection_count;     /* rises with every connect: the poller must register the new socket */
     struct sockaddr_in address;
     struct buffer out; /* request bytes */
     size_t out_sent;
@@ -31,7 +32,7 @@ struct stream_client {
     struct buffer lines; /* body bytes, chunk framing removed, that are not a whole line yet */
     struct buffer text;  /* answer as JSON string content, for the next turn; only when keep_text */
     bool keep_text;
-    bool is_busy, head_done, is_chunked;
+    bool is_busy, is_reused, head_done, is_chunked;
     int64_t chunk_left; /* -1: a chunk header comes next */
     uint64_t last_token_ns;
     struct stream_client_result result;
