@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -172,8 +173,8 @@ static void *writer_run(void *context)
         parking_cancel(&writer_parking);
         for (; line != NULL; line = ring_pop(full_lines)) {
             line_write(line);
-            status pushed = ring_push(free_lines, line);
-            CHECK(pushed == STATUS_OK); /* the ring has room for all lines */
+            while (ring_push(free_lines, line) == STATUS_FULL)
+                sched_yield(); /* there is room: a caller was interrupted while it took a line */
         }
         write_dropped(&reported);
         if (is_last_round)
@@ -271,6 +272,6 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
         return;
     }
     status pushed = ring_push(full_lines, line);
-    CHECK(pushed == STATUS_OK); /* as many places as lines */
+    CHECK(pushed == STATUS_OK); /* as many places as lines, and a single reader */
     parking_signal(&writer_parking);
 }
