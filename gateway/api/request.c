@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* OpenAI's default for text completions; chat has none (the context is the limit). */
-#define TEXT_MAX_TOKENS_DEFAULT 16
-
 /* 0 is allowed and means: only the most likely token. The sampler's range is open at 0. */
 #define TOP_P_MIN 1e-6f
 
@@ -18,7 +15,7 @@ static void set_defaults(struct api_completion_request *out, bool is_chat)
         .add_generation_prompt = is_chat,
         .add_special = !is_chat,
         .n = 1,
-        .max_tokens = is_chat ? -1 : TEXT_MAX_TOKENS_DEFAULT,
+        .max_tokens = -1,
         .sampling =
             {.temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1, .logprobs = -1},
     };

@@ -40,6 +40,9 @@ struct api_limits {
 #define API_TEXT_BYTES_MAX    1024u /* model, user, cache_salt and their kin */
 #define API_STOP_TOKENS_MAX   256u
 
+/* OpenAI's max_tokens for text completions that name none; chat has none, the context is its limit. */
+#define API_TEXT_MAX_TOKENS_DEFAULT 16
+
 /* A chat or text completion request. */
 struct api_completion_request {
     json_t *body;  /* owned; NULL after api_completion_request_release_body */

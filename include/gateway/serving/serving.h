@@ -6,20 +6,23 @@
 
 /* The replica role: one model on one slice behind the OpenAI API.
  *
- * serving_run binds `listen` ("127.0.0.1:8000", "[::1]:0", "unix:/path"), answers health probes from then on (/readyz
- * says 503 "loading"), opens the engine, and serves until SIGTERM or SIGINT. The first signal drains: /readyz turns 503,
- * new completions are refused with 503 and Retry-After, running ones go on for at most server.drain_timeout. A
- * second signal ends at once what still runs; clients get a well-formed error.
+ * serving_run binds `listen` ("127.0.0.1:8000", "[::1]:0", "unix:/path"), answers health probes
+ * from then on (/readyz says 503 "loading"), opens the engine, and serves until SIGTERM or SIGINT.
+ * The first signal drains: /readyz turns 503, new completions are refused with 503 and Retry-After,
+ * running ones go on for at most server.drain_timeout. A second signal ends at once what still
+ * runs; clients get a well-formed error.
  *
- * `config`, `model` (one of config->models) and `listen` are borrowed for the call. The caller has started the log.
- * SIGTERM and SIGINT are blocked in the calling thread for the time of the call, and SIGPIPE is ignored.
+ * `config`, `model` (one of config->models) and `listen` are borrowed for the call. The caller has
+ * started the log. SIGTERM and SIGINT are blocked in the calling thread for the time of the call,
+ * and SIGPIPE is ignored.
  *
- * The headers x-penstock-tenant and x-penstock-priority, by which the gateway role speaks for its clients, are honoured
- * on Unix sockets only; whoever can open the socket is the gateway.
+ * The headers x-penstock-tenant and x-penstock-priority, by which the gateway role speaks for its
+ * clients, are honoured on Unix sockets only; whoever can open the socket is the gateway.
  *
- * Returns STATUS_OK after an end that a signal asked for; STATUS_IO (address in use), STATUS_INVALID, STATUS_UNSUPPORTED
- * (the model file), STATUS_NO_MEMORY, STATUS_INTERNAL, with the note filled. Thread: main; one call at a time. */
-NODISCARD status serving_run(const struct config *config, const struct config_model *model, const char *listen,
-                             struct error_note *note);
+ * Returns STATUS_OK after an end that a signal asked for; STATUS_IO (address in use),
+ * STATUS_INVALID, STATUS_UNSUPPORTED (the model file), STATUS_NO_MEMORY, STATUS_INTERNAL, with the
+ * note filled. Thread: main; one call at a time. */
+NODISCARD status serving_run(const struct config *config, const struct config_model *model,
+                             const char *listen, struct error_note *note);
 
 #endif

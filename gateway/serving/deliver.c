@@ -1,0 +1,402 @@
+/* The loop's side of a job: events become JSON. Several events that wait become one write, each
+ * token keeps its own server-sent event. Nothing here waits; what a client does not read stays in
+ * the job's queue, and when that is full the publisher cancels (publish.c). */
+
+#include "job.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+
+/* One write's worth: enough for a thousand tokens, small beside a stream's buffer. */
+#define WRITE_BYTES      (128u * 1024u)
+#define ANSWER_BYTES_MAX (1024u * 1024u * 1024u)
+#define HEADERS_MAX      8u
+
+/* Headers of an answer with room for their texts. */
+struct answer_headers {
+    struct http_header items[HEADERS_MAX];
+    size_t count;
+    char timing[192], processing[32];
+};
+
+static void add_header(struct answer_headers *headers, const char *name, const char *value)
+{
+    CHECK(headers->count < HEADERS_MAX);
+    headers->items[headers->count++] =
+        (struct http_header){text_slice_of(name), text_slice_of(value)};
+}
+
+static double milliseconds_between(uint64_t from_ns, uint64_t to_ns)
+{
+    return from_ns != 0 && to_ns > from_ns ? (double)(to_ns - from_ns) / (double)NS_PER_MS : 0;
+}
+
+/* Server-Timing (W3C): the phases that are over. */
+static void add_timing(struct answer_headers *headers, const struct job *job)
+{
+    const struct engine_timing *timing = &job->timing;
+    int used = snprintf(headers->timing, sizeof headers->timing,
+                        "prepare;dur=%.1f, queue;dur=%.1f, prefill;dur=%.1f",
+                        milliseconds_between(job->start_ns, job->prepared_ns),
+                        milliseconds_between(timing->submitted_ns, timing->admitted_ns),
+                        milliseconds_between(timing->admitted_ns, timing->first_token_ns));
+    if (!job->is_streaming)
+        snprintf(headers->timing + used, sizeof headers->timing - (size_t)used, ", decode;dur=%.1f",
+                 milliseconds_between(timing->first_token_ns, timing->last_token_ns));
+    add_header(headers, "server-timing", headers->timing);
+}
+
+static void add_common(struct answer_headers *headers, const struct job *job)
+{
+    if (job->timing.first_token_ns != 0)
+        add_timing(headers, job);
+    if (job->parsed.ignored[0] != '\0')
+        add_header(headers, "x-ignored-params", job->parsed.ignored);
+}
+
+/* The request is answered: on_end drops its reference later. */
+static http_request *take_request(struct job *job)
+{
+    http_request *request = job->request;
+    job->request = NULL;
+    http_timer_cancel(&job->head_timer);
+    return request;
+}
+
+static void fail_answer(struct job *job, const struct api_error *error)
+{
+    job_cancel(job);
+    if (!job->is_streaming) {
+        reply_error(take_request(job), error);
+        return;
+    }
+    struct buffer event;
+    buffer_init(&event, WRITE_BYTES);
+    api_event_write_error(&event, error);
+    http_stream_write(job->request, buffer_slice(&event));
+    http_stream_end(take_request(job), false);
+    buffer_deinit(&event);
+}
+
+static void fail_status(struct job *job, status s, const char *message)
+{
+    struct api_error error;
+    api_error_from_status(&error, s, message);
+    fail_answer(job, &error);
+}
+
+static struct api_usage sum_usage(const struct job *job)
+{
+    struct api_usage usage = {0, 0, 0};
+    for (uint32_t i = 0; i < job->part_count; i++) {
+        usage.prompt_tokens += job->parts[i].request.prompt_count;
+        usage.cached_tokens += job->parts[i].cached_tokens;
+    }
+    for (uint32_t i = 0; i < job->choice_count; i++)
+        usage.completion_tokens += job->choices[i].completion_tokens;
+    return usage;
+}
+
+static struct job_part *part_of(struct job *job, uint32_t choice)
+{
+    return &job->parts[choice / job->parsed.n];
+}
+
+/* The wire's view of a choice; `text` is what is new in it. */
+static struct api_choice choice_view(struct job *job, uint32_t index, struct text_slice text)
+{
+    struct job_choice *choice = &job->choices[index];
+    bool with_ids = job->parsed.return_token_ids;
+    const struct job_part *part = part_of(job, index);
+    static const int32_t none[1];
+    return (struct api_choice){
+        .index = index,
+        .text = text,
+        .logprobs = choice->has_logprobs ? &choice->logprobs : NULL,
+        .token_ids = !with_ids               ? NULL
+                     : choice->ids.bytes > 0 ? (const int32_t *)(const void *)choice->ids.data
+                                             : none,
+        .token_count = (uint32_t)(choice->ids.bytes / sizeof(int32_t)),
+        .prompt_ids = with_ids && !job->parsed.is_chat ? part->request.prompt : NULL,
+        .prompt_count = part->request.prompt_count,
+        .finish = choice->finish,
+        .stop_text = choice->stop_text,
+        .stop_token = choice->stop_token,
+    };
+}
+
+/* The head goes out with the first token, so that an error before it still has its own code and
+ * Server-Timing tells queue and prefill. */
+static void start_stream(struct job *job, struct buffer *out)
+{
+    if (job->is_streaming)
+        return;
+    struct answer_headers headers = {.count = 0};
+    job->is_streaming = true;
+    http_timer_cancel(&job->head_timer);
+    add_common(&headers, job);
+    add_header(&headers, "cache-control", "no-cache");
+    add_header(&headers, "x-accel-buffering", "no");
+    http_stream_start(job->request, 200, headers.items, headers.count,
+                      "text/event-stream; charset=utf-8");
+    if (!job->parsed.is_chat && !job->parsed.return_token_ids)
+        return;
+    struct api_usage usage = sum_usage(job);
+    for (uint32_t i = 0; i < job->choice_count; i++) {
+        const struct engine_request *request = &part_of(job, i)->request;
+        bool with_ids = job->parsed.return_token_ids && (i == 0 || !job->parsed.is_chat);
+        api_chunk_write_role(out, &job->answer, i, with_ids ? request->prompt : NULL,
+                             request->prompt_count, job->parsed.continuous_usage ? &usage : NULL);
+    }
+}
+
+static void note_finish(struct job *job, struct job_choice *choice,
+                        const struct engine_event *event)
+{
+    choice->finish = event->finish;
+    choice->stop_token = -1;
+    for (uint32_t i = 0; i < job->parsed.sampling.stop_token_count; i++)
+        if (job->parsed.sampling.stop_tokens[i] == event->stop_token)
+            choice->stop_token = event->stop_token;
+    for (uint32_t i = 0; i < job->parsed.stop_count; i++)
+        if (event->stop_text.bytes > 0 && text_slice_equals(job->parsed.stops[i], event->stop_text))
+            choice->stop_text = job->parsed.stops[i];
+    job->open_count--;
+    struct replica *replica = job->replica;
+    atomic_fetch_add_explicit(&replica->finished_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&replica->finished_tokens, event->usage.completion_tokens,
+                              memory_order_relaxed);
+}
+
+/* What every event does to a choice, streamed or not. */
+static void take_event(struct job *job, struct job_choice *choice, const struct engine_event *event)
+{
+    job->timing = event->timing;
+    choice->completion_tokens = event->usage.completion_tokens;
+    part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
+    if (choice->has_logprobs)
+        api_logprobs_add(&choice->logprobs, event->tokens, event->token_count);
+    for (uint32_t i = 0; job->parsed.return_token_ids && i < event->token_count; i++)
+        buffer_append(&choice->ids, &event->tokens[i].id, sizeof event->tokens[i].id);
+    if (event->finish != FINISH_NONE)
+        note_finish(job, choice, event);
+}
+
+static void write_delta(struct job *job, uint32_t index, struct text_slice text, struct buffer *out)
+{
+    struct job_choice *choice = &job->choices[index];
+    struct api_choice view = choice_view(job, index, text);
+    struct api_usage usage = sum_usage(job);
+    api_chunk_write_delta(out, &job->answer, &view, job->parsed.continuous_usage ? &usage : NULL);
+    buffer_clear(&choice->ids);
+}
+
+static void stream_event(struct job *job, const struct engine_event *event, struct buffer *out)
+{
+    struct job_choice *choice = &job->choices[event->index];
+    const struct job_part *part = part_of(job, event->index);
+    bool has_tokens =
+        event->token_count > 0 && (choice->has_logprobs || job->parsed.return_token_ids);
+    start_stream(job, out);
+    if (!choice->is_started && part->echo.bytes > 0) {
+        struct api_choice echo = {.index = event->index, .text = part->echo};
+        api_chunk_write_delta(out, &job->answer, &echo, NULL);
+    }
+    choice->is_started = true;
+    if (event->text.bytes > 0 || has_tokens)
+        write_delta(job, event->index, event->text, out);
+    if (event->finish == FINISH_NONE)
+        return;
+    struct api_choice view = choice_view(job, event->index, (struct text_slice){NULL, 0});
+    struct api_usage usage = sum_usage(job);
+    view.token_ids = NULL;
+    view.prompt_ids = NULL;
+    api_chunk_write_finish(out, &job->answer, &view, job->parsed.continuous_usage ? &usage : NULL);
+}
+
+static void finish_stream(struct job *job, struct buffer *out)
+{
+    if (job->parsed.include_usage) {
+        struct api_usage usage = sum_usage(job);
+        api_chunk_write_usage(out, &job->answer, &usage);
+    }
+    api_event_write_done(out);
+    http_stream_write(job->request, buffer_slice(out));
+    http_stream_end(take_request(job), false);
+}
+
+/* The whole answer at once. */
+static void reply_completion(struct job *job)
+{
+    struct buffer body;
+    struct answer_headers headers = {.count = 0};
+    struct api_usage usage = sum_usage(job);
+    const struct engine_request *first = &job->parts[0].request;
+    buffer_init(&body, ANSWER_BYTES_MAX);
+    api_completion_write_begin(&body, &job->answer);
+    for (uint32_t i = 0; i < job->choice_count; i++) {
+        struct api_choice view = choice_view(job, i, buffer_slice(&job->choices[i].text));
+        api_completion_write_choice(&body, &job->answer, &view);
+        if (job->choices[i].text.failed != STATUS_OK || job->choices[i].ids.failed != STATUS_OK)
+            body.failed = STATUS_NO_MEMORY;
+    }
+    api_completion_write_end(&body, &job->answer, &usage,
+                             job->parsed.return_token_ids ? first->prompt : NULL,
+                             first->prompt_count);
+    if (body.failed != STATUS_OK) {
+        fail_status(job, STATUS_NO_MEMORY, NULL);
+    } else {
+        add_common(&headers, job);
+        snprintf(headers.processing, sizeof headers.processing, "%" PRIu64,
+                 (uint64_t)((clock_now_ns() - job->start_ns) / NS_PER_MS));
+        add_header(&headers, "openai-processing-ms", headers.processing);
+        http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
+                   buffer_slice(&body));
+    }
+    buffer_deinit(&body);
+}
+
+/* One event; false: the answer has ended by an error. */
+static bool deliver_event(struct job *job, const struct engine_event *event, struct buffer *out)
+{
+    if (event->finish == FINISH_ERROR || event->finish == FINISH_ABORT) {
+        if (out->bytes > 0)
+            http_stream_write(job->request, buffer_slice(out));
+        fail_status(job, event->finish == FINISH_ERROR ? event->error : STATUS_CLOSED, NULL);
+        return false;
+    }
+    struct job_choice *choice = &job->choices[event->index];
+    take_event(job, choice, event);
+    if (job->parsed.stream) {
+        stream_event(job, event, out);
+        return true;
+    }
+    if (!choice->is_started)
+        buffer_append_slice(&choice->text, part_of(job, event->index)->echo);
+    choice->is_started = true;
+    buffer_append_slice(&choice->text, event->text);
+    return true;
+}
+
+/* Formats what waits, up to one write; false: the answer has ended. */
+static bool deliver_batch(struct job *job, struct buffer *out)
+{
+    struct event_record *record;
+    while (out->bytes < WRITE_BYTES && (record = event_queue_peek(&job->events)) != NULL) {
+        struct engine_event event;
+        publish_record_read(record, &event);
+        bool is_going_on = deliver_event(job, &event, out);
+        event_queue_pop(&job->events);
+        if (!is_going_on)
+            return false;
+    }
+    if (out->failed != STATUS_OK) {
+        fail_status(job, STATUS_NO_MEMORY, NULL);
+        return false;
+    }
+    return true;
+}
+
+static void on_drained(http_request *request, void *context)
+{
+    (void)request;
+    struct job *job = context;
+    job_acquire(job);
+    job->is_paused = false;
+    job_deliver(job);
+    job_release(job);
+}
+
+static void pause_stream(struct job *job)
+{
+    job->is_paused = true;
+    http_stream_on_drained(job->request, on_drained, job);
+}
+
+static void deliver_events(struct job *job)
+{
+    struct buffer out;
+    buffer_init(&out, ANSWER_BYTES_MAX);
+    while (job->request != NULL && !job->is_paused) {
+        buffer_clear(&out);
+        if (!deliver_batch(job, &out))
+            break;
+        if (job->open_count == 0) {
+            if (job->parsed.stream)
+                finish_stream(job, &out);
+            else
+                reply_completion(job);
+            break;
+        }
+        if (out.bytes == 0)
+            break;
+        if (!http_stream_write(job->request, buffer_slice(&out)) && job->request != NULL)
+            pause_stream(job);
+    }
+    buffer_deinit(&out);
+    if (job->request != NULL && atomic_load(&job->has_overflowed))
+        fail_status(job, STATUS_CLOSED, "The answer was read too slowly and has been cut off.");
+}
+
+/* A stream that has waited for as long as a keep-alive interval gets its head, so that comments can
+ * flow. */
+static void head_timer_run(struct http_timer *timer, http_loop *loop)
+{
+    (void)loop;
+    struct job *job = CONTAINER_OF(timer, struct job, head_timer);
+    if (job->request == NULL || job->is_streaming)
+        return;
+    struct buffer out;
+    buffer_init(&out, ANSWER_BYTES_MAX);
+    start_stream(job, &out);
+    http_stream_write(job->request, buffer_slice(&out));
+    buffer_deinit(&out);
+}
+
+static void set_head_timer(struct job *job)
+{
+    uint64_t wait_ns = job->replica->config->limits.keepalive_ns;
+    if (!job->parsed.stream || wait_ns == 0 || job->head_timer.run != NULL)
+        return;
+    job->head_timer.run = head_timer_run;
+    http_timer_set(job->loop, &job->head_timer, clock_now_ns() + wait_ns);
+}
+
+void job_deliver(struct job *job)
+{
+    enum job_stage stage = (enum job_stage)atomic_load(&job->stage);
+    if (job->request == NULL) {
+        /* the client may have gone while a worker was still submitting */
+        if (stage == JOB_RUNNING && atomic_load(&job->is_unwanted))
+            job_cancel(job);
+        return;
+    }
+    switch (stage) {
+    case JOB_PREPARING:
+        return;
+    case JOB_FAILED:
+        fail_answer(job, &job->error);
+        return;
+    case JOB_ANSWERED:
+        if (job->body.failed != STATUS_OK)
+            fail_status(job, STATUS_NO_MEMORY, NULL);
+        else
+            reply_json(take_request(job), 200, &job->body);
+        return;
+    case JOB_RUNNING:
+        break;
+    }
+    /* while the engine closes, its tokenizer may be gone */
+    if (replica_phase(job->replica) == REPLICA_CLOSING) {
+        fail_status(job, STATUS_CLOSED, NULL);
+        return;
+    }
+    deliver_events(job);
+    if (job->request != NULL && !job->is_streaming)
+        set_head_timer(job);
+}

@@ -1,0 +1,212 @@
+/* A job's birth on the loop, its references, its message and its cancelling. See job.h. */
+
+#include "job.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+#include "memory.h"
+
+void job_acquire(struct job *job)
+{
+    atomic_fetch_add_explicit(&job->references, 1, memory_order_relaxed);
+}
+
+static void job_destroy(struct job *job)
+{
+    for (uint32_t i = 0; i < job->choice_count; i++) {
+        buffer_deinit(&job->choices[i].text);
+        buffer_deinit(&job->choices[i].ids);
+        api_logprobs_deinit(&job->choices[i].logprobs);
+    }
+    for (uint32_t i = 0; i < job->part_count; i++) {
+        token_list_deinit(&job->parts[i].prompt);
+        buffer_deinit(&job->parts[i].echo_text);
+    }
+    memory_release(job->choices);
+    memory_release(job->parts);
+    event_queue_deinit(&job->events);
+    api_completion_request_deinit(&job->parsed);
+    buffer_deinit(&job->body);
+    atomic_fetch_sub_explicit(&job->replica->job_count, 1, memory_order_relaxed);
+    memory_release(job);
+}
+
+void job_release(struct job *job)
+{
+    /* release: our writes come before the free; acquire: the others' do */
+    if (atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) == 1)
+        job_destroy(job);
+}
+
+static void job_run(struct http_message *message, http_loop *loop)
+{
+    (void)loop;
+    struct job *job = CONTAINER_OF(message, struct job, message);
+    atomic_exchange_explicit(&job->is_posted, false, memory_order_acq_rel);
+    job_deliver(job);
+    job_release(job);
+}
+
+void job_post(struct job *job)
+{
+    if (atomic_exchange_explicit(&job->is_posted, true, memory_order_acq_rel))
+        return;
+    job_acquire(job); /* the message's own */
+    http_loop_send(job->loop, &job->message);
+}
+
+void part_cancel(struct job_part *part)
+{
+    int free_hold = PART_FREE;
+    if (!atomic_compare_exchange_strong(&part->hold, &free_hold, PART_HELD))
+        return;
+    engine_cancel(part->job->replica->engine, &part->request);
+    atomic_store(&part->hold, PART_FREE);
+}
+
+void job_cancel(struct job *job)
+{
+    atomic_store(&job->is_unwanted, true);
+    for (uint32_t i = 0; i < job->part_count; i++)
+        part_cancel(&job->parts[i]);
+}
+
+/* The client went: nothing more is to be said, and its blocks are wanted by others. */
+static void job_gone(http_request *request, void *context)
+{
+    (void)request;
+    struct job *job = context;
+    job->request = NULL;
+    http_timer_cancel(&job->head_timer);
+    atomic_store(&job->is_unwanted, true);
+    if (atomic_load(&job->stage) == JOB_RUNNING)
+        job_cancel(job);
+}
+
+static void job_end(void *context)
+{
+    struct job *job = context;
+    job->request = NULL;
+    http_timer_cancel(&job->head_timer);
+    job_release(job);
+}
+
+/* The gateway speaks for its clients by two headers; anybody else's are not looked at. */
+static void read_trusted_headers(struct job *job, const http_request *request)
+{
+    struct text_slice tenant = http_request_header(request, "x-penstock-tenant");
+    struct text_slice priority = http_request_header(request, "x-penstock-priority");
+    if (!job->replica->is_trusted)
+        return;
+    if (tenant.bytes > 0) {
+        job->has_tenant = true;
+        job->tenant_salt = hash128(&job->replica->salt_key, tenant.data, tenant.bytes);
+    }
+    char text[16] = "";
+    if (priority.bytes == 0 || priority.bytes >= sizeof text)
+        return;
+    memcpy(text, priority.data, priority.bytes);
+    char *end = NULL;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (*end != '\0' || errno != 0 || number < INT32_MIN || number > INT32_MAX)
+        return;
+    job->has_priority = true;
+    job->priority = (int32_t)number;
+}
+
+static void refuse(http_request *request, status s, uint64_t retry_after_ms)
+{
+    struct api_error error;
+    api_error_from_status(&error, s, NULL);
+    if (retry_after_ms > 0)
+        error.retry_after_ms = retry_after_ms;
+    reply_error(request, &error);
+}
+
+/* The body is copied once: when the client goes, the request's memory goes with it, and a worker
+ * may be reading. */
+static struct job *job_create(struct replica *replica, http_request *request, enum job_kind kind)
+{
+    struct text_slice body = http_request_body(request);
+    struct job *job = memory_allocate_array(1, sizeof *job);
+    if (job == NULL)
+        return NULL;
+    job->replica = replica;
+    job->message.run = job_run;
+    job->loop = http_request_loop(request);
+    job->request = request;
+    job->kind = kind;
+    job->start_ns = http_request_start_ns(request);
+    atomic_store_explicit(&job->references, 2, memory_order_relaxed); /* HTTP request, worker */
+    atomic_fetch_add_explicit(&replica->job_count, 1, memory_order_relaxed);
+    read_trusted_headers(job, request);
+    buffer_init(&job->body, body.bytes);
+    buffer_append_slice(&job->body, body);
+    if (job->body.failed != STATUS_OK) {
+        job_destroy(job);
+        return NULL;
+    }
+    return job;
+}
+
+static bool check_phase(const struct replica *replica, http_request *request)
+{
+    struct api_error error;
+    enum replica_phase phase = replica_phase(replica);
+    if (phase == REPLICA_READY)
+        return true;
+    api_error_from_status(&error, STATUS_CLOSED, NULL);
+    if (phase == REPLICA_LOADING) {
+        api_error_set(&error, 503, "server_error", "loading", "",
+                      "The model is still loading; try again.");
+        error.retry_after_ms = 1000;
+    }
+    reply_error(request, &error);
+    return false;
+}
+
+static void job_start(struct replica *replica, http_request *request, enum job_kind kind)
+{
+    if (!check_phase(replica, request))
+        return;
+    struct job *job = job_create(replica, request, kind);
+    if (job == NULL) {
+        refuse(request, STATUS_NO_MEMORY, 0);
+        return;
+    }
+    if (ring_push(replica->prepare_queue, job) != STATUS_OK) {
+        job_destroy(job);
+        refuse(request, STATUS_FULL, replica_retry_after_ms(replica));
+        return;
+    }
+    http_request_set_context(request, job);
+    http_request_on_gone(request, job_gone, job);
+    http_request_on_end(request, job_end, job);
+    parking_signal(&replica->prepare_parking);
+}
+
+void job_start_chat(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_CHAT);
+}
+
+void job_start_text(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_TEXT);
+}
+
+void job_start_tokenize(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_TOKENIZE);
+}
+
+void job_start_detokenize(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_DETOKENIZE);
+}

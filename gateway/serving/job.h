@@ -1,0 +1,142 @@
+#ifndef PENSTOCK_GATEWAY_SERVING_JOB_H
+#define PENSTOCK_GATEWAY_SERVING_JOB_H
+
+#include "event_queue.h"
+#include "replica.h"
+
+/* One request on its way through the replica:
+ *
+ *   loop (job.c)        accepts, copies the body, pushes the job; answers or streams (deliver.c)
+ *   worker (prepare.c)  parses, renders, tokenizes, submits one engine request for each prompt
+ *   publisher (publish.c) copies each event into the job's queue and posts the job to its loop
+ *
+ * Who may touch what: the worker owns everything until it stores `stage` (release); from then on
+ * the loop owns all but `events` (publisher to loop) and the atomics. `request` is the loop's from
+ * the beginning to the end.
+ *
+ * Life: a reference each for the HTTP request (dropped when it has ended), for the worker, and for
+ * each part that the engine knows. The last one frees. A part's last event is called back from
+ * inside the engine, which may still look at the request until the callback has returned; so the
+ * publisher drops that reference at its next event, or when the engine is closed (`departed`).
+ *
+ * Posting: whoever turns `is_posted` from false to true sends the one embedded message; the loop
+ * turns it back before it looks. Both are read-modify-write with acquire and release, so what was
+ * written before a post that found it already true is seen by the run that turns it back.
+ *
+ * Cancelling: engine_cancel is allowed only while the engine knows the request, and the loop cannot
+ * see the last event coming. `part.hold` settles it: a canceller holds the part for the time of the
+ * call, and the publisher's last event waits for a holder (never longer than one engine_cancel,
+ * which does not block) before it marks the part as gone. */
+
+enum job_kind { JOB_CHAT, JOB_TEXT, JOB_TOKENIZE, JOB_DETOKENIZE };
+
+enum job_stage {
+    JOB_PREPARING,
+    JOB_FAILED,   /* `error` tells */
+    JOB_ANSWERED, /* `body` is the answer (tokenize, detokenize) */
+    JOB_RUNNING   /* the engine has all parts */
+};
+
+enum part_hold { PART_UNKNOWN, PART_FREE, PART_HELD, PART_GONE };
+
+/* One prompt and the engine request made of it. */
+struct job_part {
+    struct engine_request request;
+    struct job *job;
+    uint32_t first_choice; /* index of its first sequence among the choices of the answer */
+    struct token_list prompt;
+    struct text_slice echo; /* text before the first token; in `echo_text`; empty: none */
+    struct buffer echo_text;
+    uint32_t cached_tokens; /* loop */
+    _Atomic int hold;       /* enum part_hold */
+};
+
+/* One sequence of the answer. Loop only. */
+struct job_choice {
+    struct buffer text; /* of whole answers */
+    struct buffer ids;  /* int32_t; return_token_ids */
+    struct api_logprobs logprobs;
+    bool has_logprobs, is_started; /* started: the echo is out */
+    enum finish_reason finish;     /* FINISH_NONE: still running */
+    struct text_slice stop_text;   /* in parsed.stops */
+    int32_t stop_token;
+    uint32_t completion_tokens;
+};
+
+struct job {
+    struct http_message message;
+    _Atomic bool is_posted;
+    _Atomic uint32_t references;
+    _Atomic int stage;           /* enum job_stage */
+    _Atomic bool is_unwanted;    /* loop: nobody waits for the answer any more */
+    _Atomic bool has_overflowed; /* publisher: the queue was full, events were lost */
+
+    struct replica *replica;
+    http_loop *loop;
+    http_request *request; /* NULL: answered, or the client is gone */
+    enum job_kind kind;
+    uint64_t start_ns; /* monotonic */
+
+    struct buffer body; /* the request's, then (tokenize) the answer's */
+    struct hash128 tenant_salt;
+    bool has_tenant, has_priority;
+    int32_t priority; /* from the gateway's header */
+
+    struct api_completion_request parsed;
+    struct api_error error;
+    char id[48];
+    struct api_answer answer;
+    struct job_part *parts; /* owned; [part_count] */
+    uint32_t part_count;
+    struct job_choice *choices; /* owned; [choice_count] */
+    uint32_t choice_count;
+    struct event_queue events;
+    uint64_t prepared_ns;
+
+    /* loop */
+    uint32_t open_count; /* choices that have not finished */
+    bool is_streaming, is_paused;
+    struct http_timer head_timer; /* sends the head before the first token, for keep-alives */
+    struct engine_timing timing;  /* of the latest event */
+};
+
+void job_acquire(struct job *job);
+void job_release(struct job *job);
+
+/* Wakes the job's loop. Any thread that holds a reference. */
+void job_post(struct job *job);
+
+/* Ends the work on all parts that the engine still knows. Any thread that holds a reference. */
+void job_cancel(struct job *job);
+void part_cancel(struct job_part *part);
+
+/* Loop: looks at the job's stage and events and moves the answer forward (deliver.c). */
+void job_deliver(struct job *job);
+
+/* Workers (prepare.c). */
+NODISCARD status prepare_start(struct replica *replica);
+/* Refuses what waits, joins. */
+void prepare_stop(struct replica *replica);
+
+/* Events (publish.c). */
+engine_event_fn publish_event;
+/* Drops the reference that a last event left behind. Publisher; main after engine_close. */
+void publish_release_departed(struct replica *replica);
+/* Queues one event of a choice; false: no room. Producer of job->events. */
+NODISCARD bool publish_record(struct job *job, uint32_t choice, const struct engine_event *event);
+/* The size of the queue for these sequences. */
+size_t publish_queue_bytes(const struct job *job);
+
+/* One event in the queue: this head, then tokens, alternatives, text, stop text. */
+struct event_record {
+    uint32_t choice, token_count, alternative_count, text_bytes, stop_bytes;
+    int32_t stop_token;
+    enum finish_reason finish;
+    status error;
+    struct engine_usage usage;
+    struct engine_timing timing;
+};
+/* Reads a record back; `out` points into it. Consumer. */
+void publish_record_read(struct event_record *record, struct engine_event *out);
+
+#endif

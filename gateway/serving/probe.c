@@ -1,0 +1,206 @@
+/* The small routes: health, version, metrics, models. They cost next to nothing and tell what is.
+ */
+
+#include "replica.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "version.h"
+
+#define METRICS_BYTES_MAX (16u * 1024u * 1024u)
+#define PROBE_BYTES_MAX   (256u * 1024u)
+
+enum replica_phase replica_phase(const struct replica *replica)
+{
+    return (enum replica_phase)atomic_load_explicit(&replica->phase, memory_order_acquire);
+}
+
+static bool is_alive(const struct replica *replica)
+{
+    uint64_t now_ns = clock_now_ns();
+    uint64_t limit_ns = replica->config->supervise.heartbeat_timeout_ns;
+    if (!http_server_is_alive(replica->http, now_ns, limit_ns))
+        return false;
+    return replica_phase(replica) == REPLICA_LOADING ||
+           engine_is_alive(replica->engine, now_ns, limit_ns);
+}
+
+static const char *readiness(const struct replica *replica)
+{
+    switch (replica_phase(replica)) {
+    case REPLICA_LOADING:
+        return "loading";
+    case REPLICA_READY:
+        return is_alive(replica) ? "ready" : "stuck";
+    case REPLICA_DRAINING:
+    case REPLICA_CLOSING:
+        break;
+    }
+    return "draining";
+}
+
+static void reply_status(http_request *request, int http_status, const char *text)
+{
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_append_text(&body, "{\"status\":");
+    json_write_text(&body, text);
+    buffer_append_byte(&body, '}');
+    reply_json(request, http_status, &body);
+    buffer_deinit(&body);
+}
+
+void probe_live(struct replica *replica, http_request *request)
+{
+    bool alive = is_alive(replica);
+    reply_status(request, alive ? 200 : 503, alive ? "alive" : "stuck");
+}
+
+void probe_ready(struct replica *replica, http_request *request)
+{
+    const char *state = readiness(replica);
+    reply_status(request, strcmp(state, "ready") == 0 ? 200 : 503, state);
+}
+
+/* Readiness with figures, for people. */
+void probe_health(struct replica *replica, http_request *request)
+{
+    const char *state = readiness(replica);
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_append_text(&body, "{\"status\":");
+    json_write_text(&body, state);
+    json_write_key(&body, "model");
+    json_write_text(&body, replica->model->name);
+    if (replica_phase(replica) != REPLICA_LOADING) {
+        struct engine_stats stats;
+        engine_get_stats(replica->engine, &stats);
+        json_write_key(&body, "backend");
+        json_write_text(&body, engine_get_info(replica->engine)->backend);
+        buffer_append_format(&body,
+                             ",\"running\":%u,\"waiting\":%u,\"blocks_total\":%u,"
+                             "\"blocks_free\":%u,\"step_ms\":",
+                             stats.running, stats.waiting, stats.blocks_total, stats.blocks_free);
+        json_write_double(&body, (double)stats.step_ms);
+    }
+    buffer_append_byte(&body, '}');
+    reply_json(request, strcmp(state, "ready") == 0 ? 200 : 503, &body);
+    buffer_deinit(&body);
+}
+
+void probe_version(struct replica *replica, http_request *request)
+{
+    (void)replica;
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_append_text(&body, "{\"version\":");
+    json_write_text(&body, PENSTOCK_VERSION);
+    buffer_append_byte(&body, '}');
+    reply_json(request, 200, &body);
+    buffer_deinit(&body);
+}
+
+void probe_metrics(struct replica *replica, http_request *request)
+{
+    struct buffer body;
+    buffer_init(&body, METRICS_BYTES_MAX);
+    metrics_write(replica->metrics, &body);
+    http_reply(request, 200, NULL, 0, "text/plain; version=0.0.4; charset=utf-8",
+               buffer_slice(&body));
+    buffer_deinit(&body);
+}
+
+bool replica_serves(const struct replica *replica, const char *name)
+{
+    const char *const *aliases = replica->model->aliases.items;
+    if (strcmp(name, replica->model->name) == 0)
+        return true;
+    for (uint32_t i = 0; i < replica->model->aliases.count; i++)
+        if (strcmp(name, aliases[i]) == 0)
+            return true;
+    return false;
+}
+
+static struct api_model model_named(const struct replica *replica, const char *name)
+{
+    bool is_loaded = replica_phase(replica) != REPLICA_LOADING;
+    return (struct api_model){
+        .id = name,
+        .root = replica->model->name,
+        .created_s = replica->created_s,
+        .context_max = is_loaded ? engine_get_info(replica->engine)->context_max
+                                 : (uint32_t)replica->model->max_model_len,
+    };
+}
+
+void probe_models(struct replica *replica, http_request *request)
+{
+    const char *const *aliases = replica->model->aliases.items;
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_append_text(&body, "{\"object\":\"list\",\"data\":[");
+    struct api_model model = model_named(replica, replica->model->name);
+    api_model_write(&body, &model);
+    for (uint32_t i = 0; i < replica->model->aliases.count; i++) {
+        model = model_named(replica, aliases[i]);
+        api_model_write(&body, &model);
+    }
+    buffer_append_text(&body, "]}");
+    reply_json(request, 200, &body);
+    buffer_deinit(&body);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Resolves %XX; false: too long, broken, or a NUL. */
+static bool percent_decode(struct text_slice text, char *out, size_t out_bytes)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < text.bytes; i++) {
+        char c = text.data[i];
+        if (c == '%') {
+            int high = i + 2 < text.bytes ? hex_digit(text.data[i + 1]) : -1;
+            int low = i + 2 < text.bytes ? hex_digit(text.data[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (c == '\0' || used + 1 >= out_bytes)
+            return false;
+        out[used++] = c;
+    }
+    out[used] = '\0';
+    return true;
+}
+
+void probe_model(struct replica *replica, http_request *request)
+{
+    struct text_slice path = http_request_path(request);
+    size_t prefix = strlen("/v1/models/");
+    char name[API_TEXT_BYTES_MAX];
+    struct text_slice rest = {path.data + prefix, path.bytes - prefix};
+    if (!percent_decode(rest, name, sizeof name) || !replica_serves(replica, name)) {
+        struct api_error error;
+        api_error_set(&error, 404, "invalid_request_error", "model_not_found", "model",
+                      "The model '%.*s' does not exist.",
+                      (int)(rest.bytes < 256 ? rest.bytes : 256), rest.data);
+        reply_error(request, &error);
+        return;
+    }
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    struct api_model model = model_named(replica, name);
+    api_model_write(&body, &model);
+    reply_json(request, 200, &body);
+    buffer_deinit(&body);
+}

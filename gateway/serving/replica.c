@@ -1,0 +1,263 @@
+/* The replica as an object: opened, loaded, closed. The order of closing is the point of this file:
+ *
+ *   phase CLOSING       handlers and jobs keep their hands off the engine
+ *   workers joined      nobody submits any more
+ *   a turn of all loops those that looked at the phase before are done
+ *   engine closed       the last events come; each job that was left is told so
+ *   jobs gone           the loops have sent it
+ *   server stopped, freed */
+
+#include "replica_life.h"
+
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "job.h"
+#include "log.h"
+#include "memory.h"
+#include "thread.h"
+#include "version.h"
+
+/* Jobs between loops and workers. Each waits for one parse and one tokenization, about a
+ * millisecond, so more than this is a second of waiting for nothing: better to say so. */
+#define PREPARE_QUEUE_MAX 1024u
+
+/* How long answers that are complete may take to leave when the replica closes. */
+#define FLUSH_NS NS_PER_SECOND
+
+/* Mean tokens of an answer before any has finished. */
+#define ANSWER_TOKENS_GUESS 128u
+#define RETRY_MS_MIN        250.0
+#define RETRY_MS_MAX        60000.0
+
+uint64_t replica_retry_after_ms(const struct replica *replica)
+{
+    struct engine_stats stats;
+    engine_get_stats(replica->engine, &stats);
+    uint64_t count = atomic_load_explicit(&replica->finished_count, memory_order_relaxed);
+    uint64_t tokens = atomic_load_explicit(&replica->finished_tokens, memory_order_relaxed);
+    double mean = count > 0 ? (double)tokens / (double)count : ANSWER_TOKENS_GUESS;
+    double places = stats.running > 0 ? stats.running : 1;
+    double ahead = stats.waiting > 2 ? stats.waiting / 2.0 : 1;
+    double ms = mean * (double)stats.step_ms * ahead / places;
+    ms = ms < RETRY_MS_MIN ? RETRY_MS_MIN : ms;
+    return (uint64_t)(ms > RETRY_MS_MAX ? RETRY_MS_MAX : ms);
+}
+
+static void set_limits(struct replica *replica)
+{
+    const struct config_limits *limits = &replica->config->limits;
+    replica->limits = (struct api_limits){
+        .messages_max = (uint32_t)limits->messages,
+        .stops_max = (uint32_t)limits->stops,
+        .n_max = (uint32_t)limits->n,
+        .logit_bias_max = (uint32_t)limits->logit_bias,
+        .json_depth_max = (uint32_t)limits->json_depth,
+        .json_values_max = (uint32_t)limits->json_values,
+        .stop_bytes_max = limits->stop_bytes,
+        .prompt_bytes_max = limits->prompt_bytes,
+        .strict = replica->config->server.strict_params,
+    };
+}
+
+static status create_metrics(struct replica *replica)
+{
+    static const double bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                    0.05,   0.1,   0.25,   0.5,   1,    2.5};
+    struct metrics_family_options options = {
+        .kind = METRICS_HISTOGRAM,
+        .name = "penstock_prepare_seconds",
+        .help = "Time to parse, render and tokenize a request, and to hand it to the engine.",
+        .bounds = bounds,
+        .bound_count = sizeof bounds / sizeof bounds[0],
+    };
+    metrics_family *family = NULL;
+    status s = metrics_registry_create(&replica->metrics);
+    if (s == STATUS_OK)
+        s = metrics_family_create(replica->metrics, &options, &family);
+    if (s == STATUS_OK)
+        replica->prepare_seconds = metrics_series_get(family, NULL);
+    return s;
+}
+
+static status create_server(struct replica *replica, const char *listen, struct error_note *note)
+{
+    const struct config_server *server = &replica->config->server;
+    bool has_tls = !replica->is_trusted && server->tls_certificate != NULL &&
+                   server->tls_certificate[0] != '\0';
+    struct http_listener_options listener = {
+        .address = listen,
+        .certificate = has_tls ? server->tls_certificate : NULL,
+        .key = has_tls ? server->tls_key : NULL,
+        .handler = replica_handle,
+        .context = replica,
+    };
+    struct http_server_options options = {
+        .loop_count = thread_core_count() > 4 ? 2 : 1, /* formatting 50k events/s is 1/6 core */
+        .limits = config_http_limits(replica->config),
+        .listeners = &listener,
+        .listener_count = 1,
+        .metrics = replica->metrics,
+        .server_name = "penstock/" PENSTOCK_VERSION,
+    };
+    status s = http_server_create(&options, &replica->http, note);
+    if (s != STATUS_OK)
+        return s;
+    s = http_server_start(replica->http, NULL, NULL);
+    if (s != STATUS_OK)
+        error_note_set(note, "cannot start the HTTP loops: %s", status_name(s));
+    return s;
+}
+
+status replica_open(const struct config *config, const struct config_model *model,
+                    const char *listen, struct replica **out, struct error_note *note)
+{
+    struct replica *replica = memory_allocate_array(1, sizeof *replica);
+    if (replica == NULL)
+        return STATUS_NO_MEMORY;
+    replica->config = config;
+    replica->model = model;
+    replica->is_trusted = strncmp(listen, "unix:", 5) == 0;
+    replica->created_s = clock_wall_ms() / 1000;
+    random_bytes(&replica->salt_key, sizeof replica->salt_key);
+    set_limits(replica);
+    status s = create_metrics(replica);
+    if (s == STATUS_OK)
+        s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
+    if (s != STATUS_OK)
+        error_note_set(note, "cannot set up the replica: %s", status_name(s));
+    else
+        s = create_server(replica, listen, note);
+    if (s != STATUS_OK) {
+        replica_close(replica);
+        return s;
+    }
+    *out = replica;
+    return STATUS_OK;
+}
+
+static void copy_token_text(const tokenizer *t, int32_t id, char out[REPLICA_TOKEN_TEXT_BYTES])
+{
+    struct text_slice text = id >= 0 ? tokenizer_piece(t, id, true) : (struct text_slice){"", 0};
+    size_t bytes = text.bytes < REPLICA_TOKEN_TEXT_BYTES ? text.bytes : 0;
+    memcpy(out, text.data, bytes);
+    out[bytes] = '\0';
+}
+
+/* Equal for equal weights, code and kernels: what a client compares to explain a changed answer. */
+static void make_fingerprint(struct replica *replica)
+{
+    static const struct hash_key key = {0x70656e73746f636bull, 0x66696e6765727072ull};
+    const struct engine_info *info = engine_get_info(replica->engine);
+    char text[512];
+    int bytes =
+        snprintf(text, sizeof text, "%s %s %s %llu %s", PENSTOCK_VERSION, info->architecture,
+                 info->name, (unsigned long long)info->weight_bytes, info->backend);
+    size_t used = (size_t)bytes < sizeof text ? (size_t)bytes : sizeof text - 1;
+    snprintf(replica->fingerprint, sizeof replica->fingerprint, "fp_%012llx",
+             (unsigned long long)hash64(&key, text, used) & 0xffffffffffffull);
+}
+
+status replica_load(struct replica *replica, struct error_note *note)
+{
+    const struct config_model *model = replica->model;
+    struct engine_options options = {
+        .model_path = model->path,
+        .backend = model->backend,
+        .threads = (uint32_t)model->threads,
+        .context_max = (uint32_t)model->max_model_len,
+        .sequence_count_max = (uint32_t)model->max_num_seqs,
+        .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
+        .kv_bytes = model->kv_cache_memory,
+        .queue_requests_max = (uint32_t)model->max_queued_requests,
+        .queue_tokens_max = (uint64_t)model->max_queued_tokens,
+        .prefix_cache = model->enable_prefix_caching,
+        .is_deterministic = model->deterministic,
+        .step_target_ns = model->step_target_ns,
+        .metrics = replica->metrics,
+        .served_name = model->name,
+    };
+    status s = engine_open(&options, &replica->engine, note);
+    if (s != STATUS_OK)
+        return s;
+    const tokenizer *t = engine_get_tokenizer(replica->engine);
+    replica->limits.vocabulary = tokenizer_token_count(t);
+    copy_token_text(t, tokenizer_bos(t), replica->bos_text);
+    copy_token_text(t, tokenizer_eos(t), replica->eos_text);
+    make_fingerprint(replica);
+    s = prepare_start(replica);
+    if (s != STATUS_OK)
+        error_note_set(note, "cannot start the prepare workers: %s", status_name(s));
+    return s;
+}
+
+void replica_set_phase(struct replica *replica, enum replica_phase phase)
+{
+    atomic_store_explicit(&replica->phase, phase, memory_order_release);
+}
+
+uint32_t replica_job_count(const struct replica *replica)
+{
+    return atomic_load_explicit(&replica->job_count, memory_order_relaxed);
+}
+
+struct loop_turn {
+    struct http_message message;
+    sem_t *done;
+};
+
+static void turn_run(struct http_message *message, http_loop *loop)
+{
+    (void)loop;
+    struct loop_turn *turn = (struct loop_turn *)message;
+    sem_post(turn->done);
+}
+
+/* Waits until each loop has come round once. */
+static void wait_for_loops(struct replica *replica)
+{
+    sem_t done;
+    if (sem_init(&done, 0, 0) != 0)
+        return;
+    for (uint32_t i = 0; i < http_server_loop_count(replica->http); i++) {
+        struct loop_turn turn = {.message = {.run = turn_run}, .done = &done};
+        http_loop_send(http_server_loop(replica->http, i), &turn.message);
+        while (sem_wait(&done) != 0)
+            ;
+    }
+    sem_destroy(&done);
+}
+
+static void wait_for_jobs(const struct replica *replica)
+{
+    uint64_t deadline_ns = clock_now_ns() + FLUSH_NS;
+    struct timespec pause = {0, 5 * (long)NS_PER_MS};
+    while ((replica_job_count(replica) > 0 || http_server_request_count(replica->http) > 0) &&
+           clock_now_ns() < deadline_ns)
+        nanosleep(&pause, NULL);
+}
+
+void replica_close(struct replica *replica)
+{
+    replica_set_phase(replica, REPLICA_CLOSING);
+    prepare_stop(replica);
+    if (replica->engine != NULL) {
+        wait_for_loops(replica);
+        engine_drain(replica->engine);
+        engine_close(replica->engine);
+        publish_release_departed(replica);
+    }
+    if (replica->http != NULL) {
+        wait_for_jobs(replica);
+        http_server_drain(replica->http);
+        http_server_stop(replica->http);
+        http_server_destroy(replica->http);
+    }
+    ring_destroy(replica->prepare_queue);
+    metrics_registry_destroy(replica->metrics);
+    memory_release(replica);
+}

@@ -1,0 +1,82 @@
+#ifndef PENSTOCK_GATEWAY_SERVING_REPLICA_H
+#define PENSTOCK_GATEWAY_SERVING_REPLICA_H
+
+#include <pthread.h>
+
+#include "config.h"
+#include "engine.h"
+#include "hash.h"
+#include "http_server.h"
+#include "metrics.h"
+#include "openai.h"
+#include "openai_response.h"
+#include "ring.h"
+
+/* The replica role as one object: what all its threads share. Everything but the atomics is
+ * written by the main thread before `phase` becomes READY (release) and only read afterwards. */
+
+enum replica_phase {
+    REPLICA_LOADING, /* the engine is not there yet */
+    REPLICA_READY,
+    REPLICA_DRAINING, /* no new completions; probes and running ones go on */
+    REPLICA_CLOSING   /* nothing may touch the engine but jobs that it still knows */
+};
+
+#define PREPARE_WORKERS_MAX       2u
+#define REPLICA_FINGERPRINT_BYTES 24u
+#define REPLICA_TOKEN_TEXT_BYTES  128u
+
+struct replica {
+    const struct config *config;      /* borrowed */
+    const struct config_model *model; /* borrowed */
+    http_server *http;                /* owned */
+    metrics_registry *metrics;        /* owned */
+    engine *engine;                   /* owned; from READY on */
+    struct api_limits limits;
+    bool is_trusted; /* a Unix socket: x-penstock-* headers count */
+    uint64_t created_s;
+    char fingerprint[REPLICA_FINGERPRINT_BYTES];
+    char bos_text[REPLICA_TOKEN_TEXT_BYTES], eos_text[REPLICA_TOKEN_TEXT_BYTES];
+    struct hash_key salt_key; /* random for each process */
+    metrics_series *prepare_seconds;
+
+    /* jobs on their way to the prepare workers; any loop pushes, workers pop */
+    ring *prepare_queue; /* owned */
+    struct parking prepare_parking;
+    pthread_t workers[PREPARE_WORKERS_MAX];
+    uint32_t worker_count;
+    _Atomic bool is_stopping; /* workers: finish the queue with refusals and return */
+
+    _Atomic int phase;          /* enum replica_phase; release by main, acquire by all */
+    _Atomic uint32_t job_count; /* jobs that exist; relaxed, for draining */
+    _Atomic uint64_t finished_count, finished_tokens; /* choices; relaxed, for Retry-After */
+
+    struct job_part *departed; /* publisher: see job.h */
+};
+
+enum replica_phase replica_phase(const struct replica *replica);
+
+/* The handler of the listener (routes.c). Loop. */
+void replica_handle(http_request *request, void *context);
+
+/* Handlers of the small routes (probe.c). Loop. */
+typedef void route_fn(struct replica *replica, http_request *request);
+route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, probe_models,
+    probe_model;
+
+/* Handlers that make a job (job.c). Loop. */
+route_fn job_start_chat, job_start_text, job_start_tokenize, job_start_detokenize;
+
+/* Answers with the error envelope; Retry-After where the error has one. Loop; the request is dead
+ * afterwards. */
+void reply_error(http_request *request, const struct api_error *error);
+void reply_json(http_request *request, int http_status, const struct buffer *body);
+
+/* When a client that finds the queue full should come again: the time until half of what waits has
+ * started, from the speed of steps and the mean length of answers so far. Any thread. */
+uint64_t replica_retry_after_ms(const struct replica *replica);
+
+/* True if `name` is the served name or an alias. */
+bool replica_serves(const struct replica *replica, const char *name);
+
+#endif

@@ -1,0 +1,19 @@
+#ifndef PENSTOCK_GATEWAY_SERVING_REPLICA_LIFE_H
+#define PENSTOCK_GATEWAY_SERVING_REPLICA_LIFE_H
+
+#include "replica.h"
+
+/* The replica's life, as serving_run leads it. Thread: main, but replica_load, which a thread of
+ * its own runs so that signals are heard meanwhile. */
+
+/* Binds and answers probes; phase LOADING. */
+NODISCARD status replica_open(const struct config *config, const struct config_model *model,
+                              const char *listen, struct replica **out, struct error_note *note);
+/* Opens the engine and starts the workers; the caller then sets the phase. */
+NODISCARD status replica_load(struct replica *replica, struct error_note *note);
+void replica_set_phase(struct replica *replica, enum replica_phase phase);
+uint32_t replica_job_count(const struct replica *replica);
+/* Ends what is left with an error and frees everything. */
+void replica_close(struct replica *replica);
+
+#endif
