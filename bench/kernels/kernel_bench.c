@@ -223,7 +223,8 @@ static void bench_product(struct bench *bench, const struct product_case *c)
         run.n_rows = rows[i];
         if ((double)rows[i] * c->n_outputs > 3e6) /* the head is computed for few rows */
             break;
-        run.copies = rows[i] <= 16 ? copies : copies * 16 / rows[i] / 4 + 1; /* repetitions stay short */
+        run.copies =
+            rows[i] <= 16 ? copies : copies * 16 / rows[i] / 4 + 1; /* repetitions stay short */
         struct timing t = {.operation = c->name, .n_rows = rows[i]};
         snprintf(t.shape, sizeof(t.shape), "%s %ux%u", tensor_type_name(c->type), c->n_cols,
                  c->n_outputs);

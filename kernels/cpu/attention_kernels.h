@@ -25,45 +25,61 @@ void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total
 void KERNEL(attention_finish)(float *total, uint32_t d_head);
 
 /* acc[q][p] += sum over k < count of rows[q][k] * panels[p][k * stride .. + 16]. */
-LANES_INLINE void panel_product(const uint32_t n_queries, const uint32_t n_panels,
-                                const float *const *rows, const uint16_t *const *panels,
-                                size_t stride, uint32_t count, lanes acc[PANEL_QUERIES][PANELS])
+LANES_INLINE void panel_step(const uint32_t n_queries, const uint32_t n_panels,
+                             const float *const *rows, const uint16_t *const *panels, size_t stride,
+                             uint32_t k, lanes acc[PANEL_QUERIES][PANELS])
 {
-    for (uint32_t k = 0; k < count; k++) {
-        lanes panel[PANELS];
-        UNROLL for (uint32_t p = 0; p < n_panels; p++) panel[p] =
-            lanes_load_f16(panels[p] + k * stride);
-        UNROLL for (uint32_t q = 0; q < n_queries; q++)
-        {
-            lanes broadcast = lanes_set(rows[q][k]);
-            UNROLL for (uint32_t p = 0; p < n_panels; p++) acc[q][p] =
-                lanes_fma(broadcast, panel[p], acc[q][p]);
-        }
+    lanes panel[PANELS];
+    UNROLL for (uint32_t p = 0; p < n_panels; p++) panel[p] =
+        lanes_load_f16(panels[p] + k * stride);
+    UNROLL for (uint32_t q = 0; q < n_queries; q++)
+    {
+        lanes broadcast = lanes_set(rows[q][k]);
+        UNROLL for (uint32_t p = 0; p < n_panels; p++) acc[q][p] =
+            lanes_fma(broadcast, panel[p], acc[q][p]);
     }
 }
 
-/* Raw scores of `n_queries` queries for `n_panels` blocks of 16 positions. */
+LANES_INLINE void clear_panels(const uint32_t n_queries, const uint32_t n_panels,
+                               lanes acc[PANEL_QUERIES][PANELS])
+{
+    UNROLL for (uint32_t q = 0; q < n_queries; q++)
+    {
+        UNROLL for (uint32_t p = 0; p < n_panels; p++) acc[q][p] = lanes_zero();
+    }
+}
+
+/* Raw scores of `n_queries` queries for `n_panels` blocks of 16 positions. The values of the same
+ * blocks, which follow the keys, are fetched meanwhile. */
 LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
                                const float *const *queries, const uint16_t *const *keys,
                                uint32_t d_head, float *scores)
 {
     lanes acc[PANEL_QUERIES][PANELS];
-    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
-        acc[q][p] = lanes_zero();
-    panel_product(n_queries, n_panels, queries, keys, KV_BLOCK_TOKENS, d_head, acc);
-    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
-        lanes_store(scores + (size_t)q * CHUNK_TOKENS + p * LANES, acc[q][p]);
+    clear_panels(n_queries, n_panels, acc);
+    for (uint32_t k = 0; k < d_head; k += 2) {
+        UNROLL for (uint32_t p = 0; p < n_panels; p++) _mm_prefetch(
+            (const char *)(keys[p] + (size_t)(d_head + k) * KV_BLOCK_TOKENS), _MM_HINT_T0);
+        panel_step(n_queries, n_panels, queries, keys, KV_BLOCK_TOKENS, k, acc);
+        panel_step(n_queries, n_panels, queries, keys, KV_BLOCK_TOKENS, k + 1, acc);
+    }
+    UNROLL for (uint32_t q = 0; q < n_queries; q++)
+    {
+        UNROLL for (uint32_t p = 0; p < n_panels; p++)
+            lanes_store(scores + (size_t)q * CHUNK_TOKENS + p * LANES, acc[q][p]);
+    }
 }
 
-/* Weighted values, columns [0, 16 * n_panels) of `values[b]` (one pointer a block), over `count`
- * positions. */
+/* Weighted values, columns [column, column + 16 * n_panels) of the blocks `values`, over `count`
+ * positions. `next`: for each block, keys that will be wanted next, to be fetched meanwhile; NULL
+ * for none. */
 LANES_INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               const float *weights, const uint16_t *const *values, uint32_t column,
-                               uint32_t d_head, uint32_t count, float *out, size_t out_stride)
+                               const float *weights, const uint16_t *const *values,
+                               const uint16_t *const *next, uint32_t column, uint32_t d_head,
+                               uint32_t count, float *out, size_t out_stride)
 {
     lanes acc[PANEL_QUERIES][PANELS];
-    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
-        acc[q][p] = lanes_zero();
+    clear_panels(n_queries, n_panels, acc);
     for (uint32_t b = 0; b * KV_BLOCK_TOKENS < count; b++) {
         uint32_t left = count - b * KV_BLOCK_TOKENS;
         const float *rows[PANEL_QUERIES];
@@ -71,11 +87,18 @@ LANES_INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels
         UNROLL for (uint32_t q = 0; q < n_queries; q++) rows[q] =
             weights + (size_t)q * CHUNK_TOKENS + b * KV_BLOCK_TOKENS;
         UNROLL for (uint32_t p = 0; p < n_panels; p++) panels[p] = values[b] + column + p * LANES;
-        panel_product(n_queries, n_panels, rows, panels, d_head,
-                      left < KV_BLOCK_TOKENS ? left : KV_BLOCK_TOKENS, acc);
+        for (uint32_t k = 0; k < (left < KV_BLOCK_TOKENS ? left : KV_BLOCK_TOKENS); k++) {
+            if (next[b] != NULL)
+                UNROLL for (uint32_t p = 0; p < n_panels; p += 2) _mm_prefetch(
+                    (const char *)(next[b] + k * d_head + column + p * LANES), _MM_HINT_T0);
+            panel_step(n_queries, n_panels, rows, panels, d_head, k, acc);
+        }
     }
-    UNROLL for (uint32_t q = 0; q < n_queries; q++) UNROLL for (uint32_t p = 0; p < n_panels; p++)
-        lanes_store(out + q * out_stride + column + p * LANES, acc[q][p]);
+    UNROLL for (uint32_t q = 0; q < n_queries; q++)
+    {
+        UNROLL for (uint32_t p = 0; p < n_panels; p++)
+            lanes_store(out + q * out_stride + column + p * LANES, acc[q][p]);
+    }
 }
 
 #define QUERY_CASES(call)                                                                          \
@@ -114,12 +137,14 @@ static void score_queries(uint32_t n_queries, const float *const *queries,
 }
 
 static void value_queries(uint32_t n_queries, const float *weights, const uint16_t *const *values,
-                          uint32_t d_head, uint32_t count, float *out, size_t out_stride)
+                          const uint16_t *const *next, uint32_t d_head, uint32_t count, float *out,
+                          size_t out_stride)
 {
     uint32_t column = 0;
 #define VALUE_ALL(n)                                                                               \
-    value_panels(n, PANELS, weights, values, column, d_head, count, out, out_stride)
-#define VALUE_ONE(n) value_panels(n, 1, weights, values, column, d_head, count, out, out_stride)
+    value_panels(n, PANELS, weights, values, next, column, d_head, count, out, out_stride)
+#define VALUE_ONE(n)                                                                               \
+    value_panels(n, 1, weights, values, next, column, d_head, count, out, out_stride)
     for (; column + PANELS * LANES <= d_head; column += PANELS * LANES)
         QUERY_CASES(VALUE_ALL)
     for (; column < d_head; column += LANES)
@@ -155,6 +180,23 @@ static void softmax_chunk(const struct attention_tile *tile, uint32_t first, uin
     partial[1] = lanes_sum(total);
 }
 
+/* Keys that this member most likely wants after the chunk that ends at `chunk_end`: the next
+ * chunk's, or the next head's first ones (tiles are numbered with the heads innermost). */
+static void find_next_keys(const struct attention_tile *tile, uint32_t chunk_end, uint32_t end,
+                           const uint16_t *next[CHUNK_BLOCKS])
+{
+    uint32_t position = chunk_end, head = tile->kv_head;
+    if (chunk_end >= end) {
+        position = 0;
+        head++;
+    }
+    if (head >= tile->kv->shape.n_kv_heads)
+        return;
+    for (uint32_t b = 0; b < CHUNK_BLOCKS && position + b * KV_BLOCK_TOKENS < end; b++)
+        next[b] =
+            kv_head_data(tile->kv, tile->layer, tile->blocks[position / KV_BLOCK_TOKENS + b], head);
+}
+
 void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
                              float *partials)
 {
@@ -186,10 +228,12 @@ void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, 
         softmax_chunk(tile, tile->first[q] > base ? tile->first[q] - base : 0,
                       tile->end[q] > base ? tile->end[q] - base : 0, n_blocks * KV_BLOCK_TOKENS,
                       scores + (size_t)q * CHUNK_TOKENS, partials + q * stride);
+    const uint16_t *next[CHUNK_BLOCKS] = {NULL};
+    find_next_keys(tile, chunk_end, end, next);
     for (uint32_t part = 0; part < parts; part++) {
         uint32_t q = tile->n_queries * part / parts;
         uint32_t n = tile->n_queries * (part + 1) / parts - q;
-        value_queries(n, scores + (size_t)q * CHUNK_TOKENS, values, tile->d_head, count,
+        value_queries(n, scores + (size_t)q * CHUNK_TOKENS, values, next, tile->d_head, count,
                       partials + q * stride + 2, stride);
     }
 }
