@@ -55,12 +55,13 @@ enum frame_type {
 #define FLAG_PADDED      0x08u
 #define FLAG_PRIORITY    0x20u
 
-#define FRAME_HEAD_BYTES    9u
-#define FRAME_BYTES_MAX     16384u /* SETTINGS_MAX_FRAME_SIZE, which the library never raises */
-#define SETTINGS_BYTES_MAX  (32u * 6u)
-#define HEADER_COUNT_FACTOR 2u /* up to here the handler answers 431, past it the connection ends  \
-                                */
-#define DECODED_FACTOR    4u   /* decoded header bytes (an upper bound) over header_bytes_max */
+#define FRAME_HEAD_BYTES   9u
+#define FRAME_BYTES_MAX    16384u /* SETTINGS_MAX_FRAME_SIZE, which the library never raises */
+#define SETTINGS_BYTES_MAX (32u * 6u)
+#define HEADER_COUNT_FACTOR                                                                        \
+    2u                       /* up to here the handler answers 431, past it the connection ends    \
+                              */
+#define DECODED_FACTOR    4u /* decoded header bytes (an upper bound) over header_bytes_max */
 #define BODY_SLACK_FACTOR 2u
 #define DISCARD_BYTES_MAX (4u << 20)
 #define UPLOAD_GRACE_NS   (10 * NS_PER_SECOND) /* before the rate of an upload is judged */

@@ -2,3 +2,6 @@
 add_executable(tokenize_tool ${CMAKE_SOURCE_DIR}/tests/support/tokenize_tool.c)
 target_include_directories(tokenize_tool PRIVATE ${CMAKE_SOURCE_DIR}/engine/text)
 target_link_libraries(tokenize_tool PRIVATE engine_text base PkgConfig::JANSSON)
+
+add_executable(http_echo tests/support/http_echo.c)
+target_link_libraries(http_echo PRIVATE gateway_http base PkgConfig::H2O PkgConfig::OPENSSL)

@@ -1,0 +1,464 @@
+#include "request.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+#include "http1_head.h"
+#include "log.h"
+#include "memory.h"
+
+/* The life of a request, whatever the protocol:
+ *
+ *   request_begin -> handler -> http_reply ------------------------------> send LAST
+ *                            `> http_stream_start, write..., end -> flush -> send MORE ... send
+ * LAST or ABORT
+ *
+ * Bytes of a stream gather in `pending`. At the end of the loop's turn (or when the last send is
+ * out) they become `in_flight` and go to the protocol in one send, so all events of a turn share
+ * one write, and at most one send is ever under way. Back-pressure follows: while the client does
+ * not read, `pending` grows; past response_buffer_bytes_max the producer is told (http_stream_write
+ * returns false), and again when it has drained (on_drained).
+ *
+ * The end: request_destroy is called exactly once, by the library's pool (HTTP/2) or by http1.c. If
+ * the answer had not been ended by then, the client went first: on_gone. */
+
+#define PENDING_FACTOR_MAX                                                                         \
+    8u /* a producer that does not listen to back-pressure is cut at so many times the limit */
+#define BUFFER_KEPT_BYTES 16384u
+#define CHARS_SAFE_IN_ID  "-_.:+/=@~"
+
+/* --- what the handler may ask --- */
+
+http_loop *http_request_loop(const http_request *request)
+{
+    return request->connection->loop;
+}
+
+struct text_slice http_request_method(const http_request *request)
+{
+    return request->method;
+}
+
+struct text_slice http_request_path(const http_request *request)
+{
+    return request->path;
+}
+
+struct text_slice http_request_query(const http_request *request)
+{
+    return request->query;
+}
+
+struct text_slice http_request_header(const http_request *request, const char *lower_case_name)
+{
+    for (size_t i = 0; i < request->header_count; i++)
+        if (text_slice_is(request->headers[i].name, lower_case_name))
+            return request->headers[i].value;
+    return (struct text_slice){NULL, 0};
+}
+
+struct text_slice http_request_body(const http_request *request)
+{
+    return request->body;
+}
+
+struct text_slice http_request_peer(const http_request *request)
+{
+    return text_slice_of(request->connection->peer_text);
+}
+
+const char *http_request_id(const http_request *request)
+{
+    return request->id;
+}
+
+bool http_request_is_http2(const http_request *request)
+{
+    return request->h2o != NULL;
+}
+
+bool http_request_is_tls(const http_request *request)
+{
+    return request->connection->is_tls;
+}
+
+uint64_t http_request_start_ns(const http_request *request)
+{
+    return request->start_ns;
+}
+
+void *http_request_allocate(http_request *request, size_t bytes)
+{
+    return h2o_mem_alloc_pool(request->pool, bytes);
+}
+
+void http_request_set_context(http_request *request, void *context)
+{
+    request->context = context;
+}
+
+void *http_request_context(const http_request *request)
+{
+    return request->context;
+}
+
+void http_request_on_gone(http_request *request, void (*on_gone)(http_request *, void *),
+                          void *context)
+{
+    request->on_gone = on_gone;
+    request->on_gone_context = context;
+}
+
+void http_request_on_end(http_request *request, void (*on_end)(void *), void *context)
+{
+    request->on_end = on_end;
+    request->on_end_context = context;
+}
+
+void http_stream_on_drained(http_request *request, void (*on_drained)(http_request *, void *),
+                            void *context)
+{
+    request->on_drained = on_drained;
+    request->on_drained_context = context;
+}
+
+const char *request_reason(int status_code)
+{
+    static const struct {
+        int code;
+        const char *reason;
+    } reasons[] = {{200, "OK"},
+                   {201, "Created"},
+                   {202, "Accepted"},
+                   {204, "No Content"},
+                   {304, "Not Modified"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {402, "Payment Required"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {408, "Request Timeout"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
+                   {415, "Unsupported Media Type"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {431, "Request Header Fields Too Large"},
+                   {500, "Internal Server Error"},
+                   {501, "Not Implemented"},
+                   {502, "Bad Gateway"},
+                   {503, "Service Unavailable"},
+                   {504, "Gateway Timeout"}};
+    for (size_t i = 0; i < ARRAY_COUNT(reasons); i++)
+        if (reasons[i].code == status_code)
+            return reasons[i].reason;
+    return "Unknown";
+}
+
+/* --- begin --- */
+
+static bool is_safe_id(struct text_slice id)
+{
+    if (id.bytes == 0 || id.bytes > REQUEST_ID_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < id.bytes; i++) {
+        char c = id.data[i];
+        bool is_alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!is_alnum && (c == '\0' || strchr(CHARS_SAFE_IN_ID, c) == NULL))
+            return false;
+    }
+    return true;
+}
+
+/* The client's id, or 32 hex digits that nobody can guess from another id. */
+static void set_id(http_request *request)
+{
+    static const char hex[] = "0123456789abcdef";
+    http_loop *loop = request->connection->loop;
+    struct text_slice given = http_request_header(request, "x-request-id");
+    if (is_safe_id(given)) {
+        memcpy(request->id, given.data, given.bytes);
+        request->id[given.bytes] = '\0';
+        return;
+    }
+    loop->id_counter++;
+    struct hash128 hash = hash128(&loop->id_key, &loop->id_counter, sizeof loop->id_counter);
+    for (unsigned i = 0; i < 16; i++) {
+        request->id[i] = hex[hash.high >> (60 - 4 * i) & 15];
+        request->id[16 + i] = hex[hash.low >> (60 - 4 * i) & 15];
+    }
+    request->id[32] = '\0';
+}
+
+static bool head_is_too_large(const http_request *request)
+{
+    const struct http_limits *limits = &request->connection->loop->limits;
+    size_t bytes = request->method.bytes + request->path.bytes + request->query.bytes;
+    for (size_t i = 0; i < request->header_count; i++)
+        bytes += request->headers[i].name.bytes + request->headers[i].value.bytes;
+    return bytes > limits->header_bytes_max || request->header_count > limits->header_count_max;
+}
+
+static void link_request(http_request *request)
+{
+    struct connection *connection = request->connection;
+    request->next = connection->requests;
+    request->link = &connection->requests;
+    if (request->next != NULL)
+        request->next->link = &request->next;
+    connection->requests = request;
+    atomic_fetch_add_explicit(&connection->loop->request_count, 1, memory_order_relaxed);
+    metrics_add(connection->loop->server->meters.requests_in_flight, 1);
+    request->is_counted = true;
+}
+
+void request_begin(http_request *request)
+{
+    struct connection *connection = request->connection;
+    const struct http_limits *limits = &connection->loop->limits;
+    const struct listener *listener = connection->acceptor->listener;
+    request->start_ns = clock_now_ns();
+    request->answer_length = HTTP1_NO_LENGTH;
+    request->is_head_method = text_slice_is(request->method, "HEAD");
+    buffer_init(&request->pending, limits->response_buffer_bytes_max * PENDING_FACTOR_MAX);
+    buffer_init(&request->in_flight, limits->response_buffer_bytes_max * PENDING_FACTOR_MAX);
+    set_id(request);
+    link_request(request);
+    if (request->has_no_handler)
+        return;
+    if (head_is_too_large(request))
+        request_reply_error(request, 431, "headers_too_large",
+                            "The request's header fields are too large.");
+    else if (request->is_refused || request->body.bytes > limits->body_bytes_max)
+        request_reply_error(request, 413, "request_too_large",
+                            "The request's body is larger than this server accepts.");
+    else
+        listener->handler(request, listener->context);
+}
+
+/* --- answer --- */
+
+/* Names that the protocol writes itself. */
+static bool is_framing_header(struct text_slice name)
+{
+    static const char *const names[] = {"connection", "content-length", "date",
+                                        "keep-alive", "server",         "te",
+                                        "trailer",    "upgrade",        "transfer-encoding"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (text_slice_is(name, names[i]))
+            return true;
+    return false;
+}
+
+static bool is_sendable(struct http_header header)
+{
+    if (!http1_is_token(header.name) || !http1_is_field_value(header.value) ||
+        is_framing_header(header.name))
+        return false;
+    for (size_t i = 0; i < header.name.bytes; i++)
+        if (header.name.data[i] >= 'A' && header.name.data[i] <= 'Z')
+            return false;
+    return true;
+}
+
+static struct text_slice copy_slice(http_request *request, struct text_slice slice)
+{
+    char *copy = h2o_mem_alloc_pool(request->pool, slice.bytes + 1);
+    if (slice.bytes > 0)
+        memcpy(copy, slice.data, slice.bytes);
+    copy[slice.bytes] = '\0';
+    return (struct text_slice){copy, slice.bytes};
+}
+
+static void add_answer_header(http_request *request, struct http_header header)
+{
+    if (!is_sendable(header)) {
+        log_error("gateway/http",
+                  "request_id=%s answer header dropped: not a lower-case name and a clean value",
+                  request->id);
+        return;
+    }
+    request->answer_headers[request->answer_header_count++] =
+        (struct http_header){copy_slice(request, header.name), copy_slice(request, header.value)};
+}
+
+static void set_answer_head(http_request *request, int status_code,
+                            const struct http_header *headers, size_t header_count,
+                            const char *content_type)
+{
+    CHECK(!request->is_started && status_code >= 200 && status_code <= 599);
+    request->is_started = true;
+    request->status_code = status_code;
+    request->answer_headers =
+        h2o_mem_alloc_pool(request->pool, (header_count + 2) * sizeof *headers);
+    if (content_type != NULL)
+        add_answer_header(request, (struct http_header){text_slice_of("content-type"),
+                                                        text_slice_of(content_type)});
+    add_answer_header(
+        request, (struct http_header){text_slice_of("x-request-id"), text_slice_of(request->id)});
+    for (size_t i = 0; i < header_count; i++)
+        add_answer_header(request, headers[i]);
+}
+
+static void hand_over(http_request *request, struct text_slice bytes, enum send_kind kind)
+{
+    if (request->is_head_method)
+        bytes.bytes = 0;
+    request->is_sending = true;
+    request->handed_bytes += bytes.bytes;
+    request->last_send_ns = request->progress_ns = request->connection->loop->now_ns;
+    if (request->h2o != NULL)
+        http2_send(request, bytes, kind);
+    else
+        http1_send(request, bytes, kind);
+}
+
+void http_reply(http_request *request, int status_code, const struct http_header *headers,
+                size_t header_count, const char *content_type, struct text_slice body)
+{
+    ASSERT_ON_THREAD(&request->connection->loop->owner);
+    set_answer_head(request, status_code, headers, header_count, content_type);
+    request->is_ended = true;
+    if (status_code != 204 && status_code != 304)
+        request->answer_length = body.bytes;
+    else
+        body.bytes = 0;
+    hand_over(request, copy_slice(request, body), SEND_LAST);
+}
+
+void request_reply_error(http_request *request, int status_code, const char *code,
+                         const char *message)
+{
+    char *body = h2o_mem_alloc_pool(request->pool, 512);
+    int bytes =
+        snprintf(body, 512,
+                 "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
+                 message, status_code < 500 ? "invalid_request_error" : "server_error", code);
+    CHECK(bytes > 0 && bytes < 512);
+    http_reply(request, status_code, NULL, 0, "application/json",
+               (struct text_slice){body, (size_t)bytes});
+}
+
+static void on_keepalive(struct http_timer *timer, http_loop *loop)
+{
+    http_request *request = CONTAINER_OF(timer, http_request, keepalive);
+    uint64_t interval_ns = loop->limits.keepalive_comment_ns;
+    if (request->is_ended || interval_ns == 0)
+        return;
+    if (loop->now_ns - request->last_send_ns >= interval_ns && !request->is_sending)
+        (void)http_stream_write(request, text_slice_of(": keep-alive\n\n"));
+    uint64_t deadline_ns = request->last_send_ns + interval_ns;
+    http_timer_set(loop, timer,
+                   deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + interval_ns);
+}
+
+void http_stream_start(http_request *request, int status_code, const struct http_header *headers,
+                       size_t header_count, const char *content_type)
+{
+    http_loop *loop = request->connection->loop;
+    ASSERT_ON_THREAD(&loop->owner);
+    set_answer_head(request, status_code, headers, header_count, content_type);
+    request->is_event_stream =
+        content_type != NULL && strncmp(content_type, "text/event-stream", 17) == 0;
+    request->last_send_ns = loop->now_ns;
+    if (request->is_event_stream && loop->limits.keepalive_comment_ns != 0) {
+        request->keepalive.run = on_keepalive;
+        http_timer_set(loop, &request->keepalive, loop->now_ns + loop->limits.keepalive_comment_ns);
+    }
+    loop_schedule_flush(loop, request);
+}
+
+bool http_stream_write(http_request *request, struct text_slice bytes)
+{
+    http_loop *loop = request->connection->loop;
+    ASSERT_ON_THREAD(&loop->owner);
+    CHECK(request->is_started && !request->is_ended);
+    if (request->is_aborted)
+        return false;
+    buffer_append_slice(&request->pending, bytes);
+    if (request->pending.failed != STATUS_OK) {
+        log_error("gateway/http",
+                  "request_id=%s stream aborted: its producer ignored back-pressure", request->id);
+        request->is_aborted =
+            true; /* nothing more is taken; told to the client when the producer ends it */
+    }
+    loop_schedule_flush(loop, request);
+    if (request->pending.bytes > loop->limits.response_buffer_bytes_max)
+        request->is_full = true;
+    return !request->is_full;
+}
+
+void http_stream_end(http_request *request, bool is_error)
+{
+    http_loop *loop = request->connection->loop;
+    ASSERT_ON_THREAD(&loop->owner);
+    CHECK(request->is_started && !request->is_ended);
+    request->is_ended = true;
+    request->is_aborted |= is_error;
+    http_timer_cancel(&request->keepalive);
+    loop_schedule_flush(loop, request);
+}
+
+void request_flush(http_request *request)
+{
+    bool has_news = request->pending.bytes > 0 || request->is_ended || !request->is_head_sent;
+    if (request->is_sending || !request->is_started || !has_news)
+        return;
+    struct buffer empty = request->in_flight;
+    request->in_flight = request->pending;
+    request->pending = empty;
+    hand_over(request, buffer_slice(&request->in_flight),
+              !request->is_ended    ? SEND_MORE
+              : request->is_aborted ? SEND_ABORT
+                                    : SEND_LAST);
+}
+
+void request_sent(http_request *request)
+{
+    request->is_sending = false;
+    size_t bytes_max = request->in_flight.bytes_max;
+    if (request->in_flight.capacity > BUFFER_KEPT_BYTES)
+        buffer_deinit(&request->in_flight);
+    else
+        buffer_clear(&request->in_flight);
+    request->in_flight.bytes_max = bytes_max;
+    request_flush(request);
+    if (request->is_full && !request->is_ended &&
+        request->pending.bytes <= request->connection->loop->limits.response_buffer_bytes_max / 2) {
+        request->is_full = false;
+        if (request->on_drained != NULL)
+            request->on_drained(request, request->on_drained_context);
+    }
+}
+
+/* --- end --- */
+
+void request_destroy(http_request *request)
+{
+    http_loop *loop = request->connection->loop;
+    http_timer_cancel(&request->keepalive);
+    if (request->flush_link != NULL) {
+        *request->flush_link = request->flush_next;
+        if (request->flush_next != NULL)
+            request->flush_next->flush_link = request->flush_link;
+        request->flush_link = NULL;
+    }
+    if (!request->is_counted)
+        return; /* never begun */
+    *request->link = request->next;
+    if (request->next != NULL)
+        request->next->link = request->link;
+    if (!request->is_ended) {
+        request->is_ended = true;
+        if (request->on_gone != NULL)
+            request->on_gone(request, request->on_gone_context);
+    }
+    if (request->on_end != NULL)
+        request->on_end(request->on_end_context);
+    buffer_deinit(&request->pending);
+    buffer_deinit(&request->in_flight);
+    atomic_fetch_sub_explicit(&loop->request_count, 1, memory_order_relaxed);
+    metrics_add(loop->server->meters.requests_in_flight, -1);
+}
