@@ -292,6 +292,7 @@ status json_scan_value(struct text_slice body, const struct json_limits *limits,
     s.limits = limits;
     s.state = VALUE;
     s.depth = s.value_count = s.name_count = 0;
+    memset(s.is_object, 0, sizeof s.is_object);
     s.checks_names = must_be_object;
     s.fields = fields;
     s.field_count = field_count;

@@ -129,7 +129,7 @@ static void text_add(char *text, size_t text_bytes, const char *more)
 {
     size_t end = strlen(text);
     assert_true(strlen(more) < text_bytes - end);
-    snprintf(text + end, text_bytes - end, "%s", more);
+    (void)snprintf(text + end, text_bytes - end, "%s", more);
 }
 
 static void limits_hold_at_the_limit_and_one_beyond(void **state)
@@ -161,7 +161,7 @@ static void top_level_names_have_limits_of_their_own(void **state)
         buffer_append_byte(&text, '{');
         for (int i = 0; i < count; i++) {
             char name[16];
-            snprintf(name, sizeof name, "n%d", i);
+            (void)snprintf(name, sizeof name, "n%d", i);
             json_write_key(&text, name);
             buffer_append_byte(&text, '1');
         }

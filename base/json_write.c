@@ -78,7 +78,9 @@ void json_write_bool(struct buffer *out, bool value)
 
 static char last_byte(const struct buffer *out)
 {
-    return out->bytes > 0 ? out->data[out->bytes - 1] : '\0';
+    if (out->bytes == 0)
+        return '\0';
+    return out->data[out->bytes - 1];
 }
 
 void json_write_key(struct buffer *out, const char *name)

@@ -196,7 +196,7 @@ static bool family_fill(metrics_family *family, const struct metrics_family_opti
     if (family->name == NULL || family->help == NULL || family->label_names == NULL ||
         family->bounds == NULL)
         return false;
-    for (uint32_t i = 0; i < family->label_count; i++) {
+    for (uint32_t i = 0; options->labels != NULL && i < family->label_count; i++) {
         family->label_names[i] = text_copy(options->labels[i]);
         if (family->label_names[i] == NULL)
             return false;
@@ -250,33 +250,37 @@ static metrics_series **bucket_find(metrics_family *family, const char *labels)
     return link;
 }
 
+/* NULL at the cap, without memory, and for the labels of "other". Takes over *labels (and clears
+ * it) for a new series. */
+static metrics_series *series_find_or_add(metrics_family *family, char **labels)
+{
+    metrics_series **link = bucket_find(family, *labels);
+    if (*link != NULL)
+        return *link;
+    if (family->series_count == family->series_max || strcmp(*labels, family->other->labels) == 0)
+        return NULL;
+    metrics_series *series = series_create(family, *labels);
+    *labels = NULL;
+    if (series == NULL)
+        return NULL;
+    *link = series;
+    *family->last = series;
+    family->last = &series->next;
+    family->series_count++;
+    return series;
+}
+
 metrics_series *metrics_series_get(metrics_family *family, const char *const *label_values)
 {
     CHECK(family->label_count == 0 || label_values != NULL);
     char *labels = labels_render(family, label_values);
     lock_take(&family->registry->lock);
-    metrics_series **link = labels != NULL ? bucket_find(family, labels) : NULL;
-    metrics_series *series = link != NULL ? *link : NULL;
-    if (series != NULL) {
-        memory_release(labels);
-    } else if (link != NULL && family->series_count < family->series_max &&
-               strcmp(labels, family->other->labels) != 0) {
-        series = series_create(family, labels);
-        if (series != NULL) {
-            series->is_shown = true;
-            *link = series;
-            *family->last = series;
-            family->last = &series->next;
-            family->series_count++;
-        }
-    } else {
-        memory_release(labels);
-    }
-    if (series == NULL) {
+    metrics_series *series = labels != NULL ? series_find_or_add(family, &labels) : NULL;
+    if (series == NULL)
         series = family->other;
-        series->is_shown = true;
-    }
+    series->is_shown = true;
     lock_leave(&family->registry->lock);
+    memory_release(labels);
     return series;
 }
 

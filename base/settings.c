@@ -280,6 +280,7 @@ static status read_row(struct reader *reader, const struct setting *row,
                        void *target)
 {
     void *address = (char *)target + row->offset;
+    CHECK(parent != NULL);
     status result = place_remember(reader, address, node != NULL ? node : parent);
     if (result != STATUS_OK)
         return result;

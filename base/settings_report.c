@@ -71,7 +71,9 @@ static char fold(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return (char)(c - 'A' + 'a');
-    return c == '-' ? '_' : c;
+    if (c == '-')
+        return '_';
+    return c;
 }
 
 static size_t min3(size_t a, size_t b, size_t c)

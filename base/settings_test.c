@@ -221,8 +221,8 @@ static void sizes_and_durations_have_units(void **state)
         for (size_t i = 0; i < count; i++) {
             char text[200];
             struct reading r;
-            snprintf(text, sizeof text, MINIMAL "server: {limits: {%s: %s}}\n",
-                     kind == 0 ? "body_size" : "idle_timeout", rows[i].text);
+            (void)snprintf(text, sizeof text, MINIMAL "server: {limits: {%s: %s}}\n",
+                           kind == 0 ? "body_size" : "idle_timeout", rows[i].text);
             read_text(&r, text);
             uint64_t value =
                 kind == 0 ? r.config.server.limits.body_bytes : r.config.server.limits.idle_ns;
@@ -373,7 +373,7 @@ static status read_repeated(const char *head, const char *piece, size_t count, c
     buffer_append_text(&text, tail);
     assert_int_equal(text.failed, STATUS_OK);
     read_text(&r, text.data);
-    snprintf(error_text, 512, "%s", r.report.errors[0].text);
+    (void)snprintf(error_text, 512, "%s", r.report.errors[0].text);
     status result = r.result;
     done(&r);
     buffer_deinit(&text);

@@ -224,7 +224,8 @@ static status parse_path(const char *text, const char *file, arena *memory, void
     size_t front_bytes = 0;
     const char *slash = strrchr(file, '/');
     if (strncmp(text, "~/", 2) == 0) {
-        front = getenv("HOME"); /* nothing in the process changes the environment */
+        /* Nothing in the process changes the environment. */
+        front = getenv("HOME"); // NOLINT(concurrency-mt-unsafe)
         if (front == NULL || *front == '\0') {
             buffer_append_text(complaint,
                                "\"~/\" needs the environment variable HOME, which is not set");
@@ -241,7 +242,7 @@ static status parse_path(const char *text, const char *file, arena *memory, void
     if (path == NULL)
         return STATUS_NO_MEMORY;
     memcpy(path, front, front_bytes);
-    memcpy(path + front_bytes, text, bytes);
+    memcpy(path + front_bytes, text, bytes + 1);
     *(const char **)address = path;
     return STATUS_OK;
 }

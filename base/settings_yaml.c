@@ -64,6 +64,7 @@ static status node_attach(struct tree_builder *builder, struct settings_node *no
         return STATUS_OK;
     }
     struct settings_node *parent = builder->stack[builder->depth - 1];
+    CHECK(parent != NULL);
     if (parent->kind == NODE_MAPPING) {
         if (builder->pending_key == NULL) {
             if (node->kind != NODE_SCALAR) {

@@ -112,7 +112,9 @@ static void broken_bytes_are_replaced_by_maximal_subparts(void **state)
     for (size_t at = 0; at < bytes;) {
         uint32_t c;
         size_t length = utf8_decode(text + at, bytes - at, &c);
-        marks[mark_count++] = length > 0 ? (char)c : '?';
+        if (length == 0)
+            c = '?';
+        marks[mark_count++] = (char)c;
         at += length > 0 ? length : utf8_broken_length(text + at, bytes - at);
     }
     assert_string_equal(marks, "a???b?c??d");
