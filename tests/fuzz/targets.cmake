@@ -1,3 +1,4 @@
 # One line a fuzz target: penstock_fuzz(name modules...). See tests/fuzz/README.md.
 penstock_fuzz(fuzz_json base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_settings base)
+penstock_fuzz(fuzz_gguf engine_model engine_text kernels base)

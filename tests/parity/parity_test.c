@@ -33,8 +33,11 @@ struct bounds {
     uint32_t ids_max;     /* longer sequences are left out */
 };
 
-static const struct bounds FLOAT_BOUNDS = {0.001, 0.01, 0.05, 0.01, 4, 64};
-static const struct bounds INT8_BOUNDS = {0.08, 0.5, 2.0, 0.5, 1, UINT32_MAX};
+static const struct bounds FLOAT_BOUNDS = {0.001, 0.01, 0.02, 0.01, 3, 64};
+static const struct bounds INT8_BOUNDS = {0.08, 0.6, 2.0, 0.5, 1, UINT32_MAX};
+/* The paths differ in instructions, not in what they compute; the first among equals sees all
+ * prompts. */
+static const struct bounds INT8_SAMPLE_BOUNDS = {0.08, 0.6, 2.0, 0.5, 3, UINT32_MAX};
 
 struct item {
     const char *name, *text;
@@ -49,6 +52,7 @@ struct comparison {
     struct differences likely; /* top five of output positions */
     struct differences prompt; /* the token that follows in the prompt */
     uint32_t tops, tops_equal, tops_clear, vocabulary;
+    double lost_margin; /* the reference's widest margin where our first choice is another */
 };
 
 static json_t *document;
@@ -93,6 +97,8 @@ static void compare_output(struct comparison *c, const json_t *candidates, const
     c->tops++;
     c->tops_equal += is_equal;
     c->tops_clear += margin > c->bounds->top_margin;
+    if (!is_equal && margin > c->lost_margin)
+        c->lost_margin = margin;
     if (!is_equal && margin > c->bounds->top_margin)
         fail_msg("%s: another first choice although the reference is sure by %.3f", c->item->name,
                  margin);
@@ -114,10 +120,12 @@ static void check_bounds(struct comparison *c, const char *path)
 {
     double median = differences_at(&c->likely, 0.5), p99 = differences_at(&c->likely, 0.99),
            largest = differences_at(&c->likely, 1), prompt = differences_at(&c->prompt, 0.5);
-    print_message("%s: %u output positions, first choice equal in %u (%u are clear); difference of "
-                  "log-probabilities: "
-                  "median %.5f, p99 %.5f, largest %.5f; over %zu prompt positions: median %.5f\n",
-                  path, c->tops, c->tops_equal, c->tops_clear, median, p99, largest,
+    print_message("%s: %u output positions, first choice equal in %u (%u are clear, widest margin "
+                  "lost %.3f); "
+                  "log-probabilities differ by: median %.5f, p99 %.5f, largest %.5f; in %zu prompt "
+                  "positions: "
+                  "median %.5f\n",
+                  path, c->tops, c->tops_equal, c->tops_clear, c->lost_margin, median, p99, largest,
                   c->prompt.count, prompt);
     assert_true(c->tops_clear > c->tops / 2);
     assert_true(median <= c->bounds->median);
@@ -192,13 +200,13 @@ static void the_oracle_agrees_to_float_rounding(void **state)
 static void avx2_agrees_to_int8_rounding(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AVX2, &INT8_BOUNDS);
+    compare_path(BACKEND_AVX2, &INT8_SAMPLE_BOUNDS);
 }
 
 static void avx_vnni_agrees_to_int8_rounding(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AVX_VNNI, &INT8_BOUNDS);
+    compare_path(BACKEND_AVX_VNNI, &INT8_SAMPLE_BOUNDS);
 }
 
 static void avx512_vnni_agrees_to_int8_rounding(void **state)
