@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "version.h"
 
 #define METRICS_BYTES_MAX (16u * 1024u * 1024u)
 #define PROBE_BYTES_MAX   (256u * 1024u)

@@ -20,7 +20,6 @@
 #include "log.h"
 #include "memory.h"
 #include "thread.h"
-#include "version.h"
 
 /* Jobs between loops and workers. Each waits for one parse and one tokenization, about a
  * millisecond, so more than this is a second of waiting for nothing: better to say so. */
