@@ -1,7 +1,7 @@
 #include <stdio.h>
 
-#include "address.h"
 #include "check.h"
+#include "listen_address.h"
 #include "log.h"
 #include "serving.h"
 #include "verbs.h"
@@ -78,7 +78,7 @@ int verb_replica(int argument_count, char **arguments)
             "penstock replica: usage: penstock replica CONFIG --model NAME --listen ADDRESS\n");
         return EXIT_USAGE;
     }
-    if (address_check(listen, &note) != STATUS_OK) {
+    if (listen_address_check(listen, &note) != STATUS_OK) {
         (void)fprintf(stderr, "penstock replica: --listen: %s\n", note.text);
         return EXIT_USAGE;
     }

@@ -1,18 +1,19 @@
 #include <stdio.h>
 
-#include "address.h"
 #include "check.h"
 #include "gateway.h"
+#include "listen_address.h"
 #include "log.h"
 #include "verbs.h"
 
 /* An API that anybody can reach and use is allowed, but not silently. */
 static void warn_if_open(const struct config *config)
 {
-    if (config->auth.keys.count == 0 && !address_is_local(config->server.listen))
+    if (config->auth.keys.count == 0 && !listen_address_is_local(config->server.listen))
         log_warn("gateway", "the API on %s is open to everybody who can reach it: set auth.keys",
                  config->server.listen);
-    if (config->server.admin_listen[0] != '\0' && !address_is_local(config->server.admin_listen))
+    if (config->server.admin_listen[0] != '\0' &&
+        !listen_address_is_local(config->server.admin_listen))
         log_warn("gateway",
                  "the admin listener on %s has no keys: keep it on loopback or a private network",
                  config->server.admin_listen);

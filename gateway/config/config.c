@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "check.h"
 #include "config_check.h"
+#include "listen_address.h"
 
 #define CONFIG_ARENA_BYTES_MAX (16u << 20) /* 10,000 keys and 64 models take 3 MiB */
 #define CONFIG_FILE_BYTES_MAX  (1u << 20)
@@ -64,7 +64,8 @@ static const char *address_with_port(arena *memory, const char *address, int32_t
 {
     char text[128];
 
-    (void)snprintf(text, sizeof(text), "%.*s:%d", (int)address_host_bytes(address), address, port);
+    (void)snprintf(text, sizeof(text), "%.*s:%d", (int)listen_address_host_bytes(address), address,
+                   port);
     return arena_copy_text(memory, text, strlen(text));
 }
 
@@ -78,7 +79,7 @@ static status ports_apply(struct config *config, const struct config_overrides *
                 {&config->server.admin_listen, overrides->admin_port}};
 
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        if (rows[i].port < 0 || address_host_bytes(*rows[i].address) == 0)
+        if (rows[i].port < 0 || listen_address_host_bytes(*rows[i].address) == 0)
             continue;
         *rows[i].address = address_with_port(config->memory, *rows[i].address, rows[i].port);
         if (*rows[i].address == NULL)

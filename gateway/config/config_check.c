@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "check.h"
+#include "listen_address.h"
 #include "suggest.h"
 
 #define NAME_BYTES_MAX    128u
@@ -61,7 +61,7 @@ static void check_address(const struct check *c, const char *const *value)
 {
     struct error_note note = {""};
 
-    if (address_check(*value, &note) != STATUS_OK)
+    if (listen_address_check(*value, &note) != STATUS_OK)
         FAIL(c, value, "%s", note.text);
 }
 

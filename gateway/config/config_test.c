@@ -5,9 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "check.h"
 #include "config.h"
+#include "listen_address.h"
 #include "suggest.h"
 
 #define HASH_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -279,14 +279,14 @@ static void the_nearest_word_is_suggested_only_when_near(void **state)
 static void addresses_know_who_can_reach_them(void **state)
 {
     (void)state;
-    assert_true(address_is_local("127.1.2.3:80"));
-    assert_true(address_is_local("[::1]:80"));
-    assert_true(address_is_local("unix:/x"));
-    assert_false(address_is_local("0.0.0.0:80"));
-    assert_false(address_is_local("[::]:80"));
-    assert_int_equal(address_check("[::1:80", NULL), STATUS_INVALID);
-    assert_int_equal(address_check("127.0.0.1:", NULL), STATUS_INVALID);
-    assert_int_equal(address_check("0.0.0.0:65535", NULL), STATUS_OK);
+    assert_true(listen_address_is_local("127.1.2.3:80"));
+    assert_true(listen_address_is_local("[::1]:80"));
+    assert_true(listen_address_is_local("unix:/x"));
+    assert_false(listen_address_is_local("0.0.0.0:80"));
+    assert_false(listen_address_is_local("[::]:80"));
+    assert_int_equal(listen_address_check("[::1:80", NULL), STATUS_INVALID);
+    assert_int_equal(listen_address_check("127.0.0.1:", NULL), STATUS_INVALID);
+    assert_int_equal(listen_address_check("0.0.0.0:65535", NULL), STATUS_OK);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "address.h"
+#include "listen_address.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static bool port_is_valid(const char *text)
 /* The host without brackets; false when there is no ":port" or the host is too long. */
 static bool host_copy(const char *address, char host[HOST_BYTES_MAX + 1], bool *is_ip6)
 {
-    size_t bytes = address_host_bytes(address);
+    size_t bytes = listen_address_host_bytes(address);
 
     *is_ip6 = address[0] == '[';
     if (*is_ip6) {
@@ -57,7 +57,7 @@ static status unix_check(const char *path, struct error_note *note)
     return STATUS_OK;
 }
 
-status address_check(const char *address, struct error_note *note)
+status listen_address_check(const char *address, struct error_note *note)
 {
     const char *colon = strrchr(address, ':');
     char host[HOST_BYTES_MAX + 1];
@@ -88,7 +88,7 @@ status address_check(const char *address, struct error_note *note)
     return STATUS_OK;
 }
 
-size_t address_host_bytes(const char *address)
+size_t listen_address_host_bytes(const char *address)
 {
     const char *colon = strrchr(address, ':');
 
@@ -97,7 +97,7 @@ size_t address_host_bytes(const char *address)
     return (size_t)(colon - address);
 }
 
-bool address_is_local(const char *address)
+bool listen_address_is_local(const char *address)
 {
     return strncmp(address, "unix:", 5) == 0 || strncmp(address, "127.", 4) == 0 ||
            strncmp(address, "[::1]:", 6) == 0;
