@@ -13,7 +13,6 @@
 static void model_write(const struct edge *edge, const struct config_model *model, const char *id,
                         struct buffer *out)
 {
-    json_write_comma(out);
     buffer_append_byte(out, '{');
     json_write_key(out, "id");
     json_write_text(out, id);
@@ -46,9 +45,12 @@ void answer_models(struct edge_record *record, struct text_slice rest)
         const struct config_model *model = config_model_at(config, i);
         const char *const *aliases = model->aliases.items;
 
+        json_write_comma(&out);
         model_write(record->edge, model, model->name, &out);
-        for (uint32_t j = 0; j < model->aliases.count; j++)
+        for (uint32_t j = 0; j < model->aliases.count; j++) {
+            json_write_comma(&out);
             model_write(record->edge, model, aliases[j], &out);
+        }
     }
     buffer_append_text(&out, "]}");
     edge_reply_json(record, 200, &out);
