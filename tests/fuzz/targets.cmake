@@ -2,3 +2,4 @@
 penstock_fuzz(fuzz_json base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_settings base)
 penstock_fuzz(fuzz_gguf engine_model engine_text kernels base)
+penstock_fuzz(fuzz_openai_request gateway_api engine engine_text engine_sample base PkgConfig::JANSSON)
