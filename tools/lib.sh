@@ -133,16 +133,20 @@ model_prepare() {
   exec 8>&-
 }
 
-# build PRESET [TARGET...]; CMake options in the array CMAKE_OPTIONS. Ninja shows the progress.
+# configure PRESET: CMake, when it has not run yet or the array CMAKE_OPTIONS has options for it. Quiet unless it fails.
+CMAKE_OPTIONS=()
+configure() {
+  local preset="$1" said
+  if [ -f "$ROOT/build/$preset/build.ninja" ] && [ "${#CMAKE_OPTIONS[@]}" -eq 0 ]; then
+    ninja -C "$ROOT/build/$preset" build.ninja >/dev/null # new files
+    return
+  fi
+  said="$(cd "$ROOT" && cmake --preset "$preset" "${CMAKE_OPTIONS[@]}" 2>&1)" || { printf '%s\n' "$said" >&2; return 1; }
+}
+
+# build PRESET [TARGET...]. Ninja shows the progress.
 build() {
   local preset="$1"
   shift
-  local folder="$ROOT/build/$preset"
-  if [ ! -f "$folder/build.ninja" ] || [ "${#CMAKE_OPTIONS[@]}" -gt 0 ]; then
-    (cd "$ROOT" && cmake --preset "$preset" "${CMAKE_OPTIONS[@]}" >"/tmp/penstock-cmake.$$" 2>&1) ||
-      { cat "/tmp/penstock-cmake.$$" >&2; rm -f "/tmp/penstock-cmake.$$"; return 1; }
-    rm -f "/tmp/penstock-cmake.$$"
-  fi
-  ninja -C "$folder" "$@" >&2
+  configure "$preset" && ninja -C "$ROOT/build/$preset" "$@" >&2
 }
-CMAKE_OPTIONS=()
