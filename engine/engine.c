@@ -1,0 +1,368 @@
+#include "engine_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+#include "memory.h"
+#include "memory_plan.h"
+
+/* Opening and closing: what is made when, and in which order it goes. The work is elsewhere: engine_submit.c and
+ * live_request.c (requests come in), step_loop.c (tokens are made), publisher.c and text_stream.c (text goes out). */
+
+/* Messages on their way to the publisher or back: some steps' worth of tokens, so that a publisher that is held up for a
+ * moment does not hold up the step thread. */
+#define MESSAGES_PER_SEQUENCE 4u
+#define MESSAGES_MIN          256u
+
+#define SEQUENCES_LIMIT    4096u      /* sequence_count_max */
+#define BATCH_TOKENS_LIMIT (1u << 20) /* batch_tokens_max */
+#define CONTEXT_LIMIT      (1u << 24) /* context_max */
+#define CONTEXT_MIN        2u         /* one token in, one out */
+
+static status check_options(engine *e, const struct engine_options *options,
+                            struct error_note *note)
+{
+    if (options->sequence_count_max < 1 || options->sequence_count_max > SEQUENCES_LIMIT) {
+        error_note_set(note, "sequence_count_max must be within 1 and %u, not %u", SEQUENCES_LIMIT,
+                       options->sequence_count_max);
+        return STATUS_INVALID;
+    }
+    if (options->batch_tokens_max < options->sequence_count_max ||
+        options->batch_tokens_max > BATCH_TOKENS_LIMIT) {
+        error_note_set(note,
+                       "batch_tokens_max must be within sequence_count_max (%u) and %u, not %u",
+                       options->sequence_count_max, BATCH_TOKENS_LIMIT, options->batch_tokens_max);
+        return STATUS_INVALID;
+    }
+    if (options->queue_requests_max < 1 || options->queue_tokens_max < 1) {
+        error_note_set(note, "queue_requests_max and queue_tokens_max must be at least 1");
+        return STATUS_INVALID;
+    }
+    const char *name = options->backend != NULL ? options->backend : "auto";
+    for (int path = BACKEND_AUTO; path <= BACKEND_AMX; path++) {
+        if (strcmp(name, backend_path_name((enum backend_path)path)) == 0) {
+            e->path = (enum backend_path)path;
+            return STATUS_OK;
+        }
+    }
+    error_note_set(note, "there is no backend \"%s\"", name);
+    return STATUS_INVALID;
+}
+
+/* How long a sequence may get, and how many blocks there are for them. */
+static status plan_memory(engine *e, struct error_note *note)
+{
+    uint32_t trained = e->file_info.context_trained;
+    uint32_t wanted = e->options.context_max != 0 ? e->options.context_max : trained;
+    if (wanted < CONTEXT_MIN || wanted > CONTEXT_LIMIT || (trained != 0 && wanted > trained)) {
+        error_note_set(note, "context_max must be within %u and %u (the model's own), not %u",
+                       CONTEXT_MIN, trained != 0 ? trained : CONTEXT_LIMIT, wanted);
+        return STATUS_INVALID;
+    }
+    struct memory_plan_input input = {
+        .kv_bytes = e->options.kv_bytes,
+        .kv_block_bytes = e->file_info.kv_block_bytes,
+        .weight_bytes = e->file_info.weight_bytes,
+        .available_bytes = memory_available_bytes(),
+        .sequence_count_max = e->options.sequence_count_max,
+        .context_max = wanted,
+    };
+    status s = memory_plan_kv_blocks(&input, &e->info.block_count, note);
+    if (s != STATUS_OK)
+        return s;
+    /* A sequence that could not finish alone in the cache would be preempted for ever. */
+    uint64_t held = (uint64_t)e->info.block_count * BLOCK_TOKENS;
+    e->info.context_max = held < wanted ? (uint32_t)held : wanted;
+    return STATUS_OK;
+}
+
+static void fill_info(engine *e)
+{
+    const struct model_info *file = &e->file_info;
+    e->info.architecture = file->architecture;
+    e->info.name = e->file_info.name;
+    e->info.parameter_count = file->parameter_count;
+    e->info.weight_bytes = file->weight_bytes;
+    e->info.kv_bytes_per_token = file->kv_block_bytes / BLOCK_TOKENS;
+    e->info.vocabulary = file->vocabulary;
+    e->info.layers = file->n_layers;
+    e->info.width = file->d;
+    e->info.threads = e->options.threads != 0 ? e->options.threads : thread_core_count();
+}
+
+static status open_text(engine *e, struct error_note *note)
+{
+    status s = model_file_tokenizer(e->file, &e->tokens, note);
+    if (s != STATUS_OK)
+        return s;
+    uint32_t count = tokenizer_token_count(e->tokens);
+    e->end_tokens = memory_allocate_array(count, sizeof *e->end_tokens);
+    if (e->end_tokens == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < count && i < e->info.vocabulary; i++) {
+        if (tokenizer_is_end(e->tokens, (int32_t)i))
+            e->end_tokens[e->end_token_count++] = (int32_t)i;
+        size_t bytes = tokenizer_piece(e->tokens, (int32_t)i, false).bytes;
+        e->piece_bytes_max = bytes > e->piece_bytes_max ? bytes : e->piece_bytes_max;
+    }
+    struct text_slice source;
+    if (!model_file_chat_template(e->file, &source))
+        return STATUS_OK;
+    s = chat_template_create(source, &e->chat, note);
+    if (s != STATUS_OK)
+        error_note_prefix(note, "chat template");
+    return s;
+}
+
+static status open_file(engine *e, const struct engine_options *options, struct error_note *note)
+{
+    status s = gguf_open(options->model_path, &e->file, note);
+    if (s == STATUS_OK)
+        s = model_file_info(e->file, ENGINE_KV_TYPE, &e->file_info, note);
+    if (s == STATUS_OK)
+        s = plan_memory(e, note);
+    if (s != STATUS_OK)
+        return s;
+    fill_info(e);
+    return open_text(e, note);
+}
+
+static status make_batcher(engine *e)
+{
+    random_bytes(&e->hash_key, sizeof e->hash_key);
+    queue_gate_init(&e->gate, e->options.queue_requests_max, e->options.queue_tokens_max,
+                    e->options.sequence_count_max);
+    struct batcher_options options = {
+        .block_count = e->info.block_count,
+        .sequence_count_max = e->options.sequence_count_max,
+        .batch_tokens_max = e->options.batch_tokens_max,
+        .prefix_cache = e->options.prefix_cache,
+        .hash_key = e->hash_key,
+        .step_target_ns = e->options.step_target_ns,
+        .gate = &e->gate,
+    };
+    return batcher_create(&options, &e->batch);
+}
+
+static status make_buffers(engine *e)
+{
+    struct step_buffers *b = &e->step;
+    size_t rows = e->options.batch_tokens_max;
+    size_t slots = e->options.sequence_count_max;
+    size_t blocks = blocks_for_tokens(e->info.context_max);
+    b->tokens = memory_allocate_array(rows, sizeof *b->tokens);
+    b->row_position = memory_allocate_array(rows, sizeof *b->row_position);
+    b->row_sequence = memory_allocate_array(rows, sizeof *b->row_sequence);
+    b->row_start = memory_allocate_array(slots + 1, sizeof *b->row_start);
+    b->block_tables = memory_allocate_array(slots * blocks, sizeof *b->block_tables);
+    b->logit_rows = memory_allocate_array(slots, sizeof *b->logit_rows);
+    b->results = memory_allocate_array(slots, sizeof *b->results);
+    b->result_statuses = memory_allocate_array(slots, sizeof *b->result_statuses);
+    b->task_first = memory_allocate_array(slots + 1, sizeof *b->task_first);
+    bool is_whole = b->tokens != NULL && b->row_position != NULL && b->row_sequence != NULL &&
+                    b->row_start != NULL && b->block_tables != NULL && b->logit_rows != NULL &&
+                    b->results != NULL && b->result_statuses != NULL && b->task_first != NULL;
+    return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static void free_buffers(struct step_buffers *b)
+{
+    memory_release(b->task_first);
+    memory_release(b->result_statuses);
+    memory_release(b->results);
+    memory_release(b->logit_rows);
+    memory_release(b->block_tables);
+    memory_release(b->row_start);
+    memory_release(b->row_sequence);
+    memory_release(b->row_position);
+    memory_release(b->tokens);
+}
+
+static status make_messages(engine *e)
+{
+    size_t count = (size_t)MESSAGES_PER_SEQUENCE * e->options.sequence_count_max;
+    count = count > MESSAGES_MIN ? count : MESSAGES_MIN;
+    e->messages = memory_allocate_array(count, sizeof *e->messages);
+    if (e->messages == NULL)
+        return STATUS_NO_MEMORY;
+    status s = ring_create(count, &e->outbox);
+    if (s == STATUS_OK)
+        s = ring_create(count, &e->free_messages);
+    for (size_t i = 0; s == STATUS_OK && i < count; i++)
+        s = ring_push(e->free_messages, &e->messages[i]);
+    return s;
+}
+
+static status make_metrics(engine *e, const struct engine_options *options)
+{
+    if (options->metrics == NULL)
+        return STATUS_OK;
+    static const char *const dtypes[] = {
+        [KV_F16] = "float16", [KV_BF16] = "bfloat16", [KV_INT8] = "int8"};
+    struct engine_metrics_options metrics = {
+        .registry = options->metrics,
+        .model_name = options->served_name != NULL ? options->served_name : e->info.name,
+        .context_max = e->info.context_max,
+        .block_count = e->info.block_count,
+        .cache_dtype = dtypes[ENGINE_KV_TYPE],
+    };
+    return engine_metrics_create(&metrics, &e->metrics);
+}
+
+static status make_state(engine *e, const struct engine_options *options)
+{
+    status s = make_batcher(e);
+    if (s == STATUS_OK)
+        s = make_buffers(e);
+    if (s == STATUS_OK)
+        s = make_messages(e);
+    if (s == STATUS_OK)
+        s = make_metrics(e, options);
+    return s;
+}
+
+/* Starts both threads; the step thread loads the model, because the backend belongs to the thread that opened it. */
+static status start_threads(engine *e, struct error_note *note)
+{
+    status s = thread_start(&e->publisher_thread, "publisher", publisher_thread_run, e);
+    if (s != STATUS_OK)
+        return s;
+    e->has_publisher_thread = true;
+    s = thread_start(&e->step_thread, "step", step_thread_run, e);
+    if (s != STATUS_OK)
+        return s;
+    e->has_step_thread = true;
+    for (;;) {
+        uint32_t ticket = parking_prepare(&e->open_parking);
+        if (atomic_load_explicit(&e->open_state, memory_order_acquire) != 0) {
+            parking_cancel(&e->open_parking);
+            break;
+        }
+        parking_wait(&e->open_parking, ticket, UINT64_MAX);
+    }
+    if (e->open_status != STATUS_OK && note != NULL)
+        *note = e->open_note;
+    return e->open_status;
+}
+
+status engine_open(const struct engine_options *options, engine **out, struct error_note *note)
+{
+    engine *e = memory_allocate_array(1, sizeof *e);
+    if (e == NULL)
+        return STATUS_NO_MEMORY;
+    e->options = *options;
+    e->options.model_path = e->options.backend = e->options.served_name = NULL;
+    status s = check_options(e, options, note);
+    if (s == STATUS_OK)
+        s = open_file(e, options, note);
+    if (s == STATUS_OK)
+        s = make_state(e, options);
+    if (s == STATUS_OK)
+        s = start_threads(e, note);
+    if (s != STATUS_OK) {
+        engine_close(e);
+        return s;
+    }
+    *out = e;
+    return STATUS_OK;
+}
+
+void engine_drain(engine *e)
+{
+    atomic_store_explicit(&e->is_draining, true, memory_order_relaxed);
+}
+
+static void stop_threads(engine *e)
+{
+    atomic_store_explicit(&e->is_draining, true, memory_order_relaxed);
+    if (e->has_step_thread) {
+        atomic_store_explicit(&e->is_closing, true, memory_order_release);
+        parking_signal(&e->step_parking);
+        int rc = pthread_join(e->step_thread, NULL);
+        CHECK(rc == 0);
+    }
+    if (e->has_publisher_thread) {
+        atomic_store_explicit(&e->publisher_may_end, true, memory_order_release);
+        parking_signal(&e->publisher_parking);
+        int rc = pthread_join(e->publisher_thread, NULL);
+        CHECK(rc == 0);
+    }
+    /* Stop strings found after the step thread's last look. */
+    struct live_request *r = atomic_exchange_explicit(&e->inbox, NULL, memory_order_acquire);
+    while (r != NULL) {
+        struct live_request *next = r->inbox_next;
+        live_request_release(r);
+        r = next;
+    }
+}
+
+void engine_close(engine *e)
+{
+    if (e == NULL)
+        return;
+    stop_threads(e);
+    engine_metrics_destroy(e->metrics);
+    ring_destroy(e->free_messages);
+    ring_destroy(e->outbox);
+    memory_release(e->messages);
+    free_buffers(&e->step);
+    batcher_destroy(e->batch);
+    chat_template_destroy(e->chat);
+    memory_release(e->end_tokens);
+    tokenizer_destroy(e->tokens);
+    gguf_close(e->file);
+    memory_release(e);
+}
+
+const struct engine_info *engine_get_info(const engine *e)
+{
+    return &e->info;
+}
+
+const tokenizer *engine_get_tokenizer(const engine *e)
+{
+    return e->tokens;
+}
+
+const chat_template *engine_get_chat_template(const engine *e)
+{
+    return e->chat;
+}
+
+void engine_get_stats(const engine *e, struct engine_stats *out)
+{
+#define GET(field) atomic_load_explicit(&e->stats.field, memory_order_relaxed)
+    *out = (struct engine_stats){
+        .running = GET(running),
+        .waiting = atomic_load_explicit(&e->gate.requests, memory_order_relaxed),
+        .waiting_tokens = atomic_load_explicit(&e->gate.tokens, memory_order_relaxed),
+        .blocks_total = e->info.block_count,
+        .blocks_free = GET(blocks_free),
+        .blocks_cached = GET(blocks_kept),
+        .steps = GET(steps),
+        .last_step_ns = GET(last_step_ns),
+        .prompt_tokens = GET(prompt_tokens),
+        .generated_tokens = GET(generated_tokens),
+        .preemptions = GET(preemptions),
+        .prefix_query_tokens = GET(prefix_query_tokens),
+        .prefix_hit_tokens = GET(prefix_hit_tokens),
+        .step_ms = GET(step_ms),
+    };
+#undef GET
+}
+
+static bool is_within(uint64_t busy_since_ns, uint64_t now_ns, uint64_t limit_ns)
+{
+    return busy_since_ns == 0 || now_ns <= busy_since_ns || now_ns - busy_since_ns <= limit_ns;
+}
+
+bool engine_is_alive(const engine *e, uint64_t now_ns, uint64_t limit_ns)
+{
+    if (atomic_load_explicit(&e->is_failed, memory_order_relaxed))
+        return false;
+    uint64_t step = atomic_load_explicit(&e->step_busy_since_ns, memory_order_relaxed);
+    uint64_t publisher = atomic_load_explicit(&e->publisher_busy_since_ns, memory_order_relaxed);
+    return is_within(step, now_ns, limit_ns) && is_within(publisher, now_ns, limit_ns);
+}

@@ -1,0 +1,56 @@
+#ifndef PENSTOCK_ENGINE_METRICS_H
+#define PENSTOCK_ENGINE_METRICS_H
+
+#include <stdint.h>
+
+#include "engine.h"
+
+/* The engine's figures under vLLM's names, labels and buckets, so that dashboards, autoscalers and
+ * routers made for it work unchanged (vllm/v1/metrics/loggers.py and docs/usage/metrics.md). Every
+ * function accepts NULL and then does nothing. Updates are single atomic adds: step and publisher
+ * thread call them as they go. */
+struct engine_metrics;
+
+struct engine_metrics_options {
+    metrics_registry *registry; /* borrowed */
+    const char *model_name;     /* borrowed during the call */
+    uint32_t context_max, block_count;
+    const char *cache_dtype;
+};
+NODISCARD status engine_metrics_create(const struct engine_metrics_options *options,
+                                       struct engine_metrics **out);
+void engine_metrics_destroy(struct engine_metrics *m);
+
+/* Step thread, after each step and when it goes idle. */
+struct engine_gauges {
+    uint32_t running, waiting;
+    uint64_t tokens_used, tokens_total; /* positions of the KV cache */
+};
+void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
+/* Step thread: a step of `rows` rows; what preemptions and recomputed prompt tokens came with it.
+ */
+void engine_metrics_step(struct engine_metrics *m, uint32_t rows, uint64_t preemptions,
+                         uint64_t recomputed_tokens);
+/* Step thread: a request starts for the first time. has_cache: the prefix cache was asked. */
+void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
+                             uint32_t cached_tokens, bool has_cache);
+/* Step thread: a row of logits was not finite. */
+void engine_metrics_corrupted(struct engine_metrics *m);
+
+/* Publisher: a token for a client. since_ns: the token before it of the same sequence; 0: it is the
+ * first. */
+void engine_metrics_token(struct engine_metrics *m, uint64_t now_ns, uint64_t since_ns);
+/* Publisher: the first token of a request. */
+void engine_metrics_first_token(struct engine_metrics *m, uint64_t latency_ns);
+
+/* Publisher: a request has ended. Times are monotonic ns, 0 where not reached. */
+struct engine_request_record {
+    enum finish_reason finish;
+    uint64_t submitted_ns, admitted_ns, first_token_ns, last_token_ns, now_ns;
+    uint32_t prompt_tokens, cached_tokens, n, max_tokens, preemptions;
+    uint32_t generated_tokens;     /* of all sequences */
+    uint32_t generated_tokens_max; /* of the longest */
+};
+void engine_metrics_request(struct engine_metrics *m, const struct engine_request_record *record);
+
+#endif

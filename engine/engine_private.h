@@ -1,0 +1,178 @@
+#ifndef PENSTOCK_ENGINE_PRIVATE_H
+#define PENSTOCK_ENGINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "arena.h"
+#include "backend.h"
+#include "batcher.h"
+#include "engine.h"
+#include "engine_metrics.h"
+#include "gguf.h"
+#include "model.h"
+#include "ring.h"
+#include "sampler.h"
+#include "stop_matcher.h"
+#include "text_stream.h"
+#include "thread.h"
+
+/* What the files of the engine share. Threads and who owns what:
+ *
+ *   any thread          step thread                       publisher thread
+ *   engine_submit  --inbox-->  batcher, model, samplers  --outbox-->  text streams, on_event
+ *   engine_cancel  --inbox-->                            <--free----  (messages come back)
+ *                                                        <--inbox---  a stop string was found
+ *
+ * The inbox is a list through the requests themselves, so that sending cannot fail; each request is
+ * in it at most once, and says by bits what it is there for. The outbox and its return way are
+ * bounded rings of messages that are made once: when the publisher is slow, the step thread waits
+ * for a message to come back, and loses nothing. */
+
+/* Halves of floats hold a key or value to three digits, more than the int8 products that made it. */
+#define ENGINE_KV_TYPE KV_F16
+
+_Static_assert(BLOCK_TOKENS == KV_BLOCK_TOKENS,
+               "the cache and the kernels speak of the same block");
+
+/* --- one request --- */
+
+enum request_signal { /* bits */
+                      SIGNAL_SUBMIT = 1,
+                      SIGNAL_CANCEL = 2,
+                      SIGNAL_STOP = 4,  /* some stream has matched a stop string */
+                      SIGNAL_QUEUED = 8 /* is in the inbox */
+};
+
+/* One sequence as the publisher sees it. */
+struct stream {
+    struct text_stream text;
+    uint32_t token_count; /* that count for the client: up to the end of a stop string */
+    uint64_t first_token_ns, last_token_ns;
+    int32_t stop;            /* stop string that matched; -1: none yet */
+    _Atomic bool is_stopped; /* publisher to step thread, with SIGNAL_STOP: end this sequence */
+};
+
+/* The engine's memory of a request. Made by engine_submit, all in one arena; freed by whoever drops
+ * the last reference: the publisher (one for the request's life) or the step thread (one while it
+ * is in the inbox). */
+struct live_request {
+    struct batch_request batch;    /* first; the step thread's */
+    engine *engine;                /* borrowed */
+    struct engine_request *caller; /* borrowed until its last event has returned */
+    arena *memory;                 /* owned; this struct is in it */
+    stop_matcher *stops;           /* owned; NULL: none */
+    sampler **samplers;            /* [n]; the step thread's */
+    struct stream *streams;        /* [n]; the publisher's but for is_stopped */
+    uint64_t submitted_ns;         /* fixed */
+    uint64_t admitted_ns;          /* step thread; 0: not yet */
+
+    /* The publisher's. */
+    uint32_t ended_count;
+    uint32_t token_count;
+    uint64_t first_token_ns, last_token_ns;
+    enum finish_reason worst_finish;
+
+    _Atomic uint32_t references;
+    _Atomic uint32_t signals;        /* enum request_signal */
+    struct live_request *inbox_next; /* guarded by SIGNAL_QUEUED */
+};
+
+/* STATUS_OK or STATUS_NO_MEMORY. `output_count_max`: tokens a sequence may generate. */
+NODISCARD status live_request_create(engine *e, struct engine_request *caller,
+                                     uint32_t output_count_max, struct live_request **out);
+void live_request_retain(struct live_request *r);
+/* Frees at the last reference. Any thread. */
+void live_request_release(struct live_request *r);
+
+/* Sets bits and puts the request into the inbox if it is not there. The caller holds a reference.
+ * Any thread. */
+void live_request_signal(struct live_request *r, uint32_t signals);
+
+/* --- step thread to publisher --- */
+
+struct token_message {
+    struct live_request *request; /* holds the request's own reference with the last message */
+    uint32_t index;
+    bool has_token;
+    struct sample sample;      /* with has_token */
+    enum finish_reason finish; /* not NONE: the index's last message */
+    int32_t stop_token;        /* -1: none */
+    status error;
+    uint64_t time_ns; /* when the token was sampled */
+    uint64_t admitted_ns;
+    uint32_t cached_tokens, preemption_count;
+};
+
+/* --- the engine --- */
+
+/* Arrays that a step fills, made once for the largest one. */
+struct step_buffers {
+    int32_t *tokens;         /* [batch_tokens_max] */
+    uint32_t *row_position;  /* [batch_tokens_max] */
+    uint32_t *row_sequence;  /* [batch_tokens_max] */
+    uint32_t *row_start;     /* [sequence_count_max + 1] */
+    uint32_t *block_tables;  /* [sequence_count_max, blocks of the longest sequence] */
+    uint32_t *logit_rows;    /* [sequence_count_max] */
+    struct sample *results;  /* [sequence_count_max] */
+    status *result_statuses; /* [sequence_count_max] */
+    uint32_t *task_first;    /* [sequence_count_max + 1]: samples of each logit row */
+};
+
+struct engine {
+    struct engine_options options; /* texts are not kept */
+    struct engine_info info;
+    struct model_info file_info;
+    gguf *file;          /* owned */
+    tokenizer *tokens;   /* owned */
+    chat_template *chat; /* owned; NULL: the file has none */
+    int32_t *end_tokens; /* owned */
+    uint32_t end_token_count;
+    size_t piece_bytes_max;   /* longest text of a token */
+    struct hash_key hash_key; /* of the prefix cache */
+    enum backend_path path;
+
+    /* The step thread's. */
+    backend *device;                            /* owned */
+    model *model;                               /* owned */
+    batcher *batch;                             /* owned */
+    struct step_buffers step;                   /* owned arrays */
+    uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
+    status failure; /* not OK: the device failed, nothing runs any more */
+
+    struct engine_metrics *metrics; /* owned; NULL: none */
+
+    /* Between threads. */
+    struct queue_gate gate;
+    _Atomic(struct live_request *) inbox; /* newest first */
+    struct parking step_parking;
+    ring *outbox, *free_messages;   /* owned */
+    struct token_message *messages; /* owned; [message_count] */
+    struct parking publisher_parking;
+    struct parking open_parking;
+    _Atomic uint64_t arrivals;
+    _Atomic bool is_draining, is_closing, is_failed, publisher_may_end;
+    _Atomic uint32_t open_state; /* 0: loading, 1: open, 2: failed */
+    status open_status;          /* written before open_state */
+    struct error_note open_note;
+
+    /* Signs of life: monotonic ns since when the thread has been busy with one thing; 0: idle. */
+    _Atomic uint64_t step_busy_since_ns, publisher_busy_since_ns;
+
+    /* Written by the step thread (generated_tokens: publisher), read by anybody; relaxed. */
+    struct {
+        _Atomic uint32_t running, blocks_free, blocks_kept;
+        _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
+            prefix_query_tokens, prefix_hit_tokens;
+        _Atomic float step_ms;
+    } stats;
+
+    pthread_t step_thread, publisher_thread;
+    bool has_step_thread, has_publisher_thread;
+};
+
+/* Thread bodies; context is the engine. */
+void *step_thread_run(void *context);
+void *publisher_thread_run(void *context);
+
+#endif

@@ -1,0 +1,766 @@
+/* WRAP: calloc malloc */
+#include "engine_testing.h"
+
+#include "model.h"
+
+/* The engine with a made-up model: threads, rings, text and ends are the real ones; the tokens come from a function of all
+ * tokens before them, kept in a made-up cache through the block tables. The vocabulary is the bytes, so that every
+ * prompt and output can be written as text. */
+
+#define VOCABULARY  260u
+#define END_TOKEN   256
+#define CONTROL     257
+#define BLOCKS_MAX  4096u
+#define BLOCK_BYTES 1024u
+
+/* --- the N-th allocation on this thread fails --- */
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+
+static _Thread_local int fail_at; /* 0: never; counts down */
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return fail_at > 0 && --fail_at == 0 ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return fail_at > 0 && --fail_at == 0 ? NULL : __real_malloc(bytes);
+}
+
+/* --- the made-up model --- */
+
+struct gguf {
+    int unused;
+};
+static struct gguf fake_file;
+static char fake_memory[64];
+static uint64_t fake_kv[BLOCKS_MAX][KV_BLOCK_TOKENS];
+static float fake_logits[64][VOCABULARY];
+static const struct model_info fake_info = {.architecture = "fake",
+                                            .name = "fake",
+                                            .vocabulary = VOCABULARY,
+                                            .n_layers = 1,
+                                            .d = 1,
+                                            .context_trained = 512,
+                                            .kv_block_bytes = BLOCK_BYTES};
+static _Atomic int forward_fails;   /* the next step fails */
+static _Atomic int forward_poisons; /* the next step's first row is not finite */
+static _Atomic uint32_t forward_us; /* each step takes this long */
+static const char *_Atomic script;  /* outputs spell this text over and over; NULL: by digest */
+
+status gguf_open(const char *path, gguf **out, struct error_note *note)
+{
+    if (strcmp(path, "missing") == 0) {
+        error_note_set(note, "missing: no such file");
+        return STATUS_IO;
+    }
+    *out = &fake_file;
+    return STATUS_OK;
+}
+
+void gguf_close(gguf *file)
+{
+    assert_true(file == NULL || file == &fake_file);
+}
+
+status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out,
+                       struct error_note *note)
+{
+    (void)file;
+    (void)kv_type;
+    (void)note;
+    *out = fake_info;
+    return STATUS_OK;
+}
+
+status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note)
+{
+    (void)file;
+    (void)note;
+    *out = (tokenizer *)fake_memory;
+    return STATUS_OK;
+}
+
+bool model_file_chat_template(const gguf *file, struct text_slice *out)
+{
+    (void)file;
+    (void)out;
+    return false;
+}
+
+void tokenizer_destroy(tokenizer *t)
+{
+    (void)t;
+}
+
+uint32_t tokenizer_token_count(const tokenizer *t)
+{
+    (void)t;
+    return VOCABULARY;
+}
+
+bool tokenizer_is_end(const tokenizer *t, int32_t id)
+{
+    (void)t;
+    return id == END_TOKEN;
+}
+
+struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_control)
+{
+    static char bytes[256];
+    (void)t;
+    (void)with_control;
+    if (id < 0 || id > 255)
+        return (struct text_slice){"", 0};
+    bytes[id] = (char)id;
+    return (struct text_slice){&bytes[id], 1};
+}
+
+status model_open(const gguf *file, backend *b, const struct model_options *options, model **out,
+                  struct error_note *note)
+{
+    (void)file;
+    (void)b;
+    (void)note;
+    assert_true(options->kv_blocks <= BLOCKS_MAX && options->logit_rows_max <= 64);
+    *out = (model *)fake_memory;
+    return STATUS_OK;
+}
+
+void model_close(model *m)
+{
+    (void)m;
+}
+
+const struct model_info *model_get_info(const model *m)
+{
+    (void)m;
+    return &fake_info;
+}
+
+void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count)
+{
+    (void)m;
+    for (uint32_t i = count; i-- > 0;)
+        memcpy(fake_kv[to[i]], fake_kv[from[i]], sizeof fake_kv[0]);
+}
+
+static uint64_t mix(uint64_t digest, uint64_t value)
+{
+    digest = (digest ^ value) * 0x9E3779B97F4A7C15ull;
+    return digest ^ digest >> 29;
+}
+
+/* A peak at one token and a little noise, so that sampling has a choice too. */
+static void fill_logits(float *logits, uint64_t digest, uint32_t position)
+{
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        logits[i] = (float)(mix(digest, i) % 1000) / 250.0f;
+    const char *text = atomic_load(&script);
+    uint32_t peak = (uint32_t)(mix(digest, 77) % 26) + 'a';
+    if (text != NULL)
+        peak = (unsigned char)text[position % strlen(text)];
+    logits[peak] = 9.0f;
+    logits[END_TOKEN] = text == NULL && mix(digest, 99) % 40 == 0 ? 12.0f : -9.0f;
+    logits[CONTROL] = logits[258] = logits[259] = -9.0f;
+}
+
+status model_forward(model *m, const struct model_step *step, const float **logits)
+{
+    (void)m;
+    if (atomic_exchange(&forward_fails, 0) != 0)
+        return STATUS_INTERNAL;
+    if (atomic_load(&forward_us) > 0)
+        usleep(atomic_load(&forward_us));
+    const struct step_batch *b = &step->batch;
+    uint32_t next_logits = 0;
+    for (uint32_t row = 0; row < b->n_rows; row++) {
+        const uint32_t *table =
+            b->block_tables + (size_t)b->row_sequence[row] * b->block_table_stride;
+        uint32_t p = b->row_position[row];
+        uint64_t before = 0;
+        if (p > 0)
+            before = fake_kv[table[(p - 1) / KV_BLOCK_TOKENS]][(p - 1) % KV_BLOCK_TOKENS];
+        uint64_t digest = mix(before, (uint64_t)step->tokens[row] + 1);
+        fake_kv[table[p / KV_BLOCK_TOKENS]][p % KV_BLOCK_TOKENS] = digest;
+        if (next_logits < step->logit_row_count && step->logit_rows[next_logits] == row)
+            fill_logits(fake_logits[next_logits++], digest, p + 1);
+    }
+    assert_int_equal(next_logits, step->logit_row_count);
+    if (next_logits > 0 && atomic_exchange(&forward_poisons, 0) != 0)
+        fake_logits[0][5] = NAN;
+    *logits = fake_logits[0];
+    return STATUS_OK;
+}
+
+static void serial_for(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
+                       void *context)
+{
+    (void)b;
+    for (uint32_t i = 0; i < count; i++)
+        body(context, i);
+}
+
+status backend_open(const struct backend_options *options, backend **out, struct error_note *note)
+{
+    static const struct backend_operations operations = {.name = "fake",
+                                                         .parallel_for = serial_for};
+    static backend fake = {&operations};
+    (void)options;
+    (void)note;
+    *out = &fake;
+    return STATUS_OK;
+}
+
+void backend_close(backend *b)
+{
+    (void)b;
+}
+
+const char *backend_path_name(enum backend_path path)
+{
+    return path == BACKEND_AUTO ? "auto" : "other";
+}
+
+/* --- tests --- */
+
+static const struct engine_options defaults = {.model_path = "fake",
+                                               .sequence_count_max = 8,
+                                               .batch_tokens_max = 64,
+                                               .kv_bytes = 256 * BLOCK_BYTES,
+                                               .queue_requests_max = 1000,
+                                               .queue_tokens_max = 100000,
+                                               .prefix_cache = true};
+
+static engine *open_engine(const struct engine_options *options)
+{
+    struct error_note note = {""};
+    engine *e = NULL;
+    assert_int_equal(engine_open(options, &e, &note), STATUS_OK);
+    atomic_store(&forward_us, 0);
+    atomic_store(&script, NULL);
+    return e;
+}
+
+/* A prompt of `count` letters, of which the first half is the same for all seeds. */
+static const int32_t *make_prompt(uint32_t count, uint32_t seed)
+{
+    static int32_t prompts[256][512];
+    int32_t *prompt = prompts[seed % 256];
+    for (uint32_t i = 0; i < count; i++)
+        prompt[i] = 'a' + (int32_t)((i < count / 2 ? i * 7 : i * 3 + seed * 5 + 1) % 26);
+    return prompt;
+}
+
+static void assert_same_output(const struct client_sequence *a, const struct client_sequence *b)
+{
+    assert_int_equal(a->token_count, b->token_count);
+    assert_memory_equal(a->tokens, b->tokens, a->token_count * sizeof a->tokens[0]);
+    assert_int_equal(a->text_bytes, b->text_bytes);
+    assert_memory_equal(a->text, b->text, a->text_bytes);
+    assert_int_equal(a->finish, b->finish);
+}
+
+static void a_request_is_answered_with_text_usage_and_times(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    struct client *c = client_create(e, make_prompt(40, 1), 40, 12);
+    c->request.sampling.logprobs = 3;
+    c->request.sampling.ignore_eos = true;
+    client_run(c);
+    struct client_sequence *s = &c->sequences[0];
+    assert_int_equal(s->finish, FINISH_LENGTH);
+    assert_int_equal(s->token_count, 12);
+    assert_int_equal(s->text_bytes, 12);
+    for (uint32_t i = 0; i < 12; i++) {
+        assert_int_equal(s->text[i], s->tokens[i]);
+        assert_true(s->logprobs[i] < 0.0f);
+    }
+    assert_int_equal(s->usage.prompt_tokens, 40);
+    assert_int_equal(s->usage.completion_tokens, 12);
+    assert_true(s->timing.submitted_ns <= s->timing.admitted_ns &&
+                s->timing.admitted_ns <= s->timing.first_token_ns &&
+                s->timing.first_token_ns <= s->timing.last_token_ns);
+    client_destroy(c);
+    assert_becomes_empty(e);
+    /* Idle counts as alive for ever; the threads need a moment to get there. */
+    bool is_alive = false;
+    for (int i = 0; i < 5000 && !is_alive; i++) {
+        is_alive = engine_is_alive(e, clock_now_ns() + NS_PER_SECOND * 100, NS_PER_SECOND);
+        usleep(1000);
+    }
+    assert_true(is_alive);
+    engine_close(e);
+}
+
+static void stop_strings_end_the_text_and_what_was_sampled_after_them_is_not_sent(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&script, "The end is near. ");
+    static const struct text_slice stops[] = {{"nearer", 6}, {"is n", 4}};
+    for (int include = 0; include <= 1; include++) {
+        struct client *c =
+            client_create(e, make_prompt(17, 1), 17, 100); /* 17 is the script's length */
+        c->request.stops = stops;
+        c->request.stop_count = 2;
+        c->request.include_stop = include != 0;
+        client_run(c);
+        struct client_sequence *s = &c->sequences[0];
+        assert_int_equal(s->finish, FINISH_STOP);
+        assert_string_equal(s->stop_text, "is n");
+        assert_int_equal(s->stop_token, -1);
+        const char *text = include ? "The end is n" : "The end ";
+        assert_int_equal(s->text_bytes, strlen(text));
+        assert_memory_equal(s->text, text, s->text_bytes);
+        assert_int_equal(s->usage.completion_tokens, 12); /* up to the n, not beyond */
+        client_destroy(c);
+    }
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void stops_wait_for_min_tokens(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&script, "abc");
+    static const struct text_slice stop = {"b", 1};
+    struct client *c = client_create(e, make_prompt(15, 1), 15, 100);
+    c->request.stops = &stop;
+    c->request.stop_count = 1;
+    c->request.sampling.min_tokens = 4;
+    client_run(c);
+    assert_int_equal(c->sequences[0].text_bytes, 4);
+    assert_memory_equal(c->sequences[0].text, "abca", 4);
+    client_destroy(c);
+    engine_close(e);
+}
+
+static void end_tokens_and_stop_tokens_end_a_sequence(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    uint32_t ended_by_end_token = 0;
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        struct client *c = client_create(e, make_prompt(20, seed), 20, 200);
+        client_run(c);
+        struct client_sequence *s = &c->sequences[0];
+        if (s->finish == FINISH_STOP) {
+            ended_by_end_token++;
+            assert_int_equal(s->stop_token, END_TOKEN);
+            assert_int_equal(s->tokens[s->token_count - 1], END_TOKEN);
+            assert_int_equal(s->text_bytes, s->token_count - 1);
+        }
+        client_destroy(c);
+    }
+    assert_true(ended_by_end_token > 10);
+    atomic_store(&script, "xyz");
+    static const int32_t stop_token = 'y';
+    struct client *c = client_create(e, make_prompt(15, 1), 15, 100);
+    c->request.sampling.stop_tokens = &stop_token;
+    c->request.sampling.stop_token_count = 1;
+    client_run(c);
+    assert_int_equal(c->sequences[0].stop_token, 'y');
+    assert_int_equal(c->sequences[0].text_bytes, 1);
+    client_destroy(c);
+    engine_close(e);
+}
+
+static void broken_characters_are_held_back_until_they_are_whole(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(
+        &script,
+        "\xE2\x82\xAC\xFFz\xF0\x9F"); /* euro sign, an invalid byte, z, an unfinished emoji */
+    struct client *c = client_create(e, make_prompt(14, 1), 14, 7);
+    client_run(c);
+    const char *text = "\xE2\x82\xAC\xEF\xBF\xBDz\xEF\xBF\xBD";
+    assert_int_equal(c->sequences[0].text_bytes, strlen(text));
+    assert_memory_equal(c->sequences[0].text, text, strlen(text));
+    client_destroy(c);
+    engine_close(e);
+}
+
+/* The same requests alone, all together, on a cache so small that they preempt each other, and without prefix cache. */
+static void outputs_do_not_depend_on_company_memory_or_cache(void **state)
+{
+    (void)state;
+    enum { COUNT = 32 };
+    static struct client *alone[COUNT];
+    struct engine_options variants[4] = {defaults, defaults, defaults, defaults};
+    variants[2].kv_bytes = 12 * BLOCK_BYTES;
+    variants[3].prefix_cache = false;
+    variants[3].batch_tokens_max = 8;
+    for (int v = 0; v < 4; v++) {
+        engine *e = open_engine(&variants[v]);
+        struct client *clients[COUNT];
+        for (uint32_t i = 0; i < COUNT; i++) {
+            uint32_t prompt_count = 1 + i * 3;
+            clients[i] = client_create(e, make_prompt(prompt_count, i), prompt_count, 60);
+            clients[i]->request.sampling.temperature = i % 2 == 0 ? 0.0f : 1.5f;
+            clients[i]->request.sampling.seed = i;
+            clients[i]->request.sampling.frequency_penalty = i % 4 == 3 ? 0.3f : 0.0f;
+            clients[i]->request.n = i % 8 == 5 ? 3 : 1;
+            clients[i]->request.priority = (int32_t)(i % 3);
+            client_submit(clients[i]);
+            if (v == 0)
+                client_wait(clients[i]);
+        }
+        for (uint32_t i = 0; i < COUNT; i++) {
+            if (v != 0)
+                client_wait(clients[i]);
+            for (uint32_t j = 0; v != 0 && j < clients[i]->request.n; j++)
+                assert_same_output(&clients[i]->sequences[j], &alone[i]->sequences[j]);
+            if (v != 0)
+                client_destroy(clients[i]);
+            else
+                alone[i] = clients[i];
+        }
+        struct engine_stats stats;
+        assert_becomes_empty(e);
+        engine_get_stats(e, &stats);
+        assert_true(v != 2 || stats.preemptions > 0);
+        assert_true(v == 3 || stats.prefix_hit_tokens > 0);
+        engine_close(e);
+    }
+    for (uint32_t i = 0; i < COUNT; i++)
+        client_destroy(alone[i]);
+}
+
+static void a_cancelled_request_ends_with_abort_and_frees_its_blocks(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&forward_us, 1000);
+    struct client *c = client_create(e, make_prompt(100, 1), 100, 400);
+    c->request.sampling.ignore_eos = true;
+    c->request.n = 2;
+    client_submit(c);
+    while (atomic_load(&c->event_count) < 6)
+        usleep(100);
+    engine_cancel(e, &c->request);
+    engine_cancel(e, &c->request);
+    client_wait(c);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(c->sequences[i].finish, FINISH_ABORT);
+        assert_in_range(c->sequences[i].token_count, 2, 300);
+        assert_int_equal(c->sequences[i].usage.prompt_tokens, 100);
+    }
+    client_destroy(c);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void a_storm_of_cancels_and_stops_leaks_nothing(void **state)
+{
+    (void)state;
+    enum { COUNT = 200 };
+    engine *e = open_engine(&defaults);
+    static const struct text_slice stop = {"e", 1};
+    struct client *clients[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        clients[i] = client_create(e, make_prompt(1 + i % 90, i), 1 + i % 90, 30);
+        clients[i]->request.n = 1 + i % 3;
+        clients[i]->cancel_after = i % 5;
+        clients[i]->request.stops = &stop;
+        clients[i]->request.stop_count = i % 2;
+        client_submit(clients[i]);
+        if (i % 7 == 0 && clients[i]->cancel_after == 0 && clients[i]->request.stop_count == 0 &&
+            atomic_load(&clients[i]->event_count) == 0)
+            usleep(200);
+    }
+    for (uint32_t i = 0; i < COUNT; i++) {
+        client_wait(clients[i]);
+        client_destroy(clients[i]);
+    }
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void a_slow_reader_makes_the_engine_wait_and_loses_nothing(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    struct client *slow = client_create(e, make_prompt(5, 1), 5, 400);
+    slow->request.sampling.ignore_eos = true;
+    slow->sleep_us = 500;
+    struct client *quick = client_create(e, make_prompt(5, 2), 5, 400);
+    quick->request.sampling.ignore_eos = true;
+    client_submit(slow);
+    client_submit(quick);
+    client_wait(slow);
+    client_wait(quick);
+    assert_int_equal(slow->sequences[0].token_count, 400);
+    assert_int_equal(quick->sequences[0].token_count, 400);
+    client_destroy(slow);
+    client_destroy(quick);
+    engine_close(e);
+}
+
+static void limits_are_answered_at_once(void **state)
+{
+    (void)state;
+    struct engine_options options = defaults;
+    options.sequence_count_max = 1;
+    options.queue_requests_max = 2;
+    options.queue_tokens_max = 60;
+    engine *e = open_engine(&options);
+    assert_int_equal(engine_get_info(e)->context_max, 512);
+    atomic_store(&forward_us, 2000);
+    struct client *c[5];
+    for (uint32_t i = 0; i < 5; i++) {
+        c[i] = client_create(e, make_prompt(20, i), 20, 100);
+        c[i]->request.sampling.ignore_eos = true;
+    }
+    client_submit(c[0]);
+    while (atomic_load(&c[0]->event_count) == 0)
+        usleep(100);
+    client_submit(c[1]);
+    client_submit(c[2]);
+    assert_int_equal(engine_submit(e, &c[3]->request), STATUS_FULL); /* two wait */
+    engine_cancel(e, &c[2]->request);
+    client_wait(c[2]);
+    c[3]->request.prompt = make_prompt(41, 3);
+    c[3]->request.prompt_count = 41;
+    assert_int_equal(engine_submit(e, &c[3]->request), STATUS_FULL); /* 20 + 41 tokens */
+    c[3]->request.prompt_count = 40;
+    client_submit(c[3]);
+    c[4]->request.prompt_count = 512;
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_TOO_LARGE);
+    c[4]->request.prompt_count = 0;
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_INVALID);
+    c[4]->request.prompt_count = 20;
+    c[4]->request.n = 129;
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_INVALID);
+    c[4]->request.n = 1;
+    c[4]->request.sampling.top_p = 2.0f;
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_INVALID);
+    c[4]->request.sampling.top_p = 1.0f;
+    static const int32_t bad_prompt[] = {(int32_t)VOCABULARY};
+    c[4]->request.prompt = bad_prompt;
+    c[4]->request.prompt_count = 1;
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_INVALID);
+    engine_drain(e);
+    c[4]->request.prompt = make_prompt(20, 4);
+    assert_int_equal(engine_submit(e, &c[4]->request), STATUS_CLOSED);
+    client_wait(c[0]); /* what runs or waits goes on */
+    client_wait(c[1]);
+    client_wait(c[3]);
+    assert_int_equal(c[3]->sequences[0].finish, FINISH_LENGTH);
+    for (uint32_t i = 0; i < 5; i++)
+        client_destroy(c[i]);
+    engine_close(e);
+}
+
+static void closing_ends_what_is_left(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&forward_us, 1000);
+    struct client *c[20];
+    for (uint32_t i = 0; i < 20; i++) {
+        c[i] = client_create(e, make_prompt(30, i), 30, 400);
+        c[i]->request.sampling.ignore_eos = true;
+        client_submit(c[i]);
+    }
+    usleep(10000);
+    engine_close(e);
+    for (uint32_t i = 0; i < 20; i++) {
+        client_wait(c[i]);
+        assert_int_equal(c[i]->sequences[0].finish, FINISH_ABORT);
+        client_destroy(c[i]);
+    }
+}
+
+static void a_failed_device_ends_every_request_with_an_error(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&forward_us, 500);
+    struct client *c[12];
+    for (uint32_t i = 0; i < 12; i++) {
+        c[i] = client_create(e, make_prompt(30, i), 30, 400);
+        c[i]->request.n = 1 + i % 2;
+        c[i]->request.sampling.ignore_eos = true;
+        client_submit(c[i]);
+    }
+    usleep(5000);
+    atomic_store(&forward_fails, 1);
+    for (uint32_t i = 0; i < 12; i++) {
+        client_wait(c[i]);
+        assert_int_equal(c[i]->sequences[0].finish, FINISH_ERROR);
+        assert_int_equal(c[i]->sequences[0].error, STATUS_INTERNAL);
+    }
+    c[0]->request.internal = NULL;
+    assert_false(engine_is_alive(e, clock_now_ns(), NS_PER_SECOND));
+    assert_int_equal(engine_submit(e, &c[0]->request), STATUS_CLOSED);
+    for (uint32_t i = 0; i < 12; i++)
+        client_destroy(c[i]);
+    engine_close(e);
+}
+
+static void a_row_that_is_not_finite_ends_its_request_alone(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&forward_poisons, 1);
+    struct client *bad = client_create(e, make_prompt(30, 1), 30, 20);
+    bad->request.n = 3;
+    client_run(bad);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bad->sequences[i].finish, FINISH_ERROR);
+    struct client *good = client_create(e, make_prompt(30, 1), 30, 20);
+    good->request.sampling.ignore_eos = true;
+    client_run(good);
+    assert_int_equal(good->sequences[0].finish, FINISH_LENGTH);
+    client_destroy(bad);
+    client_destroy(good);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void submit_survives_the_failure_of_each_allocation(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    static const struct text_slice stop = {"zz", 2};
+    status s = STATUS_NO_MEMORY;
+    int nth = 1;
+    for (; s == STATUS_NO_MEMORY; nth++) {
+        assert_true(nth < 200);
+        struct client *c = client_create(e, make_prompt(100, 1), 100, 20);
+        c->request.n = 4;
+        c->request.stops = &stop;
+        c->request.stop_count = 1;
+        c->request.sampling.repetition_penalty = 1.1f;
+        fail_at = nth;
+        s = engine_submit(e, &c->request);
+        fail_at = 0;
+        if (s == STATUS_OK)
+            client_wait(c);
+        client_destroy(c);
+    }
+    assert_int_equal(s, STATUS_OK);
+    assert_true(nth > 4);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void open_reports_what_is_wrong(void **state)
+{
+    (void)state;
+    struct error_note note = {""};
+    engine *e = NULL;
+    struct engine_options options = defaults;
+    options.model_path = "missing";
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_IO);
+    assert_non_null(strstr(note.text, "no such file"));
+    options = defaults;
+    options.backend = "abacus";
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_INVALID);
+    assert_non_null(strstr(note.text, "abacus"));
+    options = defaults;
+    options.kv_bytes = BLOCK_BYTES;
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_TOO_LARGE);
+    assert_non_null(strstr(note.text, "KV cache"));
+    options = defaults;
+    options.context_max = 513;
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_INVALID);
+    options = defaults;
+    options.batch_tokens_max = 7;
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_INVALID);
+    assert_null(e);
+}
+
+static double metric_of(const struct buffer *text, const char *name)
+{
+    const char *line = strstr(text->data, name);
+    if (line == NULL)
+        fail_msg("no metric %s", name);
+    const char *value = strchr(strchr(line, '}'), ' ');
+    return strtod(value, NULL);
+}
+
+static void metrics_count_each_request_once(void **state)
+{
+    (void)state;
+    metrics_registry *registry;
+    assert_int_equal(metrics_registry_create(&registry), STATUS_OK);
+    struct engine_options options = defaults;
+    options.metrics = registry;
+    options.served_name = "tiny";
+    engine *e = open_engine(&options);
+    for (int i = 0; i < 3; i++) {
+        struct client *c = client_create(e, make_prompt(48, 1), 48, 10);
+        c->request.n = 2;
+        c->request.sampling.ignore_eos = true;
+        client_run(c);
+        client_destroy(c);
+    }
+    assert_becomes_empty(e);
+    struct buffer text;
+    buffer_init(&text, 1 << 20);
+    metrics_write(registry, &text);
+    static const struct {
+        const char *name;
+        double value;
+    } rows[] = {
+        {"vllm:prompt_tokens_total{model_name=\"tiny\",engine=\"0\"}", 144},
+        {"vllm:generation_tokens_total{", 60},
+        {"vllm:request_success_total{model_name=\"tiny\",engine=\"0\",finished_reason=\"length\"}",
+         3},
+        {"vllm:prefix_cache_queries_total{", 144},
+        {"vllm:prefix_cache_hits_total{", 64},
+        {"vllm:prompt_tokens_recomputed_total{", 32},
+        {"vllm:time_to_first_token_seconds_count{", 3},
+        {"vllm:inter_token_latency_seconds_count{", 54},
+        {"vllm:e2e_request_latency_seconds_count{", 3},
+        {"vllm:request_params_n_sum{", 6},
+        {"vllm:request_max_num_generation_tokens_sum{", 30},
+        {"vllm:request_generation_tokens_sum{", 60},
+        {"vllm:request_prompt_tokens_sum{", 144},
+        {"vllm:kv_cache_usage_perc{", 0},
+        {"vllm:num_requests_running{", 0},
+        {"vllm:num_requests_waiting_by_reason{", 0},
+        {"vllm:cache_config_info{", 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double value = metric_of(&text, rows[i].name);
+        if (value != rows[i].value)
+            fail_msg("%s is %g, not %g", rows[i].name, value, rows[i].value);
+    }
+    buffer_deinit(&text);
+    engine_close(e);
+    metrics_registry_destroy(registry);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_is_answered_with_text_usage_and_times),
+        cmocka_unit_test(stop_strings_end_the_text_and_what_was_sampled_after_them_is_not_sent),
+        cmocka_unit_test(stops_wait_for_min_tokens),
+        cmocka_unit_test(end_tokens_and_stop_tokens_end_a_sequence),
+        cmocka_unit_test(broken_characters_are_held_back_until_they_are_whole),
+        cmocka_unit_test(outputs_do_not_depend_on_company_memory_or_cache),
+        cmocka_unit_test(a_cancelled_request_ends_with_abort_and_frees_its_blocks),
+        cmocka_unit_test(a_storm_of_cancels_and_stops_leaks_nothing),
+        cmocka_unit_test(a_slow_reader_makes_the_engine_wait_and_loses_nothing),
+        cmocka_unit_test(limits_are_answered_at_once),
+        cmocka_unit_test(closing_ends_what_is_left),
+        cmocka_unit_test(a_failed_device_ends_every_request_with_an_error),
+        cmocka_unit_test(a_row_that_is_not_finite_ends_its_request_alone),
+        cmocka_unit_test(submit_survives_the_failure_of_each_allocation),
+        cmocka_unit_test(open_reports_what_is_wrong),
+        cmocka_unit_test(metrics_count_each_request_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

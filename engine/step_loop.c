@@ -1,0 +1,431 @@
+#include "engine_private.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+
+/* The step thread. Each turn: read the inbox, plan, forward, sample, send. Between steps and only there, requests come,
+ * are cancelled and end, so the batcher needs no lock and a cancelled request's blocks are free for the very next
+ * plan. With nothing to do it parks; it never spins. After opening it allocates nothing. */
+
+/* --- to the publisher --- */
+
+static struct token_message *message_acquire(engine *e)
+{
+    struct token_message *m = ring_pop(e->free_messages);
+    if (m != NULL)
+        return m;
+    parking_signal(&e->publisher_parking); /* it may sleep before what this step has sent so far */
+    for (;;) {
+        uint32_t ticket = parking_prepare(&e->step_parking);
+        m = ring_pop(e->free_messages);
+        if (m != NULL) {
+            parking_cancel(&e->step_parking);
+            return m;
+        }
+        parking_wait(&e->step_parking, ticket, UINT64_MAX);
+    }
+}
+
+/* A message about sequence `index`, still to be filled and sent. */
+static struct token_message *message_start(engine *e, struct live_request *r, uint32_t index)
+{
+    struct token_message *m = message_acquire(e);
+    m->request = r;
+    m->index = index;
+    m->has_token = false;
+    m->finish = FINISH_NONE;
+    m->stop_token = -1;
+    m->error = STATUS_OK;
+    m->time_ns = 0;
+    m->admitted_ns = r->admitted_ns;
+    m->cached_tokens = r->batch.cached_tokens;
+    m->preemption_count = r->batch.preemption_count;
+    return m;
+}
+
+/* After the last message of its last sequence the request must not be touched. */
+static void message_send(engine *e, struct token_message *m)
+{
+    status s = ring_push(e->outbox, m);
+    CHECK(s == STATUS_OK); /* it has room for all of them */
+}
+
+/* Ends a sequence without a token. */
+static void end_sequence(engine *e, struct sequence *s, enum finish_reason finish, status error)
+{
+    struct live_request *r = (struct live_request *)s->request;
+    uint32_t index = s->index;
+    batcher_end_sequence(e->batch, s);
+    struct token_message *m = message_start(e, r, index);
+    m->finish = finish;
+    m->error = error;
+    message_send(e, m);
+}
+
+/* Ends all that is left of a request. The caller holds a reference. */
+static void end_request(engine *e, struct live_request *r, enum finish_reason finish, status error)
+{
+    /* From the last: sequence 0 computes the prompt for those that are pending. */
+    for (uint32_t i = r->batch.sequence_count; i-- > 0;) {
+        if (r->batch.sequences[i].state != SEQUENCE_ENDED)
+            end_sequence(e, &r->batch.sequences[i], finish, error);
+    }
+}
+
+static void end_all_requests(engine *e, enum finish_reason finish, status error)
+{
+    struct batch_request *batch;
+    while ((batch = batcher_any_request(e->batch)) != NULL) {
+        struct live_request *r = (struct live_request *)batch;
+        live_request_retain(r);
+        end_request(e, r, finish, error);
+        live_request_release(r);
+    }
+}
+
+/* --- the inbox --- */
+
+static void handle_signals(engine *e, struct live_request *r, uint32_t signals)
+{
+    if ((signals & SIGNAL_SUBMIT) != 0) {
+        batcher_submit(e->batch, &r->batch);
+        if (e->failure != STATUS_OK)
+            end_request(e, r, FINISH_ERROR, e->failure);
+        else if (atomic_load_explicit(&e->is_closing, memory_order_relaxed))
+            end_request(e, r, FINISH_ABORT, STATUS_OK);
+    }
+    if ((signals & SIGNAL_CANCEL) != 0)
+        end_request(e, r, FINISH_ABORT, STATUS_OK);
+    if ((signals & SIGNAL_STOP) != 0) {
+        for (uint32_t i = 0; i < r->batch.sequence_count; i++) {
+            struct sequence *s = &r->batch.sequences[i];
+            if (s->state != SEQUENCE_ENDED &&
+                atomic_load_explicit(&r->streams[i].is_stopped, memory_order_relaxed))
+                end_sequence(e, s, FINISH_STOP, STATUS_OK);
+        }
+    }
+}
+
+static void read_inbox(engine *e)
+{
+    /* Acquire pairs with the release of live_request_signal. The list comes newest first: turn it round. */
+    struct live_request *newest = atomic_exchange_explicit(&e->inbox, NULL, memory_order_acquire);
+    struct live_request *oldest = NULL;
+    while (newest != NULL) {
+        struct live_request *next = newest->inbox_next;
+        newest->inbox_next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct live_request *r = oldest;
+        oldest = r->inbox_next;
+        /* From here on the request may be put into the inbox anew. */
+        uint32_t signals = atomic_exchange_explicit(&r->signals, 0, memory_order_acq_rel);
+        handle_signals(e, r, signals);
+        live_request_release(r); /* the inbox's reference */
+    }
+}
+
+/* --- one step --- */
+
+static void lay_out_rows(struct step_buffers *b, const struct step_plan *plan, uint32_t stride)
+{
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        const struct step_entry *entry = &plan->entries[i];
+        const struct sequence *s = entry->sequence;
+        b->row_start[i] = row;
+        memcpy(b->block_tables + (size_t)i * stride, s->table.blocks,
+               s->table.count * sizeof *s->table.blocks);
+        for (uint32_t j = 0; j < entry->count; j++, row++) {
+            b->tokens[row] = sequence_token_at(s, entry->first + j);
+            b->row_position[row] = entry->first + j;
+            b->row_sequence[row] = i;
+        }
+        if (entry->logit_row != UINT32_MAX)
+            b->logit_rows[entry->logit_row] = row - 1;
+    }
+    b->row_start[plan->entry_count] = row;
+}
+
+static status forward(engine *e, const struct step_plan *plan, const float **logits)
+{
+    for (uint32_t at = 0; at < plan->copy_count;) {
+        uint32_t run = step_plan_copy_run(plan, at);
+        model_kv_copy_blocks(e->model, plan->copy_from + at, plan->copy_to + at, run);
+        at += run;
+    }
+    struct step_buffers *b = &e->step;
+    uint32_t stride = 1;
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        uint32_t count = plan->entries[i].sequence->table.count;
+        stride = count > stride ? count : stride;
+    }
+    lay_out_rows(b, plan, stride);
+    struct model_step step = {
+        .tokens = b->tokens,
+        .batch = {.n_rows = plan->row_count,
+                  .n_sequences = plan->entry_count,
+                  .row_start = b->row_start,
+                  .row_position = b->row_position,
+                  .row_sequence = b->row_sequence,
+                  .block_tables = b->block_tables,
+                  .block_table_stride = stride},
+        .logit_rows = b->logit_rows,
+        .logit_row_count = plan->logit_row_count,
+    };
+    return model_forward(e->model, &step, logits);
+}
+
+struct sample_work {
+    engine *e;
+    float *logits;
+    const struct step_sample *samples;
+};
+
+/* All samples of one logit row, one after the other: a sampler changes the row while it looks at it. */
+static void sample_row(void *context, uint32_t task)
+{
+    struct sample_work *work = context;
+    engine *e = work->e;
+    for (uint32_t i = e->step.task_first[task]; i < e->step.task_first[task + 1]; i++) {
+        const struct sequence *s = work->samples[i].sequence;
+        struct live_request *r = (struct live_request *)s->request;
+        float *row = work->logits + (size_t)work->samples[i].logit_row * e->info.vocabulary;
+        e->step.result_statuses[i] =
+            sampler_sample(r->samplers[s->index], row, sequence_token_count(s), s->output_count,
+                           &e->step.results[i]);
+    }
+}
+
+static void sample_rows(engine *e, const float *logits, const struct step_sample *samples,
+                        uint32_t count)
+{
+    uint32_t tasks = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i == 0 || samples[i].logit_row != samples[i - 1].logit_row)
+            e->step.task_first[tasks++] = i;
+    }
+    e->step.task_first[tasks] = count;
+    /* The model's own buffer, ours until the next step; samplers leave it as it was. */
+    struct sample_work work = {e, (float *)(uintptr_t)logits, samples};
+    if (tasks > 0)
+        e->device->operations->parallel_for(e->device, tasks, sample_row, &work);
+}
+
+/* Appends a sampled token, ends the sequence if it is time, and tells the publisher. */
+static void take_sample(engine *e, struct sequence *s, const struct sample *sample, uint64_t now_ns)
+{
+    struct live_request *r = (struct live_request *)s->request;
+    uint32_t index = s->index;
+    batcher_append(e->batch, s, sample->token);
+    sampler_accept(r->samplers[index], sample->token);
+    bool ends = sampler_token_ends(r->samplers[index], sample->token);
+    enum finish_reason finish = FINISH_NONE;
+    if (ends)
+        finish = FINISH_STOP;
+    else if (s->output_count == s->output_count_max)
+        finish = FINISH_LENGTH;
+    if (finish != FINISH_NONE)
+        batcher_end_sequence(e->batch, s);
+    struct token_message *m = message_start(e, r, index);
+    m->has_token = true;
+    m->sample = *sample;
+    m->finish = finish;
+    m->stop_token = ends ? sample->token : -1;
+    m->time_ns = now_ns;
+    message_send(e, m);
+}
+
+/* Ends the requests whose row was broken. Several sequences may be of one request: all are held first, so that none is
+ * freed by its last message while the loop still looks at it. */
+static void end_broken(engine *e, const struct step_sample *samples, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (e->step.result_statuses[i] != STATUS_OK)
+            live_request_retain((struct live_request *)samples[i].sequence->request);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (e->step.result_statuses[i] == STATUS_OK)
+            continue;
+        struct live_request *r = (struct live_request *)samples[i].sequence->request;
+        if (r->batch.live_count > 0)
+            engine_metrics_corrupted(e->metrics);
+        end_request(e, r, FINISH_ERROR, e->step.result_statuses[i]);
+        live_request_release(r);
+    }
+}
+
+static void take_samples(engine *e, const struct step_sample *samples, uint32_t count,
+                         uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (e->step.result_statuses[i] == STATUS_OK)
+            take_sample(e, samples[i].sequence, &e->step.results[i], now_ns);
+    }
+    end_broken(e, samples, count);
+}
+
+/* Notes who starts with this plan, for times and for the counters that count once a request. */
+static void note_admissions(engine *e, const struct step_plan *plan, uint64_t now_ns)
+{
+    if (plan->admitted_count == 0)
+        return;
+    for (uint32_t i = plan->decode_count; i < plan->entry_count; i++) {
+        struct live_request *r = (struct live_request *)plan->entries[i].sequence->request;
+        if (r->admitted_ns != 0)
+            continue;
+        r->admitted_ns = now_ns;
+        atomic_fetch_add_explicit(&e->stats.prompt_tokens, r->batch.prompt_count,
+                                  memory_order_relaxed);
+        engine_metrics_admitted(e->metrics, r->batch.prompt_count, r->batch.cached_tokens,
+                                e->options.prefix_cache);
+    }
+}
+
+static void publish_stats(engine *e)
+{
+    struct batcher_stats now;
+    batcher_get_stats(e->batch, &now);
+#define SET(field, value) atomic_store_explicit(&e->stats.field, value, memory_order_relaxed)
+    SET(running, now.running_requests);
+    SET(blocks_free, now.blocks.free);
+    SET(blocks_kept, now.blocks.kept);
+    SET(preemptions, now.preemptions);
+    SET(prefix_query_tokens, now.prefix_query_tokens);
+    SET(prefix_hit_tokens, now.prefix_hit_tokens);
+#undef SET
+    struct engine_gauges gauges = {.running = now.running_requests,
+                                   .waiting = now.waiting_requests,
+                                   .tokens_used = now.blocks.tokens_used,
+                                   .tokens_total = (uint64_t)now.blocks.total * BLOCK_TOKENS};
+    engine_metrics_set_gauges(e->metrics, &gauges);
+}
+
+/* Weight of the newest step in the moving average of step times. */
+#define STEP_MS_WEIGHT 0.05f
+
+static void count_step(engine *e, uint32_t rows, uint64_t start_ns, uint64_t end_ns)
+{
+    struct batcher_stats now;
+    batcher_get_stats(e->batch, &now);
+    engine_metrics_step(e->metrics, rows, now.preemptions - e->preemptions_seen,
+                        now.recomputed_tokens - e->recomputed_seen);
+    e->preemptions_seen = now.preemptions;
+    e->recomputed_seen = now.recomputed_tokens;
+    float ms = (float)(end_ns - start_ns) / (float)NS_PER_MS;
+    float average = atomic_load_explicit(&e->stats.step_ms, memory_order_relaxed);
+    average = average == 0.0f ? ms : average + STEP_MS_WEIGHT * (ms - average);
+    atomic_store_explicit(&e->stats.step_ms, average, memory_order_relaxed);
+    atomic_store_explicit(&e->stats.last_step_ns, end_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->stats.steps, 1, memory_order_relaxed);
+}
+
+/* The device has failed: everybody is told, and nothing is accepted any more. The replica's keeper ends the process. */
+static void fail_engine(engine *e, status s)
+{
+    e->failure = s;
+    atomic_store_explicit(&e->is_failed, true, memory_order_relaxed);
+    batcher_abandon(e->batch);
+    end_all_requests(e, FINISH_ERROR, s);
+}
+
+/* False: there was nothing to do. */
+static bool run_step(engine *e)
+{
+    uint64_t start_ns = clock_now_ns();
+    const struct step_plan *plan = batcher_plan(e->batch);
+    if (plan == NULL)
+        return false;
+    atomic_store_explicit(&e->step_busy_since_ns, start_ns, memory_order_relaxed);
+    note_admissions(e, plan, start_ns);
+    uint32_t rows = plan->row_count;
+    const float *logits = NULL;
+    status s = forward(e, plan, &logits);
+    if (s != STATUS_OK) {
+        fail_engine(e, s);
+        return true;
+    }
+    uint32_t count;
+    uint64_t computed_ns = clock_now_ns();
+    const struct step_sample *samples = batcher_complete(e->batch, computed_ns - start_ns, &count);
+    sample_rows(e, logits, samples, count);
+    uint64_t end_ns = clock_now_ns();
+    take_samples(e, samples, count, end_ns);
+    count_step(e, rows, start_ns, end_ns);
+    return true;
+}
+
+/* Sleeps until something is in the inbox. */
+static void wait_for_work(engine *e)
+{
+    atomic_store_explicit(&e->step_busy_since_ns, 0, memory_order_relaxed);
+    uint32_t ticket = parking_prepare(&e->step_parking);
+    if (atomic_load_explicit(&e->inbox, memory_order_relaxed) != NULL ||
+        atomic_load_explicit(&e->is_closing, memory_order_relaxed))
+        parking_cancel(&e->step_parking);
+    else
+        parking_wait(&e->step_parking, ticket, UINT64_MAX);
+}
+
+static void run_steps(engine *e)
+{
+    alloc_guard_begin();
+    for (;;) {
+        read_inbox(e);
+        bool is_closing = atomic_load_explicit(&e->is_closing, memory_order_acquire);
+        if (is_closing)
+            end_all_requests(e, FINISH_ABORT, STATUS_OK);
+        bool was_busy = run_step(e);
+        publish_stats(e);
+        parking_signal(&e->publisher_parking);
+        if (was_busy)
+            continue;
+        if (is_closing && atomic_load_explicit(&e->inbox, memory_order_acquire) == NULL)
+            break;
+        wait_for_work(e);
+    }
+    alloc_guard_end();
+}
+
+/* --- life --- */
+
+static status open_model(engine *e, struct error_note *note)
+{
+    struct backend_options device = {.path = e->path, .threads = e->options.threads};
+    status s = backend_open(&device, &e->device, note);
+    if (s != STATUS_OK)
+        return s;
+    struct model_options options = {
+        .batch_tokens_max = e->options.batch_tokens_max,
+        .logit_rows_max = e->options.sequence_count_max,
+        .sequence_count_max = e->options.sequence_count_max,
+        .context_max = e->info.context_max,
+        .kv_blocks = e->info.block_count,
+        .kv_type = ENGINE_KV_TYPE,
+    };
+    return model_open(e->file, e->device, &options, &e->model, note);
+}
+
+void *step_thread_run(void *context)
+{
+    engine *e = context;
+    e->open_status = open_model(e, &e->open_note);
+    bool is_open = e->open_status == STATUS_OK;
+    if (is_open) {
+        e->info.backend = e->device->operations->name;
+        e->info.weight_bytes = model_get_info(e->model)->weight_bytes;
+        publish_stats(e);
+    }
+    /* Release pairs with engine_open's acquire: status, note and info are seen with it. */
+    atomic_store_explicit(&e->open_state, is_open ? 1 : 2, memory_order_release);
+    parking_signal(&e->open_parking);
+    if (is_open)
+        run_steps(e);
+    model_close(e->model);
+    backend_close(e->device);
+    return NULL;
+}
