@@ -12,11 +12,11 @@
  * in `failed`, and every later append does nothing, so a writer may append many pieces and check once at the end.
  * Owned by one thread. `data` is NULL or holds `bytes` bytes followed by a NUL that is not counted. */
 struct buffer {
-    char *data;          /* owned */
-    size_t bytes;        /* used */
-    size_t capacity;     /* allocated, the NUL's byte not counted */
-    size_t bytes_max;    /* ceiling of `bytes` */
-    status failed;       /* STATUS_OK, STATUS_TOO_LARGE or STATUS_NO_MEMORY */
+    char *data;       /* owned */
+    size_t bytes;     /* used */
+    size_t capacity;  /* allocated, the NUL's byte not counted */
+    size_t bytes_max; /* ceiling of `bytes` */
+    status failed;    /* STATUS_OK, STATUS_TOO_LARGE or STATUS_NO_MEMORY */
 };
 
 void buffer_init(struct buffer *buffer, size_t bytes_max);

@@ -7,9 +7,10 @@
  * cheap and free of side effects; DCHECK is for costly checks and compiles to nothing with NDEBUG.
  * Errors that the outside can cause are never CHECKs: they are statuses. */
 
-__attribute__((noreturn, cold)) void check_failed(const char *condition, const char *file, int line);
+__attribute__((noreturn, cold)) void check_failed(const char *condition, const char *file,
+                                                  int line);
 
-#define CHECK(condition) \
+#define CHECK(condition)                                                                           \
     (__builtin_expect(!!(condition), 1) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG
@@ -18,7 +19,7 @@ __attribute__((noreturn, cold)) void check_failed(const char *condition, const c
 #define DCHECK(condition) CHECK(condition)
 #endif
 
-#define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define ARRAY_COUNT(array)                  (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Alloc guard: between begin and end, an allocation on this thread through the base allocators aborts debug and

@@ -5,8 +5,8 @@
 
 /* Time comes in as a parameter wherever a decision depends on it; these two calls are the only sources. */
 
-#define NS_PER_US 1000ull
-#define NS_PER_MS 1000000ull
+#define NS_PER_US     1000ull
+#define NS_PER_MS     1000000ull
 #define NS_PER_SECOND 1000000000ull
 
 /* Monotonic nanoseconds; never steps. Any thread. */

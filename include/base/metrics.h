@@ -23,16 +23,17 @@ void metrics_registry_destroy(metrics_registry *registry);
 
 struct metrics_family_options {
     enum metrics_kind kind;
-    const char *name;           /* copied; counters end in _total */
-    const char *help;           /* copied */
-    const char *const *labels;  /* label names, copied; NULL-terminated or NULL */
-    const double *bounds;       /* histogram: upper bounds, rising, without +Inf; copied */
-    uint32_t bound_count;       /* 1..64 */
-    uint32_t series_max;        /* 0: 1000 */
+    const char *name;          /* copied; counters end in _total */
+    const char *help;          /* copied */
+    const char *const *labels; /* label names, copied; NULL-terminated or NULL */
+    const double *bounds;      /* histogram: upper bounds, rising, without +Inf; copied */
+    uint32_t bound_count;      /* 1..64 */
+    uint32_t series_max;       /* 0: 1000 */
 };
 /* STATUS_INVALID: a name that Prometheus refuses or that the registry has already, bounds that do not rise, or a counter
  * whose name does not end in _total. The family is the registry's. */
-NODISCARD status metrics_family_create(metrics_registry *registry, const struct metrics_family_options *options,
+NODISCARD status metrics_family_create(metrics_registry *registry,
+                                       const struct metrics_family_options *options,
                                        metrics_family **out);
 
 /* The series with these label values (as many as the family has labels), made if new. Never NULL: past the cap (or
@@ -42,10 +43,11 @@ metrics_series *metrics_series_get(metrics_family *family, const char *const *la
 /* Removes a series (a replica that is gone). Not to be used by other threads afterwards: the caller's duty. */
 void metrics_series_remove(metrics_family *family, const char *const *label_values);
 
-void metrics_add(metrics_series *series, double amount);   /* counter (>= 0) and gauge */
-void metrics_set(metrics_series *series, double value);    /* gauge; counters that mirror a running total */
-void metrics_observe(metrics_series *series, double value);/* histogram */
-double metrics_value(const metrics_series *series);        /* counter and gauge; histogram: count */
+void metrics_add(metrics_series *series, double amount); /* counter (>= 0) and gauge */
+void metrics_set(metrics_series *series,
+                 double value); /* gauge; counters that mirror a running total */
+void metrics_observe(metrics_series *series, double value); /* histogram */
+double metrics_value(const metrics_series *series); /* counter and gauge; histogram: count */
 
 /* Called before each scrape, in order of registration, on the scraping thread: the place to set gauges. Scrapes do not
  * overlap. Call it at start: out of memory ends the process. */

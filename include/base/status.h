@@ -6,24 +6,24 @@
  * HTTP code and OpenAI error type. */
 
 #define NODISCARD __attribute__((warn_unused_result))
-#define PRINTF_LIKE(format_index, args_index) \
+#define PRINTF_LIKE(format_index, args_index)                                                      \
     __attribute__((format(printf, format_index, args_index)))
 
 typedef enum status {
     STATUS_OK = 0,
-    STATUS_AGAIN,       /* nothing wrong, nothing ready: call again later */
-    STATUS_FULL,        /* a bounded container or queue is at its limit */
-    STATUS_NO_MEMORY,   /* the system or a block pool has none left */
-    STATUS_INVALID,     /* what came from outside is wrong */
+    STATUS_AGAIN,     /* nothing wrong, nothing ready: call again later */
+    STATUS_FULL,      /* a bounded container or queue is at its limit */
+    STATUS_NO_MEMORY, /* the system or a block pool has none left */
+    STATUS_INVALID,   /* what came from outside is wrong */
     STATUS_NOT_FOUND,
     STATUS_UNSUPPORTED, /* well-formed, but not something this build can do */
     STATUS_TOO_LARGE,   /* over a named limit */
     STATUS_IO,          /* the operating system said no; errno tells */
     STATUS_TIMEOUT,
     STATUS_CANCELLED,
-    STATUS_CLOSED,      /* the other side is gone, or we are shutting down */
-    STATUS_DENIED,      /* not authenticated, or not allowed */
-    STATUS_INTERNAL,    /* a bug or a failed device */
+    STATUS_CLOSED,   /* the other side is gone, or we are shutting down */
+    STATUS_DENIED,   /* not authenticated, or not allowed */
+    STATUS_INTERNAL, /* a bug or a failed device */
     STATUS_COUNT
 } status;
 

@@ -8,7 +8,8 @@
 #include "status.h"
 
 /* Starts a thread with all signals blocked and a name of at most 15 bytes (shown by top -H). */
-NODISCARD status thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *context);
+NODISCARD status thread_start(pthread_t *out, const char *name, void *(*run)(void *),
+                              void *context);
 
 /* Owner mark of single-threaded state: bind once on the owning thread, then assert at each entry (debug builds). */
 struct thread_owner {
