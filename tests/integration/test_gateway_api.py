@@ -111,7 +111,7 @@ def test_keys_open_the_api(keyed):
 
 
 @pytest.mark.parametrize("headers", [
-    {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer "}, {"authorization": KEYS["team-a"]},
+    {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"}, {"authorization": KEYS["team-a"]},
     {"authorization": f"Basic {KEYS['team-a']}"}, {"x-api-key": KEYS["team-a"][:-1]},
     {"x-api-key": hashlib.sha256(KEYS["team-a"].encode()).hexdigest()}, {"authorization": "Bearer " + "x" * 8000},
 ])
