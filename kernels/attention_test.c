@@ -169,21 +169,23 @@ static void compare_rows(const struct engine *fast, const struct shape_case *c,
     }
 }
 
-/* Prefill in chunks of `chunk` rows a sequence until all are done. */
-static void check_case(backend *reference, backend *b, const struct shape_case *c, uint32_t chunk)
+#define ENGINE_COUNT_MAX (1 + ARRAY_COUNT(fast_paths))
+
+/* Prefill in chunks of `chunk` rows a sequence until all are done, on all engines; engine 0 is the reference. */
+static void check_case(backend *const *backends, uint32_t count, const struct shape_case *c,
+                       uint32_t chunk)
 {
     float frequencies[128];
     fill_frequencies(frequencies, c->d_rope);
-    struct engine expected =
-        engine_create(reference, c, frequencies, false, SEQUENCE_COUNT * chunk);
-    struct engine actual = engine_create(b, c, frequencies, true, SEQUENCE_COUNT * chunk);
+    struct engine engines[ENGINE_COUNT_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        engines[i] = engine_create(backends[i], c, frequencies, i > 0, SEQUENCE_COUNT * chunk);
     uint32_t tables[SEQUENCE_COUNT * TABLE_BLOCKS];
     fill_tables(tables);
     size_t stride = (size_t)(c->n_kv_heads * (c->group + 2)) * c->d_head;
     static struct batch_rows rows;
     uint32_t from[SEQUENCE_COUNT] = {0};
-    /* Sequence 7 starts behind the shared pages; they hold sequence 6's content once that has come
-     * so far. */
+    /* Sequence 7 starts behind the shared pages; they hold sequence 6's content once that has come so far. */
     from[7] = SHARED_TOKENS;
     uint32_t done = 0;
     for (;;) {
@@ -196,13 +198,13 @@ static void check_case(backend *reference, backend *b, const struct shape_case *
         if (batch.n_rows == 0)
             break;
         float *qkv = make_qkv(&batch, stride);
-        for (uint32_t layer = 0; layer < LAYER_COUNT; layer++) {
-            float *want = engine_step(&expected, qkv, &batch, layer);
-            float *got = engine_step(&actual, qkv, &batch, layer);
-            compare_rows(&actual, c, want, got, &batch);
-            free(want);
+        float *want = engine_step(&engines[0], qkv, &batch, 1);
+        for (uint32_t i = 1; i < count; i++) {
+            float *got = engine_step(&engines[i], qkv, &batch, 1);
+            compare_rows(&engines[i], c, want, got, &batch);
             free(got);
         }
+        free(want);
         free(qkv);
         done += batch.n_rows;
         for (uint32_t s = 0; s < SEQUENCE_COUNT; s++)
@@ -210,23 +212,22 @@ static void check_case(backend *reference, backend *b, const struct shape_case *
                 from[s] = smaller(from[s] + chunk, lengths[s]);
     }
     assert_int_equal(done, 1 + 15 + 16 + 17 + 31 + 33 + 257 + 150 - SHARED_TOKENS);
-    engine_close(&expected);
-    engine_close(&actual);
+    for (uint32_t i = 0; i < count; i++)
+        engine_close(&engines[i]);
 }
 
 static void attention_agrees_over_pages_groups_and_lengths(void **state)
 {
     (void)state;
-    backend *reference = backend_open_or_die(BACKEND_REFERENCE, 1);
-    for (size_t p = 0; p < ARRAY_COUNT(fast_paths); p++) {
-        if (!backend_path_is_supported(fast_paths[p]))
-            continue;
-        backend *b = backend_open_or_die(fast_paths[p], 2);
-        for (size_t i = 0; i < ARRAY_COUNT(shape_cases); i++)
-            check_case(reference, b, &shape_cases[i], i % 2 == 0 ? 67 : 11);
-        backend_close(b);
-    }
-    backend_close(reference);
+    backend *backends[ENGINE_COUNT_MAX] = {backend_open_or_die(BACKEND_REFERENCE, 1)};
+    uint32_t count = 1;
+    for (size_t p = 0; p < ARRAY_COUNT(fast_paths); p++)
+        if (backend_path_is_supported(fast_paths[p]))
+            backends[count++] = backend_open_or_die(fast_paths[p], 2);
+    for (size_t i = 0; i < ARRAY_COUNT(shape_cases); i++)
+        check_case(backends, count, &shape_cases[i], i % 2 == 0 ? 67 : 11);
+    for (uint32_t i = 0; i < count; i++)
+        backend_close(backends[i]);
 }
 
 /* Runs every sequence's positions through one path in chunks, then attends the last position of

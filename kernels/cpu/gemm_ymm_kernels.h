@@ -118,55 +118,102 @@ INLINE void unpack_block(const enum weight_format format, const uint8_t *block,
     unpack_scales(format, block + SCALES_AT(format), out);
 }
 
-/* Sum over steps [first, end) of one plane, eight outputs. */
-INLINE __m256i dot_plane(const uint8_t plane[8][64], uint32_t half, const int8_t *x,
-                         const uint32_t first, const uint32_t end)
+/* Rows and halves whose chains are interleaved: four sums, and each broadcast serves both halves. */
+#define ROWS_AT_ONCE 2u
+
+INLINE __m256i dot_step(__m256i sum, __m256i codes, __m256i four)
 {
-    __m256i sum = _mm256_setzero_si256();
+#ifdef __AVXVNNI__
+    return _mm256_dpbusd_avx_epi32(sum, codes, four);
+#else
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, four));
+#endif
+}
+
+/* Per row and half, the sum over steps [first, end) of one plane. */
+INLINE void dot_plane(const uint32_t n_rows, const uint8_t plane[8][64], const struct row_tile *x,
+                      uint32_t row, const uint32_t first, const uint32_t end,
+                      __m256i sums[ROWS_AT_ONCE][2])
+{
+    UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
     UNROLL for (uint32_t s = first; s < end; s++)
     {
-        int32_t four;
-        memcpy(&four, x + 4 * s, sizeof(four));
-        __m256i codes = load(plane[s] + 32 * half);
-#ifdef __AVXVNNI__
-        sum = _mm256_dpbusd_avx_epi32(sum, codes, _mm256_set1_epi32(four));
-#else
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, _mm256_set1_epi32(four)));
-#endif
+        __m256i low = load(plane[s]), high = load(plane[s] + 32);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++)
+        {
+            int32_t bytes;
+            memcpy(&bytes, x->codes[row + r] + 4 * s, sizeof(bytes));
+            __m256i four = _mm256_set1_epi32(bytes);
+            sums[r][0] = dot_step(sums[r][0], low, four);
+            sums[r][1] = dot_step(sums[r][1], high, four);
+        }
     }
 #ifndef __AVXVNNI__
-    sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-#endif
-    return sum;
-}
-
-INLINE __m256 dot_steps(const enum weight_format format, const struct unpacked_block *block,
-                        uint32_t half, const int8_t *x, const uint32_t first, const uint32_t end)
-{
-    __m256i dot = dot_plane(block->plane[0], half, x, first, end);
-    if (has_two_planes(format))
-        dot = _mm256_add_epi32(
-            dot, _mm256_slli_epi32(dot_plane(block->plane[1], half, x, first, end), 4));
-    return _mm256_cvtepi32_ps(dot);
-}
-
-INLINE __m256 add_block(const enum weight_format format, const struct unpacked_block *block,
-                        uint32_t half, const struct row_tile *x, uint32_t r, __m256 sum)
-{
-    const int8_t *codes = x->codes[r];
-    __m256 d = _mm256_load_ps(block->d[0] + 8 * half);
-    __m256 step = _mm256_set1_ps(x->scale[r]);
-    if (format == FORMAT_U6) {
-        const __m256 minus_offset = _mm256_set1_ps(-FORMAT_OFFSET(FORMAT_U6));
-        __m256 low = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 0, 4), step,
-                                     _mm256_mul_ps(minus_offset, _mm256_set1_ps(x->sum_low[r])));
-        __m256 high = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 4, 8), step,
-                                      _mm256_mul_ps(minus_offset, _mm256_set1_ps(x->sum_high[r])));
-        sum = _mm256_fmadd_ps(low, d, sum);
-        return _mm256_fmadd_ps(high, _mm256_load_ps(block->d[1] + 8 * half), sum);
+    UNROLL for (uint32_t r = 0; r < n_rows; r++)
+    {
+        sums[r][0] = _mm256_madd_epi16(sums[r][0], _mm256_set1_epi16(1));
+        sums[r][1] = _mm256_madd_epi16(sums[r][1], _mm256_set1_epi16(1));
     }
-    sum = _mm256_fmadd_ps(dot_steps(format, block, half, codes, 0, 8), _mm256_mul_ps(d, step), sum);
-    return _mm256_fmadd_ps(_mm256_load_ps(block->m + 8 * half), _mm256_set1_ps(x->sum[r]), sum);
+#endif
+}
+
+INLINE void dot_steps(const enum weight_format format, const uint32_t n_rows,
+                      const struct unpacked_block *block, const struct row_tile *x, uint32_t row,
+                      const uint32_t first, const uint32_t end, __m256 dots[ROWS_AT_ONCE][2])
+{
+    __m256i sums[ROWS_AT_ONCE][2], above[ROWS_AT_ONCE][2];
+    dot_plane(n_rows, block->plane[0], x, row, first, end, sums);
+    if (has_two_planes(format))
+        dot_plane(n_rows, block->plane[1], x, row, first, end, above);
+    UNROLL for (uint32_t r = 0; r < n_rows; r++)
+    {
+        UNROLL for (uint32_t half = 0; half < 2; half++)
+        {
+            __m256i sum = sums[r][half];
+            if (has_two_planes(format))
+                sum = _mm256_add_epi32(sum, _mm256_slli_epi32(above[r][half], 4));
+            dots[r][half] = _mm256_cvtepi32_ps(sum);
+        }
+    }
+}
+
+/* One half of a block of columns 16 * part .. of U6, which has a scale for each. */
+INLINE __m256 add_part(__m256 dot, const struct unpacked_block *block, uint32_t half, uint32_t part,
+                       float scale, float sum_of_part, __m256 sum)
+{
+    __m256 minimum = _mm256_set1_ps(-FORMAT_OFFSET(FORMAT_U6) * sum_of_part);
+    return _mm256_fmadd_ps(_mm256_fmadd_ps(dot, _mm256_set1_ps(scale), minimum),
+                           _mm256_load_ps(block->d[part] + 8 * half), sum);
+}
+
+INLINE void add_rows(const enum weight_format format, const uint32_t n_rows,
+                     const struct unpacked_block *block, const struct row_tile *x, uint32_t row,
+                     float *tile, size_t tile_stride)
+{
+    __m256 dots[ROWS_AT_ONCE][2], upper[ROWS_AT_ONCE][2];
+    dot_steps(format, n_rows, block, x, row, 0, format == FORMAT_U6 ? 4 : 8, dots);
+    if (format == FORMAT_U6)
+        dot_steps(format, n_rows, block, x, row, 4, 8, upper);
+    UNROLL for (uint32_t r = 0; r < n_rows; r++)
+    {
+        UNROLL for (uint32_t half = 0; half < 2; half++)
+        {
+            float *out = tile + r * tile_stride + 8 * half;
+            __m256 sum = _mm256_loadu_ps(out);
+            float scale = x->scale[row + r];
+            if (format == FORMAT_U6) {
+                sum = add_part(dots[r][half], block, half, 0, scale, x->sum_low[row + r], sum);
+                sum = add_part(upper[r][half], block, half, 1, scale, x->sum_high[row + r], sum);
+            } else {
+                __m256 step =
+                    _mm256_mul_ps(_mm256_load_ps(block->d[0] + 8 * half), _mm256_set1_ps(scale));
+                sum = _mm256_fmadd_ps(dots[r][half], step, sum);
+                sum = _mm256_fmadd_ps(_mm256_load_ps(block->m + 8 * half),
+                                      _mm256_set1_ps(x->sum[row + r]), sum);
+            }
+            _mm256_storeu_ps(out, sum);
+        }
+    }
 }
 
 /* Sums of all rows live in the tile between blocks: with 16 registers they would be spilled anyway.
@@ -181,12 +228,13 @@ INLINE void gemm_group(const enum weight_format format, const uint8_t *block, ui
         for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
             _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
         unpack_block(format, block, &unpacked);
-        for (uint32_t r = 0; r < n_rows; r++) {
+        for (uint32_t r = 0; r < n_rows; r += ROWS_AT_ONCE) {
             const struct row_tile *rows = x + (size_t)(r / ROWS_PER_TILE) * n_blocks;
             float *out = tile + r * tile_stride;
-            UNROLL for (uint32_t half = 0; half < 2; half++) _mm256_storeu_ps(
-                out + 8 * half, add_block(format, &unpacked, half, rows, r % ROWS_PER_TILE,
-                                          _mm256_loadu_ps(out + 8 * half)));
+            if (n_rows - r == 1)
+                add_rows(format, 1, &unpacked, rows, r % ROWS_PER_TILE, out, tile_stride);
+            else
+                add_rows(format, 2, &unpacked, rows, r % ROWS_PER_TILE, out, tile_stride);
         }
     }
 }
