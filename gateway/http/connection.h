@@ -76,7 +76,8 @@ void http1_close(struct connection *connection);
 void http2_start(struct connection *connection);
 void http2_check(struct connection *connection); /* may close it */
 void http2_resume_deferred(http_loop *loop);
-void http2_rewrap_paused(http_loop *loop);
+/* Puts our read callback back where the library replaced it. */
+void http2_after_turn(http_loop *loop);
 void http2_free(struct connection *connection);
 bool http2_has_uploads(const struct connection *connection);
 int http2_handle(h2o_handler_t *self, h2o_req_t *request);

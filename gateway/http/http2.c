@@ -14,9 +14,10 @@
 /* Glue between the library's HTTP/2 and ours, and the part of the guard that needs the socket.
  *
  * After h2o_http2_accept the socket's read callback is the library's; we put our own before it, so
- * each byte passes guard_filter first. The library puts its own back when it has paused reading
- * (512 kB unsent) and goes on: every place where it can pause is one of our calls into it (feeding
- * input, h2o_send), so we note the pause there and re-wrap after the turn.
+ * each byte passes guard_filter first. The library puts its own back whenever a write is done and
+ * nobody reads: after a pause of its own (512 kB unsent; it can begin only inside one of our calls
+ * into it, see note_pause) and after ours (defer). So after each turn, before the next wait can
+ * read a byte, http2_after_turn goes through all connections that had stopped reading.
  *
  * Defer: the library never parses while a write is in flight. A stream whose last DATA sits in such
  * a write is on a list; a WINDOW_UPDATE or SETTINGS for it trips
@@ -80,7 +81,7 @@ static void note_pause(struct connection *connection)
     queue_push(&connection->loop->paused, connection);
 }
 
-void http2_rewrap_paused(http_loop *loop)
+void http2_after_turn(http_loop *loop)
 {
     struct connection *next;
     for (struct connection *connection = loop->paused; connection != NULL; connection = next) {
@@ -92,6 +93,13 @@ void http2_rewrap_paused(http_loop *loop)
         /* A socket that is closing reads with a callback that is neither's: leave it. */
         if (connection->socket->_cb.read == connection->http2->library_read)
             h2o_socket_read_start(connection->socket, on_read);
+    }
+    for (struct connection *connection = loop->deferred; connection != NULL;
+         connection = connection->queue_next) {
+        if (connection->socket->_cb.read == connection->http2->library_read)
+            h2o_socket_read_stop(connection->socket);
+        if (!h2o_socket_is_writing(connection->socket))
+            loop_schedule_resume(loop);
     }
 }
 

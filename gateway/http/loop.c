@@ -291,8 +291,6 @@ void *loop_run(void *argument)
         loop->now_ns = clock_now_ns();
         loop->turn++;
         atomic_store_explicit(&loop->last_turn_ns, loop->now_ns, memory_order_relaxed);
-        if (loop->deferred != NULL)
-            loop_schedule_resume(loop);
         if (h2o_evloop_run(loop->evloop, wait_ms(loop)) != 0 && errno != EINTR) {
             log_error("gateway/http", "event loop: %s", strerror(errno));
             if (loop->evloop->_statechanged.head ==
@@ -302,7 +300,7 @@ void *loop_run(void *argument)
         if (h2o_now(loop->evloop) < loop->wall_ms)
             mend_library_timeouts(loop);
         loop->wall_ms = h2o_now(loop->evloop);
-        http2_rewrap_paused(loop);
+        http2_after_turn(loop);
     }
     leave(loop);
     return NULL;

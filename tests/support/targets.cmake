@@ -5,3 +5,7 @@ target_link_libraries(tokenize_tool PRIVATE engine_text base PkgConfig::JANSSON)
 
 add_executable(http_echo tests/support/http_echo.c)
 target_link_libraries(http_echo PRIVATE gateway_http base PkgConfig::H2O PkgConfig::OPENSSL)
+add_executable(template_tool ${CMAKE_SOURCE_DIR}/tests/support/template_tool.c)
+target_link_libraries(template_tool PRIVATE engine_text base PkgConfig::JANSSON)
+
+add_executable(http_attack tests/support/http_attack.c)
