@@ -32,7 +32,6 @@ static void job_destroy(struct job *job)
     event_queue_deinit(&job->events);
     api_completion_request_deinit(&job->parsed);
     buffer_deinit(&job->body);
-    atomic_fetch_sub_explicit(&job->replica->job_count, 1, memory_order_relaxed);
     memory_release(job);
 }
 
@@ -93,6 +92,7 @@ static void job_end(void *context)
     struct job *job = context;
     job->request = NULL;
     http_timer_cancel(&job->head_timer);
+    atomic_fetch_sub_explicit(&job->replica->job_count, 1, memory_order_relaxed);
     job_release(job);
 }
 
@@ -144,7 +144,6 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     job->kind = kind;
     job->start_ns = http_request_start_ns(request);
     atomic_store_explicit(&job->references, 2, memory_order_relaxed); /* HTTP request, worker */
-    atomic_fetch_add_explicit(&replica->job_count, 1, memory_order_relaxed);
     read_trusted_headers(job, request);
     buffer_init(&job->body, body.bytes);
     buffer_append_slice(&job->body, body);
@@ -185,6 +184,7 @@ static void job_start(struct replica *replica, http_request *request, enum job_k
         refuse(request, STATUS_FULL, replica_retry_after_ms(replica));
         return;
     }
+    atomic_fetch_add_explicit(&replica->job_count, 1, memory_order_relaxed);
     http_request_set_context(request, job);
     http_request_on_gone(request, job_gone, job);
     http_request_on_end(request, job_end, job);

@@ -48,7 +48,7 @@ struct replica {
     _Atomic bool is_stopping; /* workers: finish the queue with refusals and return */
 
     _Atomic int phase;          /* enum replica_phase; release by main, acquire by all */
-    _Atomic uint32_t job_count; /* jobs that exist; relaxed, for draining */
+    _Atomic uint32_t job_count; /* jobs with an open request; relaxed, for draining */
     _Atomic uint64_t finished_count, finished_tokens; /* choices; relaxed, for Retry-After */
 
     struct job_part *departed; /* publisher: see job.h */
