@@ -1,0 +1,196 @@
+#include "engine_testing.h"
+
+/* The whole engine on a real model, named by PENSTOCK_TEST_MODEL (a GGUF file of the Llama family). Without it these
+ * tests are skipped. Greedy outputs must be equal token by token whatever surrounds them: alone, in a full batch, with
+ * preemptions, after a prefix hit, in chunks. */
+
+enum { COUNT = 16, OUTPUT = 24 };
+
+static const char *model_path(void)
+{
+    const char *path = getenv("PENSTOCK_TEST_MODEL");
+    if (path == NULL || *path == '\0') {
+        print_message("PENSTOCK_TEST_MODEL is not set: skipped\n");
+        skip();
+    }
+    return path;
+}
+
+static engine *open_with(uint64_t kv_bytes, uint32_t batch_tokens_max, uint32_t context_max)
+{
+    struct engine_options options = {.model_path = model_path(),
+                                     .threads = 2,
+                                     .context_max = context_max,
+                                     .sequence_count_max = 16,
+                                     .batch_tokens_max = batch_tokens_max,
+                                     .kv_bytes = kv_bytes,
+                                     .queue_requests_max = 400,
+                                     .queue_tokens_max = 1000000,
+                                     .prefix_cache = true};
+    struct error_note note = {""};
+    engine *e = NULL;
+    status s = engine_open(&options, &e, &note);
+    if (s != STATUS_OK)
+        fail_msg("%s: %s", status_name(s), note.text);
+    return e;
+}
+
+static struct token_list prompts[COUNT];
+
+static void make_prompts(const engine *e)
+{
+    static const char *const texts[] = {
+        "Once upon a time, in a small village by the sea, there lived",
+        "The capital of France is",
+        "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n",
+        "Water boils at a temperature of",
+    };
+    char text[4096];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        int bytes = snprintf(text, sizeof text, "Question %u. ", i);
+        for (uint32_t repeat = 0; repeat <= i / 4; repeat++)
+            bytes +=
+                snprintf(text + bytes, sizeof text - (size_t)bytes, "%s ", texts[(i + repeat) % 4]);
+        token_list_deinit(&prompts[i]);
+        token_list_init(&prompts[i], 4096);
+        struct text_slice slice = {text, (size_t)bytes};
+        assert_int_equal(
+            tokenizer_encode(engine_get_tokenizer(e), slice, NULL, 0, false, &prompts[i]),
+            STATUS_OK);
+    }
+}
+
+static struct client *start(engine *e, uint32_t i)
+{
+    struct client *c = client_create(e, prompts[i].ids, (uint32_t)prompts[i].count, OUTPUT);
+    c->request.sampling.ignore_eos = true;
+    c->request.sampling.logprobs = 0;
+    client_submit(c);
+    return c;
+}
+
+static struct client *alone[COUNT];
+
+static void assert_equals_alone(struct client *c, uint32_t i, const char *where)
+{
+    client_wait(c);
+    const struct client_sequence *got = &c->sequences[0];
+    const struct client_sequence *want = &alone[i]->sequences[0];
+    assert_int_equal(got->token_count, OUTPUT);
+    for (uint32_t t = 0; t < OUTPUT; t++) {
+        if (got->tokens[t] != want->tokens[t])
+            fail_msg("%s: prompt %u, token %u is %d (%f), alone %d (%f)", where, i, t,
+                     got->tokens[t], (double)got->logprobs[t], want->tokens[t],
+                     (double)want->logprobs[t]);
+    }
+    assert_int_equal(got->text_bytes, want->text_bytes);
+    assert_memory_equal(got->text, want->text, got->text_bytes);
+    client_destroy(c);
+}
+
+static void run_all_together(engine *e, const char *where)
+{
+    struct client *clients[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++)
+        clients[i] = start(e, i);
+    for (uint32_t i = 0; i < COUNT; i++)
+        assert_equals_alone(clients[i], i, where);
+    assert_becomes_empty(e);
+}
+
+static void
+greedy_output_is_the_same_alone_in_a_batch_preempted_and_from_the_prefix_cache(void **state)
+{
+    (void)state;
+    engine *e = open_with(0, 256, 512);
+    make_prompts(e);
+    uint64_t block_bytes = engine_get_info(e)->kv_bytes_per_token * 16;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        alone[i] = start(e, i);
+        client_wait(alone[i]);
+        print_message("%u: %.*s\n", i, (int)alone[i]->sequences[0].text_bytes,
+                      alone[i]->sequences[0].text);
+    }
+    struct engine_stats before, after;
+    engine_get_stats(e, &before);
+    run_all_together(e, "prefix hits");
+    engine_get_stats(e, &after);
+    assert_true(after.prefix_hit_tokens > before.prefix_hit_tokens);
+    engine_close(e);
+
+    e = open_with(0, 256, 512);
+    run_all_together(e, "batch of 16");
+    engine_close(e);
+
+    e = open_with(0, 16, 512);
+    run_all_together(e, "chunks of 16");
+    engine_close(e);
+
+    e = open_with(24 * block_bytes, 64, 256);
+    run_all_together(e, "tiny cache");
+    engine_get_stats(e, &after);
+    assert_true(after.preemptions > 0);
+    engine_close(e);
+    for (uint32_t i = 0; i < COUNT; i++)
+        client_destroy(alone[i]);
+}
+
+static void two_hundred_requests_at_once_all_end(void **state)
+{
+    (void)state;
+    engine *e = open_with(0, 256, 512);
+    make_prompts(e);
+    static struct client *clients[200];
+    for (uint32_t i = 0; i < 200; i++) {
+        clients[i] =
+            client_create(e, prompts[i % COUNT].ids, (uint32_t)prompts[i % COUNT].count, 6);
+        clients[i]->request.sampling.temperature = 1.0f;
+        clients[i]->request.sampling.seed = i / 2;
+        clients[i]->cancel_after = i % 10 == 9 ? 2 : 0;
+        client_submit(clients[i]);
+    }
+    for (uint32_t i = 0; i < 200; i++) {
+        client_wait(clients[i]);
+        client_destroy(clients[i]);
+    }
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void the_same_seed_gives_the_same_tokens_in_any_company(void **state)
+{
+    (void)state;
+    engine *e = open_with(0, 256, 512);
+    make_prompts(e);
+    struct client *c[COUNT + 1];
+    for (uint32_t i = 0; i <= COUNT; i++) {
+        uint32_t prompt = i == COUNT ? 3 : i;
+        c[i] = client_create(e, prompts[prompt].ids, (uint32_t)prompts[prompt].count, OUTPUT);
+        c[i]->request.sampling.temperature = 0.9f;
+        c[i]->request.sampling.top_p = 0.95f;
+        c[i]->request.sampling.seed = 1234;
+        c[i]->request.sampling.ignore_eos = true;
+        client_submit(c[i]);
+        if (i == COUNT - 1) {
+            for (uint32_t j = 0; j < COUNT; j++)
+                client_wait(c[j]);
+        }
+    }
+    client_wait(c[COUNT]);
+    assert_memory_equal(c[3]->sequences[0].tokens, c[COUNT]->sequences[0].tokens,
+                        OUTPUT * sizeof(int32_t));
+    for (uint32_t i = 0; i <= COUNT; i++)
+        client_destroy(c[i]);
+    engine_close(e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            greedy_output_is_the_same_alone_in_a_batch_preempted_and_from_the_prefix_cache),
+        cmocka_unit_test(two_hundred_requests_at_once_all_end),
+        cmocka_unit_test(the_same_seed_gives_the_same_tokens_in_any_company),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
