@@ -2,35 +2,19 @@
  * plan a model from the file's hyperparameters alone; nothing is loaded. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "check.h"
+#include "memory_plan.h"
 #include "model.h"
 #include "thread.h"
 #include "verbs.h"
 
 struct plan {
     struct model_info info;
-    uint64_t context, kv_token_bytes, kv_bytes, kv_wanted_bytes, total_bytes; /* bytes a replica */
-    uint32_t threads;
+    uint64_t context;            /* tokens */
+    uint32_t kv_blocks, threads; /* of each replica */
+    uint64_t kv_bytes, replica_bytes;
 };
-
-/* MemAvailable of /proc/meminfo; 0 when it cannot be read. */
-static uint64_t memory_available_bytes(void)
-{
-    FILE *file = fopen("/proc/meminfo", "re");
-    char line[128];
-    uint64_t kib = 0;
-
-    if (file == NULL)
-        return 0;
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kib) == 1)
-            break;
-    }
-    (void)fclose(file);
-    return kib * 1024;
-}
 
 static const char *bytes_text(uint64_t bytes, char text[32])
 {
@@ -44,99 +28,102 @@ static const char *bytes_text(uint64_t bytes, char text[32])
     return text;
 }
 
-static bool plan_make(const struct config *config, const struct config_model *row,
-                      struct plan *plan)
+static void error_print(const struct config *config, const struct config_model *row,
+                        const char *text)
 {
+    (void)fprintf(stderr, "%s: error: model %s: %s\n", config->file, row->name, text);
+}
+
+/* The engine's own plan, from the file's hyperparameters. */
+static bool plan_make(const struct config *config, const struct config_model *row,
+                      uint64_t free_bytes, struct plan *plan)
+{
+    struct memory_plan_input input = {.kv_bytes = row->kv_cache_memory,
+                                      .available_bytes = free_bytes,
+                                      .sequence_count_max = (uint32_t)row->max_num_seqs};
     struct error_note note = {""};
     gguf *file = NULL;
     status result = gguf_open(row->path, &file, &note);
 
-    *plan = (struct plan){0};
+    *plan = (struct plan){.threads = threads_of_replica(config, row)};
     if (result == STATUS_OK)
         result = model_file_info(file, KV_F16, &plan->info, &note);
+    gguf_close(file);
+    if (result == STATUS_OK) {
+        plan->context =
+            row->max_model_len > 0 ? (uint64_t)row->max_model_len : plan->info.context_trained;
+        input.context_max = (uint32_t)plan->context;
+        input.weight_bytes = plan->info.weight_bytes;
+        input.kv_block_bytes = plan->info.kv_block_bytes;
+        result = memory_plan_kv_blocks(&input, &plan->kv_blocks, &note);
+    }
     if (result != STATUS_OK) {
-        (void)fprintf(stderr, "%s: error: model %s: %s: %s\n", config->file, row->name, row->path,
-                      note.text);
-        gguf_close(file);
+        error_note_prefix(&note, "%s", row->path);
+        error_print(config, row, note.text);
         return false;
     }
-    plan->context =
-        row->max_model_len > 0 ? (uint64_t)row->max_model_len : plan->info.context_trained;
-    plan->kv_token_bytes = plan->info.kv_block_bytes / KV_BLOCK_TOKENS;
-    plan->kv_wanted_bytes = (uint64_t)row->max_num_seqs *
-                            ((plan->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS) *
-                            plan->info.kv_block_bytes;
-    plan->kv_bytes = row->kv_cache_memory > 0 ? row->kv_cache_memory : plan->kv_wanted_bytes;
-    plan->total_bytes = plan->info.weight_bytes + plan->kv_bytes;
-    plan->threads = threads_of_replica(config, row);
-    gguf_close(file);
+    plan->kv_bytes = plan->kv_blocks * plan->info.kv_block_bytes;
+    plan->replica_bytes = plan->info.weight_bytes + plan->kv_bytes;
     return true;
 }
 
 static void plan_print(const struct config_model *row, const struct plan *plan, uint64_t free_bytes)
 {
+    uint64_t tokens = (uint64_t)plan->kv_blocks * KV_BLOCK_TOKENS;
     char a[32], b[32];
-    uint64_t blocks =
-        plan->info.kv_block_bytes > 0 ? plan->kv_bytes / plan->info.kv_block_bytes : 0;
-    uint64_t tokens = blocks * KV_BLOCK_TOKENS;
 
     (void)printf("model %s\n", row->name);
-    (void)printf("  file            %s\n", row->path);
-    (void)printf("  parameters      %.1f million, %u layers, width %u\n",
+    (void)printf("  file       %s\n", row->path);
+    (void)printf("  parameters %.1f million, %u layers, width %u\n",
                  (double)plan->info.parameter_count / 1e6, plan->info.n_layers, plan->info.d);
-    (void)printf("  weights         %s, shared by the replicas of this machine while mapped\n",
-                 bytes_text(plan->info.weight_bytes, a));
-    (void)printf("  context         %" PRIu64 " tokens%s\n", plan->context,
+    (void)printf("  weights    %s a replica\n", bytes_text(plan->info.weight_bytes, a));
+    (void)printf("  context    %" PRIu64 " tokens%s\n", plan->context,
                  row->max_model_len == 0 ? " (as trained)" : "");
-    (void)printf("  KV cache        %s a replica%s: %s a token, %" PRIu64
-                 " blocks of %u tokens, %" PRIu64 " tokens\n",
-                 bytes_text(plan->kv_bytes, a), row->kv_cache_memory == 0 ? " (at most)" : "",
-                 bytes_text(plan->kv_token_bytes, b), blocks, KV_BLOCK_TOKENS, tokens);
-    (void)printf("  sequences       %" PRId64 " at once; the cache holds %.1f of full length\n",
-                 row->max_num_seqs,
-                 plan->context > 0 ? (double)tokens / (double)plan->context : 0.0);
-    (void)printf("  replicas        %" PRId64 " with %u threads each, on %u cores\n", row->replicas,
+    (void)printf(
+        "  KV cache   %s a replica: %s a token, %u blocks of %u tokens, %" PRIu64 " tokens\n",
+        bytes_text(plan->kv_bytes, a), bytes_text(plan->info.kv_block_bytes / KV_BLOCK_TOKENS, b),
+        plan->kv_blocks, KV_BLOCK_TOKENS, tokens);
+    (void)printf("  sequences  %" PRId64 " at once; the cache holds %.1f of full length\n",
+                 row->max_num_seqs, (double)tokens / (double)plan->context);
+    (void)printf("  replicas   %" PRId64 " with %u threads each, on %u cores\n", row->replicas,
                  plan->threads, thread_core_count());
-    (void)printf("  memory          %s in all; %s is free\n",
-                 bytes_text(plan->info.weight_bytes + plan->kv_bytes * (uint64_t)row->replicas, a),
+    (void)printf("  memory     %s in all; %s is free\n",
+                 bytes_text(plan->replica_bytes * (uint64_t)row->replicas, a),
                  bytes_text(free_bytes, b));
 }
 
-/* What is certain to fail is an error; what is only unwise is said. */
+/* What the engine would refuse, or would do otherwise than was asked. */
 static bool plan_judge(const struct config *config, const struct config_model *row,
                        const struct plan *plan, uint64_t free_bytes)
 {
-    uint64_t sequence_bytes =
-        (plan->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * plan->info.kv_block_bytes;
+    uint64_t tokens = (uint64_t)plan->kv_blocks * KV_BLOCK_TOKENS;
+    struct error_note note;
     bool is_good = true;
     char a[32], b[32];
 
-    if (row->kv_cache_memory > 0 && row->kv_cache_memory < sequence_bytes) {
-        (void)fprintf(stderr,
-                      "%s: error: model %s: kv_cache_memory (%s) cannot hold one sequence of "
-                      "max_model_len; it "
-                      "needs %s\n",
-                      config->file, row->name, bytes_text(row->kv_cache_memory, a),
-                      bytes_text(sequence_bytes, b));
+    if (plan->info.context_trained > 0 && plan->context > plan->info.context_trained) {
+        error_note_set(
+            &note, "max_model_len is beyond the %u tokens that the model was trained for; lower it",
+            plan->info.context_trained);
+        error_print(config, row, note.text);
         is_good = false;
     }
-    if (row->max_model_len > plan->info.context_trained && plan->info.context_trained > 0)
-        (void)fprintf(
-            stderr,
-            "%s: warning: model %s: max_model_len is beyond the %u tokens it was trained for\n",
-            config->file, row->name, plan->info.context_trained);
-    if (free_bytes > 0 && plan->info.weight_bytes > free_bytes) {
-        (void)fprintf(
-            stderr, "%s: error: model %s: the weights (%s) are larger than the free memory (%s)\n",
-            config->file, row->name, bytes_text(plan->info.weight_bytes, a),
-            bytes_text(free_bytes, b));
+    if (row->max_model_len > 0 && tokens < plan->context) {
+        error_note_set(&note,
+                       "the KV cache (%s) cannot hold one sequence of max_model_len; raise "
+                       "kv_cache_memory to %s",
+                       bytes_text(plan->kv_bytes, a),
+                       bytes_text((plan->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS *
+                                      plan->info.kv_block_bytes,
+                                  b));
+        error_print(config, row, note.text);
         is_good = false;
-    } else if (free_bytes > 0 && plan->total_bytes > free_bytes) {
-        (void)fprintf(
-            stderr,
-            "%s: warning: model %s: the full KV cache does not fit into the free memory (%s); "
-            "set kv_cache_memory, or lower max_num_seqs or max_model_len\n",
-            config->file, row->name, bytes_text(free_bytes, b));
+    }
+    if (free_bytes > 0 && plan->replica_bytes > free_bytes) {
+        error_note_set(&note, "a replica needs %s, and %s is free",
+                       bytes_text(plan->replica_bytes, a), bytes_text(free_bytes, b));
+        error_print(config, row, note.text);
+        is_good = false;
     }
     return is_good;
 }
@@ -146,7 +133,7 @@ int verb_check(int argument_count, char **arguments)
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
     const struct flag flags[] = {{"--model-path", &overrides.model_path, NULL, 0}};
     const char *config_file = NULL;
-    uint64_t free_bytes = memory_available_bytes();
+    uint64_t free_bytes = memory_available_bytes(), total_bytes = 0;
     struct config *config;
     int code = 0;
 
@@ -164,14 +151,20 @@ int verb_check(int argument_count, char **arguments)
         const struct config_model *row = config_model_at(config, i);
         struct plan plan;
 
-        if (!plan_make(config, row, &plan)) {
+        if (!plan_make(config, row, free_bytes, &plan)) {
             code = 1;
             continue;
         }
+        total_bytes += plan.replica_bytes * (uint64_t)row->replicas;
         plan_print(row, &plan, free_bytes);
         if (!plan_judge(config, row, &plan, free_bytes))
             code = 1;
     }
+    if (free_bytes > 0 && total_bytes > free_bytes)
+        (void)fprintf(stderr,
+                      "%s: warning: all replicas together may use more than the free memory; set "
+                      "kv_cache_memory\n",
+                      config_file);
     if (code == 0)
         (void)printf("%s is good\n", config_file);
     config_destroy(config);

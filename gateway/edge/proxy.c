@@ -7,7 +7,7 @@
  * ------------------+
  *
  * Three rules decide everything:
- *   1. The request's body is never copied or changed; it lies in the request's memory until the
+ *   1. The request's body is not changed (but for the model's name, where the client left it out); it lies in the request's memory until the
  * end, so it can be sent again.
  *   2. Nothing goes to the client before it is certain that it need not be taken back. An answer
  * that is no event stream is kept until it is whole (its replica made it whole before the first
@@ -51,6 +51,7 @@ struct proxy {
     struct edge_loop *loop;
     struct edge_model *model;
     const char *path;
+    struct text_slice body;
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
     size_t header_count;
     uint64_t connect_timeout_ns, first_byte_timeout_ns,
@@ -390,7 +391,7 @@ static void dispatch(struct proxy *proxy)
         .path = proxy->path,
         .headers = proxy->headers,
         .header_count = proxy->header_count,
-        .body = http_request_body(proxy->record->request),
+        .body = proxy->body,
         .connect_timeout_ns = proxy->connect_timeout_ns,
         .first_byte_timeout_ns = proxy->first_byte_timeout_ns,
         .idle_timeout_ns = proxy->idle_timeout_ns,
@@ -455,6 +456,16 @@ void proxy_release(struct proxy *proxy)
     buffer_deinit(&proxy->held);
 }
 
+/* The only time that a body is copied. */
+static struct text_slice body_with_name(const struct proxy *proxy)
+{
+    http_request *request = proxy->record->request;
+    struct text_slice body = http_request_body(request);
+    char *copy = http_request_allocate(request, route_body_named_bytes(body, proxy->model->name));
+
+    return (struct text_slice){copy, route_body_name(body, proxy->model->name, copy)};
+}
+
 void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
@@ -462,8 +473,9 @@ void proxy_start(struct edge_record *record, const char *upstream_path, const ch
     struct api_error error = {0};
     struct proxy *proxy;
     uint32_t index;
+    bool has_name;
 
-    if (route_body(config, http_request_body(request), &index, &error) != STATUS_OK) {
+    if (route_body(config, http_request_body(request), &index, &has_name, &error) != STATUS_OK) {
         edge_reply_error(record, &error);
         return;
     }
@@ -479,6 +491,7 @@ void proxy_start(struct edge_record *record, const char *upstream_path, const ch
         .retries_left = (uint32_t)config->upstream.retries,
         .wait_deadline_ns = clock_now_ns() + config->upstream.ready_timeout_ns,
     };
+    proxy->body = has_name ? http_request_body(request) : body_with_name(proxy);
     buffer_init(&proxy->held, BODY_BYTES_MAX);
     record->model = proxy->model;
     record->proxy = proxy;

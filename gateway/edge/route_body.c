@@ -1,5 +1,6 @@
 #include "route_body.h"
 
+#include "check.h"
 #include "suggest.h"
 
 #define MODEL_BYTES_MAX   256u
@@ -68,7 +69,7 @@ static status model_find(const struct config *config, struct text_slice raw, uin
 }
 
 status route_body(const struct config *config, struct text_slice body, uint32_t *model,
-                  struct api_error *error)
+                  bool *has_name, struct api_error *error)
 {
     const struct json_limits limits = {(uint32_t)config->limits.json_depth,
                                        (uint32_t)config->limits.json_values};
@@ -81,7 +82,8 @@ status route_body(const struct config *config, struct text_slice body, uint32_t 
                       "The body is not a valid JSON object: %s", note.text);
         return result;
     }
-    if (fields[0].value.data != NULL)
+    *has_name = fields[0].value.data != NULL;
+    if (*has_name)
         return model_find(config, fields[0].value, model, error);
     if (config->models.count != 1) {
         api_error_set(error, 400, "invalid_request_error", "", "model",
@@ -90,4 +92,27 @@ status route_body(const struct config *config, struct text_slice body, uint32_t 
     }
     *model = 0;
     return STATUS_OK;
+}
+
+#define NAME_PREFIX "{\"model\":\""
+
+/* Names need no escaping: the config allows only letters, digits and . _ : / @ + - in them. */
+size_t route_body_named_bytes(struct text_slice body, const char *name)
+{
+    return body.bytes + strlen(NAME_PREFIX) + strlen(name) + strlen("\",");
+}
+
+size_t route_body_name(struct text_slice body, const char *name, char *out)
+{
+    const char *rest = memchr(body.data, '{', body.bytes), *end = body.data + body.bytes;
+    char *at = stpcpy(stpcpy(stpcpy(out, NAME_PREFIX), name), "\"");
+
+    CHECK(rest != NULL);
+    for (rest++; rest < end && strchr(" \t\r\n", *rest) != NULL; rest++)
+        continue;
+    CHECK(rest < end);
+    if (*rest != '}')
+        *at++ = ',';
+    memcpy(at, rest, (size_t)(end - rest));
+    return (size_t)(at - out) + (size_t)(end - rest);
 }

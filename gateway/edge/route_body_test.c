@@ -10,11 +10,12 @@ static struct config config = {.limits = {.json_depth = 8, .json_values = 100},
                                .models = {models, 2}};
 
 static struct api_error error;
+static bool has_name;
 
 static status route(const char *body, uint32_t *model)
 {
     memset(&error, 0, sizeof(error));
-    return route_body(&config, text_slice_of(body), model, &error);
+    return route_body(&config, text_slice_of(body), model, &has_name, &error);
 }
 
 static void names_and_aliases_route_to_their_model(void **state)
@@ -90,7 +91,32 @@ static void the_only_model_needs_no_name(void **state)
     config.models.count = 1;
     assert_int_equal(route("{\"prompt\":\"x\"}", &model), STATUS_OK);
     assert_int_equal(model, 0);
+    assert_false(has_name);
+    assert_int_equal(route("{\"model\":\"smollm2\"}", &model), STATUS_OK);
+    assert_true(has_name);
     config.models.count = 2;
+}
+
+static void the_name_is_put_into_a_body_without_one(void **state)
+{
+    const struct {
+        const char *body, *named;
+    } rows[] = {
+        {"{\"a\":1}", "{\"model\":\"m\",\"a\":1}"},
+        {" \n{ \"a\":{}} ", "{\"model\":\"m\",\"a\":{}} "},
+        {"{}", "{\"model\":\"m\"}"},
+        {"{ \t}", "{\"model\":\"m\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct text_slice body = text_slice_of(rows[i].body);
+        char out[64];
+        size_t bytes = route_body_name(body, "m", out);
+
+        assert_true(bytes <= route_body_named_bytes(body, "m"));
+        assert_true(text_slice_is((struct text_slice){out, bytes}, rows[i].named));
+    }
 }
 
 int main(void)
@@ -100,6 +126,7 @@ int main(void)
         cmocka_unit_test(everything_else_is_refused_with_the_field_named),
         cmocka_unit_test(a_long_model_name_is_not_found),
         cmocka_unit_test(the_only_model_needs_no_name),
+        cmocka_unit_test(the_name_is_put_into_a_body_without_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
