@@ -4,7 +4,6 @@
 
 void api_model_write(struct buffer *out, const struct api_model *model)
 {
-    json_write_comma(out);
     buffer_append_text(out, "{\"id\":");
     json_write_text(out, model->id);
     buffer_append_text(out, ",\"object\":\"model\",\"created\":");
@@ -19,8 +18,10 @@ void api_model_write(struct buffer *out, const struct api_model *model)
 void api_models_write(struct buffer *out, const struct api_model *models, size_t count)
 {
     buffer_append_text(out, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        json_write_comma(out);
         api_model_write(out, &models[i]);
+    }
     buffer_append_text(out, "]}");
 }
 

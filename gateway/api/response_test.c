@@ -355,6 +355,11 @@ static void models_and_tokens_have_vllms_shapes(void **state)
     assert_string_equal(text_at(json_array_get(at(root, "data"), 1), "root"), "a");
     json_decref(root);
     buffer_clear(&out);
+    api_model_write(&out, &models[1]);
+    root = read_back(&out);
+    assert_string_equal(text_at(root, "id"), "alias");
+    json_decref(root);
+    buffer_clear(&out);
     api_tokenize_write(&out, words, ids, 3, 2048, true);
     root = read_back(&out);
     assert_int_equal(json_integer_value(at(root, "count")), 3);
