@@ -47,9 +47,6 @@ NODISCARD status settings_parse_yaml(struct text_slice text, arena *scratch,
 void settings_report_add(struct settings_report *report, uint32_t line, uint32_t column,
                          const char *format, ...) PRINTF_LIKE(4, 5);
 
-/* The candidate nearest to `word` by edit distance, NULL when none is near enough to be meant. */
-const char *settings_nearest(struct text_slice word, const char *const *candidates, size_t count);
-
 /* Scalar -> the field at `address`. `complaint` gets the text of what is wrong and how to mend it.
  * `file` is what relative paths start from. Returns STATUS_OK, STATUS_INVALID, STATUS_NO_MEMORY. */
 NODISCARD status settings_value_parse(const struct setting *row, const struct settings_node *node,

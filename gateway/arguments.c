@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "suggest.h"
 #include "thread.h"
 #include "verbs.h"
 
@@ -27,7 +26,7 @@ static bool flag_unknown(const char *verb, const struct flag *flags, size_t coun
     CHECK(count <= FLAG_COUNT_MAX);
     for (size_t i = 0; i < count; i++)
         names[i] = flags[i].name;
-    nearest = suggest_nearest(name, names, count);
+    nearest = settings_nearest(name, names, count);
     (void)fprintf(stderr, "penstock %s: unknown flag '%.*s'; %s%s%s\n", verb, (int)name.bytes,
                   name.data, nearest != NULL ? "did you mean '" : "see `penstock help ",
                   nearest != NULL ? nearest : verb, nearest != NULL ? "'?" : "`");

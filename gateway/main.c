@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "suggest.h"
 #include "verbs.h"
 
 static int verb_version(int argument_count, char **arguments);
@@ -47,7 +46,7 @@ static int verb_unknown(const char *name)
 
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
         names[i] = verbs[i].name;
-    nearest = suggest_nearest(text_slice_of(name), names, ARRAY_COUNT(names));
+    nearest = settings_nearest(text_slice_of(name), names, ARRAY_COUNT(names));
     if (nearest != NULL)
         (void)fprintf(stderr, "penstock: unknown verb '%s'; did you mean '%s'?\n", name, nearest);
     else

@@ -10,7 +10,6 @@
 
 #include "check.h"
 #include "listen_address.h"
-#include "suggest.h"
 
 #define NAME_BYTES_MAX    128u
 #define SHA256_HEX_DIGITS 64u
@@ -195,8 +194,8 @@ static void check_model(const struct check *c, uint32_t index)
          i++)
         continue;
     if (i == ARRAY_COUNT(backend_words)) {
-        nearest = suggest_nearest(text_slice_of(model->backend), backend_words,
-                                  ARRAY_COUNT(backend_words));
+        nearest = settings_nearest(text_slice_of(model->backend), backend_words,
+                                   ARRAY_COUNT(backend_words));
         FAIL(c, &model->backend,
              "backend '%s' is not one of auto, reference, avx2, avx512, avx512-vnni, amx%s%s%s",
              model->backend, nearest != NULL ? "; did you mean '" : "",

@@ -8,7 +8,6 @@
 #include "check.h"
 #include "config.h"
 #include "listen_address.h"
-#include "suggest.h"
 
 #define HASH_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HASH_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -264,18 +263,6 @@ static void a_file_that_is_not_there_is_an_io_error_with_its_reason(void **state
     assert_non_null(strstr(report.errors[0].text, "directory"));
 }
 
-static void the_nearest_word_is_suggested_only_when_near(void **state)
-{
-    const char *words[] = {"serve", "check", "replica", NULL, "version"};
-
-    (void)state;
-    assert_string_equal(suggest_nearest(text_slice_of("sevre"), words, 5), "serve");
-    assert_string_equal(suggest_nearest(text_slice_of("VERSION"), words, 5), "version");
-    assert_string_equal(suggest_nearest(text_slice_of("chek"), words, 5), "check");
-    assert_null(suggest_nearest(text_slice_of("banana"), words, 5));
-    assert_null(suggest_nearest(text_slice_of(""), words, 5));
-}
-
 static void addresses_know_who_can_reach_them(void **state)
 {
     (void)state;
@@ -300,7 +287,6 @@ int main(void)
         cmocka_unit_test(every_mistake_is_told_with_its_place_and_remedy),
         cmocka_unit_test(all_mistakes_of_a_file_are_told_at_once),
         cmocka_unit_test(a_file_that_is_not_there_is_an_io_error_with_its_reason),
-        cmocka_unit_test(the_nearest_word_is_suggested_only_when_near),
         cmocka_unit_test(addresses_know_who_can_reach_them),
     };
 

@@ -15,7 +15,7 @@ static int listen_there(void)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)snprintf(address, sizeof(address), "unix:/tmp/penstock_probe_%d.sock", (int)getpid());
-    strcpy(target.sun_path, address + 5);
+    (void)snprintf(target.sun_path, sizeof(target.sun_path), "%s", address + 5);
     (void)unlink(address + 5);
     assert_int_equal(bind(fd, (struct sockaddr *)&target, sizeof(target)), 0);
     assert_int_equal(listen(fd, 8), 0);

@@ -1,7 +1,6 @@
 #include "route_body.h"
 
 #include "check.h"
-#include "suggest.h"
 
 #define MODEL_BYTES_MAX   256u
 #define SUGGEST_WORDS_MAX 256u
@@ -23,7 +22,7 @@ static void unknown_model(const struct config *config, struct text_slice name,
         for (uint32_t j = 0; j < model->aliases.count && count < SUGGEST_WORDS_MAX; j++)
             words[count++] = aliases[j];
     }
-    nearest = suggest_nearest(name, words, count);
+    nearest = settings_nearest(name, words, count);
     buffer_init(&list, 512);
     if (nearest != NULL) {
         buffer_append_format(&list, "did you mean '%s'?", nearest);

@@ -78,7 +78,7 @@ static void a_long_model_name_is_not_found(void **state)
 
     (void)state;
     memset(body + strlen(body), 'x', 300);
-    strcat(body, "\"}");
+    memcpy(body + strlen(body), "\"}", 3);
     assert_int_equal(route(body, &model), STATUS_NOT_FOUND);
     assert_int_equal(error.http_status, 404);
 }

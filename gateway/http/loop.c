@@ -253,6 +253,15 @@ static void leave(http_loop *loop)
     current_loop = NULL;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* The library keeps up to 16 free chunks a thread and cannot be told to let them go. */
+const char *__lsan_default_suppressions(void);
+__attribute__((weak)) const char *__lsan_default_suppressions(void)
+{
+    return "leak:h2o_mem_alloc_recycle\n";
+}
+#endif
+
 /* The wall clock went back: no entry may have been linked in the future. */
 static void mend_library_timeouts(http_loop *loop)
 {

@@ -145,6 +145,7 @@ void probe_models(struct replica *replica, http_request *request)
     api_model_write(&body, &model);
     for (uint32_t i = 0; i < replica->model->aliases.count; i++) {
         model = model_named(replica, aliases[i]);
+        json_write_comma(&body);
         api_model_write(&body, &model);
     }
     buffer_append_text(&body, "]}");

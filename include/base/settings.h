@@ -100,4 +100,8 @@ void settings_compare(const struct setting *table, const void *before, const voi
                       void (*changed)(void *context, const char *key, const struct setting *row),
                       void *context);
 
+/* "Did you mean": the candidate nearest to `word` by edit distance, NULL when none is near enough to
+ * be meant. Pure. */
+const char *settings_nearest(struct text_slice word, const char *const *candidates, size_t count);
+
 #endif
