@@ -508,6 +508,12 @@ int main(int count, char **texts)
             }
         }
     }
+    for (unsigned i = 0; attackers != NULL && i < connections; i++) {
+        if (attackers[i].descriptor >= 0)
+            close(attackers[i].descriptor);
+        free(attackers[i].bytes);
+    }
+    free(attackers);
     printf("{\"frames\": %lu, \"requests\": %lu, \"connections\": %lu, \"refused\": %lu}\n",
            frame_count, request_count, connect_count, refused_count);
     return 0;
