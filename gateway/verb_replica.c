@@ -6,6 +6,8 @@
 #include "serving.h"
 #include "verbs.h"
 
+#define BODY_NAME_BYTES 256u
+
 /* The model that is meant; NULL after saying what is wrong. */
 static struct config_model *model_choose(const struct config *config, const char *name)
 {
@@ -39,8 +41,10 @@ static int replica_run(struct config *config, const char *model_name, const char
         return EXIT_USAGE;
     (void)snprintf(role, sizeof(role), "replica %s#%d", model->name, index);
     log_options.role = role;
-    /* This config is this process's own, so the number of threads can be settled in place. */
+    /* This config is this process's own, so what the replica role needs otherwise is settled in
+     * place. The gateway puts the model's name into a body that lacks it: room for that. */
     model->threads = threads_of_replica(config, model);
+    config->limits.body_bytes += BODY_NAME_BYTES;
     if (log_start(&log_options) != STATUS_OK) {
         (void)fprintf(stderr, "penstock replica: the log's thread cannot be started\n");
         return 1;

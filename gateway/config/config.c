@@ -158,6 +158,7 @@ status config_load(const char *file, const struct config_overrides *overrides, s
     if (config != NULL && config->file != NULL)
         result = config_fill(config, overrides != NULL ? overrides : &none, report);
     if (result != STATUS_OK) {
+        report->file = file; /* not the copy, which goes with the arena */
         arena_destroy(memory);
         return result;
     }

@@ -249,6 +249,7 @@ static void all_mistakes_of_a_file_are_told_at_once(void **state)
                           NULL, &config, &report),
                      STATUS_INVALID);
     assert_int_equal(report.error_count, 5);
+    assert_string_equal(report.file, path_in_folder("config.yaml")); /* outlives the config */
 }
 
 static void a_file_that_is_not_there_is_an_io_error_with_its_reason(void **state)

@@ -101,7 +101,7 @@ def test_requests_that_have_produced_nothing_are_sent_again(start_gateway):
     answers = []
 
     def ask():
-        answers.append(httpx.post(server.url + "/v1/chat/completions", json=body(40, False), timeout=120))
+        answers.append(httpx.post(server.url + "/v1/chat/completions", json=body(200, False), timeout=120))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:

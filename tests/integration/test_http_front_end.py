@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 
+import h2.config
 import h2.connection
 import h2.events
 import httpx
@@ -211,6 +212,20 @@ def test_ambiguous_http1_is_answered_400_and_closed(server, header):
     answer = raw(server, b"POST /echo HTTP/1.1\r\nHost: a\r\n" + header + b"\r\n0\r\n\r\nGET /small HTTP/1.1\r\nHost: a\r\n\r\n")
     assert_error(answer, 400, "bad_request")
     assert answer.count(b"HTTP/1.1 ") == 1 and b"connection: close" in answer
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\tb", "/a#b", "a", "/a\x7f"])
+def test_a_malformed_path_over_http2_is_answered_400(server, path):
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        connection.initiate_connection()
+        connection.send_headers(1, [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)], end_stream=True)
+        client.sendall(connection.data_to_send())
+        events = []
+        while not any(isinstance(event, h2.events.StreamEnded | h2.events.StreamReset) for event in events):
+            events.extend(connection.receive_data(client.recv(65536)))
+        status = next(dict(event.headers)[b":status"] for event in events if isinstance(event, h2.events.ResponseReceived))
+        assert status == b"400"
 
 
 def test_what_is_not_spoken_is_answered_501(server):

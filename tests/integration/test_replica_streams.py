@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 
-from replica_client import MODEL, QUESTION, async_client_of, client_of, health, post, start_stream, wait_until
+from replica_client import MODEL, QUESTION, async_client_of, client_of, health, metric, post, start_stream, wait_until
 
 LONG = {"model": MODEL, "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
 
@@ -133,3 +133,24 @@ def test_an_idle_replica_ends_at_once(start_replica):
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(10) == 0
     assert time.monotonic() - begin < 3
+
+
+def test_a_reader_that_sleeps_is_cut_off_and_costs_bounded_memory(start_replica):
+    server = start_replica("""
+limits:
+  response_buffer: 256KiB
+models:
+  - name: smollm2
+    path: {model}
+    max_model_len: 2048
+""")
+    connection = server.connection()
+    connection.connect()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = {**LONG, "max_tokens": 1800, "n": 16, "stream": True, "logprobs": True, "top_logprobs": 20}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    wait_until(lambda: health(server)["running"] == 16, what="16 running sequences")
+    wait_until(lambda: health(server)["running"] == 0, 60, "the end of the unread stream")
+    generated = metric(server, "vllm:generation_tokens_total", model_name=MODEL)
+    connection.close()
+    assert generated < 16 * 1800
