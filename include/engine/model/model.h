@@ -6,56 +6,61 @@
 #include "status.h"
 #include "tokenizer.h"
 
-/* A decoder model on a backend: hyperparameters by a table of features, weights in the backend's layout, and one function
- * that runs a step. Owns its KV store. Thread: step, except model_file_* which are pure. */
+/* A decoder model on a backend: hyperparameters by a table of features, weights in the backend's
+ * layout, and one function that runs a step. Owns its KV store. Thread: step, except
+ * model_file_* which are pure. */
 typedef struct model model;
 
 #define MODEL_NAME_MAX 96
 struct model_info {
-    const char *architecture;  /* static */
-    char name[MODEL_NAME_MAX]; /* general.name in printable ASCII, cut to fit; "" when the file has none */
+    const char *architecture; /* static */
+    /* general.name in printable ASCII, cut to fit; "" when the file has none */
+    char name[MODEL_NAME_MAX];
     uint32_t n_layers, d, n_heads, n_kv_heads, d_head, d_ffn, vocabulary;
     uint32_t context_trained;
-    uint64_t parameter_count;  /* elements of the file's tensors; a tied head counts once */
-    uint64_t weight_bytes;     /* in the backend's layout; from model_file_info: in the file */
-    uint64_t kv_block_bytes;   /* keys and values of KV_BLOCK_TOKENS positions, all layers */
+    uint64_t parameter_count; /* elements of the file's tensors; a tied head counts once */
+    uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: in the file */
+    uint64_t kv_block_bytes;  /* keys and values of KV_BLOCK_TOKENS positions, all layers */
 };
 
 struct model_options {
-    uint32_t batch_tokens_max;   /* rows of one step */
-    uint32_t logit_rows_max;     /* rows whose logits one step may ask for */
+    uint32_t batch_tokens_max; /* rows of one step */
+    uint32_t logit_rows_max;   /* rows whose logits one step may ask for */
     uint32_t sequence_count_max;
     uint32_t context_max;
-    uint32_t kv_blocks;          /* blocks of KV_BLOCK_TOKENS */
+    uint32_t kv_blocks; /* blocks of KV_BLOCK_TOKENS */
     enum kv_type kv_type;
 };
 
-/* Loads from an open file, which must stay open until the model is closed. Counts in `options` are > 0. STATUS_UNSUPPORTED
- * names the architecture or feature; STATUS_INVALID the key or tensor that is wrong; STATUS_NO_MEMORY. */
-NODISCARD status model_open(const gguf *file, backend *b, const struct model_options *options, model **out,
-                            struct error_note *note);
+/* Loads from an open file, which must stay open until the model is closed. Counts in `options`
+ * are > 0. STATUS_UNSUPPORTED names the architecture or feature; STATUS_INVALID the key or
+ * tensor that is wrong; STATUS_NO_MEMORY. */
+NODISCARD status model_open(const gguf *file, backend *b, const struct model_options *options,
+                            model **out, struct error_note *note);
 void model_close(model *m); /* accepts NULL */
 const struct model_info *model_get_info(const model *m);
 
 /* Reads only the hyperparameters: for sizing the cache before loading. Statuses as model_open. */
-NODISCARD status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out, struct error_note *note);
+NODISCARD status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out,
+                                 struct error_note *note);
 
 struct model_step {
-    const int32_t *tokens;        /* [batch.n_rows] */
+    const int32_t *tokens; /* [batch.n_rows] */
     struct step_batch batch;
-    const uint32_t *logit_rows;   /* [logit_row_count] rows of the batch, rising */
+    const uint32_t *logit_rows; /* [logit_row_count] rows of the batch, rising */
     uint32_t logit_row_count;
 };
-/* Runs the step; logits: host [logit_row_count, vocabulary] f32, valid until the next step. Allocates nothing. Tokens
- * must be in the vocabulary, positions below context_max, and counts within the options: the caller has checked them.
- * STATUS_INTERNAL: the device failed. */
+/* Runs the step; logits: host [logit_row_count, vocabulary] f32, valid until the next step.
+ * Allocates nothing. Tokens must be in the vocabulary, positions below context_max, and counts
+ * within the options: the caller has checked them. STATUS_INTERNAL: the device failed. */
 NODISCARD status model_forward(model *m, const struct model_step *step, const float **logits);
 
 /* Copy on write: whole blocks over all layers. Pairs do not overlap. */
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count);
 
-/* The vocabulary of a file, with llama.cpp's defaults for what it leaves out (src/llama-vocab.cpp): special token ids, and
- * whether BOS and a leading space are added. Statuses as tokenizer_create. */
+/* The vocabulary of a file, with llama.cpp's defaults for what it leaves out
+ * (src/llama-vocab.cpp): special token ids, and whether BOS and a leading space are added.
+ * Statuses as tokenizer_create. */
 NODISCARD status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note);
 /* The chat template, inside the mapping; false when the file has none. */
 bool model_file_chat_template(const gguf *file, struct text_slice *out);
