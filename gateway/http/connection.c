@@ -301,6 +301,11 @@ static void check_connection(struct connection *connection)
 {
     http_loop *loop = connection->loop;
     count_sent(connection);
+    if (connection->is_closing) {
+        if (is_write_stalled(connection))
+            shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
+        return;
+    }
     if (connection->is_doomed) {
         /* Not closed since: nobody was waiting for anything. HTTP/1.1 sockets are ours to close. */
         if (connection->phase == PHASE_HTTP1)
@@ -389,7 +394,7 @@ void connection_close_all(http_loop *loop)
     for (struct connection *connection = loop->connections; connection != NULL; connection = next) {
         next = connection->next;
         connection->is_doomed = true;
-        if (connection->phase == PHASE_HTTP1)
+        if (connection->phase == PHASE_HTTP1 && !connection->is_closing)
             http1_close(connection);
         else
             shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);

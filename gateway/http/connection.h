@@ -29,6 +29,7 @@ struct http2 {
     uint64_t head_only_turn; /* a head without body was sent in this turn: do not parse before it is
                                 written */
     bool is_deferred, is_paused;
+    uint64_t held_bytes; /* bodies of requests being answered */
 };
 
 struct connection {
@@ -39,7 +40,8 @@ struct connection {
     h2o_socket_t *socket;
     enum connection_phase phase;
     bool is_handshake, is_tls, is_unix;
-    bool is_doomed; /* we ended it: whatever still comes is thrown away */
+    bool is_doomed;  /* we ended it: whatever still comes is thrown away */
+    bool is_closing; /* HTTP/1.1: closed; a TLS socket may still be writing its farewell */
     struct peer_key peer;
     char peer_text[48];
     uint64_t since_ns;                   /* start of what `phase` or http1.state waits for */

@@ -33,6 +33,9 @@ static void advance(struct connection *connection);
 void http1_close(struct connection *connection)
 {
     struct http1 *http1 = &connection->http1;
+    if (connection->is_closing)
+        return;
+    connection->is_closing = true;
     if (http1->request != NULL) {
         request_destroy(http1->request);
         http1->request = NULL;

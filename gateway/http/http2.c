@@ -163,7 +163,8 @@ static void feed(struct connection *connection)
         guard_filter(&http2->guard, &loop->limits, (uint8_t *)(*input)->bytes, &count,
                      connection->socket->bytes_written, loop->now_ns);
     if (verdict == GUARD_PASS &&
-        !connection_set_buffered(connection, guard_buffered_bytes(&http2->guard)))
+        !connection_set_buffered(connection,
+                                 guard_buffered_bytes(&http2->guard) + http2->held_bytes))
         verdict = GUARD_MEMORY;
     if (verdict != GUARD_PASS) {
         kill(connection, verdict);
@@ -265,6 +266,7 @@ static void on_disposed(void *memory)
 {
     http_request *request = memory;
     struct connection *connection = request->connection;
+    connection->http2->held_bytes -= request->body.bytes;
     bool is_answered = request->is_ended && !request->is_aborted &&
                        request->h2o->bytes_sent >= request->handed_bytes;
     request_destroy(request);
@@ -284,6 +286,16 @@ static void copy_headers(http_request *request, const h2o_req_t *h2o)
     request->headers[h2o->headers.size] = (struct http_header){
         text_slice_of("host"), {h2o->input.authority.base, h2o->input.authority.len}};
     request->header_count = h2o->headers.size + 1;
+}
+
+/* The library lets any byte into :path; ours goes into request lines and logs. */
+static bool is_target(h2o_iovec_t path)
+{
+    for (size_t i = 0; i < path.len; i++)
+        if ((unsigned char)path.base[i] <= ' ' || (unsigned char)path.base[i] >= 0x7f ||
+            path.base[i] == '#')
+            return false;
+    return path.len > 0 && (path.base[0] == '/' || (path.len == 1 && path.base[0] == '*'));
 }
 
 int http2_handle(h2o_handler_t *self, h2o_req_t *h2o)
@@ -308,6 +320,8 @@ int http2_handle(h2o_handler_t *self, h2o_req_t *h2o)
     request->is_refused = connection->http2->guard.refused_count > 0 &&
                           guard_is_refused(&connection->http2->guard, stream_id_of(h2o));
     copy_headers(request, h2o);
+    connection->http2->held_bytes += request->body.bytes;
+    request->is_malformed = !http1_is_token(request->method) || !is_target(h2o->input.path);
     request_begin(request);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -223,8 +224,10 @@ static void enter(http_loop *loop)
     h2o_context_init(&loop->context, loop->evloop, &loop->server->config);
     loop->accept.ctx = &loop->context;
     loop->accept.hosts = loop->server->config.hosts;
-    loop->wake_socket =
-        h2o_evloop_socket_create(loop->evloop, loop->wake_descriptor, H2O_SOCKET_FLAG_DONT_READ);
+    /* The socket owns a duplicate: what senders write to stays open after the loop's end. */
+    int wake = fcntl(loop->wake_descriptor, F_DUPFD_CLOEXEC, 0);
+    CHECK(wake >= 0);
+    loop->wake_socket = h2o_evloop_socket_create(loop->evloop, wake, H2O_SOCKET_FLAG_DONT_READ);
     loop->wake_socket->data = loop;
     h2o_socket_read_start(loop->wake_socket, on_wake);
     loop->now_ns = clock_now_ns();
@@ -241,8 +244,7 @@ static void leave(http_loop *loop)
     h2o_timeout_unlink(&loop->timers_entry);
     h2o_timeout_unlink(&loop->flush_entry);
     h2o_timeout_unlink(&loop->resume_entry);
-    h2o_socket_close(loop->wake_socket); /* closes the descriptor */
-    loop->wake_descriptor = -1;
+    h2o_socket_close(loop->wake_socket);
     h2o_context_dispose(&loop->context);
 #if H2O_LIBRARY_VERSION_MAJOR == 0 && H2O_LIBRARY_VERSION_MINOR == 13
     free(queue); /* this version forgets it */

@@ -228,7 +228,10 @@ void request_begin(http_request *request)
     link_request(request);
     if (request->has_no_handler)
         return;
-    if (head_is_too_large(request))
+    if (request->is_malformed)
+        request_reply_error(request, 400, "bad_request",
+                            "The request's method or path is malformed.");
+    else if (head_is_too_large(request))
         request_reply_error(request, 431, "headers_too_large",
                             "The request's header fields are too large.");
     else if (request->is_refused || request->body.bytes > limits->body_bytes_max)

@@ -37,6 +37,7 @@ struct http_request {
     uint64_t answer_length; /* or HTTP1_NO_LENGTH */
     bool is_head_method, must_close, is_refused;
     bool has_no_handler; /* made only to carry an error */
+    bool is_malformed;   /* HTTP/2: method or path */
     bool is_started, is_head_sent, is_ended, is_aborted;
     bool is_sending, is_full, is_event_stream, is_counted;
     struct buffer pending, in_flight; /* in_flight belongs to the library while is_sending */

@@ -322,7 +322,8 @@ static void on_order(struct http_message *message, http_loop *loop)
 static void order_loops(http_server *server, void (*carry_out)(http_loop *),
                         const struct http_limits *limits)
 {
-    for (uint32_t i = 0; i < server->started_count; i++) {
+    uint32_t count = limits != NULL ? server->loop_count : server->started_count;
+    for (uint32_t i = 0; i < count; i++) {
         struct order *order = memory_allocate_array(1, sizeof *order);
         CHECK(order != NULL);
         order->message.run = on_order;
