@@ -25,7 +25,7 @@
 /* clang-format off */
 static const struct model_family FAMILIES[] = {
     /* architecture  interleaved  qkv bias  scaled  gate */
-    {"llama",        true,        false,    false,  GATE_SILU},      /* Llama 2/3, Mistral, SmolLM */
+    {"llama",        true,        false,    false,  GATE_SILU}, /* Llama 2/3, Mistral, SmolLM */
     {"qwen2",        false,       true,     false,  GATE_SILU},      /* Qwen 2 and 2.5, dense */
     {"gemma",        false,       false,    true,   GATE_GELU_TANH}, /* Gemma 1 */
 };
