@@ -2,6 +2,10 @@
 # They are optimised in every build type, since a model is not usable with kernels at -O0. Contraction is allowed here and
 # nowhere else; -ffast-math never is.
 set(kernel_flags -O3 -ffp-contract=fast -fno-math-errno)
+if(PENSTOCK_FUZZ)
+  # No fuzz target runs them, and clang takes minutes and gigabytes to instrument fully unrolled loops.
+  list(APPEND kernel_flags -fno-sanitize=all)
+endif()
 set(kernel_flags_avx2 -mavx2 -mfma -mf16c)
 set(kernel_flags_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mprefer-vector-width=512)
 function(kernel_file name)
