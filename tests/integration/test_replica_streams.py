@@ -147,10 +147,10 @@ models:
     connection = server.connection()
     connection.connect()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    body = {**LONG, "max_tokens": 1800, "n": 16, "stream": True, "logprobs": True, "top_logprobs": 20}
+    body = {**LONG, "max_tokens": 1800, "n": 8, "stream": True, "logprobs": True, "top_logprobs": 20}
     connection.request("POST", "/v1/chat/completions", json.dumps(body))
-    wait_until(lambda: health(server)["running"] == 16, what="16 running sequences")
+    wait_until(lambda: health(server)["running"] >= 1, what="running sequences")
     wait_until(lambda: health(server)["running"] == 0, 60, "the end of the unread stream")
     generated = metric(server, "vllm:generation_tokens_total", model_name=MODEL)
     connection.close()
-    assert generated < 16 * 1800
+    assert generated < 8 * 1800
