@@ -78,6 +78,8 @@ static struct engine_event event_of(const struct token_message *m, const struct 
     const struct live_request *r = m->request;
     return (struct engine_event){
         .index = m->index,
+        .text = {"", 0},
+        .stop_text = {"", 0},
         .finish = m->finish,
         .stop_token = m->stop_token,
         .usage = {.prompt_tokens = r->batch.prompt_count,

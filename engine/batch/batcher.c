@@ -204,19 +204,11 @@ static void forget_request(batcher *b, struct batch_request *request)
 
 void batcher_end_sequence(batcher *b, struct sequence *s)
 {
-    CHECK(!b->has_plan);
-    switch (s->state) {
-    case SEQUENCE_RUNNING:
+    CHECK(!b->has_plan && s->state != SEQUENCE_ENDED);
+    if (s->state == SEQUENCE_RUNNING)
         batcher_stop_sequence(b, s);
-        break;
-    case SEQUENCE_WAITING:
+    else if (s->state == SEQUENCE_WAITING)
         sequence_queue_remove(&b->waiting, s);
-        break;
-    case SEQUENCE_PENDING:
-        break;
-    case SEQUENCE_ENDED:
-        CHECK(!"a sequence ends once");
-    }
     CHECK(s->index != 0 || s->output_count > 0 || s->request->live_count == 1);
     s->state = SEQUENCE_ENDED;
     b->refused = NULL; /* may have been this one, and its address may be used again */

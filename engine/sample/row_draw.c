@@ -1,6 +1,7 @@
 #include "row_draw.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "row_math.h"
@@ -25,6 +26,9 @@
  * floats. */
 #define DISTANCE_MAX 44.0f
 #define BUCKETS      1024u
+
+/* Size of the first try at a nucleus. */
+#define NUCLEUS_FIRST 32u
 
 static uint32_t draw_above(const float *logits, uint32_t count, const struct draw_rule *rule,
                            float threshold)
@@ -160,27 +164,42 @@ static double mass_of(const struct row_candidate *best, uint32_t count,
     return mass;
 }
 
+/* Draws from a nucleus that a few tokens cover; false: it takes more than ROW_DRAW_EXACT. */
+static bool draw_nucleus(const float *logits, uint32_t count, const struct draw_rule *rule,
+                         uint32_t *token)
+{
+    struct row_candidate best[ROW_DRAW_EXACT];
+    float sums[ROW_CHUNKS_MAX];
+    double total = row_exp_sums(logits, count, rule->max, rule->scale, -INFINITY, sums);
+    /* Mostly the first is enough, and a short list is much quicker to keep than a long one. */
+    static const uint32_t sizes[] = {NUCLEUS_FIRST, ROW_DRAW_EXACT};
+    for (int i = 0; i < 2; i++) {
+        uint32_t found = row_select_top(logits, count, sizes[i], best);
+        if (mass_of(best, found, rule) >= (double)rule->top_p * total || found == count) {
+            *token = draw_among(best, found, rule, total);
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t row_draw(const float *logits, uint32_t count, const struct draw_rule *rule)
 {
-    uint32_t top_k = rule->top_k < count ? rule->top_k : 0;
-    bool is_few = top_k > 0 && top_k <= ROW_DRAW_EXACT;
-    if (is_few || (top_k == 0 && rule->top_p < 1.0f)) {
-        struct row_candidate best[ROW_DRAW_EXACT];
-        uint32_t found = row_select_top(logits, count, is_few ? top_k : ROW_DRAW_EXACT, best);
-        double mass = mass_of(best, found, rule);
-        if (is_few)
-            return draw_among(best, found, rule, mass);
-        float sums[ROW_CHUNKS_MAX];
-        double total = row_exp_sums(logits, count, rule->max, rule->scale, -INFINITY, sums);
-        if (mass >= (double)rule->top_p * total || found == count)
-            return draw_among(best, found, rule, total);
-    }
     struct draw_rule whole = *rule;
-    whole.top_k = top_k;
+    if (whole.top_k >= count)
+        whole.top_k = 0;
+    if (whole.top_k > 0 && whole.top_k <= ROW_DRAW_EXACT) {
+        struct row_candidate best[ROW_DRAW_EXACT];
+        uint32_t found = row_select_top(logits, count, whole.top_k, best);
+        return draw_among(best, found, &whole, mass_of(best, found, &whole));
+    }
+    uint32_t token;
+    if (whole.top_k == 0 && whole.top_p < 1.0f && draw_nucleus(logits, count, &whole, &token))
+        return token;
     float threshold = -INFINITY;
-    if (top_k > 0 || rule->top_p < 1.0f)
+    if (whole.top_k > 0 || whole.top_p < 1.0f)
         threshold = threshold_of(logits, count, &whole);
-    if (rule->min_p > 0.0f)
-        threshold = fmaxf(threshold, rule->max + logf(rule->min_p) / rule->scale);
+    if (whole.min_p > 0.0f)
+        threshold = fmaxf(threshold, whole.max + logf(whole.min_p) / whole.scale);
     return draw_above(logits, count, &whole, threshold);
 }

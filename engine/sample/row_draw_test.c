@@ -12,7 +12,7 @@
  * statistics. */
 
 #define COUNT_MAX 6000u
-#define SWEEP     4000u
+#define SWEEP     2000u
 
 static uint64_t random_state;
 
