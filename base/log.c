@@ -18,8 +18,9 @@
 
 /* Lines live in a fixed set of cells that travel between two rings:
  *
- *      free_lines --pop--> caller formats --push--> full_lines --pop--> writer: write(2) --push-->
- * free_lines
+ *      free_lines --pop--> caller formats --push--> full_lines --pop--> writer: write(2)
+ *           ^                                                               |
+ *           +------------------------------ push ---------------------------+
  *
  * so a log call allocates nothing and takes no lock, also on the step thread. No free cell means
  * that the disk is slower than the talk: the line is dropped and counted, and the writer says how

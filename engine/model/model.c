@@ -1,8 +1,9 @@
 /* A decoder and its step.
  *
- *   tokens -> embed -> x [rows, d]                                       (the residual stream,
- * float) each layer:  x -> rms_norm -> (a) -> qkv -> rope, cache append -> attention -> (a) ->
- * output, added to x x -> rms_norm -> (a) -> gate, up -> gated activation (h) -> down, added to x
+ *   tokens -> embed -> x [rows, d], the residual stream in float
+ *   each layer:
+ *     x -> rms_norm -> (a) -> qkv -> rope, cache append -> attention -> (a) -> output, added to x
+ *     x -> rms_norm -> (a) -> gate, up -> gated activation (h) -> down, added to x
  *   logit rows of x -> rms_norm -> (l) -> head -> logits
  *
  * (a), (h) and (l) are activations: input rows in the form a weight reads. Layers run one after the

@@ -1,10 +1,11 @@
 /* Proxy: one request to one replica, and again to another when that is safe
  *
- *   proxy_start -> dispatch -> (no replica is ready: wait) -> exchange -> on_head -> on_body... ->
- * on_end ^                 |                        |                                  |
- *                     +---- wake, timer-+                        +-- client gone: cancel |
- *                     +------------------ nothing produced and the replica failed
- * ------------------+
+ *   proxy_start -> dispatch -> exchange -> on_head -> on_body... -> on_end
+ *                  ^     |         |                                  |
+ *                  |     |         +-- client gone: cancel            |
+ *                  |     `-> no replica is ready: wait                |
+ *                  +-- wake, timer --+                                |
+ *                  +-------- nothing produced and the replica failed -+
  *
  * Three rules decide everything:
  *   1. The request's body is not changed (but for the model's name, where the client left it out); it lies in the request's memory until the
@@ -39,12 +40,12 @@
 #include "sse_splitter.h"
 #include "upstream_headers.h"
 
-#define BODY_BYTES_MAX                                                                             \
-    (64u << 20) /* of an answer that is kept whole: n=128 long choices with logprobs */
+/* Of an answer that is kept whole: n=128 long choices with logprobs. */
+#define BODY_BYTES_MAX    (64u << 20)
 #define EVENT_BYTES_MAX   (1u << 20) /* of one unfinished event */
 #define REPLICA_COUNT_MAX 64u        /* of a model; the settings table's limit */
-#define AVOID_NS                                                                                   \
-    (250 * NS_PER_MS) /* a replica that has just failed is left alone, unless it restarts */
+/* A replica that has just failed is left alone for so long, unless it restarts. */
+#define AVOID_NS (250 * NS_PER_MS)
 
 struct proxy {
     struct edge_record *record;

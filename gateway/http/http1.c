@@ -10,8 +10,11 @@
  * client leave.
  *
  * One request at a time:
- *   HEAD -> BODY (-> CONTINUE ->) -> ANSWER -> HEAD ...         or, when the connection cannot go
- * on: LINGER -> closed Bytes gather in socket->input. When the request is complete, that whole
+ *
+ *   HEAD -> BODY (-> CONTINUE ->) -> ANSWER -> HEAD ...
+ *                                          `-> LINGER -> closed   (the connection cannot go on)
+ *
+ * Bytes gather in socket->input. When the request is complete, that whole
  * buffer becomes `held` and belongs to the request until its answer is out, so every slice of the
  * request points into it and nothing is copied; bytes of a next, pipelined request move to a fresh
  * input. We go on reading while answering: end of file means that the client is gone. A client that

@@ -10,9 +10,9 @@
 
 /* The life of a request, whatever the protocol:
  *
- *   request_begin -> handler -> http_reply ------------------------------> send LAST
- *                            `> http_stream_start, write..., end -> flush -> send MORE ... send
- * LAST or ABORT
+ *   request_begin -> handler -> http_reply ----------------------> send LAST
+ *                            `> http_stream_start, write..., end -> flush
+ *                                     `> send MORE ... send LAST or ABORT
  *
  * Bytes of a stream gather in `pending`. At the end of the loop's turn (or when the last send is
  * out) they become `in_flight` and go to the protocol in one send, so all events of a turn share
@@ -23,10 +23,10 @@
  * The end: request_destroy is called exactly once, by the library's pool (HTTP/2) or by http1.c. If
  * the answer had not been ended by then, the client went first: on_gone. */
 
-#define PENDING_FACTOR_MAX                                                                         \
-    8u /* a producer that does not listen to back-pressure is cut at so many times the limit */
-#define BUFFER_KEPT_BYTES 16384u
-#define CHARS_SAFE_IN_ID  "-_.:+/=@~"
+/* A producer that does not listen to back-pressure is cut at so many times the limit. */
+#define PENDING_FACTOR_MAX 8u
+#define BUFFER_KEPT_BYTES  16384u
+#define CHARS_SAFE_IN_ID   "-_.:+/=@~"
 
 /* --- what the handler may ask --- */
 

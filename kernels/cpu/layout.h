@@ -17,11 +17,11 @@
  * with four activation bytes broadcast to all lanes, sixteen dot products at once and no horizontal
  * add; an AMX B tile is the same bytes.
  *
- *   low nibbles   4 x 64 bytes: line l has step l in its low nibbles and step l + 4 in its high
- * ones fifth bits    64 bytes (U5): bit s of byte 4 o + i belongs to step s bits 4, 5     2 x 64
- * bytes (U6): line h, bits 2 t and 2 t + 1 belong to step 4 h + t d             16 f16 (U6: 2 x 16,
- * for columns 0..15 and 16..31) m             16 f16, only when the format has minima; otherwise m
- * = -offset * d is implied
+ *   low nibbles   4 x 64 bytes: line l has step l in its low nibbles, step l + 4 in its high ones
+ *   fifth bits    64 bytes (U5): bit s of byte 4 o + i belongs to step s
+ *   bits 4, 5     2 x 64 bytes (U6): line h, bits 2 t and 2 t + 1 belong to step 4 h + t
+ *   d             16 f16 (U6: 2 x 16, for columns 0..15 and 16..31)
+ *   m             16 f16, only when the format has minima; otherwise m = -offset * d is implied
  *
  * U8 has 8 x 64 bytes of codes and no nibbles. Float formats keep their elements: [n_cols][16] in
  * each group. Outputs that pad the last group of a segment are zero.
