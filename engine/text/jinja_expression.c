@@ -186,8 +186,8 @@ static struct value modulo_text(struct render *r, const struct text *format, str
 {
     struct call call = {.state = &r->state, .render = r};
     if (b.kind == VALUE_TUPLE)
-        return text_format_percent(&call, format, b.list->items, b.list->count);
-    return text_format_percent(&call, format, &b, 1);
+        return text_format_percent(&call, format, b.list->items, b.list->count, true);
+    return text_format_percent(&call, format, &b, 1, false);
 }
 
 static struct value evaluate_binary(struct render *r, const struct node *node)
@@ -339,16 +339,17 @@ struct value value_path(struct engine_state *s, struct value of, struct value pa
     }
 }
 
+static bool is_bound(struct value v)
+{
+    return v.kind == VALUE_NONE || value_is_integer(v);
+}
+
 /* One bound of a slice in [low, high]. */
-static int64_t slice_bound(struct engine_state *s, struct value v, int64_t otherwise, int64_t count,
-                           int64_t low, int64_t high)
+static int64_t slice_bound(struct value v, int64_t otherwise, int64_t count, int64_t low,
+                           int64_t high)
 {
     if (v.kind == VALUE_NONE)
         return otherwise;
-    if (!value_is_integer(v)) {
-        jinja_fail(s, "slice indices must be integers or None");
-        return otherwise;
-    }
     int64_t at = value_integer(v);
     if (at < 0)
         at = at < -count ? low : at + count;
@@ -358,20 +359,23 @@ static int64_t slice_bound(struct engine_state *s, struct value v, int64_t other
 struct value value_slice(struct engine_state *s, struct value of, struct value start,
                          struct value stop, struct value step)
 {
-    if (of.kind != VALUE_STRING && of.kind != VALUE_LIST && of.kind != VALUE_TUPLE &&
-        of.kind != VALUE_RANGE) {
-        jinja_fail(s, "'%s' cannot be sliced", value_type_name(of));
+    if (of.kind == VALUE_UNDEFINED)
+        return refuse_undefined(s, of);
+    bool is_sliceable = of.kind == VALUE_STRING || of.kind == VALUE_LIST ||
+                        of.kind == VALUE_TUPLE || of.kind == VALUE_RANGE;
+    if (!is_sliceable || !is_bound(start) || !is_bound(stop) || !is_bound(step)) {
+        jinja_fail(s, "'%s' cannot be sliced so", value_type_name(of));
         return value_undefined();
     }
     int64_t count = (int64_t)value_length(s, of), by = 1;
     if (step.kind != VALUE_NONE) {
-        by = value_is_integer(step) ? value_integer(step) : 0;
+        by = value_integer(step);
         if (by == 0 || by == INT64_MIN)
             jinja_fail(s, "slice step must be an integer other than zero");
     }
     int64_t low = by < 0 ? -1 : 0, high = by < 0 ? count - 1 : count;
-    int64_t from = slice_bound(s, start, by < 0 ? high : low, count, low, high);
-    int64_t to = slice_bound(s, stop, by < 0 ? low : high, count, low, high);
+    int64_t from = slice_bound(start, by < 0 ? high : low, count, low, high);
+    int64_t to = slice_bound(stop, by < 0 ? low : high, count, low, high);
     if (s->failed != STATUS_OK)
         return value_undefined();
     if (value_is_string(of) && by == 1) {

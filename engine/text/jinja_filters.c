@@ -101,8 +101,10 @@ static struct value filter_indent(struct call *c)
 {
     struct value width = call_argument(c, 0, value_int(4));
     bool first = flag(c, 1, false), blank = flag(c, 2, false);
-    if (!value_is_string(width) && (!value_is_integer(width) || value_integer(width) > 10000)) {
-        jinja_fail(c->state, "indent() takes a width or a str");
+    bool is_width =
+        value_is_string(width) || (value_is_integer(width) && value_integer(width) <= 10000);
+    if (!value_is_string(c->subject) || !is_width) {
+        jinja_fail(c->state, "indent() works on a str and takes a width or a str");
         return value_undefined();
     }
     const struct text *text = subject_text(c);
@@ -169,8 +171,12 @@ static bool parse_number(struct call *c, const struct text *text, int base, stru
     digits[written] = '\0';
     if (strpbrk(digits, " \t\n\v\f\r") != NULL || (base == 0 && strpbrk(digits, "xXpP") != NULL))
         return false;
-    *out = base == 0 ? value_float(strtod(digits, &rest)) : value_int(strtoll(digits, &rest, base));
-    return *rest == '\0' && (base == 0 || (out->integer != INT64_MAX && out->integer != INT64_MIN));
+    struct value v =
+        base == 0 ? value_float(strtod(digits, &rest)) : value_int(strtoll(digits, &rest, base));
+    if (*rest != '\0' || (base != 0 && (v.integer == INT64_MAX || v.integer == INT64_MIN)))
+        return false;
+    *out = v;
+    return true;
 }
 
 static struct value filter_int(struct call *c)
@@ -178,6 +184,8 @@ static struct value filter_int(struct call *c)
     struct value otherwise = call_argument(c, 0, value_int(0)),
                  base = call_argument(c, 1, value_int(10));
     struct value v = c->subject;
+    if (v.kind == VALUE_UNDEFINED)
+        jinja_fail(c->state, "int() of an undefined value");
     if (value_is_string(v)) {
         if (value_is_integer(base) && value_integer(base) >= 2 && value_integer(base) <= 36 &&
             parse_number(c, v.text, (int)value_integer(base), &v))
@@ -195,6 +203,8 @@ static struct value filter_int(struct call *c)
 static struct value filter_float(struct call *c)
 {
     struct value otherwise = call_argument(c, 0, value_float(0.0)), v = c->subject;
+    if (v.kind == VALUE_UNDEFINED)
+        jinja_fail(c->state, "float() of an undefined value");
     if (value_is_string(v))
         return parse_number(c, v.text, 0, &v) ? v : otherwise;
     return value_is_number(v) ? value_float(value_real(v)) : otherwise;
@@ -244,7 +254,7 @@ static struct value filter_round(struct call *c)
 
 static struct value filter_format(struct call *c)
 {
-    return text_format_percent(c, subject_text(c), c->items, c->count);
+    return text_format_percent(c, subject_text(c), c->items, c->count, true);
 }
 
 static struct text_slice text_of_argument(struct call *c, struct value v)

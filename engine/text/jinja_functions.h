@@ -90,8 +90,9 @@ struct value value_path(struct engine_state *s, struct value of, struct value pa
 struct value value_slice(struct engine_state *s, struct value of, struct value start,
                          struct value stop, struct value step);
 struct value value_add(struct engine_state *s, struct value a, struct value b);
+/* `is_tuple`: the items were one, and all must be used. */
 struct value text_format_percent(struct call *c, const struct text *format,
-                                 const struct value *items, uint32_t count);
+                                 const struct value *items, uint32_t count, bool is_tuple);
 struct value text_format_braces(struct call *c); /* str.format */
 enum text_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE, CASE_SWAP, CASE_TITLE_WORDS };
 struct value text_change_case(struct engine_state *s, const struct text *text, enum text_case kind);

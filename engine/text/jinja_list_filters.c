@@ -206,8 +206,6 @@ struct value filter_list(struct call *c)
 
 struct value filter_reverse(struct call *c)
 {
-    if (c->subject.kind == VALUE_ITERATOR || c->subject.kind == VALUE_UNDEFINED)
-        jinja_fail(c->state, "the value cannot be reversed");
     struct list items = subject_items(c);
     struct value v = value_list(c->state, VALUE_LIST, items.count);
     if (c->state->failed != STATUS_OK)
@@ -217,7 +215,9 @@ struct value filter_reverse(struct call *c)
     static const struct text nothing = {.data = "", .trusted = true};
     if (value_is_string(c->subject))
         return text_join(c->state, &nothing, v.list);
-    v.kind = VALUE_ITERATOR;
+    /* What Python's reversed() refuses becomes a list. */
+    bool is_list = c->subject.kind == VALUE_ITERATOR || c->subject.kind == VALUE_UNDEFINED;
+    v.kind = is_list ? VALUE_LIST : VALUE_ITERATOR;
     return v;
 }
 
@@ -255,6 +255,8 @@ struct value filter_join(struct call *c)
 /* map('filter', ...) or map(attribute='a.b', default=...) */
 struct value filter_map(struct call *c)
 {
+    if (!value_truth(c->subject)) /* not even looked at, as in jinja2 */
+        return value_list(c->state, VALUE_ITERATOR, 0);
     struct list items = subject_items(c);
     struct list_builder mapped = {.state = c->state};
     const struct value *attribute = NULL, *otherwise = NULL;
@@ -278,6 +280,8 @@ struct value filter_map(struct call *c)
 /* select, reject: `by_attribute` 0; selectattr, rejectattr: 1. */
 static struct value pick(struct call *c, uint32_t by_attribute, bool wanted)
 {
+    if (!value_truth(c->subject))
+        return value_list(c->state, VALUE_ITERATOR, 0);
     struct list items = subject_items(c);
     struct list_builder kept = {.state = c->state};
     if (c->count < by_attribute)

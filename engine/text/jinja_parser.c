@@ -660,7 +660,7 @@ static struct node *parse_target(struct parser *p, bool with_field)
     struct node *node = node_create(p, NODE_TUPLE), *tail = NULL;
     add_item(p, node, &tail, first);
     while (skip_operator(p, ",")) {
-        if (p->token.kind != LEX_NAME || is_name(p, "in"))
+        if ((p->token.kind != LEX_NAME && !is_operator(p, "(")) || is_name(p, "in"))
             break;
         add_item(p, node, &tail, parse_single_target(p));
     }
@@ -934,8 +934,9 @@ struct node *jinja_parse(struct engine_state *s, struct text_slice source)
     next(&parser);
     struct text_slice end = {"", 0};
     struct node *body = parse_body(&parser, NULL, &end);
-    struct node *root = node_create(&parser, NODE_SCOPE);
-    if (s->failed == STATUS_OK)
-        root->body = body;
-    return s->failed == STATUS_OK ? root : NULL;
+    struct node *root = jinja_allocate(s, 1, sizeof(*root));
+    if (root == NULL)
+        return NULL;
+    *root = (struct node){.kind = NODE_SCOPE, .body = body, .line = 1};
+    return root;
 }

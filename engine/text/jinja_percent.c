@@ -173,7 +173,7 @@ static size_t add_percent(struct text_builder *b, const struct text *format, siz
 }
 
 struct value text_format_percent(struct call *c, const struct text *format,
-                                 const struct value *items, uint32_t count)
+                                 const struct value *items, uint32_t count, bool is_tuple)
 {
     struct text_builder b;
     text_builder_init(&b, c->state);
@@ -185,7 +185,10 @@ struct value text_format_percent(struct call *c, const struct text *format,
         text_builder_add_part(&b, format, at, stop);
         at = percent == SIZE_MAX ? stop : add_percent(&b, format, percent + 1, items, count, &used);
     }
-    bool is_mapping = count == 1 && (items[0].kind == VALUE_DICT || items[0].kind == VALUE_LIST);
+    /* Python lets a single mapping, or what it takes for one, go unused. */
+    bool is_mapping = !is_tuple &&
+                      (items[0].kind >= VALUE_LIST || items[0].kind == VALUE_UNDEFINED) &&
+                      items[0].kind != VALUE_ITERATOR && items[0].kind != VALUE_VIEW;
     if (used < count && !is_mapping)
         jinja_fail(c->state, "not all arguments are used by the %%-format");
     return text_builder_value(&b);

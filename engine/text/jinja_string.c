@@ -35,11 +35,11 @@ static bool is_cased(uint32_t c)
     return map_case(c, true) != c || map_case(c, false) != c;
 }
 
-static void add_mapped(struct text_builder *b, uint32_t c, bool upper, bool trusted)
+static void add_mapped(struct text_builder *b, uint32_t c, bool upper, bool is_title, bool trusted)
 {
     char bytes[4];
     if (upper && c == 0xDF)
-        text_builder_add(b, "SS", 2, trusted);
+        text_builder_add(b, is_title ? "Ss" : "SS", 2, trusted);
     else
         text_builder_add(b, bytes, utf8_encode(map_case(c, upper), bytes), trusted);
 }
@@ -54,7 +54,8 @@ struct value text_change_case(struct engine_state *s, const struct text *text, e
         size_t bytes = text_character(text, at, &c);
         bool upper = kind == CASE_UPPER || (kind == CASE_SWAP && map_case(c, true) != c) ||
                      ((kind >= CASE_CAPITALIZE && kind != CASE_SWAP) && at_start);
-        add_mapped(&b, c, upper, text_trusted_at(text, at));
+        add_mapped(&b, c, upper, kind == CASE_TITLE || kind == CASE_CAPITALIZE,
+                   text_trusted_at(text, at));
         if (kind == CASE_TITLE)
             at_start = !is_cased(c);
         else if (kind == CASE_TITLE_WORDS)

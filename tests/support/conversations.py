@@ -72,5 +72,7 @@ CONVERSATIONS = {
 TOOLS = {"none": None, "empty": [], "one": [WEATHER], "two": [WEATHER, BARE]}
 VARIABLES = [{}, {"enable_thinking": True}, {"enable_thinking": False}, {"reasoning_effort": "high", "thinking": True},
              {"date_string": "26 Jul 2024", "builtin_tools": ["browser", "python"], "tools_in_user_message": False},
-             {"model_identity": "I am <|end|>", "custom_tools": None, "controls": {"length": "short"}}]
+             {"model_identity": "I am <|end|>", "custom_tools": None, "controls": {"length": "short"}},
+             {"additional_special_tokens": ["<0>", "<1>", "<2>", "<3>", "<4>"], "functions": "[{\"name\": \"f\"}]",
+              "datetime": "Jan 1"}]
 DOCUMENTS = [{"title": "Uno", "text": "first <doc>"}, {"title": "Dos", "text": "second\n"}]
