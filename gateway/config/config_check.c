@@ -14,8 +14,7 @@
 #define NAME_BYTES_MAX    128u
 #define SHA256_HEX_DIGITS 64u
 
-static const char *const backend_words[] = {"auto",   "reference",   "avx2",
-                                            "avx512", "avx512-vnni", "amx"};
+static const char *const backend_words[] = {"auto", "reference", "avx2", "avx-vnni", "avx512-vnni"};
 
 struct check {
     const struct config *config;

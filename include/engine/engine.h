@@ -21,7 +21,7 @@ typedef struct engine engine;
 
 struct engine_options {
     const char *model_path;           /* GGUF file */
-    const char *backend;              /* "auto", "reference", "avx2", "avx512", "avx512-vnni", "amx" */
+    const char *backend;              /* "auto", "reference", "avx2", "avx-vnni", "avx512-vnni" */
     uint32_t threads;                 /* compute team; 0: cores of the slice */
     uint32_t context_max;             /* longest sequence, tokens; 0: the model's own */
     uint32_t sequence_count_max;      /* rows of the running batch (max_num_seqs) */
