@@ -198,12 +198,17 @@ void value_write_repr(struct text_builder *b, struct value v)
     jinja_leave(b->state);
 }
 
+/* repr(), or JSON in `style`, of a value with parts: whatever these carry, the whole is not trusted. */
+static void write_untrusted(struct text_builder *b, struct value v, const struct json_style *style);
+
 void value_write(struct text_builder *b, struct value v)
 {
     if (v.kind == VALUE_STRING)
         text_builder_add_text(b, v.text);
+    else if (v.kind == VALUE_NONE || value_is_number(v))
+        write_scalar(b, v);
     else if (v.kind != VALUE_UNDEFINED)
-        value_write_repr(b, v);
+        write_untrusted(b, v, NULL);
 }
 
 const struct text *value_text(struct engine_state *s, struct value v)
@@ -393,7 +398,21 @@ static void write_json_value(struct text_builder *b, struct value v, const struc
     jinja_leave(b->state);
 }
 
+static void write_untrusted(struct text_builder *b, struct value v, const struct json_style *style)
+{
+    size_t start = b->bytes;
+    if (style != NULL)
+        write_json_value(b, v, style, 0);
+    else
+        value_write_repr(b, v);
+    if (b->bytes > start)
+        memset(b->trust + start, 0, b->bytes - start);
+}
+
 void value_write_json(struct text_builder *b, struct value v, const struct json_style *style)
 {
-    write_json_value(b, v, style, 0);
+    if (v.kind == VALUE_STRING)
+        write_json_value(b, v, style, 0);
+    else
+        write_untrusted(b, v, style);
 }

@@ -310,9 +310,15 @@ static struct node *parse_subscript(struct parser *p, struct node *of)
     struct node *index = parse_index(p);
     if (is_operator(p, ",")) {
         struct node *tuple = node_create(p, NODE_TUPLE), *tail = NULL;
+        bool has_slice = index->kind == NODE_SLICE;
         add_item(p, tuple, &tail, index);
-        while (skip_operator(p, ","))
-            add_item(p, tuple, &tail, parse_index(p));
+        while (skip_operator(p, ",")) {
+            index = parse_index(p);
+            has_slice |= index->kind == NODE_SLICE;
+            add_item(p, tuple, &tail, index);
+        }
+        if (has_slice)
+            jinja_fail(p->state, "a slice cannot be one of several indices");
         index = tuple;
     }
     expect_operator(p, "]");

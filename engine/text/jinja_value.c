@@ -113,7 +113,8 @@ struct value list_builder_value(struct list_builder *b, enum value_kind kind)
 {
     struct value v = value_list(b->state, kind, 0);
     if (v.kind == kind && b->state->failed == STATUS_OK) {
-        v.list->items = b->items;
+        if (b->count > 0)
+            v.list->items = b->items;
         v.list->count = b->count;
         jinja_spend(b->state, b->count / 4);
     }
