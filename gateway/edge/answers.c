@@ -75,8 +75,12 @@ static struct text_slice path_decode(http_request *request, struct text_slice te
         int high = text.data[i] == '%' && i + 2 < text.bytes ? hex_value(text.data[i + 1]) : -1;
         int low = high >= 0 ? hex_value(text.data[i + 2]) : -1;
 
-        out[bytes++] = low >= 0 ? (char)(high << 4 | low) : text.data[i];
-        i += low >= 0 ? 2 : 0;
+        if (low >= 0) {
+            out[bytes++] = (char)(high << 4 | low);
+            i += 2;
+        } else {
+            out[bytes++] = text.data[i];
+        }
     }
     out[bytes] = '\0';
     return (struct text_slice){out, bytes};
