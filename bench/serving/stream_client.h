@@ -24,7 +24,8 @@ struct stream_client_result {
 
 struct stream_client {
     int fd; /* -1: not connected */
-    uint32_t connection_count;     /* rises with every connect: the poller must register the new socket */
+    uint32_t
+        connection_count; /* rises with every connect: the poller must register the new socket */
     struct sockaddr_in address;
     struct buffer out; /* request bytes */
     size_t out_sent;

@@ -22,11 +22,11 @@ struct batcher {
 
     /* The plan in hand; arrays of sequence_count_max. */
     struct step_plan plan;
-    struct step_entry *entries;  /* owned */
+    struct step_entry *entries;    /* owned */
     uint32_t *copy_from, *copy_to; /* owned */
-    struct step_sample *samples; /* owned */
-    double plan_context;         /* positions that the plan's rows attend to, in all */
-    bool has_plan;               /* between plan and complete */
+    struct step_sample *samples;   /* owned */
+    double plan_context;           /* positions that the plan's rows attend to, in all */
+    bool has_plan;                 /* between plan and complete */
 
     /* What the head of the queue lacked when it was last refused: it is not tried again until one of these is better. */
     const struct sequence *refused;

@@ -20,24 +20,27 @@
 typedef struct engine engine;
 
 struct engine_options {
-    const char *model_path;           /* GGUF file */
-    const char *backend;              /* "auto", "reference", "avx2", "avx-vnni", "avx512-vnni" */
-    uint32_t threads;                 /* compute team; 0: cores of the slice */
-    uint32_t context_max;             /* longest sequence, tokens; 0: the model's own */
-    uint32_t sequence_count_max;      /* rows of the running batch (max_num_seqs) */
-    uint32_t batch_tokens_max;        /* tokens of one step (max_num_batched_tokens) */
-    uint64_t kv_bytes;                /* KV cache size; 0: a share of free memory, at most what sequences can use */
-    uint32_t queue_requests_max;      /* waiting requests */
-    uint64_t queue_tokens_max;        /* their prompt tokens together */
+    const char *model_path;      /* GGUF file */
+    const char *backend;         /* "auto", "reference", "avx2", "avx-vnni", "avx512-vnni" */
+    uint32_t threads;            /* compute team; 0: cores of the slice */
+    uint32_t context_max;        /* longest sequence, tokens; 0: the model's own */
+    uint32_t sequence_count_max; /* rows of the running batch (max_num_seqs) */
+    uint32_t batch_tokens_max;   /* tokens of one step (max_num_batched_tokens) */
+    uint64_t
+        kv_bytes; /* KV cache size; 0: a share of free memory, at most what sequences can use */
+    uint32_t queue_requests_max; /* waiting requests */
+    uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;
-    bool is_deterministic;            /* same request and seed, same tokens, alone or in a full batch */
-    uint64_t step_target_ns;          /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
-    metrics_registry *metrics;        /* borrowed; vLLM's families are registered there. NULL: none */
-    const char *served_name;          /* label model_name */
+    bool is_deterministic; /* same request and seed, same tokens, alone or in a full batch */
+    uint64_t
+        step_target_ns; /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
+    metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
+    const char *served_name;   /* label model_name */
 };
 
 /* Maps, checks and loads the model and starts the threads. The note tells what is wrong with the file, with offsets. */
-NODISCARD status engine_open(const struct engine_options *options, engine **out, struct error_note *note);
+NODISCARD status engine_open(const struct engine_options *options, engine **out,
+                             struct error_note *note);
 
 /* Refuses new requests from now on; running ones go on. */
 void engine_drain(engine *e);
@@ -45,8 +48,8 @@ void engine_drain(engine *e);
 void engine_close(engine *e);
 
 struct engine_info {
-    const char *architecture, *name;  /* from the file */
-    const char *backend;              /* the path chosen */
+    const char *architecture, *name; /* from the file */
+    const char *backend;             /* the path chosen */
     uint64_t parameter_count, weight_bytes, kv_bytes_per_token;
     uint32_t context_max, vocabulary, layers, width, block_count;
     uint32_t threads;
@@ -57,7 +60,7 @@ const chat_template *engine_get_chat_template(const engine *e); /* NULL: the fil
 
 struct engine_token {
     int32_t id;
-    float logprob;                          /* NaN when not asked for */
+    float logprob; /* NaN when not asked for */
     uint32_t alternative_count;
     const struct token_logprob *alternatives; /* best first; valid during the callback */
 };
@@ -75,17 +78,18 @@ struct engine_timing { /* monotonic ns; 0 when not reached */
 };
 
 struct engine_event {
-    uint32_t index;                     /* which of the request's n sequences */
-    struct text_slice text;             /* whole UTF-8 characters that may be sent; may be empty */
-    const struct engine_token *tokens;  /* tokens since the last event of this index, also those whose text is held back */
+    uint32_t index;         /* which of the request's n sequences */
+    struct text_slice text; /* whole UTF-8 characters that may be sent; may be empty */
+    const struct engine_token
+        *tokens; /* tokens since the last event of this index, also those whose text is held back */
     uint32_t token_count;
-    enum finish_reason finish;          /* not NONE: the last event of this index */
-    struct text_slice stop_text;        /* the stop string that matched; empty else */
-    int32_t stop_token;                 /* the token that ended it; -1 else */
-    bool is_last;                       /* the request's last event: the engine has forgotten it once the call returns */
+    enum finish_reason finish;   /* not NONE: the last event of this index */
+    struct text_slice stop_text; /* the stop string that matched; empty else */
+    int32_t stop_token;          /* the token that ended it; -1 else */
+    bool is_last; /* the request's last event: the engine has forgotten it once the call returns */
     struct engine_usage usage;
     struct engine_timing timing;
-    status error;                       /* with FINISH_ERROR */
+    status error; /* with FINISH_ERROR */
 };
 
 struct engine_request;
@@ -95,19 +99,20 @@ typedef void engine_event_fn(struct engine_request *request, const struct engine
  * to is borrowed as long. */
 struct engine_request {
     const int32_t *prompt;
-    uint32_t prompt_count;        /* 1 .. context_max - 1 */
-    uint32_t n;                   /* sequences, 1..128; they share the prompt's blocks */
-    uint32_t max_tokens;          /* per sequence; cut to what the context leaves */
+    uint32_t prompt_count; /* 1 .. context_max - 1 */
+    uint32_t n;            /* sequences, 1..128; they share the prompt's blocks */
+    uint32_t max_tokens;   /* per sequence; cut to what the context leaves */
     struct sampling_params sampling;
-    const struct text_slice *stops; /* stop strings; not part of the text that is sent unless include_stop */
+    const struct text_slice
+        *stops; /* stop strings; not part of the text that is sent unless include_stop */
     uint32_t stop_count;
     bool include_stop;
-    int32_t priority;             /* lower runs first */
-    uint64_t cache_salt[2];       /* prefix cache is shared only among equal salts (tenant) */
-    engine_event_fn *on_event;    /* publisher thread; must not block */
+    int32_t priority;          /* lower runs first */
+    uint64_t cache_salt[2];    /* prefix cache is shared only among equal salts (tenant) */
+    engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
 
-    void *internal;               /* the engine's; NULL at submit */
+    void *internal; /* the engine's; NULL at submit */
 };
 
 /* Hands the request over. STATUS_OK; STATUS_FULL: the queue is at its limit of requests or tokens; STATUS_TOO_LARGE: it
@@ -122,10 +127,11 @@ void engine_cancel(engine *e, struct engine_request *request);
 struct engine_stats {
     uint32_t running, waiting;
     uint64_t waiting_tokens;
-    uint32_t blocks_total, blocks_free, blocks_cached; /* cached: not in use by a sequence, but found again by prefix */
-    uint64_t steps, last_step_ns;       /* monotonic time the last step ended */
+    uint32_t blocks_total, blocks_free,
+        blocks_cached;            /* cached: not in use by a sequence, but found again by prefix */
+    uint64_t steps, last_step_ns; /* monotonic time the last step ended */
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
-    float step_ms;                      /* moving average */
+    float step_ms; /* moving average */
 };
 /* A consistent enough snapshot for metrics and routing. Any thread. */
 void engine_get_stats(const engine *e, struct engine_stats *out);

@@ -21,8 +21,17 @@
 
 /* The numbers of GGUF's tensor types, so that a file's number is ours (ggml's enum ggml_type). */
 enum tensor_type {
-    TENSOR_F32 = 0, TENSOR_F16 = 1, TENSOR_Q4_0 = 2, TENSOR_Q4_1 = 3, TENSOR_Q5_0 = 6, TENSOR_Q5_1 = 7,
-    TENSOR_Q8_0 = 8, TENSOR_Q4_K = 12, TENSOR_Q5_K = 13, TENSOR_Q6_K = 14, TENSOR_BF16 = 30
+    TENSOR_F32 = 0,
+    TENSOR_F16 = 1,
+    TENSOR_Q4_0 = 2,
+    TENSOR_Q4_1 = 3,
+    TENSOR_Q5_0 = 6,
+    TENSOR_Q5_1 = 7,
+    TENSOR_Q8_0 = 8,
+    TENSOR_Q4_K = 12,
+    TENSOR_Q5_K = 13,
+    TENSOR_Q6_K = 14,
+    TENSOR_BF16 = 30
 };
 
 /* Elements and bytes of one block of a type; false for a type that is not one of the above. */
@@ -39,7 +48,8 @@ struct tensor_source {
 
 /* Writes elements [first, first + count) of row `row` as f32; first and count multiples of the type's block. The plain C
  * definition of every format: the oracle that repacked kernels are compared with. */
-void tensor_dequantise(const struct tensor_source *source, uint32_t row, uint32_t first, uint32_t count, float *out);
+void tensor_dequantise(const struct tensor_source *source, uint32_t row, uint32_t first,
+                       uint32_t count, float *out);
 
 /* A matrix in the backend's own layout (repacked once, never blown up to floats), made from one or more sources stacked
  * along their outputs: Q, K and V are one weight, gate and up are one. Sources may differ in type. */
@@ -62,7 +72,8 @@ struct rope_table {
     const float *frequencies; /* [d_rope / 2], host memory, borrowed for the backend's life */
     uint32_t d_rope;          /* <= d_head; the rest of the head passes through */
     float magnitude;          /* 1 without YaRN */
-    bool is_interleaved;      /* pairs (2i, 2i+1) as llama GGUF files permute; else (i, i + d_rope/2), NeoX */
+    bool
+        is_interleaved; /* pairs (2i, 2i+1) as llama GGUF files permute; else (i, i + d_rope/2), NeoX */
 };
 
 /* Where the rows of a step stand. Sequences are contiguous row ranges in the order of the batch: sequence s owns rows
@@ -71,18 +82,18 @@ struct rope_table {
 struct step_batch {
     uint32_t n_rows;
     uint32_t n_sequences;
-    const uint32_t *row_start;     /* [n_sequences + 1] */
-    const uint32_t *row_position;  /* [n_rows] */
-    const uint32_t *row_sequence;  /* [n_rows] */
-    const uint32_t *block_tables;  /* [n_sequences, block_table_stride] physical block ids */
+    const uint32_t *row_start;    /* [n_sequences + 1] */
+    const uint32_t *row_position; /* [n_rows] */
+    const uint32_t *row_sequence; /* [n_rows] */
+    const uint32_t *block_tables; /* [n_sequences, block_table_stride] physical block ids */
     uint32_t block_table_stride;
 };
 
 struct attention_shape {
     uint32_t n_heads, n_kv_heads, d_head;
-    float scale;              /* usually 1 / sqrt(d_head) */
-    float soft_cap;           /* 0: none; else scores = cap * tanh(scores / cap) */
-    uint32_t window;          /* 0: all; else only the last `window` positions */
+    float scale;     /* usually 1 / sqrt(d_head) */
+    float soft_cap;  /* 0: none; else scores = cap * tanh(scores / cap) */
+    uint32_t window; /* 0: all; else only the last `window` positions */
 };
 
 enum kv_type { KV_F16, KV_BF16, KV_INT8 };
@@ -103,13 +114,15 @@ struct backend_operations {
     void (*release)(backend *b, void *memory);
     void (*upload)(backend *b, void *device, const void *host, uint64_t bytes);
     void (*download)(backend *b, void *host, const void *device, uint64_t bytes);
-    status (*synchronize)(backend *b); /* STATUS_INTERNAL: the device has failed, the replica must end */
+    status (*synchronize)(
+        backend *b); /* STATUS_INTERNAL: the device has failed, the replica must end */
 
     /* --- weights --- */
-    status (*weight_create)(backend *b, const struct tensor_source *sources, uint32_t source_count, weight **out);
+    status (*weight_create)(backend *b, const struct tensor_source *sources, uint32_t source_count,
+                            weight **out);
     /* Gate and up (same shape) interleaved so that matmul_gated can fuse the gate into the product. */
-    status (*weight_create_gated)(backend *b, const struct tensor_source *gate, const struct tensor_source *up,
-                                  weight **out);
+    status (*weight_create_gated)(backend *b, const struct tensor_source *gate,
+                                  const struct tensor_source *up, weight **out);
     void (*weight_destroy)(backend *b, weight *w);
     uint64_t (*weight_bytes)(const weight *w);
 
@@ -120,40 +133,46 @@ struct backend_operations {
     /* --- cache --- */
     status (*kv_create)(backend *b, const struct kv_shape *shape, kv_store **out);
     void (*kv_destroy)(backend *b, kv_store *kv);
-    uint64_t (*kv_block_bytes)(const struct kv_shape *shape); /* one block over all layers, keys and values */
+    uint64_t (*kv_block_bytes)(
+        const struct kv_shape *shape); /* one block over all layers, keys and values */
     /* Copies whole blocks (all layers), for copy on write. Pairs do not overlap. */
-    void (*kv_copy_blocks)(backend *b, kv_store *kv, const uint32_t *from, const uint32_t *to, uint32_t count);
+    void (*kv_copy_blocks)(backend *b, kv_store *kv, const uint32_t *from, const uint32_t *to,
+                           uint32_t count);
 
     /* --- the step --- */
     /* x[r, :] = scale * row tokens[r] of `table`. x: [n_rows, d]. */
-    void (*embed)(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows, float scale, float *x);
+    void (*embed)(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows,
+                  float scale, float *x);
 
     /* out row r = rms_norm(x[rows ? rows[r] : r]) * gain, in the form of `out`. x: [*, d], gain: [d] (device). */
-    void (*rms_norm)(backend *b, const float *x, const float *gain, float epsilon, const uint32_t *rows,
-                     uint32_t n_rows, uint32_t d, activation *out);
+    void (*rms_norm)(backend *b, const float *x, const float *gain, float epsilon,
+                     const uint32_t *rows, uint32_t n_rows, uint32_t d, activation *out);
 
     /* y[r, o] = sum_c w[o, c] * a[r, c] (+ bias[o]) (+ y[r, o] when accumulate). y: [n_rows, n_outputs]; bias: device, or
      * NULL. */
-    void (*matmul)(backend *b, const weight *w, const activation *a, uint32_t n_rows, const float *bias,
-                   bool accumulate, float *y);
+    void (*matmul)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
+                   const float *bias, bool accumulate, float *y);
 
     /* out[r, o] = gate(g[r, o]) * u[r, o] for a weight made by weight_create_gated. */
-    void (*matmul_gated)(backend *b, const weight *w, const activation *a, uint32_t n_rows, enum gate_kind gate,
-                         activation *out);
+    void (*matmul_gated)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
+                         enum gate_kind gate, activation *out);
 
     /* qkv: [n_rows, (n_heads + 2 n_kv_heads) * d_head]. Rotates the queries in place and the keys on their way into the
      * cache; stores keys and values of each row at its position of layer `layer`. */
-    void (*rope_kv_append)(backend *b, float *qkv, const struct rope_table *rope, const struct attention_shape *shape,
-                           const struct step_batch *batch, kv_store *kv, uint32_t layer);
+    void (*rope_kv_append)(backend *b, float *qkv, const struct rope_table *rope,
+                           const struct attention_shape *shape, const struct step_batch *batch,
+                           kv_store *kv, uint32_t layer);
 
     /* Softmax attention of every row over its sequence's cache (causal). Reads the queries inside qkv; out: rows of
      * n_heads * d_head. */
     void (*attention)(backend *b, const float *qkv, const struct attention_shape *shape,
-                      const struct step_batch *batch, const kv_store *kv, uint32_t layer, activation *out);
+                      const struct step_batch *batch, const kv_store *kv, uint32_t layer,
+                      activation *out);
 
     /* Runs body(context, i) for i in [0, count) on the compute team, in any order; returns when all are done. For
      * host work on rows (sampling). */
-    void (*parallel_for)(backend *b, uint32_t count, void (*body)(void *context, uint32_t index), void *context);
+    void (*parallel_for)(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
+                         void *context);
 };
 
 /* Every backend instance begins with its table. */
@@ -173,11 +192,12 @@ enum backend_path {
 
 struct backend_options {
     enum backend_path path; /* AUTO: the best this CPU can run */
-    uint32_t threads;       /* compute team incl. the step thread; 0: the cores this process may run on */
+    uint32_t threads; /* compute team incl. the step thread; 0: the cores this process may run on */
 };
 
 /* STATUS_UNSUPPORTED when this CPU cannot run `path`. The calling thread becomes the step thread. */
-NODISCARD status backend_open(const struct backend_options *options, backend **out, struct error_note *note);
+NODISCARD status backend_open(const struct backend_options *options, backend **out,
+                              struct error_note *note);
 void backend_close(backend *b); /* accepts NULL */
 
 /* "avx512-vnni" etc.; for tests that run every path this CPU can run. */

@@ -23,9 +23,9 @@ struct batcher_options {
     uint32_t sequence_count_max; /* slots */
     uint32_t batch_tokens_max;   /* rows of one step; >= sequence_count_max */
     bool prefix_cache;
-    struct hash_key hash_key;    /* random; for the prefix cache */
-    uint64_t step_target_ns;     /* a step with decodes should take no longer; 0: no target */
-    struct queue_gate *gate;     /* borrowed; counts the waiting */
+    struct hash_key hash_key; /* random; for the prefix cache */
+    uint64_t step_target_ns;  /* a step with decodes should take no longer; 0: no target */
+    struct queue_gate *gate;  /* borrowed; counts the waiting */
 };
 
 /* STATUS_INVALID: no blocks, no slots, or fewer rows than slots; STATUS_NO_MEMORY. */
@@ -43,9 +43,10 @@ void batcher_submit(batcher *b, struct batch_request *request);
 /* Rows of one sequence in a step. */
 struct step_entry {
     struct sequence *sequence;
-    uint32_t first;      /* position of its first row */
-    uint32_t count;      /* rows */
-    uint32_t logit_row;  /* UINT32_MAX: the step does not reach its last token; else its number among the logit rows */
+    uint32_t first; /* position of its first row */
+    uint32_t count; /* rows */
+    uint32_t
+        logit_row; /* UINT32_MAX: the step does not reach its last token; else its number among the logit rows */
 };
 
 /* The next step. Valid until the next call of batcher_plan. */
@@ -53,13 +54,13 @@ struct step_plan {
     const struct step_entry *entries; /* decodes first, then prefill chunks */
     uint32_t entry_count;
     uint32_t row_count;
-    uint32_t decode_count;      /* entries that are decodes */
+    uint32_t decode_count; /* entries that are decodes */
     uint32_t logit_row_count;
-    const uint32_t *copy_from;  /* blocks to copy before the step, in this order */
+    const uint32_t *copy_from; /* blocks to copy before the step, in this order */
     const uint32_t *copy_to;
     uint32_t copy_count;
-    uint32_t preempted_count;   /* sequences that lost their blocks for this step */
-    uint32_t admitted_count;    /* sequences that got a slot for this step */
+    uint32_t preempted_count; /* sequences that lost their blocks for this step */
+    uint32_t admitted_count;  /* sequences that got a slot for this step */
 };
 
 /* NULL: nothing can run (then nothing is live but what the caller has yet to end). */
@@ -102,7 +103,8 @@ struct batcher_stats {
     uint64_t preemptions;
     uint64_t prefix_query_tokens; /* prompt tokens of first admissions, with the prefix cache on */
     uint64_t prefix_hit_tokens;
-    uint64_t recomputed_tokens;   /* cached prompt tokens computed all the same, because some row must give logits */
+    uint64_t
+        recomputed_tokens; /* cached prompt tokens computed all the same, because some row must give logits */
 };
 void batcher_get_stats(const batcher *b, struct batcher_stats *out);
 

@@ -25,8 +25,9 @@ struct sequence {
     uint32_t index;                /* 0 .. n-1 */
     int32_t *outputs;              /* [output_count_max] generated tokens; borrowed */
     uint32_t output_count, output_count_max;
-    struct block_table table;      /* capacity: sequence_blocks_max */
-    struct hash128 *output_hashes; /* hashes of the blocks after the prompt's full ones; NULL without prefix cache */
+    struct block_table table; /* capacity: sequence_blocks_max */
+    struct hash128 *
+        output_hashes; /* hashes of the blocks after the prompt's full ones; NULL without prefix cache */
 
     /* The batcher's. */
     uint32_t computed_count; /* positions whose KV is in the table's blocks */
@@ -38,20 +39,21 @@ struct sequence {
 struct batch_request {
     const int32_t *prompt; /* [prompt_count]; borrowed */
     uint32_t prompt_count;
-    const struct hash128 *prompt_hashes; /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
-    struct hash128 hash_root;            /* prefix_hash_root of the request's salt */
-    int32_t priority;                    /* lower runs first */
-    uint64_t arrival;                    /* unique, rising: order among equals */
-    struct sequence *sequences;          /* [sequence_count]; borrowed */
+    const struct hash128
+        *prompt_hashes;         /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
+    struct hash128 hash_root;   /* prefix_hash_root of the request's salt */
+    int32_t priority;           /* lower runs first */
+    uint64_t arrival;           /* unique, rising: order among equals */
+    struct sequence *sequences; /* [sequence_count]; borrowed */
     uint32_t sequence_count;
 
     /* The batcher's. */
-    uint32_t live_count;       /* not ended */
-    uint32_t running_count;    /* hold a slot */
-    bool is_waiting;           /* counted in the queue gate */
-    bool was_admitted;         /* has run at least once */
-    uint32_t cached_tokens;    /* of the prompt, found at first admission */
-    uint32_t preemption_count; /* of all its sequences */
+    uint32_t live_count;                   /* not ended */
+    uint32_t running_count;                /* hold a slot */
+    bool is_waiting;                       /* counted in the queue gate */
+    bool was_admitted;                     /* has run at least once */
+    uint32_t cached_tokens;                /* of the prompt, found at first admission */
+    uint32_t preemption_count;             /* of all its sequences */
     struct batch_request *next, *previous; /* list of live requests */
 };
 

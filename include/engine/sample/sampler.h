@@ -24,13 +24,14 @@ NODISCARD status sampling_params_check(const struct sampling_params *params, uin
                                        struct error_note *note);
 
 struct sampler_options {
-    const struct sampling_params *params; /* checked; copied, the arrays in it are borrowed for the sampler's life */
+    const struct sampling_params
+        *params; /* checked; copied, the arrays in it are borrowed for the sampler's life */
     uint32_t vocabulary;
-    uint32_t index;             /* which of the request's n sequences */
-    const int32_t *prompt;      /* [prompt_count]; read during sampler_create only */
+    uint32_t index;        /* which of the request's n sequences */
+    const int32_t *prompt; /* [prompt_count]; read during sampler_create only */
     uint32_t prompt_count;
     uint32_t output_count_max;
-    const int32_t *end_tokens;  /* the model's; borrowed for the sampler's life */
+    const int32_t *end_tokens; /* the model's; borrowed for the sampler's life */
     uint32_t end_token_count;
 };
 

@@ -20,11 +20,12 @@ struct sampling_params {
     int32_t top_k;            /* 0 or -1: off */
     float repetition_penalty; /* > 0; 1: off. Over prompt and output (CTRL, Keskar et al. 2019) */
     float presence_penalty, frequency_penalty; /* OpenAI's; over the output only */
-    uint64_t seed;            /* always set: the front end draws one where the client gave none */
+    uint64_t seed; /* always set: the front end draws one where the client gave none */
     const struct logit_bias *biases; /* borrowed */
     uint32_t bias_count;
-    int32_t logprobs;         /* -1: none; else this many alternatives (0..20) beside the chosen token's own */
-    uint32_t min_tokens;      /* end tokens and stops are held off until then */
+    int32_t
+        logprobs; /* -1: none; else this many alternatives (0..20) beside the chosen token's own */
+    uint32_t min_tokens; /* end tokens and stops are held off until then */
     bool ignore_eos;
     const int32_t *stop_tokens; /* borrowed */
     uint32_t stop_token_count;
@@ -32,7 +33,8 @@ struct sampling_params {
 
 struct token_logprob {
     int32_t token;
-    float logprob; /* natural log, of the unmodified distribution (before temperature and penalties) */
+    float
+        logprob; /* natural log, of the unmodified distribution (before temperature and penalties) */
 };
 
 #endif

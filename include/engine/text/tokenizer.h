@@ -14,25 +14,31 @@
 typedef struct tokenizer tokenizer;
 
 enum token_attribute { /* GGUF tokenizer.ggml.token_type */
-    TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4, TOKEN_UNUSED = 5, TOKEN_BYTE = 6
+                       TOKEN_NORMAL = 1,
+                       TOKEN_UNKNOWN = 2,
+                       TOKEN_CONTROL = 3,
+                       TOKEN_USER_DEFINED = 4,
+                       TOKEN_UNUSED = 5,
+                       TOKEN_BYTE = 6
 };
 
 /* What a model file says about its vocabulary. Borrowed during tokenizer_create only; the tokenizer copies. */
 struct tokenizer_source {
-    const char *kind;                 /* "gpt2" (byte-level BPE); "llama", "bert" later */
-    const char *pre;                  /* pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
+    const char *kind; /* "gpt2" (byte-level BPE); "llama", "bert" later */
+    const char *pre;  /* pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
     uint32_t token_count;
-    const struct text_slice *tokens;  /* [token_count] */
-    const int32_t *attributes;        /* [token_count] enum token_attribute; NULL: all normal */
-    const float *scores;              /* [token_count] or NULL */
+    const struct text_slice *tokens; /* [token_count] */
+    const int32_t *attributes;       /* [token_count] enum token_attribute; NULL: all normal */
+    const float *scores;             /* [token_count] or NULL */
     uint32_t merge_count;
-    const struct text_slice *merges;  /* "left right" */
+    const struct text_slice *merges;         /* "left right" */
     int32_t bos, eos, eot, unknown, padding; /* -1: none */
     bool add_bos, add_eos, add_space_prefix;
 };
 
 /* STATUS_INVALID / STATUS_UNSUPPORTED with a note; STATUS_NO_MEMORY. */
-NODISCARD status tokenizer_create(const struct tokenizer_source *source, tokenizer **out, struct error_note *note);
+NODISCARD status tokenizer_create(const struct tokenizer_source *source, tokenizer **out,
+                                  struct error_note *note);
 void tokenizer_destroy(tokenizer *t);
 
 /* A byte range of a text. */
@@ -41,10 +47,10 @@ struct text_span {
 };
 
 struct token_list {
-    int32_t *ids;      /* owned (malloc) */
+    int32_t *ids; /* owned (malloc) */
     size_t count;
     size_t capacity;
-    size_t count_max;  /* ceiling; encode answers STATUS_TOO_LARGE past it */
+    size_t count_max; /* ceiling; encode answers STATUS_TOO_LARGE past it */
 };
 void token_list_init(struct token_list *list, size_t count_max);
 void token_list_deinit(struct token_list *list);
@@ -54,20 +60,22 @@ void token_list_deinit(struct token_list *list);
  * tokenised across the borders of spans, so the ids are those of the whole text. `add_special` adds BOS/EOS where the
  * model asks for it. Broken UTF-8 is encoded byte by byte. STATUS_TOO_LARGE, STATUS_NO_MEMORY. Linear time up to a log
  * factor, whatever the text. */
-NODISCARD status tokenizer_encode(const tokenizer *t, struct text_slice text, const struct text_span *trusted,
-                                  size_t trusted_count, bool add_special, struct token_list *out);
+NODISCARD status tokenizer_encode(const tokenizer *t, struct text_slice text,
+                                  const struct text_span *trusted, size_t trusted_count,
+                                  bool add_special, struct token_list *out);
 
 /* The bytes of a token (a piece may be part of a character); control tokens have their text only if `with_control`, else
  * nothing. Borrowed for the tokenizer's life. An id out of range gives an empty slice. */
 struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_control);
 
 /* Appends the pieces of `ids`. */
-void tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, bool with_control, struct buffer *out);
+void tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, bool with_control,
+                      struct buffer *out);
 
 uint32_t tokenizer_token_count(const tokenizer *t);
 int32_t tokenizer_bos(const tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const tokenizer *t);
-bool tokenizer_is_end(const tokenizer *t, int32_t id);      /* EOS, EOT and their kin: ends generation */
+bool tokenizer_is_end(const tokenizer *t, int32_t id); /* EOS, EOT and their kin: ends generation */
 bool tokenizer_is_control(const tokenizer *t, int32_t id);
 /* -1 when no token has exactly this text. */
 int32_t tokenizer_find(const tokenizer *t, struct text_slice text);

@@ -9,50 +9,52 @@
  * loaded; a reload loads a new one and swaps. Keys use words that vLLM and LiteLLM operators know. */
 
 struct config_server {
-    const char *listen;              /* "127.0.0.1:8080" */
-    const char *admin_listen;        /* metrics, admin; "127.0.0.1:8081"; "" : none */
+    const char *listen;       /* "127.0.0.1:8080" */
+    const char *admin_listen; /* metrics, admin; "127.0.0.1:8081"; "" : none */
     int64_t loops;
     const char *tls_certificate, *tls_key; /* "" : none */
-    const char *run_directory;       /* sockets of replicas; "" : a private one under /run/user or /tmp */
+    const char *run_directory; /* sockets of replicas; "" : a private one under /run/user or /tmp */
     uint64_t drain_timeout_ns;
-    bool strict_params;              /* unknown or unsupported request fields are 400 instead of a header */
+    bool strict_params; /* unknown or unsupported request fields are 400 instead of a header */
 };
 
 struct config_log {
-    int level;                       /* enum log_level */
+    int level; /* enum log_level */
     bool json;
 };
 
-struct config_limits {               /* http_limits plus what the API layer checks */
+struct config_limits { /* http_limits plus what the API layer checks */
     uint64_t body_bytes, buffered_bytes, header_bytes, upload_bytes_per_second;
-    int64_t headers, connections, connections_per_address, accepts_per_second, streams_per_second, stream_burst;
-    uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, keepalive_ns, response_buffer_bytes;
+    int64_t headers, connections, connections_per_address, accepts_per_second, streams_per_second,
+        stream_burst;
+    uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, keepalive_ns,
+        response_buffer_bytes;
     int64_t json_depth, json_values, messages, stops, stop_bytes, n, logit_bias;
     uint64_t prompt_bytes;
 };
 
-struct config_upstream {             /* the gateway's patience with replicas */
+struct config_upstream { /* the gateway's patience with replicas */
     uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
-    uint64_t ready_timeout_ns;       /* how long a request waits for a replica to become ready */
-    int64_t retries;                 /* of a request that has produced nothing */
+    uint64_t ready_timeout_ns; /* how long a request waits for a replica to become ready */
+    int64_t retries;           /* of a request that has produced nothing */
 };
 
 struct config_key {
     const char *name;
-    const char *sha256;              /* 64 hex digits of SHA-256 of the key */
+    const char *sha256; /* 64 hex digits of SHA-256 of the key */
 };
 
 struct config_auth {
-    struct setting_list keys;        /* struct config_key; empty: no authentication */
+    struct setting_list keys; /* struct config_key; empty: no authentication */
 };
 
 struct config_model {
-    const char *name;                /* served name */
-    const char *path;                /* GGUF */
-    struct setting_list aliases;     /* const char * */
+    const char *name;            /* served name */
+    const char *path;            /* GGUF */
+    struct setting_list aliases; /* const char * */
     int64_t replicas;
     const char *backend;
-    int64_t threads;                 /* 0: the cores divided among local replicas */
+    int64_t threads; /* 0: the cores divided among local replicas */
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
     int64_t max_queued_requests, max_queued_tokens;
@@ -60,7 +62,7 @@ struct config_model {
     uint64_t step_target_ns;
 };
 
-struct config_supervise {            /* restarting replicas */
+struct config_supervise { /* restarting replicas */
     uint64_t backoff_first_ns, backoff_max_ns, start_timeout_ns, heartbeat_timeout_ns;
 };
 
@@ -71,18 +73,19 @@ struct config {
     struct config_upstream upstream;
     struct config_auth auth;
     struct config_supervise supervise;
-    struct setting_list models;      /* struct config_model */
-    arena *memory;                   /* owns all of the above's texts and lists */
+    struct setting_list models; /* struct config_model */
+    arena *memory;              /* owns all of the above's texts and lists */
     const char *file;
-    struct text_slice text;          /* the YAML as it was read: what a replica is given, whatever the file says by then */
+    struct text_slice
+        text; /* the YAML as it was read: what a replica is given, whatever the file says by then */
 };
 
 /* What the command line says on top of the file; a reload applies it again. Borrowed during the load. */
 struct config_overrides {
-    const char *text_file;           /* read the YAML here, as though it stood in `file`; NULL: in `file` */
-    const char *model_path;          /* for `model_name`, or for the only model; NULL: none */
-    const char *model_name;          /* NULL: the only model */
-    int32_t port, admin_port;        /* -1: as in the file */
+    const char *text_file;  /* read the YAML here, as though it stood in `file`; NULL: in `file` */
+    const char *model_path; /* for `model_name`, or for the only model; NULL: none */
+    const char *model_name; /* NULL: the only model */
+    int32_t port, admin_port; /* -1: as in the file */
 };
 #define CONFIG_OVERRIDES_NONE ((struct config_overrides){NULL, NULL, NULL, -1, -1})
 
@@ -91,14 +94,15 @@ extern const struct setting config_table[];
 /* Reads and checks (also across keys: names unique, model files there, TLS pair complete). `overrides` may be NULL.
  * On STATUS_INVALID the report has every mistake with line, column and remedy; on STATUS_IO it says why the file could
  * not be read. Thread: any; the config belongs to the caller. */
-NODISCARD status config_load(const char *file, const struct config_overrides *overrides, struct config **out,
-                             struct settings_report *report);
+NODISCARD status config_load(const char *file, const struct config_overrides *overrides,
+                             struct config **out, struct settings_report *report);
 void config_destroy(struct config *config); /* accepts NULL */
 
 /* The HTTP limits of a config. */
 struct http_limits config_http_limits(const struct config *config);
 
-static inline const struct config_model *config_model_at(const struct config *config, uint32_t index)
+static inline const struct config_model *config_model_at(const struct config *config,
+                                                         uint32_t index)
 {
     return &((const struct config_model *)config->models.items)[index];
 }

@@ -17,6 +17,7 @@ struct gateway_options {
  * SIGHUP loads the config again. Takes over `config`, which was loaded from the options. Call once, from main, before other
  * threads than the log's exist: it blocks these signals for the process.
  * STATUS_OK after an orderly end; else the note says what could not be done (address in use, no run folder). */
-NODISCARD status gateway_run(struct config *config, const struct gateway_options *options, struct error_note *note);
+NODISCARD status gateway_run(struct config *config, const struct gateway_options *options,
+                             struct error_note *note);
 
 #endif

@@ -13,14 +13,15 @@ typedef struct http_target http_target;     /* an address with its idle connecti
 typedef struct http_exchange http_exchange; /* one request and its answer */
 
 /* `address`: "unix:/path" or "host:port" (numeric). */
-NODISCARD status http_target_create(http_loop *loop, const char *address, uint32_t idle_max, http_target **out);
+NODISCARD status http_target_create(http_loop *loop, const char *address, uint32_t idle_max,
+                                    http_target **out);
 /* Ends idle connections; running exchanges fail with STATUS_CLOSED. */
 void http_target_destroy(http_target *target);
 
 struct http_exchange_callbacks {
     /* Head of the answer. `headers` valid during the call. */
-    void (*on_head)(http_exchange *exchange, int status_code, const struct http_header *headers, size_t header_count,
-                    void *context);
+    void (*on_head)(http_exchange *exchange, int status_code, const struct http_header *headers,
+                    size_t header_count, void *context);
     /* Some body bytes, valid during the call. */
     void (*on_body)(http_exchange *exchange, struct text_slice bytes, void *context);
     /* The end: STATUS_OK after a complete answer; STATUS_CLOSED (connection refused or lost), STATUS_TIMEOUT,
@@ -29,20 +30,21 @@ struct http_exchange_callbacks {
 };
 
 struct http_exchange_options {
-    const char *method;              /* "POST" */
+    const char *method; /* "POST" */
     const char *path;
     const struct http_header *headers; /* host, content-length and connection are ours to write */
     size_t header_count;
-    struct text_slice body;          /* borrowed until on_end */
+    struct text_slice body; /* borrowed until on_end */
     uint64_t connect_timeout_ns;
-    uint64_t first_byte_timeout_ns;  /* prefill can take long: the caller knows */
-    uint64_t idle_timeout_ns;        /* between bytes */
+    uint64_t first_byte_timeout_ns; /* prefill can take long: the caller knows */
+    uint64_t idle_timeout_ns;       /* between bytes */
     struct http_exchange_callbacks callbacks;
     void *context;
 };
 
 /* on_end may be called before this returns only through a zero timer: never re-entrantly. */
-NODISCARD status http_exchange_start(http_target *target, const struct http_exchange_options *options,
+NODISCARD status http_exchange_start(http_target *target,
+                                     const struct http_exchange_options *options,
                                      http_exchange **out);
 /* Closes the connection without calling back; the replica sees it and cancels. The exchange is dead afterwards. */
 void http_exchange_cancel(http_exchange *exchange);

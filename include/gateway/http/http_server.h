@@ -25,25 +25,30 @@ typedef struct http_request http_request;
 
 typedef void http_handler_fn(http_request *request, void *context);
 
-struct http_limits { /* every one is a row of the settings table */
-    uint64_t body_bytes_max;          /* answered 413 by us, also over HTTP/2 */
-    uint64_t buffered_bytes_max;      /* all request bodies in memory together */
-    uint32_t header_bytes_max, header_count_max; /* answered 431; over HTTP/2 a head must fit one frame (16 KiB) */
+struct http_limits {             /* every one is a row of the settings table */
+    uint64_t body_bytes_max;     /* answered 413 by us, also over HTTP/2 */
+    uint64_t buffered_bytes_max; /* all request bodies in memory together */
+    uint32_t header_bytes_max,
+        header_count_max; /* answered 431; over HTTP/2 a head must fit one frame (16 KiB) */
     uint32_t connection_count_max, connection_per_address_max; /* refused by closing; 0: no limit */
-    uint32_t accepts_per_second_max;  /* new connections of one address (IPv6: /64), burst of as many; 0: no limit */
+    uint32_t
+        accepts_per_second_max; /* new connections of one address (IPv6: /64), burst of as many; 0: no limit */
     uint32_t streams_per_second_max, stream_burst_max; /* unfinished requests: the guard's credit */
-    uint64_t header_timeout_ns;       /* accept or idle -> whole head */
-    uint64_t body_timeout_ns;         /* whole body */
-    uint64_t upload_bytes_per_second_min; /* average of a body, after 10 s; 0: none */
+    uint64_t header_timeout_ns;                        /* accept or idle -> whole head */
+    uint64_t body_timeout_ns;                          /* whole body */
+    uint64_t upload_bytes_per_second_min;              /* average of a body, after 10 s; 0: none */
     uint64_t idle_timeout_ns;
-    uint64_t write_timeout_ns;        /* client reads nothing of what waits for it */
-    uint64_t response_buffer_bytes_max; /* unsent bytes of one stream before on_full tells the producer */
-    uint64_t keepalive_comment_ns;    /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
+    uint64_t write_timeout_ns; /* client reads nothing of what waits for it */
+    uint64_t
+        response_buffer_bytes_max; /* unsent bytes of one stream before on_full tells the producer */
+    uint64_t
+        keepalive_comment_ns; /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
 };
 
 struct http_listener_options {
-    const char *address;     /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
-    const char *certificate, *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
+    const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    const char *certificate,
+        *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
     http_handler_fn *handler;
     void *context;
 };
@@ -58,9 +63,11 @@ struct http_server_options {
 };
 
 /* Binds all listeners (the note says which failed and why: address in use, file unreadable). No thread runs yet. */
-NODISCARD status http_server_create(const struct http_server_options *options, http_server **out, struct error_note *note);
+NODISCARD status http_server_create(const struct http_server_options *options, http_server **out,
+                                    struct error_note *note);
 /* Runs `on_start(context, loop)` on each loop thread (place for per-loop state), then serves. Returns when all loops serve. */
-NODISCARD status http_server_start(http_server *server, void (*on_start)(void *context, http_loop *loop), void *context);
+NODISCARD status http_server_start(http_server *server,
+                                   void (*on_start)(void *context, http_loop *loop), void *context);
 /* Reads the certificates again; all or nothing, the old ones stay on failure. New connections use the new ones. */
 NODISCARD status http_server_reload_certificates(http_server *server, struct error_note *note);
 /* Replaces the limits (reload). */
@@ -109,24 +116,27 @@ void http_timer_cancel(struct http_timer *timer);
 /* --- request --- */
 http_loop *http_request_loop(const http_request *request);
 struct text_slice http_request_method(const http_request *request);
-struct text_slice http_request_path(const http_request *request);   /* without the query */
-struct text_slice http_request_query(const http_request *request);  /* without '?'; empty: none */
-struct text_slice http_request_header(const http_request *request, const char *lower_case_name); /* data NULL: absent */
+struct text_slice http_request_path(const http_request *request);  /* without the query */
+struct text_slice http_request_query(const http_request *request); /* without '?'; empty: none */
+struct text_slice http_request_header(const http_request *request,
+                                      const char *lower_case_name); /* data NULL: absent */
 struct text_slice http_request_body(const http_request *request);
-struct text_slice http_request_peer(const http_request *request);   /* textual address */
+struct text_slice http_request_peer(const http_request *request); /* textual address */
 /* The request's id: the client's x-request-id when it is 1..128 safe characters, else a new one. Sent back on every
  * answer. NUL-terminated. */
 const char *http_request_id(const http_request *request);
 bool http_request_is_http2(const http_request *request);
 bool http_request_is_tls(const http_request *request);
-uint64_t http_request_start_ns(const http_request *request); /* monotonic, when the head was complete */
+uint64_t
+http_request_start_ns(const http_request *request); /* monotonic, when the head was complete */
 /* Memory that lives as long as the request. Never NULL (the library ends the process when memory is out). */
 void *http_request_allocate(http_request *request, size_t bytes);
 void http_request_set_context(http_request *request, void *context);
 void *http_request_context(const http_request *request);
 
 /* Called once if the client goes (reset, connection lost, write time-out) before the answer is complete, on the loop. */
-void http_request_on_gone(http_request *request, void (*on_gone)(http_request *request, void *context), void *context);
+void http_request_on_gone(http_request *request,
+                          void (*on_gone)(http_request *request, void *context), void *context);
 /* Called once when the request ends in any way, after everything else: the place to free. */
 void http_request_on_end(http_request *request, void (*on_end)(void *context), void *context);
 
@@ -136,16 +146,17 @@ struct http_header {
     struct text_slice value; /* no CR, LF or NUL: such a header is dropped and logged */
 };
 /* Complete answer; everything is copied. */
-void http_reply(http_request *request, int status_code, const struct http_header *headers, size_t header_count,
-                const char *content_type, struct text_slice body);
+void http_reply(http_request *request, int status_code, const struct http_header *headers,
+                size_t header_count, const char *content_type, struct text_slice body);
 
 /* Streamed answer. */
-void http_stream_start(http_request *request, int status_code, const struct http_header *headers, size_t header_count,
-                       const char *content_type);
+void http_stream_start(http_request *request, int status_code, const struct http_header *headers,
+                       size_t header_count, const char *content_type);
 /* Queues bytes (copied); everything queued within one loop turn leaves in one write. Returns false when more than
  * response_buffer_bytes_max wait: the producer should pause until on_drained. */
 bool http_stream_write(http_request *request, struct text_slice bytes);
-void http_stream_on_drained(http_request *request, void (*on_drained)(http_request *request, void *context),
+void http_stream_on_drained(http_request *request,
+                            void (*on_drained)(http_request *request, void *context),
                             void *context);
 /* Ends the stream well; is_error resets it (HTTP/2 RST_STREAM, HTTP/1.1 close without the last chunk). */
 void http_stream_end(http_request *request, bool is_error);
