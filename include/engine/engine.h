@@ -26,14 +26,14 @@ struct engine_options {
     uint32_t context_max;        /* longest sequence, tokens; 0: the model's own */
     uint32_t sequence_count_max; /* rows of the running batch (max_num_seqs) */
     uint32_t batch_tokens_max;   /* tokens of one step (max_num_batched_tokens) */
-    uint64_t
-        kv_bytes; /* KV cache size; 0: a share of free memory, at most what sequences can use */
+    /* KV cache size; 0: a share of free memory, at most what sequences can use */
+    uint64_t kv_bytes;
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;
     bool is_deterministic; /* same request and seed, same tokens, alone or in a full batch */
-    uint64_t
-        step_target_ns; /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
+    /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
+    uint64_t step_target_ns;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
     const char *served_name;   /* label model_name */
 };

@@ -72,8 +72,8 @@ struct rope_table {
     const float *frequencies; /* [d_rope / 2], host memory, borrowed for the backend's life */
     uint32_t d_rope;          /* <= d_head; the rest of the head passes through */
     float magnitude;          /* 1 without YaRN */
-    bool
-        is_interleaved; /* pairs (2i, 2i+1) as llama GGUF files permute; else (i, i + d_rope/2), NeoX */
+    /* pairs (2i, 2i+1) as llama GGUF files permute; else (i, i + d_rope/2), NeoX */
+    bool is_interleaved;
 };
 
 /* Where the rows of a step stand. Sequences are contiguous row ranges in the order of the batch: sequence s owns rows

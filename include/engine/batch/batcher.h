@@ -45,8 +45,9 @@ struct step_entry {
     struct sequence *sequence;
     uint32_t first; /* position of its first row */
     uint32_t count; /* rows */
-    uint32_t
-        logit_row; /* UINT32_MAX: the step does not reach its last token; else its number among the logit rows */
+    /* UINT32_MAX: the step does not reach its last token; else its number among the logit
+     * rows */
+    uint32_t logit_row;
 };
 
 /* The next step. Valid until the next call of batcher_plan. */
@@ -103,8 +104,8 @@ struct batcher_stats {
     uint64_t preemptions;
     uint64_t prefix_query_tokens; /* prompt tokens of first admissions, with the prefix cache on */
     uint64_t prefix_hit_tokens;
-    uint64_t
-        recomputed_tokens; /* cached prompt tokens computed all the same, because some row must give logits */
+    /* cached prompt tokens computed all the same, because some row must give logits */
+    uint64_t recomputed_tokens;
 };
 void batcher_get_stats(const batcher *b, struct batcher_stats *out);
 

@@ -23,8 +23,8 @@ struct sampling_params {
     uint64_t seed; /* always set: the front end draws one where the client gave none */
     const struct logit_bias *biases; /* borrowed */
     uint32_t bias_count;
-    int32_t
-        logprobs; /* -1: none; else this many alternatives (0..20) beside the chosen token's own */
+    /* -1: none; else this many alternatives (0..20) beside the chosen token's own */
+    int32_t logprobs;
     uint32_t min_tokens; /* end tokens and stops are held off until then */
     bool ignore_eos;
     const int32_t *stop_tokens; /* borrowed */
@@ -33,8 +33,8 @@ struct sampling_params {
 
 struct token_logprob {
     int32_t token;
-    float
-        logprob; /* natural log, of the unmodified distribution (before temperature and penalties) */
+    /* natural log, of the unmodified distribution (before temperature and penalties) */
+    float logprob;
 };
 
 #endif

@@ -37,10 +37,10 @@ struct stop_state {
 };
 
 struct stop_match {
-    size_t
-        send_bytes; /* of (held bytes, then the piece): how many may be sent now. On a match this is
-                       where the text ends: before the stop string, or after it with include_stop */
-    int32_t stop;   /* index of the stop string that matched; -1: none */
+    /* of (held bytes, then the piece): how many may be sent now. On a match this is where the
+     * text ends: before the stop string, or after it with include_stop */
+    size_t send_bytes;
+    int32_t stop; /* index of the stop string that matched; -1: none */
 };
 
 /* Takes the next piece (may be empty). After a match the state must not be fed again. When the text

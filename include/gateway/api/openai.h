@@ -72,8 +72,8 @@ struct api_completion_request {
     bool return_token_ids;
     const char *user;             /* NULL: absent */
     struct text_slice cache_salt; /* empty: absent */
-    char
-        ignored[API_IGNORED_BYTES_MAX]; /* comma-separated fields for x-ignored-params; "" : none */
+    /* comma-separated fields for x-ignored-params; "" : none */
+    char ignored[API_IGNORED_BYTES_MAX];
 };
 
 /* STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NO_MEMORY: `error` is complete and nothing is to be

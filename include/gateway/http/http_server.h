@@ -31,18 +31,18 @@ struct http_limits {             /* every one is a row of the settings table */
     uint32_t header_bytes_max,
         header_count_max; /* answered 431; over HTTP/2 a head must fit one frame (16 KiB) */
     uint32_t connection_count_max, connection_per_address_max; /* refused by closing; 0: no limit */
-    uint32_t
-        accepts_per_second_max; /* new connections of one address (IPv6: /64), burst of as many; 0: no limit */
+    /* new connections of one address (IPv6: /64), burst of as many; 0: no limit */
+    uint32_t accepts_per_second_max;
     uint32_t streams_per_second_max, stream_burst_max; /* unfinished requests: the guard's credit */
     uint64_t header_timeout_ns;                        /* accept or idle -> whole head */
     uint64_t body_timeout_ns;                          /* whole body */
     uint64_t upload_bytes_per_second_min;              /* average of a body, after 10 s; 0: none */
     uint64_t idle_timeout_ns;
     uint64_t write_timeout_ns; /* client reads nothing of what waits for it */
-    uint64_t
-        response_buffer_bytes_max; /* unsent bytes of one stream before on_full tells the producer */
-    uint64_t
-        keepalive_comment_ns; /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
+    /* unsent bytes of one stream before on_full tells the producer */
+    uint64_t response_buffer_bytes_max;
+    /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
+    uint64_t keepalive_comment_ns;
 };
 
 struct http_listener_options {
