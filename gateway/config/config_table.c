@@ -198,8 +198,6 @@ static const struct setting model_table[] = {
      .unit = "tokens", .help = "Prompt tokens of the waiting requests together; beyond it the answer is 429."},
     {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
      .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
-    {BOOL("deterministic", config_model, deterministic, "false"), .reload = RELOAD_RESTART,
-     .help = "The same request and seed give the same tokens, alone or in a full batch; slower."},
     {DURATION("step_target", config_model, step_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
      .help = "Prompts are read in pieces so that a step in which answers run takes about this long; 0s for no target."},
     {.key = NULL}};

@@ -14,6 +14,9 @@
 /* One model on one slice: continuous batching over a paged KV cache. The front end never learns what a tensor is, the
  * engine never learns what HTTP is.
  *
+ * The same request and seed give the same tokens, alone or in a full batch, preempted or not: kernels compute a row
+ * in one order whatever else is in the batch, and a draw is a function of seed, sequence and position.
+ *
  * Life: engine_open -> engine_submit/engine_cancel from any thread -> engine_drain -> engine_close.
  * Threads inside: the step thread owns batcher, blocks and model; the publisher thread turns tokens into text and
  * calls on_event; a team of compute threads serves the step thread. */
@@ -31,7 +34,6 @@ struct engine_options {
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;
-    bool is_deterministic; /* same request and seed, same tokens, alone or in a full batch */
     /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
     uint64_t step_target_ns;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */

@@ -58,7 +58,7 @@ struct config_model {
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
     int64_t max_queued_requests, max_queued_tokens;
-    bool enable_prefix_caching, deterministic;
+    bool enable_prefix_caching;
     uint64_t step_target_ns;
 };
 
