@@ -83,7 +83,7 @@ def test_bodies_that_never_end_are_bounded_together(tmp_path):
         server.get("/small")
         run_attack(server, "uploads", 2, 8)
         assert server.metric('penstock_http_guard_kills_total{reason="memory"}') > 0
-        assert_unhurt(server)
+        assert_unhurt(server, 2 * 8388608 + GROWTH_BYTES_MAX)  # what may be buffered, in buffers that grow by doubling
 
 
 def test_answers_that_nobody_reads_are_bounded_and_cut(server):

@@ -198,7 +198,7 @@ BROKEN = [
     ("aliases: [tiny]", "aliases: tiny", "a list expected"),
     ("replicas: 1", "replicas: 0", "between 1 and 64"),
     ("replicas: 1", "replicas: one", "replicas"),
-    ("backend: auto", "backend: avx51", "did you mean 'avx512'"),
+    ("backend: auto", "backend: avx512-vnnl", "did you mean 'avx512-vnni'"),
     ("max_num_batched_tokens: 128", "max_num_batched_tokens: 32", "at least max_num_seqs"),
     ("kv_cache_memory: 64MiB", "kv_cache_memory: 64 megs", "kv_cache_memory"),
     ("path: MODEL", "path: nowhere.gguf", "tools/serve fetches"),
