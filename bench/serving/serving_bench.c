@@ -4,7 +4,7 @@
  * latency counts from the moment a request was due (no coordinated omission). */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +29,11 @@ struct slot {
 
 struct bench {
     struct workload_options load;
-    const char *name, *path;
+    const char *name, *path, *url;
     struct sockaddr_in address;
     uint32_t concurrency;
     uint64_t request_count_max;
-    uint64_t duration_ns;
+    double duration_seconds; /* of sending; 0: until the requests are sent */
     struct report report;
     workload *workload;
     struct slot *slots; /* [concurrency] */
@@ -99,7 +99,7 @@ static int send_due(struct bench *b)
             continue;
         uint64_t now_ns = clock_now_ns();
         uint64_t elapsed_ns = now_ns - b->report.started_ns;
-        if (elapsed_ns >= b->duration_ns) {
+        if (b->duration_seconds > 0 && (double)elapsed_ns / 1e9 >= b->duration_seconds) {
             b->has_next = false;
             break;
         }
@@ -169,110 +169,72 @@ static void parse_address(struct bench *b, const char *text)
     }
 }
 
-static void parse_options(struct bench *b, int argc, char **argv)
+enum flag_kind { FLAG_TEXT, FLAG_COUNT, FLAG_COUNT64, FLAG_NUMBER };
+
+/* One row an option: where its value goes in struct bench. */
+struct flag {
+    const char *name;
+    enum flag_kind kind;
+    size_t offset;
+};
+
+static const struct flag flags[] = {
+    {"--url", FLAG_TEXT, offsetof(struct bench, url)},
+    {"--model", FLAG_TEXT, offsetof(struct bench, load.model)},
+    {"--name", FLAG_TEXT, offsetof(struct bench, name)},
+    {"--concurrency", FLAG_COUNT, offsetof(struct bench, concurrency)},
+    {"--rate", FLAG_NUMBER, offsetof(struct bench, load.rate)},
+    {"--requests", FLAG_COUNT64, offsetof(struct bench, request_count_max)},
+    {"--duration", FLAG_NUMBER, offsetof(struct bench, duration_seconds)},
+    {"--prompt-words", FLAG_COUNT, offsetof(struct bench, load.prompt_words)},
+    {"--output-tokens", FLAG_COUNT, offsetof(struct bench, load.output_tokens)},
+    {"--shared-words", FLAG_COUNT, offsetof(struct bench, load.shared_words)},
+    {"--groups", FLAG_COUNT, offsetof(struct bench, load.group_count)},
+    {"--turns", FLAG_COUNT, offsetof(struct bench, load.turns)},
+    {"--trace", FLAG_TEXT, offsetof(struct bench, load.trace)},
+    {"--slo-ttft-ms", FLAG_NUMBER, offsetof(struct bench, report.ttft_slo_ms)},
+    {"--slo-gap-ms", FLAG_NUMBER, offsetof(struct bench, report.gap_slo_ms)},
+    {"--seed", FLAG_COUNT64, offsetof(struct bench, load.seed)},
+};
+
+static bool flag_set(struct bench *b, const char *name, const char *value)
 {
-    enum {
-        URL = 1,
-        MODEL,
-        NAME,
-        CONCURRENCY,
-        RATE,
-        REQUESTS,
-        DURATION,
-        WORDS,
-        OUTPUT,
-        SHARED,
-        GROUPS,
-        TURNS,
-        TRACE,
-        SLO_TTFT,
-        SLO_GAP,
-        SEED,
-        HELP
-    };
-    static const struct option options[] = {
-        {"url", 1, NULL, URL},
-        {"model", 1, NULL, MODEL},
-        {"name", 1, NULL, NAME},
-        {"concurrency", 1, NULL, CONCURRENCY},
-        {"rate", 1, NULL, RATE},
-        {"requests", 1, NULL, REQUESTS},
-        {"duration", 1, NULL, DURATION},
-        {"prompt-words", 1, NULL, WORDS},
-        {"output-tokens", 1, NULL, OUTPUT},
-        {"shared-words", 1, NULL, SHARED},
-        {"groups", 1, NULL, GROUPS},
-        {"turns", 1, NULL, TURNS},
-        {"trace", 1, NULL, TRACE},
-        {"slo-ttft-ms", 1, NULL, SLO_TTFT},
-        {"slo-gap-ms", 1, NULL, SLO_GAP},
-        {"seed", 1, NULL, SEED},
-        {"help", 0, NULL, HELP},
-        {NULL, 0, NULL, 0},
-    };
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        uint32_t number = optarg != NULL ? (uint32_t)strtoul(optarg, NULL, 10) : 0;
-        switch (option) {
-        case URL:
-            parse_address(b, optarg);
-            break;
-        case MODEL:
-            b->load.model = optarg;
-            break;
-        case NAME:
-            b->name = optarg;
-            break;
-        case CONCURRENCY:
-            b->concurrency = number;
-            break;
-        case RATE:
-            b->load.rate = strtod(optarg, NULL);
-            break;
-        case REQUESTS:
-            b->request_count_max = number;
-            break;
-        case DURATION:
-            b->duration_ns = (uint64_t)(strtod(optarg, NULL) * 1e9);
-            break;
-        case WORDS:
-            b->load.prompt_words = number;
-            break;
-        case OUTPUT:
-            b->load.output_tokens = number;
-            break;
-        case SHARED:
-            b->load.shared_words = number;
-            break;
-        case GROUPS:
-            b->load.group_count = number;
-            break;
-        case TURNS:
-            b->load.turns = number;
-            break;
-        case TRACE:
-            b->load.trace = optarg;
-            break;
-        case SLO_TTFT:
-            b->report.ttft_slo_ms = strtod(optarg, NULL);
-            break;
-        case SLO_GAP:
-            b->report.gap_slo_ms = strtod(optarg, NULL);
-            break;
-        case SEED:
-            b->load.seed = number;
-            break;
-        default:
-            fputs(usage, option == HELP ? stdout : stderr);
-            exit(option == HELP ? 0 : 2);
+    for (size_t i = 0; i < ARRAY_COUNT(flags); i++) {
+        if (strcmp(name, flags[i].name) != 0)
+            continue;
+        char *target = (char *)b + flags[i].offset;
+        char *end = NULL;
+        switch (flags[i].kind) {
+        case FLAG_TEXT:
+            *(const char **)(void *)target = value;
+            return true;
+        case FLAG_COUNT:
+            *(uint32_t *)(void *)target = (uint32_t)strtoul(value, &end, 10);
+            return *end == '\0';
+        case FLAG_COUNT64:
+            *(uint64_t *)(void *)target = strtoull(value, &end, 10);
+            return *end == '\0';
+        case FLAG_NUMBER:
+            *(double *)(void *)target = strtod(value, &end);
+            return *end == '\0';
         }
     }
-    bool is_valid = b->address.sin_port != 0 && b->concurrency >= 1 &&
-                    b->concurrency <= STREAM_COUNT_MAX && b->load.group_count >= 1 &&
-                    b->load.turns >= 1 && optind == argc;
+    return false;
+}
+
+static void parse_options(struct bench *b, int argc, char **argv)
+{
+    bool is_help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    bool is_valid = !is_help && argc % 2 == 1;
+    for (int i = 1; is_valid && i + 1 < argc; i += 2)
+        is_valid = flag_set(b, argv[i], argv[i + 1]);
+    is_valid = is_valid && b->url != NULL && b->concurrency >= 1 &&
+               b->concurrency <= STREAM_COUNT_MAX && b->load.group_count >= 1 && b->load.turns >= 1;
     if (!is_valid) {
-        fputs(usage, stderr);
-        exit(2);
+        fputs(usage, is_help ? stdout : stderr);
+        exit(is_help ? 0 : 2);
     }
+    parse_address(b, b->url);
 }
 
 int main(int argc, char **argv)
@@ -286,8 +248,7 @@ int main(int argc, char **argv)
                       .name = "serving",
                       .path = "/v1/chat/completions",
                       .concurrency = 16,
-                      .request_count_max = 64,
-                      .duration_ns = UINT64_MAX};
+                      .request_count_max = 64};
     parse_options(&b, argc, argv);
     struct error_note note = {""};
     if (workload_create(&b.load, &b.workload, &note) != STATUS_OK) {
