@@ -269,9 +269,8 @@ static void cpu_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *from, c
     (void)b;
     for (uint32_t i = 0; i < count; i++) {
         CHECK(from[i] < kv->shape.n_blocks && to[i] < kv->shape.n_blocks);
-        for (uint32_t layer = 0; layer < kv->shape.n_layers; layer++)
-            memcpy(kv_head_data(kv, layer, to[i], 0), kv_head_data(kv, layer, from[i], 0),
-                   kv->block_halves * sizeof(uint16_t));
+        memcpy(kv_head_data(kv, 0, to[i], 0), kv_head_data(kv, 0, from[i], 0),
+               kv->shape.n_layers * kv->block_halves * sizeof(uint16_t));
     }
 }
 

@@ -120,18 +120,20 @@ static inline struct row_tile *activation_tile(const struct activation *a, uint3
 
 /* Cache of one layer, block and KV head: keys [d_head][16 tokens], so that the scores of 16
  * positions are multiply-adds over d_head without horizontal sums, then values [16 tokens][d_head];
- * f16. */
+ * f16. All layers of a block lie together: a short sequence touches few pages of memory (with the
+ * layers outermost the first prompt after a start faults in a huge page for each of them), and a
+ * block is copied in one piece. */
 struct kv_store {
     struct kv_shape shape;
     size_t head_halves;  /* 2 * 16 * d_head */
-    size_t block_halves; /* n_kv_heads * head_halves */
-    uint16_t *data;      /* owned; [n_layers][n_blocks][n_kv_heads][head_halves] */
+    size_t block_halves; /* of one layer: n_kv_heads * head_halves */
+    uint16_t *data;      /* owned; [n_blocks][n_layers][n_kv_heads][head_halves] */
 };
 
 static inline uint16_t *kv_head_data(const struct kv_store *kv, uint32_t layer, uint32_t block,
                                      uint32_t head)
 {
-    size_t index = (size_t)layer * kv->shape.n_blocks + block;
+    size_t index = (size_t)block * kv->shape.n_layers + layer;
     return kv->data + index * kv->block_halves + head * kv->head_halves;
 }
 
