@@ -15,7 +15,7 @@ struct parser {
     uint32_t
         soft_depth; /* inside a branch: unknown filters and tests are errors only when they run */
     uint8_t macro_uses; /* of the macro being parsed */
-    struct node lost;   /* stands in for nodes once the state has failed; nobody looks at it */
+    struct node *lost;  /* stands in for nodes once the state has failed; nobody looks at it */
 };
 
 static struct node *parse_expression(struct parser *p);
@@ -93,7 +93,7 @@ static struct node *node_create(struct parser *p, enum node_kind kind)
 {
     struct node *node = jinja_allocate(p->state, 1, sizeof(*node));
     if (node == NULL)
-        return &p->lost;
+        return p->lost;
     node->kind = kind;
     node->line = p->token.line;
     return node;
@@ -935,7 +935,9 @@ static struct node *parse_body(struct parser *p, const char *const *ends, struct
 
 struct node *jinja_parse(struct engine_state *s, struct text_slice source)
 {
-    struct parser parser = {.state = s};
+    struct parser parser = {.state = s, .lost = jinja_allocate(s, 1, sizeof(*parser.lost))};
+    if (parser.lost == NULL)
+        return NULL;
     lexer_init(&parser.lexer, s, source);
     next(&parser);
     struct text_slice end = {"", 0};
