@@ -62,7 +62,7 @@ struct model {
 
     float *x, *qkv, *logits; /* device, owned; [batch_tokens_max, d], [.., qkv width],
                                 [logit_rows_max, vocabulary] */
-    float *host_logits;      /* owned; as logits */
+    float *host_logits;      /* as logits: `logits` itself where the host can read it, else owned */
 };
 
 /* --- facts about a file --- */
@@ -194,7 +194,10 @@ static status open_buffers(model *m, struct error_note *note)
     m->qkv = m->operations->allocate(m->b, rows * model_shape_qkv_width(&m->shape) * sizeof(float));
     m->logits =
         m->operations->allocate(m->b, m->options.logit_rows_max * vocabulary * sizeof(float));
-    m->host_logits = memory_allocate_array(m->options.logit_rows_max * vocabulary, sizeof(float));
+    m->host_logits =
+        m->operations->memory_is_host
+            ? m->logits
+            : memory_allocate_array(m->options.logit_rows_max * vocabulary, sizeof(float));
     if (m->x != NULL && m->qkv != NULL && m->logits != NULL && m->host_logits != NULL)
         return STATUS_OK;
     error_note_set(note, "no memory for the buffers of a step of %" PRIu64 " tokens", rows);
@@ -295,9 +298,10 @@ void model_close(model *m)
         m->operations->kv_destroy(m->b, m->kv);
     release_device(m, m->x);
     release_device(m, m->qkv);
+    if (m->host_logits != m->logits)
+        memory_release(m->host_logits);
     release_device(m, m->logits);
     model_weights_unload(&m->weights);
-    memory_release(m->host_logits);
     memory_release(m->layers);
     memory_release(m->frequencies);
     memory_release(m);
@@ -344,8 +348,9 @@ static void forward_head(model *m, const struct model_step *step)
     o->rms_norm(m->b, m->x, m->weights.output_norm, m->shape.rms_epsilon, step->logit_rows, n_rows,
                 m->shape.d, m->logits_in);
     o->matmul(m->b, m->weights.head.w, m->logits_in, n_rows, NULL, false, m->logits);
-    o->download(m->b, m->host_logits, m->logits,
-                (uint64_t)n_rows * m->shape.vocabulary * sizeof(float));
+    if (m->host_logits != m->logits)
+        o->download(m->b, m->host_logits, m->logits,
+                    (uint64_t)n_rows * m->shape.vocabulary * sizeof(float));
 }
 
 static void check_step(const model *m, const struct model_step *step)

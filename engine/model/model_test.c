@@ -266,19 +266,57 @@ static void what_is_wrong_with_a_file_is_named(void **state)
     }
 }
 
-/* With the leak checker of the address sanitizer this also shows that everything is given back. */
-static void running_out_of_memory_at_any_allocation_is_a_status(void **state)
+/* --- a device whose memory the host cannot read: the same backend, saying so --- */
+
+static const struct backend_operations *real_operations;
+static uint32_t download_count;
+
+static void counted_download(backend *b, void *host, const void *device, uint64_t bytes)
+{
+    download_count++;
+    real_operations->download(b, host, device, bytes);
+}
+
+/* Opens the model once more on the same backend, whose memory is now hidden. `operations` must outlive the bench. */
+static status reopen_with_hidden_memory(struct bench *bench, struct backend_operations *operations,
+                                        struct error_note *note)
+{
+    model_close(bench->m);
+    bench->m = NULL;
+    real_operations = bench->b->operations;
+    *operations = *real_operations;
+    operations->memory_is_host = false;
+    operations->download = counted_download;
+    bench->b->operations = operations;
+    download_count = 0;
+    return model_open(bench->file, bench->b, &OPTIONS, &bench->m, note);
+}
+
+static void logits_are_copied_only_from_memory_that_the_host_cannot_read(void **state)
 {
     (void)state;
     struct bench bench;
+    struct backend_operations hidden;
+    struct part all = {TOKENS, 0, 24, FIRST_TABLE};
     assert_int_equal(bench_open(&bench, NULL, NULL), STATUS_OK);
-    model_close(bench.m);
+    assert_true(bench.b->operations->memory_is_host);
+    run_parts(&bench, &all, 1, whole);
+    assert_int_equal(reopen_with_hidden_memory(&bench, &hidden, NULL), STATUS_OK);
+    run_parts(&bench, &all, 1, other);
+    assert_int_equal(download_count, 1);
+    assert_memory_equal(other, whole, 24 * TINY_VOCABULARY * sizeof(float));
+    bench_close(&bench);
+}
+
+/* With the leak checker of the address sanitizer this also shows that everything is given back. */
+static void model_open_fails_at_each_allocation(struct bench *bench)
+{
     int64_t failures = 0;
     for (;; failures++) {
         struct error_note note = {""};
         model *m = NULL;
         allocations_left = failures;
-        status s = model_open(bench.file, bench.b, &OPTIONS, &m, &note);
+        status s = model_open(bench->file, bench->b, &OPTIONS, &m, &note);
         allocations_left = INT64_MAX;
         if (s == STATUS_OK) {
             model_close(m);
@@ -289,7 +327,17 @@ static void running_out_of_memory_at_any_allocation_is_a_status(void **state)
         assert_null(m);
     }
     assert_true(failures > 20);
-    bench.m = NULL;
+}
+
+static void running_out_of_memory_at_any_allocation_is_a_status(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct backend_operations hidden;
+    assert_int_equal(bench_open(&bench, NULL, NULL), STATUS_OK);
+    model_open_fails_at_each_allocation(&bench);
+    assert_int_equal(reopen_with_hidden_memory(&bench, &hidden, NULL), STATUS_OK);
+    model_open_fails_at_each_allocation(&bench);
     bench_close(&bench);
 }
 
@@ -302,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_copied_block_continues_like_the_original),
         cmocka_unit_test(info_tells_the_sizes),
         cmocka_unit_test(what_is_wrong_with_a_file_is_named),
+        cmocka_unit_test(logits_are_copied_only_from_memory_that_the_host_cannot_read),
         cmocka_unit_test(running_out_of_memory_at_any_allocation_is_a_status),
     };
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);

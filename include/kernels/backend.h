@@ -11,8 +11,8 @@
  * rows of one step's batch. `reference` (plain C, scalar float) is the oracle; `cpu` and `cuda` are compared with it.
  *
  * Thread: one step thread calls everything here. Operations are asynchronous in principle (a GPU queues them);
- * `synchronize` waits. Device pointers come from `allocate` and are only touched by operations, `upload` and `download`;
- * on the CPU backends they are plain pointers.
+ * `synchronize` waits. Device pointers come from `allocate` and are only touched by operations, `upload` and `download`,
+ * unless `memory_is_host`.
  *
  * Letters: n_rows = rows (tokens) of the step, d = model width, d_head, n_heads (query), n_kv_heads, n_cols = inputs of a
  * matrix, n_outputs = its output features. All float buffers are f32, row-major. */
@@ -109,6 +109,9 @@ struct backend_operations {
     void (*destroy)(backend *b);
 
     /* --- memory --- */
+    /* What `allocate` gives is the host's memory too: after `synchronize` the caller may read and write it in place,
+     * and needs neither `upload` and `download` nor a copy of its own. So on the CPU; not on a GPU. */
+    bool memory_is_host;
     /* Zeroed device memory, 64-byte aligned at least. NULL when there is none. */
     void *(*allocate)(backend *b, uint64_t bytes);
     void (*release)(backend *b, void *memory);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "host_memory.h"
 #include "memory.h"
 #include "repack.h"
 #include "thread.h"
@@ -65,30 +66,6 @@ static void *cpu_allocate(backend *b, uint64_t bytes)
     if (memory != NULL)
         memset(memory, 0, bytes);
     return memory;
-}
-
-static void cpu_release(backend *b, void *memory)
-{
-    (void)b;
-    memory_release(memory);
-}
-
-static void cpu_upload(backend *b, void *device, const void *host, uint64_t bytes)
-{
-    (void)b;
-    memcpy(device, host, bytes);
-}
-
-static void cpu_download(backend *b, void *host, const void *device, uint64_t bytes)
-{
-    (void)b;
-    memcpy(host, device, bytes);
-}
-
-static status cpu_synchronize(backend *b)
-{
-    (void)b;
-    return STATUS_OK; /* operations return when they are done */
 }
 
 static void cpu_weight_destroy(backend *b, weight *w)
@@ -275,12 +252,13 @@ static void cpu_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *from, c
 }
 
 static const struct backend_operations cpu_operations = {
+    .memory_is_host = true,
     .destroy = cpu_destroy,
     .allocate = cpu_allocate,
-    .release = cpu_release,
-    .upload = cpu_upload,
-    .download = cpu_download,
-    .synchronize = cpu_synchronize,
+    .release = host_release,
+    .upload = host_upload,
+    .download = host_download,
+    .synchronize = host_synchronize,
     .weight_create = cpu_weight_create,
     .weight_create_gated = cpu_weight_create_gated,
     .weight_destroy = cpu_weight_destroy,

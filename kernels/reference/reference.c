@@ -15,6 +15,7 @@
 
 #include "check.h"
 #include "half.h"
+#include "host_memory.h"
 #include "memory.h"
 
 #define SOURCE_COUNT_MAX 8
@@ -69,30 +70,6 @@ static void *reference_allocate(backend *b, uint64_t bytes)
     if (memory != NULL)
         memset(memory, 0, rounded);
     return memory;
-}
-
-static void reference_release(backend *b, void *memory)
-{
-    (void)b;
-    memory_release(memory);
-}
-
-static void reference_upload(backend *b, void *device, const void *host, uint64_t bytes)
-{
-    (void)b;
-    memcpy(device, host, bytes);
-}
-
-static void reference_download(backend *b, void *host, const void *device, uint64_t bytes)
-{
-    (void)b;
-    memcpy(host, device, bytes);
-}
-
-static status reference_synchronize(backend *b)
-{
-    (void)b;
-    return STATUS_OK;
 }
 
 static void reference_weight_destroy(backend *b, weight *w)
@@ -473,12 +450,13 @@ static void reference_parallel_for(backend *b, uint32_t count,
 
 static const struct backend_operations reference_operations = {
     .name = "reference",
+    .memory_is_host = true,
     .destroy = reference_destroy,
     .allocate = reference_allocate,
-    .release = reference_release,
-    .upload = reference_upload,
-    .download = reference_download,
-    .synchronize = reference_synchronize,
+    .release = host_release,
+    .upload = host_upload,
+    .download = host_download,
+    .synchronize = host_synchronize,
     .weight_create = reference_weight_create,
     .weight_create_gated = reference_weight_create_gated,
     .weight_destroy = reference_weight_destroy,
