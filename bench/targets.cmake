@@ -1,3 +1,13 @@
-add_executable(kernel_bench bench/kernels/kernel_bench.c bench/kernels/roofs.c)
+# What the benchmarks of kernels and engine share: the machine's description and its limits.
+add_library(bench_machine STATIC bench/machine/machine.c bench/machine/roofs.c bench/machine/peaks.c)
+target_include_directories(bench_machine PUBLIC bench/machine)
+target_link_libraries(bench_machine PUBLIC kernels base PkgConfig::JANSSON)
+
+add_executable(kernel_bench bench/kernels/kernel_bench.c)
 target_include_directories(kernel_bench PRIVATE kernels bench/kernels)
-target_link_libraries(kernel_bench PRIVATE kernels base PkgConfig::JANSSON m)
+target_link_libraries(kernel_bench PRIVATE bench_machine kernels base PkgConfig::JANSSON m)
+
+file(GLOB engine_bench_sources CONFIGURE_DEPENDS bench/engine/*.c)
+add_executable(engine_bench ${engine_bench_sources})
+target_link_libraries(engine_bench PRIVATE bench_machine engine engine_model engine_batch engine_kv engine_sample kernels
+  engine_text base PkgConfig::JANSSON m)

@@ -49,7 +49,7 @@ static bool is_wanted(const struct bench *bench, const char *name)
 
 static void report(struct bench *bench, const struct timing *t)
 {
-    double roof_ns = t->bytes / bench->roofs.read_bytes_per_s * 1e9;
+    double roof_ns = t->bytes / bench->roofs.near_bytes_per_s * 1e9;
     double compute_ns =
         bench->roofs.int8_ops_per_s > 0 ? t->ops / bench->roofs.int8_ops_per_s * 1e9 : 0;
     bool is_compute = compute_ns > roof_ns;
@@ -424,10 +424,8 @@ static const struct product_case product_cases[] = {
 static void bench_path(struct bench *bench)
 {
     bench->b = backend_open_or_die(bench->path, bench->threads);
-    bench->roofs = roofs_measure(bench->b, bench->path, bench->threads);
-    printf("%s, %u threads: read %.1f GB/s, int8 %.0f GOP/s, dispatch %.0f ns\n",
-           bench->b->operations->name, bench->threads, bench->roofs.read_bytes_per_s / 1e9,
-           bench->roofs.int8_ops_per_s / 1e9, bench->roofs.dispatch_ns);
+    bench->roofs = roofs_measure(bench->b, bench->path, bench->threads, COLD_BYTES);
+    roofs_print(&bench->roofs, backend_path_name(bench->path), bench->threads);
     for (size_t i = 0; i < ARRAY_COUNT(product_cases); i++)
         bench_product(bench, &product_cases[i]);
     bench_norm(bench);
