@@ -3,7 +3,8 @@ add_library(bench_machine STATIC bench/machine/machine.c bench/machine/roofs.c b
 target_include_directories(bench_machine PUBLIC bench/machine)
 target_link_libraries(bench_machine PUBLIC kernels base PkgConfig::JANSSON)
 
-add_executable(kernel_bench bench/kernels/kernel_bench.c)
+file(GLOB kernel_bench_sources CONFIGURE_DEPENDS bench/kernels/*.c)
+add_executable(kernel_bench ${kernel_bench_sources})
 target_include_directories(kernel_bench PRIVATE kernels bench/kernels)
 target_link_libraries(kernel_bench PRIVATE bench_machine kernels base PkgConfig::JANSSON m)
 
