@@ -22,6 +22,10 @@
  * pair on both sides, hence sequentially consistent: either the worker sees the new ticket, or the
  * step thread sees the flag and wakes it.
  *
+ * A team that has as many members as its process has cores keeps one on each. Where a core is busy
+ * with something else a worker that parks would be woken on the step thread's core, take turns with
+ * it there and never leave again: the scheduler moves only threads that it finds waiting.
+ *
  * Why not a barrier: it would wait for the slowest arrival twice a job. */
 
 #include "team.h"
@@ -62,6 +66,8 @@ struct team {
     struct member *members; /* owned; [size], members[0] is the step thread */
     uint32_t size;
     uint64_t job_number; /* step thread */
+    cpu_set_t cores;     /* where the step thread might run before; fixed */
+    bool is_pinned;      /* fixed before the workers start */
     _Atomic bool is_ending;
     /* The job; written before OPEN, read after ENTERED. */
     team_body *body;
@@ -123,10 +129,26 @@ static bool wait_for_job(struct member *me, uint64_t *ticket)
     }
 }
 
+/* Keeps the calling thread on the `index`-th of `cores`. Only a hint: without it all works too. */
+static void stay_on_core(const cpu_set_t *cores, uint32_t index)
+{
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        if (!CPU_ISSET(core, cores) || index-- > 0)
+            continue;
+        cpu_set_t mine;
+        CPU_ZERO(&mine);
+        CPU_SET(core, &mine);
+        (void)sched_setaffinity(0, sizeof mine, &mine);
+        return;
+    }
+}
+
 static void *worker_run(void *context)
 {
     struct member *me = context;
     uint64_t ticket;
+    if (me->team->is_pinned)
+        stay_on_core(&me->team->cores, me->index);
     while (wait_for_job(me, &ticket)) {
         uint64_t number = ticket & ~UINT64_C(3);
         if (!atomic_compare_exchange_strong_explicit(&me->ticket, &ticket, number | TICKET_ENTERED,
@@ -204,6 +226,8 @@ status team_create(uint32_t size, struct team **out)
     }
     for (uint32_t i = 0; i < size; i++)
         team->members[i] = (struct member){.index = i, .team = team};
+    team->is_pinned = size > 1 && sched_getaffinity(0, sizeof team->cores, &team->cores) == 0 &&
+                      (uint32_t)CPU_COUNT(&team->cores) == size;
     for (uint32_t i = 1; i < size; i++) {
         char name[16];
         snprintf(name, sizeof(name), "compute-%u", i % 10000);
@@ -214,6 +238,8 @@ status team_create(uint32_t size, struct team **out)
         }
         team->members[i].is_started = true;
     }
+    if (team->is_pinned) /* last: a new thread starts with the mask of the one that makes it */
+        stay_on_core(&team->cores, 0);
     *out = team;
     return STATUS_OK;
 }
@@ -223,6 +249,8 @@ void team_destroy(struct team *team)
     if (team == NULL)
         return;
     atomic_store(&team->is_ending, true);
+    if (team->is_pinned)
+        (void)sched_setaffinity(0, sizeof team->cores, &team->cores);
     for (uint32_t i = 1; i < team->size; i++) {
         if (!team->members[i].is_started)
             continue;
