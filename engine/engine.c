@@ -140,7 +140,8 @@ static status make_batcher(engine *e)
         .batch_tokens_max = e->options.batch_tokens_max,
         .prefix_cache = e->options.prefix_cache,
         .hash_key = e->hash_key,
-        .step_target_ns = e->options.step_target_ns,
+        .inter_token_target_ns = e->options.inter_token_target_ns,
+        .inter_token_factor = e->options.inter_token_factor,
         .gate = &e->gate,
     };
     return batcher_create(&options, &e->batch);

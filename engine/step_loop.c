@@ -350,10 +350,10 @@ static bool run_step(engine *e)
         return true;
     }
     uint32_t count;
-    uint64_t computed_ns = clock_now_ns();
-    const struct step_sample *samples = batcher_complete(e->batch, computed_ns - start_ns, &count);
+    const struct step_sample *samples = batcher_complete(e->batch, &count);
     sample_rows(e, logits, samples, count);
     uint64_t end_ns = clock_now_ns();
+    batcher_note_time(e->batch, end_ns - start_ns);
     take_samples(e, samples, count, end_ns);
     count_step(e, rows, start_ns, end_ns);
     return true;

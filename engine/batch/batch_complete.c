@@ -60,7 +60,7 @@ static void start_siblings(batcher *b, struct sequence *first, uint32_t logit_ro
     }
 }
 
-const struct step_sample *batcher_complete(batcher *b, uint64_t elapsed_ns, uint32_t *sample_count)
+const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count)
 {
     CHECK(b->has_plan);
     b->has_plan = false;
@@ -75,7 +75,13 @@ const struct step_sample *batcher_complete(batcher *b, uint64_t elapsed_ns, uint
         if (s->index == 0 && s->output_count == 0 && s->request->sequence_count > 1)
             start_siblings(b, s, entry->logit_row, &count);
     }
-    cost_model_observe(&b->cost, b->plan.row_count, b->plan_context, elapsed_ns);
     *sample_count = count;
     return b->samples;
+}
+
+void batcher_note_time(batcher *b, uint64_t elapsed_ns)
+{
+    CHECK(!b->has_plan);
+    struct step_shape shape = plan_shape(b);
+    cost_model_observe(&b->cost, &shape, elapsed_ns);
 }

@@ -5,16 +5,31 @@
 #include "check.h"
 
 /* Which rows the next step computes: first every running sequence that generates (one row each, so
- * that no stream stalls), then chunks of prompts: those already running, in order, then new ones
- * from the queue. */
+ * that no stream stalls), then chunks of prompts in order, whether they run already or wait.
+ *
+ * How much of the prompts. With no generation running, as much as a step may hold. Else the step is
+ * given a length, and takes the prompt rows that are predicted to fit into it:
+ *
+ *     length = factor * pace, at most the target;   pace = the step in which all requests at hand,
+ *                                                   prompts included, would generate
+ *
+ * The pace is what these clients will see once the prompts are read, so tokens come at most `factor`
+ * times as far apart while they are. Beside eight generations one long prompt gets about
+ * (factor - 1) / factor of the time, and nobody stalls. Of a wave of 16 prompts the first four to
+ * generate leave the others more: a step may take as long as with 16 generations, which with four is
+ * mostly free; the wave's last first token comes little later than with generation held back. A
+ * plain multiple of the present decodes' time made that token wait nearly twice as long
+ * (bench/NOTES.md). */
 
-/* While streams are running, a step takes at least this many prompt rows, also when the decodes
- * alone fill the target: else a busy engine would never start anybody. One block is the least that
- * makes a findable step forward. */
-#define PREFILL_ROWS_MIN BLOCK_TOKENS
+/* While streams are running, a step has room for prompts for at least this share of the decodes'
+ * own time, also when they alone take longer than the target: else a busy engine would never start
+ * anybody. */
+#define PREFILL_SHARE_MIN 0.1
+/* And at least these rows: the kernels work on four at a time. */
+#define PREFILL_ROWS_MIN 4u
 
 /* Prompt rows beside decodes while the cost model knows nothing yet. */
-#define PREFILL_ROWS_UNKNOWN 64u
+#define PREFILL_ROWS_UNKNOWN 16u
 
 /* Free blocks that a start must leave for each sequence that will then run: its next block. */
 #define GROWTH_RESERVE_BLOCKS 1u
@@ -90,37 +105,46 @@ static void plan_decodes(batcher *b)
     b->plan.decode_count = b->plan.entry_count;
 }
 
+/* After the decodes have been planned: how long the step with prompts may be. 0: as long as it
+ * gets. */
+static double step_limit_ns(const batcher *b)
+{
+    const struct batcher_options *options = &b->options;
+    bool has_limit = options->inter_token_factor > 0.0 || options->inter_token_target_ns > 0;
+    if (!has_limit || b->plan.decode_count == 0)
+        return 0.0;
+    struct step_shape decodes = plan_shape(b);
+    uint32_t slots = options->sequence_count_max - b->running_count;
+    uint32_t waiting = b->waiting.count < slots ? b->waiting.count : slots;
+    /* Prompts at hand are taken to have the context of those that generate. */
+    struct step_shape all = {.rows = b->running_count + waiting,
+                             .logit_rows = b->running_count + waiting};
+    all.context = decodes.context * all.rows / decodes.rows;
+    double limit = options->inter_token_factor * cost_model_predict_ns(&b->cost, &all);
+    double target = (double)options->inter_token_target_ns;
+    if (target > 0.0 && (limit <= 0.0 || target < limit))
+        limit = target;
+    double least = (1.0 + PREFILL_SHARE_MIN) * cost_model_predict_ns(&b->cost, &decodes);
+    return limit > least ? limit : least;
+}
+
 /* How many rows of a prompt from position `first` this step takes; 0: none, the step is full. */
 static uint32_t chunk_rows(const batcher *b, uint32_t first, uint32_t remaining)
 {
     uint32_t most = rows_left(b);
     uint32_t chunk = remaining < most ? remaining : most;
-    if (b->options.step_target_ns == 0 || b->plan.decode_count == 0)
+    if (b->plan_limit_ns <= 0.0)
         return chunk;
     uint32_t prefill_rows = b->plan.row_count - b->plan.decode_count;
+    struct step_shape shape = plan_shape(b);
     uint32_t fit;
     if (cost_model_is_ready(&b->cost))
-        fit = cost_model_fit_rows(&b->cost, b->plan.row_count, b->plan_context, first, chunk,
-                                  b->options.step_target_ns);
+        fit = cost_model_fit_rows(&b->cost, &shape, first, chunk, b->plan_limit_ns);
     else
         fit = prefill_rows < PREFILL_ROWS_UNKNOWN ? PREFILL_ROWS_UNKNOWN - prefill_rows : 0;
     uint32_t owed = prefill_rows < PREFILL_ROWS_MIN ? PREFILL_ROWS_MIN - prefill_rows : 0;
     fit = fit > owed ? fit : owed;
     return fit < chunk ? fit : chunk;
-}
-
-static void plan_running_prefills(batcher *b)
-{
-    for (uint32_t i = 0; i < b->running_count; i++) {
-        struct sequence *s = b->running[i];
-        if (is_decode(s))
-            continue;
-        uint32_t chunk =
-            chunk_rows(b, s->computed_count, sequence_token_count(s) - s->computed_count);
-        if (chunk == 0)
-            return;
-        add_entry(b, s, chunk);
-    }
 }
 
 /* Shares what the cache holds of the tokens of `s`, but leaves at least one to compute: its row
@@ -201,14 +225,38 @@ static bool admit(batcher *b, struct sequence *s)
     return true;
 }
 
-static void plan_new(batcher *b)
+/* The queue's first, if it comes before `other` (NULL: before nobody) and there is a slot. */
+static struct sequence *next_waiting(const batcher *b, const struct sequence *other)
 {
-    while (b->waiting.root != NULL && b->running_count < b->options.sequence_count_max) {
-        struct sequence *s = b->waiting.root;
-        uint32_t tokens = sequence_token_count(s);
-        if (chunk_rows(b, tokens - 1, 1) == 0 || !admit(b, s))
+    struct sequence *s = b->waiting.root;
+    bool has_slot = b->running_count < b->options.sequence_count_max;
+    return s != NULL && has_slot && (other == NULL || sequence_is_before(s, other)) ? s : NULL;
+}
+
+/* Chunks of prompts in order, those that run merged with those that wait: whoever comes before a
+ * prompt that is being read starts now and not behind it. */
+static void plan_prefills(batcher *b)
+{
+    /* Whoever has just been preempted must not take back the blocks that it gave: it would lose
+     * them again. */
+    bool admits = b->plan.preempted_count == 0;
+    uint32_t i = 0;
+    while (chunk_rows(b, 0, 1) > 0) {
+        while (i < b->running_count && is_decode(b->running[i]))
+            i++;
+        struct sequence *s = i < b->running_count ? b->running[i] : NULL;
+        struct sequence *waiting = admits ? next_waiting(b, s) : NULL;
+        if (waiting != NULL) {
+            admits = admit(b, waiting);
+            if (!admits)
+                continue;
+            s = waiting; /* it stands at or before i, and who was there at i + 1 */
+        }
+        if (s == NULL)
             return;
-        uint32_t chunk = chunk_rows(b, s->computed_count, tokens - s->computed_count);
+        i++;
+        uint32_t chunk =
+            chunk_rows(b, s->computed_count, sequence_token_count(s) - s->computed_count);
         if (chunk == 0)
             return; /* it has its blocks and comes first among the prefills of the next step */
         add_entry(b, s, chunk);
@@ -221,12 +269,10 @@ const struct step_plan *batcher_plan(batcher *b)
     b->plan =
         (struct step_plan){.entries = b->entries, .copy_from = b->copy_from, .copy_to = b->copy_to};
     b->plan_context = 0.0;
+    b->plan_limit_ns = 0.0;
     plan_decodes(b);
-    plan_running_prefills(b);
-    /* Whoever has just been preempted must not take back the blocks that it gave: it would lose
-     * them again. */
-    if (b->plan.preempted_count == 0)
-        plan_new(b);
+    b->plan_limit_ns = step_limit_ns(b);
+    plan_prefills(b);
     if (b->plan.entry_count == 0) {
         CHECK(b->running_count == 0 && b->waiting.count == 0);
         return NULL;

@@ -26,14 +26,22 @@ struct batcher {
     uint32_t *copy_from, *copy_to; /* owned */
     struct step_sample *samples;   /* owned */
     double plan_context;           /* positions that the plan's rows attend to, in all */
+    double plan_limit_ns;          /* how long the step should take at most; 0: no limit */
     bool has_plan;                 /* between plan and complete */
 
     /* What the head of the queue lacked when it was last refused: it is not tried again until one of these is better. */
     const struct sequence *refused;
     uint32_t refused_available, refused_running;
 
+    uint64_t prompt_tokens_submitted; /* what the cache lacked of them */
     uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens;
 };
+
+/* The plan in hand as the cost model sees it. */
+static inline struct step_shape plan_shape(const batcher *b)
+{
+    return (struct step_shape){b->plan.row_count, b->plan.logit_row_count, b->plan_context};
+}
 
 /* Hash of full block `index` of `s`; index < s->hash_count. */
 struct hash128 sequence_block_hash(const struct sequence *s, uint32_t index);

@@ -241,7 +241,8 @@ static void run_step(struct world *w)
     run_forward(w, plan, digests);
     uint32_t sample_count;
     uint64_t elapsed_ns = 1000000 + 10000ull * plan->row_count + next_random(1000);
-    const struct step_sample *samples = batcher_complete(w->b, elapsed_ns, &sample_count);
+    const struct step_sample *samples = batcher_complete(w->b, &sample_count);
+    batcher_note_time(w->b, elapsed_ns);
     for (uint32_t i = 0; i < sample_count; i++) {
         struct sequence *s = samples[i].sequence;
         struct fake_request *r = (struct fake_request *)s->request;
@@ -291,6 +292,23 @@ static void submit(struct world *w, struct fake_request *r)
     r->was_submitted = true;
 }
 
+/* Those of its own priority that came later and run before it hold at most three times its tokens
+ * (with the prefix cache only what it lacks counts, which is not known here). */
+static void assert_nobody_is_passed_by_too_much(const struct world *w)
+{
+    for (uint32_t i = 0; !w->options.prefix_cache && i < w->request_count; i++) {
+        const struct batch_request *r = &w->requests[i].request;
+        uint64_t passing = 0;
+        for (uint32_t j = 0; j < w->request_count; j++) {
+            const struct batch_request *other = &w->requests[j].request;
+            if (other->arrival > r->arrival && other->priority == r->priority &&
+                sequence_is_before(other->sequences, r->sequences))
+                passing += other->prompt_count;
+        }
+        assert_true(passing <= 3ull * r->prompt_count);
+    }
+}
+
 static void run_world(uint64_t seed)
 {
     random_state = seed;
@@ -298,7 +316,8 @@ static void run_world(uint64_t seed)
         .block_count = 2 + next_random(BLOCKS_MAX - 1),
         .sequence_count_max = 1 + next_random(12),
         .prefix_cache = next_random(4) != 0,
-        .step_target_ns = next_random(2) * (1000000 + next_random(1000000)),
+        .inter_token_target_ns = next_random(2) * (1000000 + next_random(1000000)),
+        .inter_token_factor = next_random(2) * (1.1 + 0.01 * next_random(200)),
     };
     options.batch_tokens_max = options.sequence_count_max + next_random(100);
     struct world w;
@@ -311,13 +330,16 @@ static void run_world(uint64_t seed)
             w.requests[i].cancel_at = w.requests[i].arrives_at + next_random(60);
     }
     uint32_t left = w.request_count;
+    uint64_t arrivals = 0;
     for (w.step = 0; left > 0; w.step++) {
         assert_true(w.step < 20000); /* somebody starves */
         left = 0;
         for (uint32_t i = 0; i < w.request_count; i++) {
             struct fake_request *r = &w.requests[i];
-            if (r->arrives_at == w.step)
+            if (r->arrives_at == w.step) {
+                r->request.arrival = arrivals++;
                 submit(&w, r);
+            }
             if (r->cancel_at == w.step && r->request.live_count > 0)
                 end_request(&w, r);
             left += !r->was_submitted || r->request.live_count > 0;
@@ -326,6 +348,7 @@ static void run_world(uint64_t seed)
         if (w.step % 4 == 0)
             assert_true(batcher_is_consistent(w.b));
     }
+    assert_nobody_is_passed_by_too_much(&w);
     for (uint32_t i = 0; i < w.request_count; i++) {
         struct fake_request *r = &w.requests[i];
         assert_int_equal(r->end_count, r->request.sequence_count);
@@ -413,7 +436,7 @@ static void sequences_of_one_request_share_the_prompt_and_copy_its_last_block(vo
     uint64_t digests[8];
     run_forward(&w, plan, digests);
     uint32_t count;
-    const struct step_sample *samples = batcher_complete(w.b, 1, &count);
+    const struct step_sample *samples = batcher_complete(w.b, &count);
     assert_int_equal(count, 3);
     for (uint32_t i = 0; i < 3; i++)
         batcher_append(w.b, samples[i].sequence,
@@ -481,8 +504,8 @@ static void a_long_prompt_beside_decodes_stays_inside_the_target(void **state)
     options.block_count = 32;
     options.batch_tokens_max = 96;
     options.prefix_cache = false; /* the prompts are alike */
-    options.step_target_ns =
-        1400000; /* run_step's machine: 1 ms and 10 us a row, so about 40 rows */
+    /* run_step's machine: 1 ms and 10 us a row, so about 40 rows */
+    options.inter_token_target_ns = 1400000;
     world_open(&w, &options);
     struct fake_request *talker = add(&w, 4, 40, 1, 0);
     while (talker->sequences[0].output_count < 6)
@@ -500,6 +523,95 @@ static void a_long_prompt_beside_decodes_stays_inside_the_target(void **state)
         steps++;
     }
     assert_in_range(steps, 2, 6);
+    run_until_idle(&w);
+    world_close(&w);
+}
+
+/* A machine in which rows are all that costs: a fifth of the rows is a fifth of the time. */
+static uint64_t rows_only_ns(const struct step_plan *plan)
+{
+    return 1000ull * plan->row_count;
+}
+
+/* Runs a step on that machine; returns the prompt rows beside decodes in it. */
+static uint32_t run_step_of_rows(struct world *w)
+{
+    uint64_t digests[64];
+    const struct step_plan *plan = batcher_plan(w->b);
+    assert_non_null(plan);
+    uint32_t beside = plan->decode_count > 0 ? plan->row_count - plan->decode_count : 0;
+    uint64_t elapsed_ns = rows_only_ns(plan);
+    run_copies(w, plan);
+    run_forward(w, plan, digests);
+    uint32_t count;
+    const struct step_sample *samples = batcher_complete(w->b, &count);
+    batcher_note_time(w->b, elapsed_ns);
+    for (uint32_t i = 0; i < count; i++)
+        batcher_append(w->b, samples[i].sequence, next_token(digests[samples[i].logit_row], 0, 0));
+    for (uint32_t i = 0; i < count; i++) {
+        if (sequence_is_done(samples[i].sequence))
+            batcher_end_sequence(w->b, samples[i].sequence);
+    }
+    return beside;
+}
+
+static void a_step_with_decodes_grows_by_the_factor_and_no_more(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = {.block_count = 64,
+                                      .sequence_count_max = 24,
+                                      .batch_tokens_max = 96,
+                                      .inter_token_factor = 1.5};
+    world_open(&w, &options);
+    struct fake_request *talkers[20];
+    for (uint32_t i = 0; i < 20; i++)
+        talkers[i] = add(&w, 1, OUTPUT_MAX, 1, 0);
+    struct fake_request *reader = add(&w, PROMPT_MAX, 2, 1, 0);
+    run_step_of_rows(&w); /* nobody generates yet: 20 prompts and the reader's first 76 rows */
+    assert_int_equal(reader->sequences[0].computed_count, 76);
+    for (int i = 0; i < 8; i++)
+        run_step_of_rows(&w); /* teaches the price of a row */
+    struct fake_request *second = add(&w, PROMPT_MAX, 2, 1, 0);
+    uint32_t steps = 0;
+    while (second->sequences[0].output_count == 0) {
+        assert_true(talkers[0]->request.live_count > 0);
+        /* 21 requests at 1.5 times their pace are 31 rows, of which 20 are the talkers'. */
+        uint32_t beside = run_step_of_rows(&w);
+        assert_in_range(beside, 1, 13);
+        steps++;
+    }
+    assert_in_range(steps, 8, 14);
+    for (uint32_t i = 0; i < w.request_count; i++) {
+        if (w.requests[i].request.live_count > 0)
+            end_request(&w, &w.requests[i]);
+    }
+    world_close(&w);
+}
+
+static void a_short_prompt_passes_a_long_one_and_many_do_not(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = {
+        .block_count = 64, .sequence_count_max = 32, .batch_tokens_max = 32};
+    world_open(&w, &options);
+    struct fake_request *long_one = add(&w, PROMPT_MAX, 1, 1, 0);
+    struct fake_request *other_long = add(&w, PROMPT_MAX, 1, 1, 0);
+    struct fake_request *short_one = add(&w, 8, 1, 1, 0);
+    run_step(&w);
+    assert_int_equal(short_one->request.live_count, 0);
+    assert_int_equal(long_one->request.live_count, 1);
+    /* Beside a chunk of the long one fits no other long one; short ones come all the time. */
+    uint32_t passed = 8;
+    while (other_long->request.live_count > 0) {
+        assert_true(w.request_count < REQUESTS_MAX);
+        struct fake_request *next = add(&w, 24, 1, 1, 0);
+        run_step(&w);
+        passed += next->request.live_count == 0 ? 24 : 0;
+    }
+    assert_true(passed >= PROMPT_MAX);
+    assert_true(passed <= 3 * PROMPT_MAX);
     run_until_idle(&w);
     world_close(&w);
 }
@@ -544,6 +656,8 @@ int main(void)
         cmocka_unit_test(a_repeated_prompt_computes_only_what_the_cache_lacks),
         cmocka_unit_test(the_worst_running_sequence_gives_way_and_loses_nothing),
         cmocka_unit_test(a_long_prompt_beside_decodes_stays_inside_the_target),
+        cmocka_unit_test(a_step_with_decodes_grows_by_the_factor_and_no_more),
+        cmocka_unit_test(a_short_prompt_passes_a_long_one_and_many_do_not),
         cmocka_unit_test(a_cancelled_request_frees_its_blocks_at_once),
         cmocka_unit_test(options_that_cannot_work_are_refused),
         cmocka_unit_test_teardown(thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak,

@@ -24,11 +24,12 @@
     4.0 /* one stalled step (page faults, a stopped process) says little about the next */
 #define OUTLIER_SLACK_MS 1.0
 
-static void features_of(uint32_t rows, double context, double x[COST_TERMS])
+static void features_of(const struct step_shape *shape, double x[COST_TERMS])
 {
     x[0] = 1.0;
-    x[1] = rows / ROWS_UNIT;
-    x[2] = context / CONTEXT_UNIT;
+    x[1] = shape->rows / ROWS_UNIT;
+    x[2] = shape->logit_rows / ROWS_UNIT;
+    x[3] = shape->context / CONTEXT_UNIT;
 }
 
 void cost_model_init(struct cost_model *model)
@@ -37,8 +38,7 @@ void cost_model_init(struct cost_model *model)
 }
 
 /* Solves (moments + ANCHOR) cost = products + ANCHOR * previous over the terms that are not held at
- * zero. Cramer would do for three; elimination without pivoting is safe because the matrix is
- * positive definite. */
+ * zero. Elimination without pivoting is safe because the matrix is positive definite. */
 static void solve(const struct cost_model *model, const bool held[COST_TERMS],
                   double out[COST_TERMS])
 {
@@ -84,22 +84,25 @@ static void fit(struct cost_model *model)
         model->cost[i] = cost[i] > 0.0 ? cost[i] : 0.0;
 }
 
-static double predict_ms(const struct cost_model *model, uint32_t rows, double context)
+static double predict_ms(const struct cost_model *model, const struct step_shape *shape)
 {
     double x[COST_TERMS];
-    features_of(rows, context, x);
-    return x[0] * model->cost[0] + x[1] * model->cost[1] + x[2] * model->cost[2];
+    double ms = 0.0;
+    features_of(shape, x);
+    for (int i = 0; i < COST_TERMS; i++)
+        ms += x[i] * model->cost[i];
+    return ms;
 }
 
-void cost_model_observe(struct cost_model *model, uint32_t rows, double context, uint64_t ns)
+void cost_model_observe(struct cost_model *model, const struct step_shape *shape, uint64_t ns)
 {
     double y = (double)ns / NS_PER_MS_DOUBLE;
     if (cost_model_is_ready(model)) {
-        double most = OUTLIER_FACTOR * predict_ms(model, rows, context) + OUTLIER_SLACK_MS;
+        double most = OUTLIER_FACTOR * predict_ms(model, shape) + OUTLIER_SLACK_MS;
         y = y < most ? y : most;
     }
     double x[COST_TERMS];
-    features_of(rows, context, x);
+    features_of(shape, x);
     for (int i = 0; i < COST_TERMS; i++) {
         for (int j = 0; j < COST_TERMS; j++)
             model->moments[i][j] = KEEP * model->moments[i][j] + x[i] * x[j];
@@ -115,9 +118,9 @@ bool cost_model_is_ready(const struct cost_model *model)
     return model->observation_count >= OBSERVATIONS_MIN;
 }
 
-double cost_model_predict_ns(const struct cost_model *model, uint32_t rows, double context)
+double cost_model_predict_ns(const struct cost_model *model, const struct step_shape *shape)
 {
-    return predict_ms(model, rows, context) * NS_PER_MS_DOUBLE;
+    return predict_ms(model, shape) * NS_PER_MS_DOUBLE;
 }
 
 double context_of_rows(uint32_t first, uint32_t count)
@@ -126,17 +129,18 @@ double context_of_rows(uint32_t first, uint32_t count)
     return (double)count * ((double)first + 1.0) + 0.5 * (double)count * ((double)count - 1.0);
 }
 
-uint32_t cost_model_fit_rows(const struct cost_model *model, uint32_t rows, double context,
-                             uint32_t first, uint32_t count_max, uint64_t target_ns)
+uint32_t cost_model_fit_rows(const struct cost_model *model, const struct step_shape *shape,
+                             uint32_t first, uint32_t count_max, double limit_ns)
 {
     /* The prediction grows with the count, so the largest that fits is found by halving. */
     uint32_t low = 0;
     uint32_t high = count_max;
     while (low < high) {
         uint32_t middle = low + (high - low + 1) / 2;
-        double ns =
-            cost_model_predict_ns(model, rows + middle, context + context_of_rows(first, middle));
-        if (ns <= (double)target_ns)
+        struct step_shape with = *shape;
+        with.rows += middle;
+        with.context += context_of_rows(first, middle);
+        if (cost_model_predict_ns(model, &with) <= limit_ns)
             low = middle;
         else
             high = middle - 1;

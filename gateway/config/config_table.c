@@ -22,6 +22,9 @@ static const char *const log_level_words[] = {
 #define INT(name, type, field, value, low, high)                                                   \
     .key = name, .kind = SETTING_INT, .offset = offsetof(struct type, field), .fallback = value,   \
     .min = low, .max = high
+#define FLOAT(name, type, field, value, low, high)                                                 \
+    .key = name, .kind = SETTING_FLOAT, .offset = offsetof(struct type, field), .fallback = value, \
+    .min = low, .max = high
 #define BYTES(name, type, field, value, low, high)                                                 \
     .key = name, .kind = SETTING_BYTES, .offset = offsetof(struct type, field), .fallback = value, \
     .min = low, .max = high
@@ -198,8 +201,15 @@ static const struct setting model_table[] = {
      .unit = "tokens", .help = "Prompt tokens of the waiting requests together; beyond it the answer is 429."},
     {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
      .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
-    {DURATION("step_target", config_model, step_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
-     .help = "Prompts are read in pieces so that a step in which answers run takes about this long; 0s for no target."},
+    {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
+     .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
+             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size.",
+     .danger = "Lower makes answers smoother and first tokens later: next to running answers a prompt gets about "
+               "(factor - 1) / factor of the machine. 1000 is as good as no limit."},
+    {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
+     .help = "Longest time between the tokens of running answers while prompts are read, whatever the factor allows; 0s "
+             "for none.",
+     .danger = "Shorter than a step of the running answers alone leaves prompts a tenth of the machine."},
     {.key = NULL}};
 
 #define SECTION(name, field, rows, text) \

@@ -175,7 +175,8 @@ status replica_load(struct replica *replica, struct error_note *note)
         .queue_requests_max = (uint32_t)model->max_queued_requests,
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,
         .prefix_cache = model->enable_prefix_caching,
-        .step_target_ns = model->step_target_ns,
+        .inter_token_target_ns = model->inter_token_target_ns,
+        .inter_token_factor = model->inter_token_factor,
         .metrics = replica->metrics,
         .served_name = model->name,
     };

@@ -34,8 +34,10 @@ struct engine_options {
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;
-    /* prefill chunks are sized so that a step with decodes stays inside; 0: no target */
-    uint64_t step_target_ns;
+    /* Prompts are read in pieces so that a step with decodes takes no longer than the target, nor than the factor times
+     * the step in which all requests at hand generate; 0: no such limit */
+    uint64_t inter_token_target_ns;
+    double inter_token_factor;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
     const char *served_name;   /* label model_name */
 };

@@ -24,8 +24,11 @@ struct batcher_options {
     uint32_t batch_tokens_max;   /* rows of one step; >= sequence_count_max */
     bool prefix_cache;
     struct hash_key hash_key; /* random; for the prefix cache */
-    uint64_t step_target_ns;  /* a step with decodes should take no longer; 0: no target */
-    struct queue_gate *gate;  /* borrowed; counts the waiting */
+    /* What prompts may do to running generations: a step with decodes should take no longer than this, nor more than
+     * this factor of the step in which all requests at hand generate. 0: no such limit. */
+    uint64_t inter_token_target_ns;
+    double inter_token_factor;
+    struct queue_gate *gate; /* borrowed; counts the waiting */
 };
 
 /* STATUS_INVALID: no blocks, no slots, or fewer rows than slots; STATUS_NO_MEMORY. */
@@ -76,10 +79,14 @@ struct step_sample {
     uint32_t logit_row;
 };
 
-/* The planned step has been computed in `elapsed_ns`. Makes its full blocks findable and starts the pending sequences of
- * requests whose prompt is done: they share its blocks and sample from the same row. Returns the samples, in rising
- * order of logit row; valid until the next plan. */
-const struct step_sample *batcher_complete(batcher *b, uint64_t elapsed_ns, uint32_t *sample_count);
+/* The planned step has been computed. Makes its full blocks findable and starts the pending sequences of requests whose
+ * prompt is done: they share its blocks and sample from the same row. Returns the samples, in rising order of logit row;
+ * valid until the next plan. */
+const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count);
+
+/* The completed step took `elapsed_ns` in all, from its plan to its last token: what the size of later chunks is reckoned
+ * from. Once a step, before the next plan. */
+void batcher_note_time(batcher *b, uint64_t elapsed_ns);
 
 /* The sampled token; the sequence must not be at output_count_max. */
 void batcher_append(batcher *b, struct sequence *s, int32_t token);

@@ -43,17 +43,18 @@ struct batch_request {
         *prompt_hashes;         /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
     struct hash128 hash_root;   /* prefix_hash_root of the request's salt */
     int32_t priority;           /* lower runs first */
-    uint64_t arrival;           /* unique, rising: order among equals */
+    uint64_t arrival;           /* unique, rising */
     struct sequence *sequences; /* [sequence_count]; borrowed */
     uint32_t sequence_count;
 
     /* The batcher's. */
-    uint32_t live_count;                   /* not ended */
-    uint32_t running_count;                /* hold a slot */
-    bool is_waiting;                       /* counted in the queue gate */
-    bool was_admitted;                     /* has run at least once */
-    uint32_t cached_tokens;                /* of the prompt, found at first admission */
-    uint32_t preemption_count;             /* of all its sequences */
+    uint64_t turn;             /* order among equal priorities; set once, at submission */
+    uint32_t live_count;       /* not ended */
+    uint32_t running_count;    /* hold a slot */
+    bool is_waiting;           /* counted in the queue gate */
+    bool was_admitted;         /* has run at least once */
+    uint32_t cached_tokens;    /* of the prompt, found at first admission */
+    uint32_t preemption_count; /* of all its sequences */
     struct batch_request *next, *previous; /* list of live requests */
 };
 
@@ -75,7 +76,7 @@ static inline uint32_t sequence_blocks_max(uint32_t prompt_count, uint32_t outpu
     return blocks_for_tokens((uint64_t)prompt_count + output_count_max);
 }
 
-/* Does `a` run before `b`? Priority, then arrival, then index: a total order. */
+/* Does `a` run before `b`? Priority, then turn, then arrival, then index: a total order. */
 bool sequence_is_before(const struct sequence *a, const struct sequence *b);
 
 #endif

@@ -59,7 +59,8 @@ struct config_model {
     uint64_t kv_cache_memory;
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
-    uint64_t step_target_ns;
+    uint64_t inter_token_target_ns;
+    double inter_token_factor;
 };
 
 struct config_supervise { /* restarting replicas */
