@@ -206,9 +206,10 @@ static uint64_t run_plans(struct model_run *run, batcher *batch, struct sequence
         const struct step_entry *entry = &plan->entries[0];
         lay_out_chunk(run, entry->first, entry->count);
         forward(run, entry->count, 1, s->table.blocks, s->table.count, plan->logit_row_count);
-        (void)batcher_complete(batch, clock_now_ns() - start_ns, &sample_count);
+        (void)batcher_complete(batch, &sample_count);
+        draw(run, sample_count);
+        batcher_note_time(batch, clock_now_ns() - start_ns);
     }
-    draw(run, 1);
     batcher_append(batch, s, run->samples[0].token);
     return clock_now_ns() - begin_ns;
 }
