@@ -137,6 +137,7 @@ struct engine {
     model *model;                               /* owned */
     batcher *batch;                             /* owned */
     struct step_buffers step;                   /* owned arrays */
+    uint32_t kv_touched;                        /* blocks from the first whose memory is there */
     uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
     status failure; /* not OK: the device failed, nothing runs any more */
 

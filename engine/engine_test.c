@@ -1,6 +1,7 @@
 /* WRAP: calloc malloc */
 #include "engine_testing.h"
 
+#include "check.h"
 #include "model.h"
 
 /* The engine with a made-up model: threads, rings, text and ends are the real ones; the tokens come from a function of all
@@ -141,6 +142,12 @@ const struct model_info *model_get_info(const model *m)
 {
     (void)m;
     return &fake_info;
+}
+
+void model_kv_touch_block(model *m, uint32_t block)
+{
+    (void)m;
+    CHECK(block < ARRAY_COUNT(fake_kv));
 }
 
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count)

@@ -169,12 +169,25 @@ static void return_message(engine *e, struct token_message *m)
     parking_signal(&e->step_parking);
 }
 
+/* The caller hears of its events when there is no further one, or after so many. */
+#define EVENTS_UNTOLD_MAX 256u
+
+static void tell(engine *e, uint32_t *untold)
+{
+    if (*untold > 0 && e->options.on_step_published != NULL)
+        e->options.on_step_published(e->options.context);
+    *untold = 0;
+}
+
 void *publisher_thread_run(void *context)
 {
     engine *e = context;
+    uint32_t untold = 0;
     alloc_guard_begin();
     for (;;) {
         struct token_message *m = ring_pop(e->outbox);
+        if (m == NULL || untold == EVENTS_UNTOLD_MAX)
+            tell(e, &untold);
         if (m == NULL) {
             atomic_store_explicit(&e->publisher_busy_since_ns, 0, memory_order_relaxed);
             uint32_t ticket = parking_prepare(&e->publisher_parking);
@@ -193,6 +206,7 @@ void *publisher_thread_run(void *context)
         atomic_store_explicit(&e->publisher_busy_since_ns, clock_now_ns(), memory_order_relaxed);
         publish(e, m);
         return_message(e, m);
+        untold++;
     }
     alloc_guard_end();
     return NULL;

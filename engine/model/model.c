@@ -390,6 +390,12 @@ status model_forward(model *m, const struct model_step *step, const float **logi
     return s;
 }
 
+void model_kv_touch_block(model *m, uint32_t block)
+{
+    if (m->operations->kv_touch_block != NULL)
+        m->operations->kv_touch_block(m->b, m->kv, block);
+}
+
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count)
 {
     m->operations->kv_copy_blocks(m->b, m->kv, from, to, count);

@@ -61,7 +61,7 @@ void *http_loop_get(const http_loop *loop, uint32_t slot)
 
 /* --- messages --- */
 
-void http_loop_send(http_loop *loop, struct http_message *message)
+bool http_loop_leave(http_loop *loop, struct http_message *message)
 {
     struct http_message *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
     do {
@@ -69,12 +69,21 @@ void http_loop_send(http_loop *loop, struct http_message *message)
         /* release: what the sender wrote before is seen by the loop's acquire exchange */
     } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, message,
                                                     memory_order_release, memory_order_relaxed));
-    if (head == NULL) {
-        uint64_t one = 1;
-        ssize_t written = write(loop->wake_descriptor, &one, sizeof one);
-        CHECK(written == sizeof one ||
-              errno == EAGAIN); /* EAGAIN: the counter is full, so it wakes anyway */
-    }
+    return head == NULL;
+}
+
+void http_loop_wake(http_loop *loop)
+{
+    uint64_t one = 1;
+    ssize_t written = write(loop->wake_descriptor, &one, sizeof one);
+    CHECK(written == sizeof one ||
+          errno == EAGAIN); /* EAGAIN: the counter is full, so it wakes anyway */
+}
+
+void http_loop_send(http_loop *loop, struct http_message *message)
+{
+    if (http_loop_leave(loop, message))
+        http_loop_wake(loop);
 }
 
 static void run_messages(http_loop *loop)

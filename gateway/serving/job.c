@@ -51,12 +51,18 @@ static void job_run(struct http_message *message, http_loop *loop)
     job_release(job);
 }
 
-void job_post(struct job *job)
+bool job_leave(struct job *job)
 {
     if (atomic_exchange_explicit(&job->is_posted, true, memory_order_acq_rel))
-        return;
+        return false;
     job_acquire(job); /* the message's own */
-    http_loop_send(job->loop, &job->message);
+    return http_loop_leave(job->loop, &job->message);
+}
+
+void job_post(struct job *job)
+{
+    if (job_leave(job))
+        http_loop_wake(job->loop);
 }
 
 void part_cancel(struct job_part *part)

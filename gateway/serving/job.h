@@ -105,6 +105,8 @@ void job_release(struct job *job);
 
 /* Wakes the job's loop. Any thread that holds a reference. */
 void job_post(struct job *job);
+/* The same for a thread that posts several: true means that it has to call http_loop_wake soon. */
+bool job_leave(struct job *job);
 
 /* Ends the work on all parts that the engine still knows. Any thread that holds a reference. */
 void job_cancel(struct job *job);
@@ -120,6 +122,8 @@ void prepare_stop(struct replica *replica);
 
 /* Events (publish.c). */
 engine_event_fn publish_event;
+/* After the events of a step: wakes the loops that they are for. `context`: the replica. Publisher. */
+void publish_wake(void *context);
 /* Drops the reference that a last event left behind. Publisher; main after engine_close. */
 void publish_release_departed(struct replica *replica);
 /* Queues one event of a choice; false: no room. Producer of job->events. */

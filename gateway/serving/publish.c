@@ -1,5 +1,7 @@
 /* The publisher thread's side: it copies an event into the job's queue and posts the job, and does
- * neither allocate nor wait. Formatting is the loop's work, so one slow formatter cannot hold up
+ * neither allocate nor wait. A loop is woken once after the events of a step: woken at the first,
+ * it would take turns with the publisher, and on a machine whose cores all compute, that is two
+ * switches a token on the step thread's core. Formatting is the loop's work, so one slow formatter cannot hold up
  * the text of all others. */
 
 #include "job.h"
@@ -131,9 +133,20 @@ void publish_event(struct engine_request *request, const struct engine_event *ev
         if (!event->is_last)
             part_cancel(part);
     }
-    job_post(job);
+    if (job_leave(job))
+        job->replica->sleeping_loops |= 1u << http_loop_index(job->loop);
     if (event->is_last) {
         part_depart(part);
         job->replica->departed = part;
+    }
+}
+
+void publish_wake(void *context)
+{
+    struct replica *replica = context;
+    for (uint32_t i = 0; replica->sleeping_loops != 0; i++) {
+        if ((replica->sleeping_loops & 1u << i) != 0)
+            http_loop_wake(http_server_loop(replica->http, i));
+        replica->sleeping_loops &= ~(1u << i);
     }
 }

@@ -177,6 +177,8 @@ status replica_load(struct replica *replica, struct error_note *note)
         .prefix_cache = model->enable_prefix_caching,
         .inter_token_target_ns = model->inter_token_target_ns,
         .inter_token_factor = model->inter_token_factor,
+        .on_step_published = publish_wake,
+        .context = replica,
         .metrics = replica->metrics,
         .served_name = model->name,
     };

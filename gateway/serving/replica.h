@@ -52,6 +52,7 @@ struct replica {
     _Atomic uint64_t finished_count, finished_tokens; /* choices; relaxed, for Retry-After */
 
     struct job_part *departed; /* publisher: see job.h */
+    uint32_t sleeping_loops;   /* publisher: bit by index; have a message and are to be woken */
 };
 
 enum replica_phase replica_phase(const struct replica *replica);

@@ -38,6 +38,9 @@ struct engine_options {
      * the step in which all requests at hand generate; 0: no such limit */
     uint64_t inter_token_target_ns;
     double inter_token_factor;
+    /* After the events of a step; publisher thread; must not block. NULL: none */
+    void (*on_step_published)(void *context);
+    void *context;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
     const char *served_name;   /* label model_name */
 };

@@ -138,6 +138,9 @@ struct backend_operations {
     void (*kv_destroy)(backend *b, kv_store *kv);
     uint64_t (*kv_block_bytes)(
         const struct kv_shape *shape); /* one block over all layers, keys and values */
+    /* Has the operating system find the memory of a block before a step writes to it; what it holds stays. Not during a
+     * step. NULL: nothing to gain. */
+    void (*kv_touch_block)(backend *b, kv_store *kv, uint32_t block);
     /* Copies whole blocks (all layers), for copy on write. Pairs do not overlap. */
     void (*kv_copy_blocks)(backend *b, kv_store *kv, const uint32_t *from, const uint32_t *to,
                            uint32_t count);

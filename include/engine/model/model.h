@@ -55,6 +55,9 @@ struct model_step {
  * within the options: the caller has checked them. STATUS_INTERNAL: the device failed. */
 NODISCARD status model_forward(model *m, const struct model_step *step, const float **logits);
 
+/* Has the operating system find the memory of a block of the cache; what it holds stays. Between steps. */
+void model_kv_touch_block(model *m, uint32_t block);
+
 /* Copy on write: whole blocks over all layers. Pairs do not overlap. */
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count);
 

@@ -102,6 +102,10 @@ struct http_message {
     void (*run)(struct http_message *message, http_loop *loop);
 };
 void http_loop_send(http_loop *loop, struct http_message *message);
+/* The same in two parts, for a thread with several messages: true from the first means that the loop may sleep until the
+ * second is called. */
+bool http_loop_leave(http_loop *loop, struct http_message *message);
+void http_loop_wake(http_loop *loop);
 
 /* One-shot timer on a loop, embedded; millisecond resolution, monotonic. Zero-initialise. A deadline in the past runs on
  * the next turn. Setting a timer that is set moves it. */
