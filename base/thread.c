@@ -1,11 +1,15 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define THREAD_NAME_BYTES 16 /* the kernel's limit, NUL counted */
+#define PATH_BYTES        4096u
 
 status thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *context)
 {
@@ -43,7 +47,62 @@ bool thread_owner_is_me(const struct thread_owner *owner)
     return owner->is_bound && pthread_equal(owner->thread, pthread_self()) != 0;
 }
 
-unsigned thread_core_count(void)
+unsigned thread_quota_cores(const char *line)
+{
+    char *end;
+    unsigned long quota_us = strtoul(line, &end, 10);
+    if (end == line)
+        return UINT_MAX;
+    unsigned long period_us = strtoul(end, NULL, 10);
+    if (quota_us == 0 || period_us == 0)
+        return UINT_MAX;
+    unsigned long cores = quota_us / period_us;
+    if (cores >= UINT_MAX)
+        return UINT_MAX;
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+static unsigned read_quota_cores(const char *folder)
+{
+    char path[PATH_BYTES + sizeof "/cpu.max"];
+    char line[64];
+    (void)snprintf(path, sizeof path, "%s/cpu.max", folder);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return UINT_MAX;
+    unsigned cores = fgets(line, sizeof line, file) != NULL ? thread_quota_cores(line) : UINT_MAX;
+    (void)fclose(file); /* only read from */
+    return cores;
+}
+
+/* The least that the process's control group and those above it give. In a container its own group is the root of
+ * what it sees. */
+static unsigned quota_cores(void)
+{
+    static const char root[] = "/sys/fs/cgroup";
+    char folder[PATH_BYTES] = "";
+    char line[PATH_BYTES];
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "0::", 3) == 0) { /* version 2, the only one that has cpu.max */
+            line[strcspn(line, "\n")] = '\0';
+            int bytes = snprintf(folder, sizeof folder, "%s%s", root, line + 3);
+            if (bytes < 0 || (size_t)bytes >= sizeof folder)
+                folder[0] = '\0';
+        }
+    }
+    if (file != NULL)
+        (void)fclose(file); /* only read from */
+    unsigned least = read_quota_cores(root);
+    for (char *slash; strlen(folder) > sizeof root - 1; *slash = '\0') {
+        unsigned cores = read_quota_cores(folder);
+        least = cores < least ? cores : least;
+        slash = strrchr(folder, '/');
+    }
+    return least;
+}
+
+static unsigned mask_cores(void)
 {
     /* The static set holds 1,024 cores; a larger machine answers EINVAL and then gets a larger set.
      */
@@ -63,4 +122,11 @@ unsigned thread_core_count(void)
             break;
     }
     return 1;
+}
+
+unsigned thread_core_count(void)
+{
+    unsigned mask = mask_cores();
+    unsigned quota = quota_cores();
+    return mask < quota ? mask : quota;
 }

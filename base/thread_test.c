@@ -1,5 +1,6 @@
 #include "unit_test.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 
@@ -64,11 +65,24 @@ static void the_core_count_follows_the_affinity_mask(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+static void a_quota_is_rounded_down_to_whole_cores(void **state)
+{
+    (void)state;
+    assert_int_equal(thread_quota_cores("200000 100000\n"), 2);
+    assert_int_equal(thread_quota_cores("390000 100000"), 3);
+    assert_int_equal(thread_quota_cores("50000 100000"), 1);
+    assert_true(thread_quota_cores("max 100000\n") == UINT_MAX);
+    assert_true(thread_quota_cores("") == UINT_MAX);
+    assert_true(thread_quota_cores("100000") == UINT_MAX);
+    assert_true(thread_quota_cores("100000 0") == UINT_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thread_starts_with_signals_blocked_and_the_callers_mask_is_kept),
         cmocka_unit_test(an_unbound_owner_is_nobody),
+        cmocka_unit_test(a_quota_is_rounded_down_to_whole_cores),
         cmocka_unit_test(the_core_count_follows_the_affinity_mask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

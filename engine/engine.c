@@ -66,6 +66,7 @@ static status plan_memory(engine *e, struct error_note *note)
         .kv_block_bytes = e->file_info.kv_block_bytes,
         .weight_bytes = e->file_info.weight_bytes,
         .available_bytes = memory_available_bytes(),
+        .share_count = e->options.memory_share_count,
         .sequence_count_max = e->options.sequence_count_max,
         .context_max = wanted,
     };

@@ -20,9 +20,10 @@ static uint64_t wanted_bytes(const struct memory_plan_input *input)
         return input->kv_bytes;
     if (input->available_bytes == 0)
         return KV_BYTES_UNKNOWN;
-    if (input->available_bytes <= input->weight_bytes)
+    uint64_t mine = input->available_bytes / (input->share_count > 1 ? input->share_count : 1);
+    if (mine <= input->weight_bytes)
         return 0;
-    return (input->available_bytes - input->weight_bytes) / KV_SHARE_DIVISOR;
+    return (mine - input->weight_bytes) / KV_SHARE_DIVISOR;
 }
 
 status memory_plan_kv_blocks(const struct memory_plan_input *input, uint32_t *blocks,

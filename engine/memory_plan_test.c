@@ -21,6 +21,16 @@ static void without_a_size_half_of_what_the_weights_leave_is_taken(void **state)
     assert_int_equal(plan(&base), 1000);
 }
 
+static void engines_beside_each_other_share_what_is_free(void **state)
+{
+    (void)state;
+    struct memory_plan_input input = base;
+    input.share_count = 2;
+    assert_int_equal(plan(&input), (2500000 / 2 - 500000) / 2 / 1000);
+    input.kv_bytes = 77999; /* what was asked for is given all the same */
+    assert_int_equal(plan(&input), 77);
+}
+
 static void a_given_size_is_taken_as_it_is(void **state)
 {
     (void)state;
@@ -66,6 +76,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_size_half_of_what_the_weights_leave_is_taken),
+        cmocka_unit_test(engines_beside_each_other_share_what_is_free),
         cmocka_unit_test(a_given_size_is_taken_as_it_is),
         cmocka_unit_test(never_more_than_all_sequences_can_use),
         cmocka_unit_test(too_little_is_refused_with_the_numbers),

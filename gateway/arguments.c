@@ -115,12 +115,10 @@ struct config *config_load_or_print(const char *file, const struct config_overri
 
 uint32_t threads_of_replica(const struct config *config, const struct config_model *model)
 {
-    int64_t replica_count = 0, threads;
+    uint32_t threads;
 
     if (model->threads > 0)
         return (uint32_t)model->threads;
-    for (uint32_t i = 0; i < config->models.count; i++)
-        replica_count += config_model_at(config, i)->replicas;
-    threads = thread_core_count() / replica_count;
-    return threads > 0 ? (uint32_t)threads : 1;
+    threads = thread_core_count() / config_replica_count(config);
+    return threads > 0 ? threads : 1;
 }

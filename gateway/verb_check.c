@@ -40,6 +40,7 @@ static bool plan_make(const struct config *config, const struct config_model *ro
 {
     struct memory_plan_input input = {.kv_bytes = row->kv_cache_memory,
                                       .available_bytes = free_bytes,
+                                      .share_count = config_replica_count(config),
                                       .sequence_count_max = (uint32_t)row->max_num_seqs};
     struct error_note note = {""};
     gguf *file = NULL;

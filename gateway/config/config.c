@@ -196,6 +196,15 @@ struct http_limits config_http_limits(const struct config *config)
     };
 }
 
+uint32_t config_replica_count(const struct config *config)
+{
+    int64_t count = 0;
+
+    for (uint32_t i = 0; i < config->models.count; i++)
+        count += config_model_at(config, i)->replicas;
+    return (uint32_t)count;
+}
+
 int32_t config_model_find(const struct config *config, struct text_slice name)
 {
     for (uint32_t i = 0; i < config->models.count; i++) {

@@ -182,7 +182,8 @@ static const struct setting model_table[] = {
     {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_RESTART,
      .help = "Kernels: auto, reference, avx2, avx-vnni or avx512-vnni. auto takes the best that the machine has."},
     {INT("threads", config_model, threads, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "threads",
-     .help = "Compute threads of a replica. 0 divides the cores among all local replicas.",
+     .help = "Compute threads of a replica. 0 divides the cores that the process may use (its affinity mask and its control "
+             "group's quota) among all local replicas.",
      .danger = "More threads than cores make every step wait for the slowest."},
     {INT("max_model_len", config_model, max_model_len, "0", 0, 16777216), .reload = RELOAD_RESTART, .unit = "tokens",
      .help = "Longest sequence, prompt and answer together. 0 takes the length that the model was trained for."},
@@ -193,7 +194,7 @@ static const struct setting model_table[] = {
      .danger = "Higher makes prompts quicker and every running answer slower while they are read."},
     {BYTES("kv_cache_memory", config_model, kv_cache_memory, "0", 0, 1024 * GIB), .reload = RELOAD_RESTART,
      .help = "Memory of the KV cache of a replica. 0 takes what max_num_seqs sequences can use, at most a share of the "
-             "free memory.",
+             "free memory, which all local replicas divide.",
      .danger = "Too small makes sequences wait and be computed twice; too large gets the process killed."},
     {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},

@@ -172,6 +172,7 @@ status replica_load(struct replica *replica, struct error_note *note)
         .sequence_count_max = (uint32_t)model->max_num_seqs,
         .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
         .kv_bytes = model->kv_cache_memory,
+        .memory_share_count = config_replica_count(replica->config),
         .queue_requests_max = (uint32_t)model->max_queued_requests,
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,
         .prefix_cache = model->enable_prefix_caching,

@@ -21,7 +21,12 @@ void thread_owner_bind(struct thread_owner *owner);
 bool thread_owner_is_me(const struct thread_owner *owner);
 #define ASSERT_ON_THREAD(owner) DCHECK(thread_owner_is_me(owner))
 
-/* Cores this process may run on (its affinity mask). At least 1. */
+/* Cores this process may use: its affinity mask, and the time that its control groups give it (cpu.max), rounded down: a
+ * team of threads that spin must not be larger than what runs at once. At least 1. */
 unsigned thread_core_count(void);
+
+/* Cores of one line of cpu.max, "max 100000" or "250000 100000", rounded down, at least 1; UINT_MAX for no limit or
+ * a line of another form. Pure. */
+unsigned thread_quota_cores(const char *line);
 
 #endif

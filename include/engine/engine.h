@@ -31,6 +31,7 @@ struct engine_options {
     uint32_t batch_tokens_max;   /* tokens of one step (max_num_batched_tokens) */
     /* KV cache size; 0: a share of free memory, at most what sequences can use */
     uint64_t kv_bytes;
+    uint32_t memory_share_count; /* engines that share the free memory, this one counted; 0: 1 */
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;

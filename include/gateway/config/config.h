@@ -108,6 +108,9 @@ static inline const struct config_model *config_model_at(const struct config *co
     return &((const struct config_model *)config->models.items)[index];
 }
 
+/* Local replicas of all models: so many share the cores and the memory. */
+uint32_t config_replica_count(const struct config *config);
+
 /* The index of the model of this name or alias; -1 when there is none. */
 int32_t config_model_find(const struct config *config, struct text_slice name);
 
