@@ -17,6 +17,9 @@ static const double request_bounds[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10, 
                                         30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 static const double iteration_bounds[] = {1,   8,    16,   32,   64,   128,  256,
                                           512, 1024, 2048, 4096, 8192, 16384};
+static const double beside_bounds[] = {0,  4,  8,   12,  16,  24,  32,   48,
+                                       64, 96, 128, 192, 256, 512, 1024, 4096};
+static const double prediction_bounds[] = {.5, .67, .8, .9, .95, 1.05, 1.1, 1.25, 1.5, 2, 4};
 static const double n_bounds[] = {1, 2, 5, 10, 20};
 static const double preemption_bounds[] = {1, 2, 3, 4, 5, 10, 20};
 
@@ -52,6 +55,8 @@ enum histogram_id {
     HISTOGRAM_KV_COMPUTED,
     HISTOGRAM_PARAM_N,
     HISTOGRAM_PREEMPTIONS,
+    HISTOGRAM_BESIDE,
+    HISTOGRAM_PREDICTION,
     HISTOGRAM_COUNT
 };
 
@@ -123,6 +128,11 @@ static const struct {
                            BOUNDS(n_bounds)},
     [HISTOGRAM_PREEMPTIONS] = {"vllm:request_num_preemptions", "Preemptions of a request.",
                                BOUNDS(preemption_bounds)},
+    [HISTOGRAM_BESIDE] = {"penstock_step_prompt_tokens",
+                          "Prompt tokens in a step in which answers grew.", BOUNDS(beside_bounds)},
+    [HISTOGRAM_PREDICTION] = {"penstock_step_time_ratio",
+                              "Time of a step over the time predicted for it.",
+                              BOUNDS(prediction_bounds)},
 };
 
 static const char *const plain_labels[] = {"model_name", "engine", NULL};
@@ -297,16 +307,20 @@ void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gau
     metrics_set(m->kv_usage, (double)gauges->tokens_used / (double)gauges->tokens_total);
 }
 
-void engine_metrics_step(struct engine_metrics *m, uint32_t rows, uint64_t preemptions,
-                         uint64_t recomputed_tokens)
+void engine_metrics_step(struct engine_metrics *m, const struct engine_step_record *step)
 {
     if (m == NULL)
         return;
-    metrics_observe(m->histograms[HISTOGRAM_ITERATION], rows);
-    if (preemptions > 0)
-        metrics_add(m->counters[COUNTER_PREEMPTIONS], (double)preemptions);
-    if (recomputed_tokens > 0)
-        metrics_add(m->counters[COUNTER_RECOMPUTED], (double)recomputed_tokens);
+    metrics_observe(m->histograms[HISTOGRAM_ITERATION], step->rows);
+    if (step->decodes > 0)
+        metrics_observe(m->histograms[HISTOGRAM_BESIDE], step->rows - step->decodes);
+    if (step->predicted_ns > 0.0)
+        metrics_observe(m->histograms[HISTOGRAM_PREDICTION],
+                        (double)step->elapsed_ns / step->predicted_ns);
+    if (step->preemptions > 0)
+        metrics_add(m->counters[COUNTER_PREEMPTIONS], (double)step->preemptions);
+    if (step->recomputed_tokens > 0)
+        metrics_add(m->counters[COUNTER_RECOMPUTED], (double)step->recomputed_tokens);
 }
 
 void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,

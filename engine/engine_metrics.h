@@ -27,10 +27,14 @@ struct engine_gauges {
     uint64_t tokens_used, tokens_total; /* positions of the KV cache */
 };
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
-/* Step thread: a step of `rows` rows; what preemptions and recomputed prompt tokens came with it.
- */
-void engine_metrics_step(struct engine_metrics *m, uint32_t rows, uint64_t preemptions,
-                         uint64_t recomputed_tokens);
+/* Step thread, after each step. */
+struct engine_step_record {
+    uint32_t rows, decodes; /* of the rows, those of sequences that generate */
+    uint64_t elapsed_ns;
+    double predicted_ns;                     /* 0: there was no prediction */
+    uint64_t preemptions, recomputed_tokens; /* since the step before */
+};
+void engine_metrics_step(struct engine_metrics *m, const struct engine_step_record *step);
 /* Step thread: a request starts for the first time. has_cache: the prefix cache was asked. */
 void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
                              uint32_t cached_tokens, bool has_cache);

@@ -308,12 +308,19 @@ static void publish_stats(engine *e)
 /* Weight of the newest step in the moving average of step times. */
 #define STEP_MS_WEIGHT 0.05f
 
-static void count_step(engine *e, uint32_t rows, uint64_t start_ns, uint64_t end_ns)
+static void count_step(engine *e, const struct step_plan *plan, uint64_t start_ns, uint64_t end_ns)
 {
     struct batcher_stats now;
     batcher_get_stats(e->batch, &now);
-    engine_metrics_step(e->metrics, rows, now.preemptions - e->preemptions_seen,
-                        now.recomputed_tokens - e->recomputed_seen);
+    struct engine_step_record record = {
+        .rows = plan->row_count,
+        .decodes = plan->decode_count,
+        .elapsed_ns = end_ns - start_ns,
+        .predicted_ns = plan->predicted_ns,
+        .preemptions = now.preemptions - e->preemptions_seen,
+        .recomputed_tokens = now.recomputed_tokens - e->recomputed_seen,
+    };
+    engine_metrics_step(e->metrics, &record);
     e->preemptions_seen = now.preemptions;
     e->recomputed_seen = now.recomputed_tokens;
     float ms = (float)(end_ns - start_ns) / (float)NS_PER_MS;
@@ -342,7 +349,6 @@ static bool run_step(engine *e)
         return false;
     atomic_store_explicit(&e->step_busy_since_ns, start_ns, memory_order_relaxed);
     note_admissions(e, plan, start_ns);
-    uint32_t rows = plan->row_count;
     const float *logits = NULL;
     status s = forward(e, plan, &logits);
     if (s != STATUS_OK) {
@@ -355,7 +361,7 @@ static bool run_step(engine *e)
     uint64_t end_ns = clock_now_ns();
     batcher_note_time(e->batch, end_ns - start_ns);
     take_samples(e, samples, count, end_ns);
-    count_step(e, rows, start_ns, end_ns);
+    count_step(e, plan, start_ns, end_ns);
     return true;
 }
 

@@ -277,6 +277,9 @@ const struct step_plan *batcher_plan(batcher *b)
         CHECK(b->running_count == 0 && b->waiting.count == 0);
         return NULL;
     }
+    struct step_shape shape = plan_shape(b);
+    if (cost_model_is_ready(&b->cost))
+        b->plan.predicted_ns = cost_model_predict_ns(&b->cost, &shape);
     b->has_plan = true;
     return &b->plan;
 }

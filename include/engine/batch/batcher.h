@@ -65,6 +65,7 @@ struct step_plan {
     uint32_t copy_count;
     uint32_t preempted_count; /* sequences that lost their blocks for this step */
     uint32_t admitted_count;  /* sequences that got a slot for this step */
+    double predicted_ns;      /* how long the step should take; 0: too little is known yet */
 };
 
 /* NULL: nothing can run (then nothing is live but what the caller has yet to end). */
