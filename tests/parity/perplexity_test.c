@@ -1,0 +1,243 @@
+/* How much does the engine's arithmetic cost? The default model reads 24 windows of 1024 tokens
+ * (perplexity_text.txt: public-domain English prose with code and numbers) on the path that this CPU
+ * takes, and some of them on all others, with every form of cache the path has; each token's negative
+ * log-probability is compared with the one of transformers in float32 (perplexity_reference.json,
+ * written by make_perplexity_reference.py).
+ *
+ * The bound that matters is the perplexity: within half a percent. It is a mean over 24,552 tokens,
+ * so the rounding of single values has to cancel: a scale that is off by a little, always to the
+ * same side, shows here before it shows anywhere else, and so does an error that grows with the
+ * position. The differences of single tokens are bounded besides, since two large mistakes may
+ * cancel in the mean. The oracle differs by float rounding and the f16 cache alone; it is slow by
+ * design and reads the beginning of one window.
+ *
+ * Windows know nothing of each other, and steps are as long as a prompt's. */
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "difference.h"
+#include "forced_model.h"
+#include "unit_test.h"
+
+#define REFERENCE      "tests/data/perplexity_reference.json"
+#define TEXT           "tests/data/perplexity_text.txt"
+#define TEXT_BYTES_MAX (1u << 20)
+
+struct extent {
+    uint32_t window_step; /* every n-th window is read */
+    uint32_t length;      /* tokens of each window, at most */
+    double perplexity;    /* bound of |ours / theirs - 1| */
+    double median, p99, largest; /* bounds of |log-probability difference| of single tokens */
+};
+
+/* Half a unit of f16 in the cache moves log-probabilities by some 1e-3 (see parity_test.c). */
+static const struct extent ORACLE = {UINT32_MAX, 64, 0.001, 0.001, 0.01, 0.02};
+/* int8 activations, measured here: +0.30 %, median 0.033, p99 0.26, largest 1.3. */
+static const struct extent WHOLE = {1, UINT32_MAX, 0.005, 0.08, 0.6, 3.0};
+/* The paths differ in instructions, not in what they compute. Over 3,069 tokens the mean of
+ * differences spread by 0.1 wavers by 0.2 %, so that the perplexity is bounded less sharply. */
+static const struct extent SAMPLE = {8, UINT32_MAX, 0.01, 0.08, 0.6, 3.0};
+
+static const struct {
+    enum kv_type type;
+    const char *name;
+} CACHES[] = {{KV_F16, "f16"}, {KV_BF16, "bf16"}, {KV_INT8, "int8"}};
+
+static struct {
+    json_t *document;
+    uint32_t window;    /* tokens */
+    struct token_list ids; /* of the text */
+} reference;
+
+struct comparison {
+    const json_t *theirs; /* of the window: one number a token from the second on */
+    const int32_t *ids;   /* of the window */
+    struct differences differences;
+    double sum_ours, sum_theirs;
+};
+
+static void compare_position(void *context, uint32_t position, const float *logprobs)
+{
+    struct comparison *c = context;
+    double ours = -(double)logprobs[c->ids[position + 1]],
+           theirs = json_number_value(json_array_get(c->theirs, position));
+    c->sum_ours += ours;
+    c->sum_theirs += theirs;
+    differences_add(&c->differences, ours, theirs);
+}
+
+static void check_bounds(struct comparison *c, const char *name, const struct extent *extent)
+{
+    double count = (double)c->differences.count, ours = exp(c->sum_ours / count),
+           theirs = exp(c->sum_theirs / count), change = ours / theirs - 1,
+           median = differences_at(&c->differences, 0.5),
+           p99 = differences_at(&c->differences, 0.99),
+           largest = differences_at(&c->differences, 1);
+    print_message("%s: perplexity %.4f over %.0f tokens, %.4f in float32 (%+.3f %%); single tokens "
+                  "differ by: median %.5f, p99 %.5f, largest %.5f\n",
+                  name, ours, count, theirs, 100 * change, median, p99, largest);
+    assert_true(fabs(change) <= extent->perplexity);
+    assert_true(median <= extent->median);
+    assert_true(p99 <= extent->p99);
+    assert_true(largest <= extent->largest);
+}
+
+static void compare_windows(struct forced_model *forced, const char *name,
+                            const struct extent *extent)
+{
+    const json_t *windows = json_object_get(reference.document, "nll");
+    uint32_t length = extent->length < reference.window ? extent->length : reference.window;
+    struct comparison c = {0};
+    for (size_t i = 0; i < json_array_size(windows); i += extent->window_step) {
+        c.theirs = json_array_get(windows, i);
+        c.ids = reference.ids.ids + i * reference.window;
+        assert_int_equal(json_array_size(c.theirs), reference.window - 1);
+        assert_true((i + 1) * reference.window <= reference.ids.count);
+        struct forced_run run = {
+            .ids = c.ids, .count = length, .chunk = FORCED_CHUNK_MAX, .decode_from = length};
+        forced_model_run(forced, &run, compare_position, &c);
+    }
+    assert_true(c.differences.count > 0);
+    check_bounds(&c, name, extent);
+    differences_free(&c.differences);
+}
+
+/* With every form of cache that the path has. */
+static void compare_path(enum backend_path path, const struct extent *extent)
+{
+    if (!backend_path_is_supported(path)) {
+        print_message("this CPU cannot run %s\n", backend_path_name(path));
+        skip();
+    }
+    for (size_t i = 0; i < sizeof CACHES / sizeof CACHES[0]; i++) {
+        struct forced_model forced;
+        if (!forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, CACHES[i].type,
+                               reference.window))
+            continue;
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s, %s cache", backend_path_name(path), CACHES[i].name);
+        compare_windows(&forced, name, extent);
+        forced_model_close(&forced);
+    }
+}
+
+static void the_oracle_agrees_to_float_rounding(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_REFERENCE, &ORACLE);
+}
+
+static void the_default_path_keeps_the_perplexity_of_the_whole_text(void **state)
+{
+    (void)state;
+    if (!backend_path_is_supported(BACKEND_AVX2))
+        skip(); /* the oracle it would be: days */
+    compare_path(BACKEND_AUTO, &WHOLE);
+}
+
+static void avx2_keeps_the_perplexity(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_AVX2, &SAMPLE);
+}
+
+static void avx_vnni_keeps_the_perplexity(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_AVX_VNNI, &SAMPLE);
+}
+
+static void avx512_vnni_keeps_the_perplexity(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_AVX512_VNNI, &SAMPLE);
+}
+
+static void amx_keeps_the_perplexity(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_AMX, &SAMPLE);
+}
+
+static bool encode_text(const char *bytes, size_t count)
+{
+    struct error_note note = {""};
+    gguf *file;
+    tokenizer *t;
+    if (gguf_open(getenv("PENSTOCK_TEST_MODEL"), &file, &note) != STATUS_OK) {
+        print_error("%s\n", note.text);
+        return false;
+    }
+    status s = model_file_tokenizer(file, &t, &note);
+    if (s == STATUS_OK) {
+        struct text_slice text = {bytes, count};
+        token_list_init(&reference.ids, TEXT_BYTES_MAX);
+        s = tokenizer_encode(t, text, NULL, 0, false, &reference.ids);
+        tokenizer_destroy(t);
+    }
+    gguf_close(file);
+    return s == STATUS_OK;
+}
+
+static bool load_text(void)
+{
+    char *bytes = malloc(TEXT_BYTES_MAX);
+    FILE *file = fopen(TEXT, "rb");
+    size_t count = file != NULL && bytes != NULL ? fread(bytes, 1, TEXT_BYTES_MAX, file) : 0;
+    bool is_read = count > 0 && count < TEXT_BYTES_MAX && encode_text(bytes, count);
+    if (!is_read)
+        print_error("%s cannot be read\n", TEXT);
+    if (file != NULL)
+        (void)fclose(file);
+    free(bytes);
+    return is_read;
+}
+
+static int load_reference(void **state)
+{
+    (void)state;
+    json_error_t error;
+    reference.document = json_load_file(REFERENCE, 0, &error);
+    if (reference.document == NULL) {
+        print_error("%s: %s\n", REFERENCE, error.text);
+        return -1;
+    }
+    reference.window =
+        (uint32_t)json_integer_value(json_object_get(reference.document, "window"));
+    if (!load_text())
+        return -1;
+    json_int_t tokens = json_integer_value(json_object_get(reference.document, "text_tokens"));
+    if ((json_int_t)reference.ids.count != tokens) {
+        print_error("%s has %zu tokens, the reference counted %lld\n", TEXT, reference.ids.count,
+                    (long long)tokens);
+        return -1;
+    }
+    return 0;
+}
+
+static int free_reference(void **state)
+{
+    (void)state;
+    json_decref(reference.document);
+    token_list_deinit(&reference.ids);
+    return 0;
+}
+
+int main(void)
+{
+    if (getenv("PENSTOCK_TEST_MODEL") == NULL) {
+        printf("skipped: PENSTOCK_TEST_MODEL does not name the default model's file\n");
+        return 77;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_oracle_agrees_to_float_rounding),
+        cmocka_unit_test(the_default_path_keeps_the_perplexity_of_the_whole_text),
+        cmocka_unit_test(avx2_keeps_the_perplexity),
+        cmocka_unit_test(avx_vnni_keeps_the_perplexity),
+        cmocka_unit_test(avx512_vnni_keeps_the_perplexity),
+        cmocka_unit_test(amx_keeps_the_perplexity),
+    };
+    return cmocka_run_group_tests_name("perplexity", tests, load_reference, free_reference);
+}
