@@ -22,16 +22,21 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static bool is_answered(struct report *report, const struct stream_client_result *result)
+{
+    if (result->status_code == 200 && result->is_complete && result->event_count > 0)
+        return true;
+    if (report->error_count++ == 0)
+        fprintf(stderr, "serving_bench: first failure: HTTP status %d, %u events, %s\n",
+                result->status_code, result->event_count, result->is_complete ? "complete" : "cut");
+    return false;
+}
+
 void report_add(struct report *report, const struct stream_client_result *result)
 {
     report->request_count++;
-    if (result->status_code != 200 || !result->is_complete || result->event_count == 0) {
-        if (report->error_count++ == 0)
-            fprintf(stderr, "serving_bench: first failure: HTTP status %d, %u events, %s\n",
-                    result->status_code, result->event_count,
-                    result->is_complete ? "complete" : "cut");
+    if (!is_answered(report, result))
         return;
-    }
     uint64_t ttft_ns = result->first_token_ns - result->start_ns;
     samples_add(&report->first_token, ttft_ns);
     samples_add(&report->end_to_end, result->end_ns - result->start_ns);
@@ -47,9 +52,20 @@ void report_add(struct report *report, const struct stream_client_result *result
     report->good_count += is_good;
 }
 
-void report_add_gap(void *report, uint64_t gap_ns)
+void report_add_gap(struct report *report, uint64_t gap_ns)
 {
-    samples_add(&((struct report *)report)->gap, gap_ns);
+    samples_add(&report->gap, gap_ns);
+}
+
+void report_add_gap_beside(struct report *report, uint64_t gap_ns)
+{
+    samples_add(&report->gap_beside, gap_ns);
+}
+
+void report_add_long(struct report *report, const struct stream_client_result *result)
+{
+    if (is_answered(report, result))
+        report->long_prompt = *result;
 }
 
 static double percentile(const struct report_samples *samples, double share)
@@ -69,6 +85,15 @@ static void write_samples(struct report_samples *samples, FILE *out, const char 
         ",\"%s\":{\"count\":%zu,\"p50\":%.3f,\"p95\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f}",
         name, samples->count, percentile(samples, 0.50), percentile(samples, 0.95),
         percentile(samples, 0.99), percentile(samples, 0.999), percentile(samples, 1.0));
+}
+
+static void write_long(struct report *report, FILE *out)
+{
+    const struct stream_client_result *one = &report->long_prompt;
+    fprintf(out, ",\"long_prompt\":{\"prompt_tokens\":%u,\"ttft_ms\":%.3f", one->prompt_tokens,
+            (double)(one->first_token_ns - one->start_ns) / 1e6);
+    write_samples(&report->gap_beside, out, "inter_token_ms");
+    fprintf(out, "}");
 }
 
 void report_write(struct report *report, FILE *out, const char *name, uint32_t concurrency,
@@ -93,6 +118,8 @@ void report_write(struct report *report, FILE *out, const char *name, uint32_t c
     write_samples(&report->first_token, out, "ttft_ms");
     write_samples(&report->gap, out, "inter_token_ms");
     write_samples(&report->end_to_end, out, "end_to_end_ms");
+    if (report->long_prompt.is_complete)
+        write_long(report, out);
     fprintf(out, "}\n");
 }
 
@@ -100,5 +127,6 @@ void report_deinit(struct report *report)
 {
     free(report->first_token.milliseconds);
     free(report->gap.milliseconds);
+    free(report->gap_beside.milliseconds);
     free(report->end_to_end.milliseconds);
 }

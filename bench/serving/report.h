@@ -21,10 +21,17 @@ struct report {
     double ttft_slo_ms,
         gap_slo_ms; /* goodput: requests whose TTFT and mean gap hold both; 0: not asked */
     uint64_t good_count;
+
+    /* A long prompt beside the streams, and their gaps while it had no first token. */
+    struct stream_client_result long_prompt;
+    struct report_samples gap_beside;
 };
 
 void report_add(struct report *report, const struct stream_client_result *result);
-void report_add_gap(void *report, uint64_t gap_ns);
+void report_add_gap(struct report *report, uint64_t gap_ns);
+void report_add_gap_beside(struct report *report, uint64_t gap_ns);
+/* The long prompt's result: not among the requests; an error when it did not end well. */
+void report_add_long(struct report *report, const struct stream_client_result *result);
 void report_write(struct report *report, FILE *out, const char *name, uint32_t concurrency,
                   double rate);
 void report_deinit(struct report *report);

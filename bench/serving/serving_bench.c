@@ -20,7 +20,16 @@
 #define STREAM_COUNT_MAX  4096u
 #define HISTORY_BYTES_MAX (4u << 20)
 
+/* A long prompt comes this much after all streams have their first token: their own prefills are
+ * over then. Its answer is short, since what is looked at is the time until it begins. */
+#define LONG_AFTER_NS      (500 * NS_PER_MS)
+#define LONG_OUTPUT_TOKENS 8u
+#define LONG_NUMBER        (UINT64_C(1) << 31) /* no other request's: its words are its own */
+
+struct bench;
+
 struct slot {
+    struct bench *bench;
     struct stream_client client;
     struct buffer history; /* earlier turns of this conversation */
     uint32_t turn;
@@ -33,10 +42,14 @@ struct bench {
     struct sockaddr_in address;
     uint32_t concurrency;
     uint64_t request_count_max;
+    uint64_t print_count;    /* requests to print instead of sending any; 0: send */
     double duration_seconds; /* of sending; 0: until the requests are sent */
+    uint32_t long_words;     /* of the one long prompt beside the streams; 0: none */
+    uint64_t long_due_ns;    /* 0: the streams do not all decode yet */
+    bool is_long_over;
     struct report report;
     workload *workload;
-    struct slot *slots; /* [concurrency] */
+    struct slot *slots; /* [concurrency + 1]; the last is the long prompt's */
     int epoll_fd;
     uint64_t sent, done;
     struct workload_request next;
@@ -56,6 +69,16 @@ static void slot_poll(struct bench *b, struct slot *slot)
     slot->polled_count = slot->client.connection_count;
 }
 
+static void slot_post(struct bench *b, struct slot *slot, const struct buffer *body,
+                      uint64_t due_ns)
+{
+    if (stream_client_start(&slot->client, b->path, body, due_ns) != STATUS_OK) {
+        fprintf(stderr, "serving_bench: cannot connect: %s\n", strerror(errno));
+        exit(1);
+    }
+    slot_poll(b, slot);
+}
+
 static void slot_send(struct bench *b, struct slot *slot, uint64_t now_ns)
 {
     struct buffer body, question;
@@ -69,19 +92,80 @@ static void slot_send(struct bench *b, struct slot *slot, uint64_t now_ns)
     workload_write_body(b->workload, &b->next, &slot->history, &question, &body);
     buffer_append_slice(&slot->history, buffer_slice(&question));
     uint64_t due_ns = b->next.arrival_ns > 0 ? b->report.started_ns + b->next.arrival_ns : now_ns;
-    if (stream_client_start(&slot->client, b->path, &body, due_ns) != STATUS_OK) {
-        fprintf(stderr, "serving_bench: cannot connect: %s\n", strerror(errno));
-        exit(1);
-    }
-    slot_poll(b, slot);
+    slot_post(b, slot, &body, due_ns);
     b->sent++;
-    b->has_next = b->sent < b->request_count_max && workload_next(b->workload, &b->next);
+    b->has_next = (b->sent < b->request_count_max || b->long_words > 0) &&
+                  workload_next(b->workload, &b->next);
     buffer_deinit(&body);
     buffer_deinit(&question);
 }
 
+/* --- the long prompt beside the streams --- */
+
+static struct slot *long_slot(struct bench *b)
+{
+    return &b->slots[b->concurrency];
+}
+
+static bool all_streams_decode(const struct bench *b)
+{
+    for (uint32_t i = 0; i < b->concurrency; i++) {
+        const struct stream_client *client = &b->slots[i].client;
+        if (!client->is_busy || client->result.event_count == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Sends the long prompt when it is time. Returns the milliseconds until then, or -1. */
+static int send_long(struct bench *b, uint64_t now_ns)
+{
+    struct slot *slot = long_slot(b);
+    if (b->long_words == 0 || slot->client.result.start_ns > 0)
+        return -1;
+    if (b->long_due_ns == 0 && all_streams_decode(b))
+        b->long_due_ns = now_ns + LONG_AFTER_NS;
+    if (b->long_due_ns == 0)
+        return -1;
+    if (now_ns < b->long_due_ns)
+        return (int)((b->long_due_ns - now_ns) / NS_PER_MS) + 1;
+    struct workload_request request = {
+        .prompt_words = b->long_words, .output_tokens = LONG_OUTPUT_TOKENS, .number = LONG_NUMBER};
+    struct buffer body, question;
+    buffer_init(&body, HISTORY_BYTES_MAX);
+    buffer_init(&question, HISTORY_BYTES_MAX);
+    workload_write_body(b->workload, &request, &slot->history, &question, &body);
+    slot_post(b, slot, &body, now_ns);
+    buffer_deinit(&body);
+    buffer_deinit(&question);
+    return -1;
+}
+
+/* A gap belongs to the long prompt when any part of it lies between that prompt's sending and its
+ * first token. */
+static void on_gap(void *context, uint64_t gap_ns)
+{
+    struct slot *slot = context;
+    struct bench *b = slot->bench;
+    const struct stream_client_result *other = &long_slot(b)->client.result;
+    bool is_beside =
+        slot != long_slot(b) && other->start_ns > 0 &&
+        (other->first_token_ns == 0 || slot->client.last_token_ns < other->first_token_ns);
+    if (is_beside)
+        report_add_gap_beside(&b->report, gap_ns);
+    else if (slot != long_slot(b))
+        report_add_gap(&b->report, gap_ns);
+}
+
+/* --- the run --- */
+
 static void slot_finished(struct bench *b, struct slot *slot)
 {
+    if (slot == long_slot(b)) {
+        report_add_long(&b->report, &slot->client.result);
+        b->is_long_over = true;
+        return;
+    }
     b->done++;
     report_add(&b->report, &slot->client.result);
     if (slot->client.keep_text) {
@@ -110,12 +194,20 @@ static int send_due(struct bench *b)
     return -1;
 }
 
+/* With a long prompt the run ends with it; the streams beside it are cut and only their gaps count. */
+static bool is_over(const struct bench *b)
+{
+    return b->long_words > 0 ? b->is_long_over : !b->has_next && b->done == b->sent;
+}
+
 static void run(struct bench *b)
 {
     b->report.started_ns = clock_now_ns();
     b->has_next = workload_next(b->workload, &b->next);
-    while (b->has_next || b->done < b->sent) {
-        int wait_ms = send_due(b);
+    while (!is_over(b)) {
+        int wait_ms = send_due(b), long_wait_ms = send_long(b, clock_now_ns());
+        if (long_wait_ms >= 0 && (wait_ms < 0 || long_wait_ms < wait_ms))
+            wait_ms = long_wait_ms;
         struct epoll_event events[256];
         int count = epoll_wait(b->epoll_fd, events, (int)ARRAY_COUNT(events), wait_ms);
         uint64_t now_ns = clock_now_ns();
@@ -130,6 +222,24 @@ static void run(struct bench *b)
         }
     }
     b->report.ended_ns = clock_now_ns();
+}
+
+/* The bodies that would be sent, one a line, for a program that is measured without HTTP. */
+static void print_requests(struct bench *b)
+{
+    struct buffer body, question, history;
+    buffer_init(&body, HISTORY_BYTES_MAX);
+    buffer_init(&question, HISTORY_BYTES_MAX);
+    buffer_init(&history, HISTORY_BYTES_MAX);
+    for (uint64_t i = 0; i < b->print_count && workload_next(b->workload, &b->next); i++) {
+        buffer_clear(&body);
+        buffer_clear(&question);
+        workload_write_body(b->workload, &b->next, &history, &question, &body);
+        printf("%.*s\n", (int)body.bytes, body.data);
+    }
+    buffer_deinit(&body);
+    buffer_deinit(&question);
+    buffer_deinit(&history);
 }
 
 static const char usage[] =
@@ -147,7 +257,12 @@ static const char usage[] =
     "  --turns N               requests of a conversation, each carrying the answers so far "
     "(default 1)\n"
     "  --trace FILE            lines of: arrival_seconds prompt_words output_tokens group\n"
+    "  --long-words N          when all streams decode, one prompt of N words beside them; the "
+    "gaps "
+    "that it\n"
+    "                          causes are reported apart, and the run ends with its answer\n"
     "  --slo-ttft-ms X --slo-gap-ms X   limits for goodput\n"
+    "  --print N               send nothing: print the bodies of the first N requests, one a line\n"
     "  --seed N                (default 1)\n";
 
 static void parse_address(struct bench *b, const char *text)
@@ -192,6 +307,8 @@ static const struct flag flags[] = {
     {"--groups", FLAG_COUNT, offsetof(struct bench, load.group_count)},
     {"--turns", FLAG_COUNT, offsetof(struct bench, load.turns)},
     {"--trace", FLAG_TEXT, offsetof(struct bench, load.trace)},
+    {"--long-words", FLAG_COUNT, offsetof(struct bench, long_words)},
+    {"--print", FLAG_COUNT64, offsetof(struct bench, print_count)},
     {"--slo-ttft-ms", FLAG_NUMBER, offsetof(struct bench, report.ttft_slo_ms)},
     {"--slo-gap-ms", FLAG_NUMBER, offsetof(struct bench, report.gap_slo_ms)},
     {"--seed", FLAG_COUNT64, offsetof(struct bench, load.seed)},
@@ -228,13 +345,38 @@ static void parse_options(struct bench *b, int argc, char **argv)
     bool is_valid = !is_help && argc % 2 == 1;
     for (int i = 1; is_valid && i + 1 < argc; i += 2)
         is_valid = flag_set(b, argv[i], argv[i + 1]);
-    is_valid = is_valid && b->url != NULL && b->concurrency >= 1 &&
+    is_valid = is_valid && (b->url != NULL || b->print_count > 0) && b->concurrency >= 1 &&
                b->concurrency <= STREAM_COUNT_MAX && b->load.group_count >= 1 && b->load.turns >= 1;
     if (!is_valid) {
         fputs(usage, is_help ? stdout : stderr);
         exit(is_help ? 0 : 2);
     }
-    parse_address(b, b->url);
+    if (b->print_count == 0)
+        parse_address(b, b->url);
+}
+
+static void slots_create(struct bench *b)
+{
+    b->slots = calloc(b->concurrency + 1, sizeof(*b->slots));
+    CHECK(b->slots != NULL);
+    for (uint32_t i = 0; i <= b->concurrency; i++) {
+        struct slot *slot = &b->slots[i];
+        slot->bench = b;
+        stream_client_init(&slot->client, &b->address);
+        slot->client.keep_text = b->load.turns > 1 && i < b->concurrency;
+        slot->client.on_gap = on_gap;
+        slot->client.context = slot;
+        buffer_init(&slot->history, HISTORY_BYTES_MAX);
+    }
+}
+
+static void slots_destroy(struct bench *b)
+{
+    for (uint32_t i = 0; i <= b->concurrency; i++) {
+        stream_client_deinit(&b->slots[i].client);
+        buffer_deinit(&b->slots[i].history);
+    }
+    free(b->slots);
 }
 
 int main(int argc, char **argv)
@@ -255,24 +397,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "serving_bench: %s\n", note.text);
         return 1;
     }
-    b.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    b.slots = calloc(b.concurrency, sizeof(*b.slots));
-    CHECK(b.epoll_fd >= 0 && b.slots != NULL);
-    for (uint32_t i = 0; i < b.concurrency; i++) {
-        struct slot *slot = &b.slots[i];
-        stream_client_init(&slot->client, &b.address);
-        slot->client.keep_text = b.load.turns > 1;
-        slot->client.on_gap = report_add_gap;
-        slot->client.context = &b.report;
-        buffer_init(&slot->history, HISTORY_BYTES_MAX);
+    if (b.print_count > 0) {
+        print_requests(&b);
+        workload_destroy(b.workload);
+        return 0;
     }
+    b.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    CHECK(b.epoll_fd >= 0);
+    slots_create(&b);
     run(&b);
     report_write(&b.report, stdout, b.name, b.concurrency, b.load.rate);
-    for (uint32_t i = 0; i < b.concurrency; i++) {
-        stream_client_deinit(&b.slots[i].client);
-        buffer_deinit(&b.slots[i].history);
-    }
-    free(b.slots);
+    slots_destroy(&b);
     workload_destroy(b.workload);
     int result = b.report.error_count == 0 ? 0 : 1;
     report_deinit(&b.report);
