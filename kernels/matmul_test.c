@@ -1,12 +1,14 @@
 /* Products, norms and gates of every path against the reference, over shapes that fit nothing.
  *
- * Tolerances. Activations become int8 with step s = max|x| / 127 a block of 32, so an element is
- * off by at most s / 2, and a product by at most sum over blocks of (s / 2) * sum|w|: the hard
- * bound. Errors are independent and uniform, so the error over many outputs must also stay near
- * sqrt(sum s^2 / 12 * w^2): the statistical bound, which a wrong scale or a dropped column breaks
- * long before the hard one. A second input is made of whole numbers with 127 in each block, so that
- * int8 holds it exactly; then only float rounding is left (and, for k-quants, the rounding of a
- * block's scale to f16, 2^-11), and every output must agree to that. */
+ * Tolerances. Activations become int8 with step s = max|x| / 127 a block of 32 columns, or a span of 64
+ * when some weight is of a format scaled by integers (Q4 and Q5 but not Q6 and Q8). So an element is
+ * off by at most s / 2, and a product by at most the sum of (s / 2) * |w|: the hard bound. Errors are
+ * independent and uniform, so the error over many outputs must also stay near sqrt(sum s^2 / 12 * w^2):
+ * the statistical bound, which a wrong scale or a dropped column breaks long before the hard one. A
+ * second input is made of whole numbers with 127 in each block, so that int8 holds it exactly; then only
+ * the rounding of scales is left: to f16 for Q6_K (2^-11); to whole multiples of a span's unit for the
+ * formats scaled by integers, where also a negative dot product takes one eighth of an activation's
+ * step from the sum that the minimum is multiplied with. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,6 +78,11 @@ static bool is_k_type(enum tensor_type type)
     return type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
 }
 
+static bool is_scaled_by_integers(enum tensor_type type)
+{
+    return !is_float_type(type) && type != TENSOR_Q8_0 && type != TENSOR_Q6_K;
+}
+
 struct bounds {
     double hard;     /* of one output */
     double variance; /* expected square of its error */
@@ -83,7 +90,7 @@ struct bounds {
 
 /* Of the product of one weight row (f32) with one input row. */
 static struct bounds product_bounds(enum tensor_type type, enum input_kind kind, const float *w,
-                                    const float *x, uint32_t n_cols)
+                                    const float *x, uint32_t n_cols, uint32_t span)
 {
     struct bounds bounds = {0, 0};
     double weight_max = 0, sum_x = 0;
@@ -94,14 +101,19 @@ static struct bounds product_bounds(enum tensor_type type, enum input_kind kind,
     bounds.hard = 4e-6 * weight_max * sum_x + 1e-6;
     if (is_k_type(type))
         bounds.hard += 0x1p-11 * 2 * weight_max * sum_x;
-    if (kind == INPUT_WHOLE || is_float_type(type))
+    if (is_scaled_by_integers(type))
+        bounds.hard += 2.5e-4 * weight_max * sum_x;
+    if (is_float_type(type))
         return bounds;
-    for (uint32_t c = 0; c < n_cols; c += 32) {
+    for (uint32_t c = 0; c < n_cols; c += span) {
         double highest = 0;
-        for (uint32_t i = c; i < c + 32; i++)
+        uint32_t end = c + span < n_cols ? c + span : n_cols;
+        for (uint32_t i = c; i < end; i++)
             highest = fmax(highest, fabs((double)x[i]));
         double step = highest / 127;
-        for (uint32_t i = c; i < c + 32; i++) {
+        if (is_scaled_by_integers(type))
+            bounds.hard += (end - c) / 32 * step / 8 * 1.1 * weight_max;
+        for (uint32_t i = c; i < end && kind == INPUT_ANY; i++) {
             bounds.hard += step / 2 * fabs((double)w[i]);
             bounds.variance += step * step / 12 * (double)w[i] * (double)w[i];
         }
@@ -125,9 +137,12 @@ static void check_product(const struct setup *setup, struct tensor_source *sourc
                           uint32_t source_count, enum input_kind kind, uint32_t n_rows,
                           uint64_t *state)
 {
-    uint32_t n_cols = sources[0].n_cols, n_outputs = 0;
-    for (uint32_t i = 0; i < source_count; i++)
+    uint32_t n_cols = sources[0].n_cols, n_outputs = 0, span = 32;
+    for (uint32_t i = 0; i < source_count; i++) {
         n_outputs += sources[i].n_outputs;
+        if (is_scaled_by_integers(sources[i].type))
+            span = 64;
+    }
     struct input in = input_create(kind, n_rows, n_cols, state);
     float *bias = malloc(n_outputs * sizeof(float));
     size_t count = (size_t)n_rows * n_outputs;
@@ -157,7 +172,7 @@ static void check_product(const struct setup *setup, struct tensor_source *sourc
             tensor_dequantise(&sources[i], o, 0, n_cols, row);
             for (uint32_t r = 0; r < n_rows; r++) {
                 struct bounds bounds = product_bounds(sources[i].type, kind, row,
-                                                      in.normed + (size_t)r * n_cols, n_cols);
+                                                      in.normed + (size_t)r * n_cols, n_cols, span);
                 size_t at = (size_t)r * n_outputs + base + o;
                 double error = (double)actual[at] - (double)expected[at];
                 if (!(fabs(error) <= bounds.hard))
@@ -326,7 +341,8 @@ static void check_gated_case(const struct setup *setup, const struct gated_case 
     for (size_t i = 0; i < count; i++)
         highest = fmax(highest, fabs((double)expected[i]));
     for (size_t i = 0; i < count; i++) {
-        double bound = (is_k_type(c->type) ? 4e-3 : 2e-5) * highest + 1e-6;
+        double bound =
+            (is_k_type(c->type) || is_scaled_by_integers(c->type) ? 4e-3 : 2e-5) * highest + 1e-6;
         if (c->out_type == TENSOR_Q8_0) {
             double block = 0;
             for (size_t k = i / 32 * 32; k < i / 32 * 32 + 32; k++)
@@ -423,7 +439,9 @@ static void check_embed(const struct setup *setup)
             backends[k]->operations->embed(backends[k], w, tokens, 9, 1.5f, rows[k]);
             backends[k]->operations->weight_destroy(backends[k], w);
         }
-        float bound = is_k_type(all_types[t]) ? 1e-3f : 1e-6f; /* f16 scales of k-quants */
+        /* Scales of k-quants in f16, or in units of a span. */
+        bool is_rounded = is_k_type(all_types[t]) || is_scaled_by_integers(all_types[t]);
+        float bound = is_rounded ? 1e-3f : 1e-6f;
         for (size_t i = 0; i < 9 * 512; i++)
             assert_true(fabsf(rows[0][i] - rows[1][i]) <= bound * 0.2f);
         free(rows[0]);

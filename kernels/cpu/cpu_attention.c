@@ -109,7 +109,7 @@ static void place_tile(const struct attention_job *job, uint32_t index, struct p
     placed->end_chunk = (end + CHUNK_TOKENS - 1) / CHUNK_TOKENS;
 }
 
-/* Divides the sums and stores the heads as columns of the output rows. */
+/* Divides the sums and stores the heads as columns of the output rows' floats. */
 static void finish_tile(const struct attention_job *job, const struct placed_tile *placed,
                         float *totals)
 {
@@ -119,8 +119,9 @@ static void finish_tile(const struct attention_job *job, const struct placed_til
         uint32_t query = placed->first_query + q;
         uint32_t head = placed->tile.kv_head * job->group + query % job->group;
         job->cpu->kernels->attention_finish(total, d);
-        job->cpu->kernels->activation_store(job->out, placed->row_start + query / job->group,
-                                            head * d, d, total + 2);
+        uint32_t row = placed->row_start + query / job->group;
+        memcpy(job->out->floats + row * job->out->float_stride + head * d, total + 2,
+               d * sizeof(float));
     }
 }
 
@@ -227,4 +228,5 @@ void cpu_attention(backend *b, const float *qkv, const struct attention_shape *s
         team_run(cpu->team, items, 1, split_chunks, &job);
     else
         team_run(cpu->team, job.n_tiles, 1, whole_tiles, &job);
+    cpu_quantise(cpu, out, batch->n_rows);
 }

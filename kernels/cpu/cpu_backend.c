@@ -24,9 +24,6 @@ static uint32_t round_up(uint32_t count, uint32_t unit)
 static void cpu_destroy(backend *b)
 {
     struct cpu_backend *cpu = cpu_of(b);
-    if (cpu->scratch != NULL)
-        for (uint32_t i = 0; i < team_size(cpu->team); i++)
-            memory_release(cpu->scratch[i].row);
     memory_release(cpu->scratch);
     team_destroy(cpu->team);
     rope_cache_deinit(&cpu->rope);
@@ -36,19 +33,8 @@ static void cpu_destroy(backend *b)
     memory_release(cpu);
 }
 
-status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t n_cols, uint32_t d_head)
+status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head)
 {
-    if (n_cols > cpu->row_floats) {
-        uint32_t floats = round_up(n_cols, GROUP_OUTPUTS);
-        for (uint32_t i = 0; i < team_size(cpu->team); i++) {
-            float *row = memory_allocate_aligned(64, floats * sizeof(float));
-            if (row == NULL)
-                return STATUS_NO_MEMORY;
-            memory_release(cpu->scratch[i].row);
-            cpu->scratch[i].row = row;
-        }
-        cpu->row_floats = floats;
-    }
     if (rows_max > cpu->rows_max) {
         uint32_t *tile_start = memory_allocate_array((size_t)rows_max + 1, sizeof(uint32_t));
         if (tile_start == NULL)
@@ -98,8 +84,9 @@ static status weight_plan(weight *w, const struct tensor_source *sources, uint32
             segment->group_bytes = (size_t)w->n_cols * bytes * GROUP_OUTPUTS;
             w->needs_floats = true;
         } else {
-            segment->group_bytes = (size_t)(w->n_cols / BLOCK_COLS) * BLOCK_BYTES(segment->format);
+            segment->group_bytes = segment_group_bytes(segment->format, w->n_cols);
             w->needs_codes = true;
+            w->needs_spans = w->needs_spans || FORMAT_IS_SCALED(segment->format);
         }
         w->n_outputs += segment->n_outputs;
         w->n_groups += segment->n_groups;
@@ -182,24 +169,17 @@ static status cpu_activation_create(backend *b, const weight *w, uint32_t rows_m
         return STATUS_NO_MEMORY;
     a->n_cols = w->n_cols;
     a->rows_max = rows_max;
-    bool is_complete = true;
     if (w->needs_codes) {
         a->n_blocks = w->n_cols / BLOCK_COLS;
-        size_t tiles = (size_t)(round_up(rows_max, ROWS_PER_TILE) / ROWS_PER_TILE) * a->n_blocks;
+        a->span_blocks = w->needs_spans ? SPAN_BLOCKS : 1;
+        size_t tiles = (size_t)(round_up(rows_max, TILE_ROWS) / TILE_ROWS) * a->n_blocks;
         a->tiles = huge_allocate(tiles * sizeof(struct row_tile));
-        is_complete = a->tiles != NULL;
-        /* Rows of a tile beyond a step's last are multiplied with the others and their sums thrown
-         * away. */
-        if (is_complete)
-            memset(a->tiles, 0, tiles * sizeof(struct row_tile));
     }
-    if (w->needs_floats) {
-        size_t row_bytes = odd_lines(w->n_cols * sizeof(float));
-        a->float_stride = row_bytes / sizeof(float);
-        a->floats = huge_allocate(rows_max * row_bytes);
-        is_complete = is_complete && a->floats != NULL;
-    }
-    if (!is_complete || cpu_reserve(cpu_of(b), rows_max, w->n_cols, 0) != STATUS_OK) {
+    size_t row_bytes = odd_lines(w->n_cols * sizeof(float));
+    a->float_stride = row_bytes / sizeof(float);
+    a->floats = huge_allocate(rows_max * row_bytes);
+    if (a->floats == NULL || (w->needs_codes && a->tiles == NULL) ||
+        cpu_reserve(cpu_of(b), rows_max, 0) != STATUS_OK) {
         cpu_activation_destroy(b, a);
         return STATUS_NO_MEMORY;
     }
@@ -233,7 +213,7 @@ static status cpu_kv_create(backend *b, const struct kv_shape *shape, kv_store *
     kv->head_halves = 2 * (size_t)KV_BLOCK_TOKENS * shape->d_head;
     kv->block_halves = shape->n_kv_heads * kv->head_halves;
     kv->data = huge_allocate(cpu_kv_block_bytes(shape) * shape->n_blocks);
-    if (kv->data == NULL || cpu_reserve(cpu_of(b), 1, 0, shape->d_head) != STATUS_OK) {
+    if (kv->data == NULL || cpu_reserve(cpu_of(b), 1, shape->d_head) != STATUS_OK) {
         cpu_kv_destroy(b, kv);
         return STATUS_NO_MEMORY;
     }

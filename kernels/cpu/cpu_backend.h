@@ -24,7 +24,6 @@ struct member_scratch {
     _Alignas(64) float scores[TILE_QUERIES * CHUNK_TOKENS];
     float partials[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
     float totals[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
-    float *row; /* owned; `row_floats` of the backend */
 };
 
 /* A tile count below which attention is also split along the positions. */
@@ -36,7 +35,6 @@ struct cpu_backend {
     const struct cpu_kernels *kernels;
     struct team *team;
     struct member_scratch *scratch; /* owned; one a member */
-    uint32_t row_floats;            /* longest row any activation holds, rounded up to 16 */
     struct huge_arena arena;
     struct rope_cache rope;
 
@@ -56,8 +54,10 @@ static inline struct cpu_backend *cpu_of(backend *b)
 }
 
 /* Grows what depends on the size of a step. */
-NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t n_cols,
-                             uint32_t d_head);
+NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head);
+
+/* Makes the codes of rows [0, n_rows) from their floats, when somebody reads codes. */
+void cpu_quantise(struct cpu_backend *cpu, activation *a, uint32_t n_rows);
 
 void cpu_embed(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows, float scale,
                float *x);

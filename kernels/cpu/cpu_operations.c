@@ -70,18 +70,33 @@ struct norm_job {
     const float *gain;
     float epsilon;
     const uint32_t *rows;
+    uint32_t n_rows;
     uint32_t d;
     activation *out;
 };
 
-static void norm_rows(void *context, uint32_t member, uint32_t first, uint32_t count)
+static void quantise_rows(const struct cpu_backend *cpu, activation *a, uint32_t row,
+                          uint32_t n_rows)
 {
+    if (a->tiles == NULL)
+        return;
+    for (uint32_t span = 0; span * a->span_blocks < a->n_blocks; span++)
+        cpu->kernels->quantise_span(a, row, n_rows, span);
+}
+
+/* Tiles of 16 rows: the codes of one lie in the same cache lines. */
+static void norm_tiles(void *context, uint32_t member, uint32_t first, uint32_t count)
+{
+    (void)member;
     const struct norm_job *job = context;
-    float *scratch = job->cpu->scratch[member].row;
-    for (uint32_t r = first; r < first + count; r++) {
-        uint32_t from = job->rows != NULL ? job->rows[r] : r;
-        job->cpu->kernels->rms_norm_row(job->x + (size_t)from * job->d, job->gain, job->epsilon,
-                                        job->d, job->out, r, scratch);
+    uint32_t end = smaller((first + count) * TILE_ROWS, job->n_rows);
+    for (uint32_t row = first * TILE_ROWS; row < end; row += TILE_ROWS) {
+        uint32_t n_rows = smaller(TILE_ROWS, end - row);
+        for (uint32_t r = row; r < row + n_rows; r++)
+            job->cpu->kernels->rms_norm_row(
+                job->x + (size_t)(job->rows != NULL ? job->rows[r] : r) * job->d, job->gain,
+                job->epsilon, job->d, job->out->floats + r * job->out->float_stride);
+        quantise_rows(job->cpu, job->out, row, n_rows);
     }
 }
 
@@ -89,10 +104,41 @@ void cpu_rms_norm(backend *b, const float *x, const float *gain, float epsilon,
                   const uint32_t *rows, uint32_t n_rows, uint32_t d, activation *out)
 {
     CHECK(d == out->n_cols && n_rows <= out->rows_max);
-    struct norm_job job = {cpu_of(b), x, gain, epsilon, rows, d, out};
-    uint32_t chunk = larger(ALONE_ELEMENTS / 2 / d, 1);
-    team_run(cpu_of(b)->team, n_rows, n_rows <= 2 * chunk ? larger(n_rows, 1) : chunk, norm_rows,
-             &job);
+    struct norm_job job = {cpu_of(b), x, gain, epsilon, rows, n_rows, d, out};
+    team_run(cpu_of(b)->team, (n_rows + TILE_ROWS - 1) / TILE_ROWS, 1, norm_tiles, &job);
+}
+
+/* --- codes --- */
+
+struct quantise_job {
+    const struct cpu_backend *cpu;
+    activation *a;
+    uint32_t n_rows;
+    uint32_t n_spans;
+};
+
+/* Units are spans of tiles. */
+static void quantise_units(void *context, uint32_t member, uint32_t first, uint32_t count)
+{
+    (void)member;
+    const struct quantise_job *job = context;
+    for (uint32_t unit = first; unit < first + count; unit++) {
+        uint32_t row = unit / job->n_spans * TILE_ROWS;
+        job->cpu->kernels->quantise_span(job->a, row, smaller(TILE_ROWS, job->n_rows - row),
+                                         unit % job->n_spans);
+    }
+}
+
+void cpu_quantise(struct cpu_backend *cpu, activation *a, uint32_t n_rows)
+{
+    if (a->tiles == NULL)
+        return;
+    uint32_t n_spans = (a->n_blocks + a->span_blocks - 1) / a->span_blocks;
+    struct quantise_job job = {cpu, a, n_rows, n_spans};
+    uint32_t units = (n_rows + TILE_ROWS - 1) / TILE_ROWS * n_spans;
+    uint32_t unit_elements = smaller(n_rows, TILE_ROWS) * a->span_blocks * BLOCK_COLS;
+    uint32_t chunk = larger(ALONE_ELEMENTS / 2 / unit_elements, 1);
+    team_run(cpu->team, units, units <= 2 * chunk ? units : chunk, quantise_units, &job);
 }
 
 /* --- products --- */
@@ -115,15 +161,6 @@ static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segmen
     return FORMAT_IS_FLOAT(segment->format) ? cpu->kernels->gemm_floats : cpu->kernels->gemm_codes;
 }
 
-/* Rows of a product call: as equal as whole row tiles allow, so that 17 rows are 12 and 5, not 16
- * and 1. */
-static uint32_t tile_height(uint32_t n_rows)
-{
-    uint32_t calls = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    uint32_t height = (n_rows + calls - 1) / calls;
-    return (height + ROWS_PER_TILE - 1) / ROWS_PER_TILE * ROWS_PER_TILE;
-}
-
 /* Groups [group, group + n_groups) of one segment, at most what a tile holds, for all rows of the
  * block. */
 static void multiply_groups(const struct product_job *job, const struct segment *segment,
@@ -135,10 +172,9 @@ static void multiply_groups(const struct product_job *job, const struct segment 
     uint32_t n_outputs = smaller(n_groups * GROUP_OUTPUTS, segment->n_outputs - output);
     output += segment->first_output;
     size_t stride = (size_t)n_groups * GROUP_OUTPUTS;
-    uint32_t height = tile_height(job->n_rows);
-    for (uint32_t done = 0; done < job->n_rows; done += height) {
+    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
         uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(height, job->n_rows - done);
+        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
         gemm(segment, group, n_groups, job->a, row, n_rows, tile, stride);
         kernels->tile_store(tile, stride, n_rows, n_outputs,
                             job->bias != NULL ? job->bias + output : NULL, job->accumulate,
@@ -201,10 +237,9 @@ static void gated_unit(const struct product_job *job, uint32_t unit, struct memb
     uint32_t n_groups = smaller(UNIT_GROUPS, gate->n_groups - group);
     uint32_t column = unit * UNIT_OUTPUTS;
     uint32_t n_columns = smaller(UNIT_OUTPUTS, job->w->n_outputs - column);
-    uint32_t height = tile_height(job->n_rows);
-    for (uint32_t done = 0; done < job->n_rows; done += height) {
+    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
         uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(height, job->n_rows - done);
+        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
         gemm_of(job->cpu, gate)(gate, group, n_groups, job->a, row, n_rows, scratch->gate,
                                 UNIT_OUTPUTS);
         gemm_of(job->cpu, up)(up, group, n_groups, job->a, row, n_rows, scratch->up, UNIT_OUTPUTS);
@@ -212,7 +247,8 @@ static void gated_unit(const struct product_job *job, uint32_t unit, struct memb
             float *values = scratch->gate + r * UNIT_OUTPUTS;
             kernels->gate_apply(job->gate, values, scratch->up + r * UNIT_OUTPUTS,
                                 n_groups * GROUP_OUTPUTS, values);
-            kernels->activation_store(job->out, row + r, column, n_columns, values);
+            memcpy(job->out->floats + (row + r) * job->out->float_stride + column, values,
+                   n_columns * sizeof(float));
         }
     }
 }
@@ -232,6 +268,7 @@ void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t
     CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
     struct product_job job = {.cpu = cpu_of(b), .w = w, .a = a, .gate = gate, .out = out};
     run_blocks(&job, n_rows, (w->n_groups + UNIT_GROUPS - 1) / UNIT_GROUPS, gated_units);
+    cpu_quantise(cpu_of(b), out, n_rows);
 }
 
 /* --- RoPE and the cache --- */

@@ -8,7 +8,7 @@
     {                                                                                              \
         .name = path_name, .gemm_codes = gemm_codes_##gemm_isa, .gemm_floats = gemm_floats_##isa,  \
         .tile_store = tile_store_##isa, .gate_apply = gate_apply_##isa,                            \
-        .activation_store = activation_store_##isa, .rms_norm_row = rms_norm_row_##isa,            \
+        .quantise_span = quantise_span_##isa, .rms_norm_row = rms_norm_row_##isa,                  \
         .rope_head = rope_head_##isa, .kv_store_head = kv_store_head_##isa,                        \
         .attention_chunk = attention_chunk_##isa, .attention_merge = attention_merge_##isa,        \
         .attention_finish = attention_finish_##isa,                                                \
@@ -21,10 +21,9 @@
                           size_t y_stride);                                                        \
     void gate_apply_##isa(enum gate_kind kind, const float *gate, const float *up, uint32_t count, \
                           float *out);                                                             \
-    void activation_store_##isa(struct activation *out, uint32_t row, uint32_t column,             \
-                                uint32_t count, const float *values);                              \
+    void quantise_span_##isa(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span);  \
     void rms_norm_row_##isa(const float *x, const float *gain, float epsilon, uint32_t d,          \
-                            struct activation *out, uint32_t row, float *scratch);                 \
+                            float *out);                                                           \
     void rope_head_##isa(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved, \
                          const float *cosines, const float *sines, float *out);                    \
     void kv_store_head_##isa(const float *key, const float *value, uint32_t d_head,                \

@@ -2,9 +2,10 @@
  *
  * Per block of 32 columns the codes of 16 outputs are unpacked once into eight vectors and
  * multiplied with every row of the tile: eight vpdpbusd whose second operand is four activation
- * bytes broadcast from memory, then one conversion, one multiplication of the two scales and two
- * multiply-adds (scale and minimum). Sixteen rows need 16 sums + 8 codes + 2 scales of the 32
- * registers. */
+ * bytes broadcast from memory. Of the formats scaled by integers (layout.h) one vpdpwssd then
+ * multiplies the block's scale and minimum and adds to the span's sum; of the others the dot product
+ * becomes a float at once. Sixteen rows need 16 sums of the span, 8 codes, 4 dot products in the making and
+ * a scale: the 32 registers. The rows' float sums wait in the tile until the span is done. */
 
 #include "kernel_table.h"
 
@@ -44,7 +45,7 @@ INLINE void unpack_block(const enum weight_format format, const uint8_t *block, 
         codes[l] = _mm512_and_si512(pair, nibble);
         codes[l + 4] = _mm512_and_si512(_mm512_srli_epi16(pair, 4), nibble);
     }
-    if (format == FORMAT_U5 || format == FORMAT_U5_MIN) {
+    if (format == FORMAT_S5) {
         const __m512i fifth = _mm512_set1_epi8(16);
         __m512i bits = load(block + NIBBLE_BYTES);
         UNROLL for (int s = 0; s < 8; s++)
@@ -86,87 +87,130 @@ INLINE __m512i dot_broadcast(__m512i sum, __m512i codes, const int8_t *four)
     return sum;
 }
 
-/* Per row, the sum over steps [first, end) of codes times four activation bytes. The rows' chains
- * are interleaved: a chain of eight takes 40 cycles, and the scheduler does not look far enough
- * ahead to overlap whole chains. */
+/* Rows whose chains are interleaved: a chain of eight takes 40 cycles, and the scheduler does not look
+ * far enough ahead to overlap whole chains. */
+#define ROWS_AT_ONCE 4u
+
+/* dots[r] = start[r] + the sum over steps [first, end) of codes times four activation bytes. */
 INLINE void dot_steps(const uint32_t n_rows, const __m512i codes[8], const struct row_tile *x,
-                      const uint32_t first, const uint32_t end, __m512 out[ROWS_PER_TILE])
+                      const uint32_t row, const int32_t *start, const uint32_t first,
+                      const uint32_t end, __m512i dots[ROWS_AT_ONCE])
 {
-    __m512i sums[ROWS_PER_TILE];
-    UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] = _mm512_setzero_si512();
+    UNROLL for (uint32_t r = 0; r < n_rows; r++) dots[r] = _mm512_set1_epi32(start[row + r]);
     UNROLL for (uint32_t s = first; s < end; s++)
     {
-        UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] =
-            dot_broadcast(sums[r], codes[s], x->codes[r] + 4 * s);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++) dots[r] =
+            dot_broadcast(dots[r], codes[s], x->codes[row + r] + 4 * s);
     }
-    UNROLL for (uint32_t r = 0; r < n_rows; r++) out[r] = _mm512_cvtepi32_ps(sums[r]);
 }
 
-/* Scales of one block of 16 outputs. */
-struct block_scales {
-    __m512 d;
-    __m512 second; /* minima; of U6 the scales of columns 16..31 */
-};
-
-INLINE void add_rows(const enum weight_format format, const uint32_t n_rows, const __m512i codes[8],
-                     struct block_scales scales, const struct row_tile *x,
-                     __m512 sums[ROWS_PER_TILE])
+INLINE void prefetch_block(const enum weight_format format, const uint8_t *at)
 {
-    __m512 dots[ROWS_PER_TILE];
-    if (format == FORMAT_U6) {
-        const __m512 minus_offset = _mm512_set1_ps(-FORMAT_OFFSET(FORMAT_U6));
-        dot_steps(n_rows, codes, x, 0, 4, dots);
-        UNROLL for (uint32_t r = 0; r < n_rows; r++)
-        {
-            __m512 minimum = _mm512_mul_ps(minus_offset, _mm512_set1_ps(x->sum_low[r]));
-            sums[r] = _mm512_fmadd_ps(
-                _mm512_fmadd_ps(dots[r], _mm512_set1_ps(x->scale[r]), minimum), scales.d, sums[r]);
-        }
-        dot_steps(n_rows, codes, x, 4, 8, dots);
-        UNROLL for (uint32_t r = 0; r < n_rows; r++)
-        {
-            __m512 minimum = _mm512_mul_ps(minus_offset, _mm512_set1_ps(x->sum_high[r]));
-            sums[r] =
-                _mm512_fmadd_ps(_mm512_fmadd_ps(dots[r], _mm512_set1_ps(x->scale[r]), minimum),
-                                scales.second, sums[r]);
-        }
-        return;
+    for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
+        _mm_prefetch((const char *)at + PREFETCH_BYTES + line, _MM_HINT_T0);
+}
+
+/* Adds one block to the span's sums of rows [row, row + n_rows). */
+INLINE void add_scaled_block(const enum weight_format format, const uint32_t n_rows,
+                             const __m512i codes[8], __m512i scales, const struct row_tile *x,
+                             const uint32_t row, __m512i *sums)
+{
+    const uint32_t parts = format == FORMAT_S5 ? 2 : 1, steps = 8 / parts;
+    UNROLL for (uint32_t part = 0; part < parts; part++)
+    {
+        __m512i dots[ROWS_AT_ONCE];
+        dot_steps(n_rows, codes, x, row, format == FORMAT_S5 ? x->start_s5[part] : x->start_s4,
+                  part * steps, (part + 1) * steps, dots);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[row + r] =
+            _mm512_dpwssd_epi32(sums[row + r], dots[r], scales);
     }
-    dot_steps(n_rows, codes, x, 0, 8, dots);
+}
+
+/* tile (+)= the span's sums times the scales of the weights and of the rows. */
+INLINE void finish_span(const uint32_t n_rows, const uint8_t *tail, const struct row_tile *x,
+                        bool is_first, const __m512i *sums, float *tile, size_t tile_stride)
+{
+    __m512 scale = _mm512_loadu_ps(tail);
     UNROLL for (uint32_t r = 0; r < n_rows; r++)
     {
-        sums[r] =
-            _mm512_fmadd_ps(dots[r], _mm512_mul_ps(scales.d, _mm512_set1_ps(x->scale[r])), sums[r]);
-        sums[r] = _mm512_fmadd_ps(scales.second, _mm512_set1_ps(x->sum[r]), sums[r]);
+        float *out = tile + r * tile_stride;
+        __m512 before = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(out);
+        __m512 sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r]), scale);
+        _mm512_storeu_ps(out, _mm512_fmadd_ps(sum, _mm512_set1_ps(x->scale[r]), before));
     }
 }
 
-/* `n_rows` rows times the 16 outputs of one group. */
-INLINE void gemm_rows(const enum weight_format format, const uint32_t n_rows, const uint8_t *block,
-                      uint32_t n_blocks, const struct row_tile *x, float *tile, size_t tile_stride)
+/* `n_rows` rows times the 16 outputs of one group; S4 and S5. */
+INLINE void gemm_scaled(const enum weight_format format, const uint32_t n_rows, const uint8_t *at,
+                        uint32_t n_blocks, const struct row_tile *x, float *tile,
+                        size_t tile_stride)
 {
-    const bool has_second =
-        format == FORMAT_U4_MIN || format == FORMAT_U5_MIN || format == FORMAT_U6;
+    for (uint32_t b = 0; b < n_blocks;) {
+        bool is_first = b == 0;
+        __m512i sums[TILE_ROWS];
+        UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] = _mm512_setzero_si512();
+        for (uint32_t i = 0; i < SPAN_BLOCKS && b < n_blocks; i++, b++) {
+            prefetch_block(format, at);
+            __m512i codes[8];
+            unpack_block(format, at, codes);
+            UNROLL for (uint32_t t = 0; t < (n_rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; t++)
+            {
+                const uint32_t row = t * ROWS_AT_ONCE, left = n_rows - row;
+                add_scaled_block(format, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, codes,
+                                 load(at + SCALES_AT(format)), x + b, row, sums);
+            }
+            at += BLOCK_BYTES(format);
+        }
+        finish_span(n_rows, at, x + b - 1, is_first, sums, tile, tile_stride);
+        at += SPAN_TAIL_BYTES(format);
+    }
+}
+
+/* Adds one block to the sums of rows [row, row + n_rows). */
+INLINE void add_block(const enum weight_format format, const uint32_t n_rows,
+                      const __m512i codes[8], const uint8_t *scales, const struct row_tile *x,
+                      const uint32_t row, __m512 *sums)
+{
+    const uint32_t parts = format == FORMAT_U6 ? 2 : 1, steps = 8 / parts;
+    UNROLL for (uint32_t part = 0; part < parts; part++)
+    {
+        __m512i dots[ROWS_AT_ONCE];
+        dot_steps(n_rows, codes, x, row, format == FORMAT_U6 ? x->start_u6[part] : x->start_u8,
+                  part * steps, (part + 1) * steps, dots);
+        __m512 d = load_scales(scales + 32 * part);
+        UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[row + r] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r]),
+                            _mm512_mul_ps(d, _mm512_set1_ps(x->scale[row + r])), sums[row + r]);
+    }
+}
+
+/* The same for U6 and U8. */
+INLINE void gemm_plain(const enum weight_format format, const uint32_t n_rows, const uint8_t *at,
+                       uint32_t n_blocks, const struct row_tile *x, float *tile, size_t tile_stride)
+{
     __m512 sums[TILE_ROWS];
     UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r] = _mm512_setzero_ps();
-    for (uint32_t b = 0; b < n_blocks; b++, x++, block += BLOCK_BYTES(format)) {
-        for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
-            _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
+    for (uint32_t b = 0; b < n_blocks; b++, at += BLOCK_BYTES(format)) {
+        prefetch_block(format, at);
         __m512i codes[8];
-        unpack_block(format, block, codes);
-        struct block_scales scales;
-        scales.d = load_scales(block + SCALES_AT(format));
-        scales.second = has_second
-                            ? load_scales(block + SCALES_AT(format) + 32)
-                            : _mm512_mul_ps(scales.d, _mm512_set1_ps(-FORMAT_OFFSET(format)));
-        UNROLL for (uint32_t t = 0; t < (n_rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE; t++)
+        unpack_block(format, at, codes);
+        UNROLL for (uint32_t t = 0; t < (n_rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; t++)
         {
-            uint32_t left = n_rows - t * ROWS_PER_TILE;
-            add_rows(format, left < ROWS_PER_TILE ? left : ROWS_PER_TILE, codes, scales,
-                     x + (size_t)t * n_blocks, sums + t * ROWS_PER_TILE);
+            const uint32_t row = t * ROWS_AT_ONCE, left = n_rows - row;
+            add_block(format, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, codes,
+                      at + SCALES_AT(format), x + b, row, sums);
         }
     }
     UNROLL for (uint32_t r = 0; r < n_rows; r++) _mm512_storeu_ps(tile + r * tile_stride, sums[r]);
+}
+
+INLINE void gemm_rows(const enum weight_format format, const uint32_t n_rows, const uint8_t *at,
+                      uint32_t n_blocks, const struct row_tile *x, float *tile, size_t tile_stride)
+{
+    if (FORMAT_IS_SCALED(format))
+        gemm_scaled(format, n_rows, at, n_blocks, x, tile, tile_stride);
+    else
+        gemm_plain(format, n_rows, at, n_blocks, x, tile, tile_stride);
 }
 
 /* All row counts of one format. A function each, so that the compiler allots registers to one loop
@@ -201,10 +245,8 @@ INLINE void gemm_rows(const enum weight_format format, const uint32_t n_rows, co
         }                                                                                          \
     }
 
-DEFINE_FORMAT(gemm_u4, FORMAT_U4)
-DEFINE_FORMAT(gemm_u4_min, FORMAT_U4_MIN)
-DEFINE_FORMAT(gemm_u5, FORMAT_U5)
-DEFINE_FORMAT(gemm_u5_min, FORMAT_U5_MIN)
+DEFINE_FORMAT(gemm_s4, FORMAT_S4)
+DEFINE_FORMAT(gemm_s5, FORMAT_S5)
 DEFINE_FORMAT(gemm_u6, FORMAT_U6)
 DEFINE_FORMAT(gemm_u8, FORMAT_U8)
 
@@ -212,8 +254,10 @@ typedef void format_function(const uint8_t *block, uint32_t n_blocks, uint32_t n
                              const struct row_tile *x, float *tile, size_t tile_stride);
 
 static format_function *const format_functions[] = {
-    [FORMAT_U4] = gemm_u4,         [FORMAT_U4_MIN] = gemm_u4_min, [FORMAT_U5] = gemm_u5,
-    [FORMAT_U5_MIN] = gemm_u5_min, [FORMAT_U6] = gemm_u6,         [FORMAT_U8] = gemm_u8,
+    [FORMAT_S4] = gemm_s4,
+    [FORMAT_S5] = gemm_s5,
+    [FORMAT_U6] = gemm_u6,
+    [FORMAT_U8] = gemm_u8,
 };
 
 void gemm_codes_avx512_vnni(const struct segment *segment, uint32_t group, uint32_t n_groups,

@@ -8,14 +8,12 @@
  * groups a call covers: each row's sums are made in the same order by every variant, which is what
  * makes a row's result independent of its batch. */
 
-/* Rows that a product call covers at most: the rows whose accumulators fit the registers. */
-#define TILE_ROWS 16u
 /* Groups of outputs that a product call covers at most. */
 #define TILE_GROUPS 8u
 /* Floats of a product tile: 16 rows of one group, or few rows of many. */
 #define TILE_FLOATS (TILE_ROWS * GROUP_OUTPUTS * 2)
 
-/* `row` is a multiple of ROWS_PER_TILE.
+/* `row` is a multiple of TILE_ROWS.
  * tile[r * tile_stride + 16 * g + lane] = the product of row `row + r` with output 16 * (group + g)
  * + lane, for r < n_rows
  * (<= TILE_ROWS) and g < n_groups (<= TILE_GROUPS). */
@@ -65,14 +63,12 @@ struct cpu_kernels {
     void (*gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                        float *out);
 
-    /* Stores `count` values as columns [column, column + count) of a row of `out`, in every form it
-     * has; column and count multiples of 32 where it has codes. */
-    void (*activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
-                             const float *values);
+    /* Codes, scale and starts of span `span` of rows [row, row + n_rows), one tile's, from their
+     * floats. */
+    void (*quantise_span)(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span);
 
-    /* `scratch`: room for d floats rounded up to 16. */
-    void (*rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
-                         struct activation *out, uint32_t row, float *scratch);
+    /* out[c] = x[c] * gain[c] / the root of the mean square. */
+    void (*rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
 
     /* Rotates the first d_rope elements of a head; `cosines` and `sines` as rope.c lays them out.
      */

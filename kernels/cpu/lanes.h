@@ -119,7 +119,7 @@ LANES_INLINE float lanes_highest(lanes a)
 {
     return _mm512_reduce_max_ps(a);
 }
-/* Integral values in [-128, 127] as bytes. */
+/* Rounded to whole numbers in [-128, 127], as bytes. */
 LANES_INLINE void lanes_store_codes(int8_t *p, lanes a)
 {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
@@ -300,6 +300,18 @@ LANES_INLINE lanes lanes_swap_pairs(lanes a)
 }
 
 #endif
+
+/* Sums of codes 0..15 and 16..31. */
+LANES_INLINE void lanes_sum_codes(const int8_t *codes, int32_t *low, int32_t *high)
+{
+    __m256i pairs =
+        _mm256_maddubs_epi16(_mm256_set1_epi8(1), _mm256_loadu_si256((const __m256i *)codes));
+    __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
+    fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0xb1));
+    *low = _mm_cvtsi128_si32(_mm256_castsi256_si128(fours));
+    *high = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
+}
 
 /* e^x to about 2 ulp for x in [-87.3, 88.7]; 0 below (a subnormal would cost an assist in every
  * later product), and finite (e^88.7) above. Cephes expf's range reduction and polynomial

@@ -11,61 +11,73 @@
 /* How the CPU backend holds weights, activations and the cache.
  *
  * Weights. A weight is a list of segments, one a source; a segment is a list of groups of 16
- * outputs; a group is a list of blocks of 32 columns. Codes are unsigned and affine: w = d * code +
- * m, per output and block, d and m in f16. The 512 codes of a block lie as eight vectors of 64
- * bytes, step s = 0..7: byte 4 o + i is output o, column 4 s + i. That is what vpdpbusd multiplies
- * with four activation bytes broadcast to all lanes, sixteen dot products at once and no horizontal
- * add; an AMX B tile is the same bytes.
+ * outputs; a group is a list of blocks of 32 columns, of which the formats scaled by integers take
+ * SPAN_BLOCKS together as a span. Codes
+ * are unsigned. The 512 codes of a block lie as eight vectors of 64 bytes, step s = 0..7: byte 4 o + i
+ * is output o, column 4 s + i. That is what vpdpbusd multiplies with four activation bytes broadcast
+ * to all lanes, sixteen dot products at once and no horizontal add; an AMX B tile is the same bytes.
  *
  *   low nibbles   4 x 64 bytes: line l has step l in its low nibbles, step l + 4 in its high ones
- *   fifth bits    64 bytes (U5): bit s of byte 4 o + i belongs to step s
+ *   fifth bits    64 bytes (S5): bit s of byte 4 o + i belongs to step s
  *   bits 4, 5     2 x 64 bytes (U6): line h, bits 2 t and 2 t + 1 belong to step 4 h + t
- *   d             16 f16 (U6: 2 x 16, for columns 0..15 and 16..31)
- *   m             16 f16, only when the format has minima; otherwise m = -offset * d is implied
  *
- * U8 has 8 x 64 bytes of codes and no nibbles. Float formats keep their elements: [n_cols][16] in
- * each group. Outputs that pad the last group of a segment are zero.
+ * U8 has 8 x 64 bytes of codes and no nibbles. What follows a block's codes differs:
  *
- * Activations. Per row and 32 columns: signed codes and one f32 scale, with scale * (sum of codes)
- * for the minima, also for each half (U6). They are made once by the producer and read by all
- * consumers. */
+ * S4, S5 ("scaled by integers"). An element is D * (s * (code - offset) + 8 * m), offset half the
+ * codes' range, with 16 x (int16 s, int16 m) behind the block's codes and 16 f32 D behind the last
+ * block of the span. So what a span's blocks add up to is an integer: the dot products of a block,
+ * which fit 16 bits since the codes are centred, and the sum of its activations side by side in
+ * one 32-bit lane are multiplied with (s, m) by one vpdpwssd; only the span's sum becomes a float. D is
+ * the smallest that keeps that sum within 32 bits (SPAN_SCALE_MAX), which leaves s about 15 bits.
+ *
+ * U6, U8 (their dot products need more than 16 bits). An element is d * (code - offset), with 16 f16 d
+ * behind the codes (U6: 2 x 16, for columns 0..15 and 16..31).
+ *
+ * Float formats keep their elements: [n_cols][16] in each group. Outputs that pad the last group of a
+ * segment are zero.
+ *
+ * Activations. Rows of f32 that a norm, attention or a gate writes, and beside them, for weights with
+ * codes, signed codes with one scale a row and span (a block, when no segment of the weight is scaled
+ * by integers), made once by the producer and read by all consumers. A product needs sum((code - offset) * activation); the offset's part,
+ * -offset * sum(activation), is the same for all outputs, so it is what the sum starts from. */
 
 #define GROUP_OUTPUTS    16u
 #define BLOCK_COLS       32u
+#define SPAN_BLOCKS      2u /* what wider ones cost in accuracy: bench/NOTES.md */
+#define SPAN_COLS        (SPAN_BLOCKS * BLOCK_COLS)
 #define SOURCE_COUNT_MAX 8u
 
 enum weight_format {
-    FORMAT_U4,     /* Q4_0 */
-    FORMAT_U4_MIN, /* Q4_1, Q4_K */
-    FORMAT_U5,     /* Q5_0 */
-    FORMAT_U5_MIN, /* Q5_1, Q5_K */
-    FORMAT_U6,     /* Q6_K */
-    FORMAT_U8,     /* Q8_0 */
+    FORMAT_S4, /* Q4_0, Q4_1, Q4_K */
+    FORMAT_S5, /* Q5_0, Q5_1, Q5_K */
+    FORMAT_U6, /* Q6_K */
+    FORMAT_U8, /* Q8_0 */
     FORMAT_F16,
     FORMAT_BF16,
     FORMAT_F32
 };
 
-#define FORMAT_IS_FLOAT(format) ((format) >= FORMAT_F16)
+#define FORMAT_IS_FLOAT(format)  ((format) >= FORMAT_F16)
+#define FORMAT_IS_SCALED(format) ((format) == FORMAT_S4 || (format) == FORMAT_S5)
 
 /* Bytes of a block of 16 outputs and 32 columns, and where its scales begin. */
 #define NIBBLE_BYTES 256u
 #define SCALES_AT(format)                                                                          \
-    ((format) == FORMAT_U8                                                                         \
-         ? 512u                                                                                    \
-         : NIBBLE_BYTES + ((format) == FORMAT_U5 || (format) == FORMAT_U5_MIN ? 64u                \
-                           : (format) == FORMAT_U6                            ? 128u               \
-                                                                              : 0u))
-#define BLOCK_BYTES(format)                                                                        \
-    (SCALES_AT(format) +                                                                           \
-     ((format) == FORMAT_U4_MIN || (format) == FORMAT_U5_MIN || (format) == FORMAT_U6 ? 64u        \
-                                                                                      : 32u))
-/* The implied m is -OFFSET * d. */
+    ((format) == FORMAT_U8 ? 512u                                                                  \
+                           : NIBBLE_BYTES + ((format) == FORMAT_S5   ? 64u                         \
+                                             : (format) == FORMAT_U6 ? 128u                        \
+                                                                     : 0u))
+#define BLOCK_BYTES(format) (SCALES_AT(format) + ((format) == FORMAT_U8 ? 32u : 64u))
+/* Bytes behind the blocks of a span. */
+#define SPAN_TAIL_BYTES(format) (FORMAT_IS_SCALED(format) ? 64u : 0u)
 #define FORMAT_OFFSET(format)                                                                      \
-    ((format) == FORMAT_U4   ? 8.0f                                                                \
-     : (format) == FORMAT_U5 ? 16.0f                                                               \
-     : (format) == FORMAT_U6 ? 32.0f                                                               \
-                             : 128.0f)
+    ((format) == FORMAT_S4 ? 8 : (format) == FORMAT_S5 ? 16 : (format) == FORMAT_U6 ? 32 : 128)
+
+/* Largest s, or m, or what they add up to in S4 (S5: 2 s + m). A block adds at most 32512 times that to
+ * its span's sum: 32 (16) centred codes of at most 8 (16) times activations of 127, and 8 times 32 (16)
+ * activations. */
+#define SPAN_SCALE_MAX (65000 / (int)SPAN_BLOCKS)
+_Static_assert(SPAN_SCALE_MAX <= INT16_MAX, "scales are 16 bits");
 
 struct segment {
     enum weight_format format;
@@ -87,35 +99,56 @@ struct weight {
     struct huge_slab *slab; /* counted; holds the segments' data */
     bool is_gated;          /* segment 0 is the gate, segment 1 the up projection, of equal shape */
     bool needs_codes;       /* some segment is quantised */
+    bool needs_spans;       /* some segment is scaled by integers */
     bool needs_floats;      /* some segment is of floats */
 };
 
-/* Four rows of 32 columns: all that a product needs of them at fixed distances from one pointer, so
- * that 16 rows take four address registers. */
-#define ROWS_PER_TILE 4u
+/* Sixteen rows of 32 columns: all that a product needs of them at fixed distances from one pointer.
+ * The codes are an AMX A tile. An odd number of cache lines, so that the tiles of one row's blocks
+ * do not fall into the same few sets of the L1 cache. */
+#define TILE_ROWS 16u
 
 struct row_tile {
-    _Alignas(64) int8_t codes[ROWS_PER_TILE][BLOCK_COLS];
-    float scale[ROWS_PER_TILE];
-    float sum[ROWS_PER_TILE];      /* scale * sum of the 32 codes */
-    float sum_low[ROWS_PER_TILE];  /* the same of codes 0..15 */
-    float sum_high[ROWS_PER_TILE]; /* and 16..31 */
+    _Alignas(64) int8_t codes[TILE_ROWS][BLOCK_COLS];
+    /* What the sums of dot products start from. S: -offset * sum of codes, with the part for the
+     * minima, 8 * sum of codes, in the upper 16 bits. */
+    int32_t start_s4[TILE_ROWS];
+    int32_t start_s5[2][TILE_ROWS]; /* columns 0..15, 16..31 */
+    int32_t start_u6[2][TILE_ROWS];
+    int32_t start_u8[TILE_ROWS];
+    float scale[TILE_ROWS]; /* of the row's span; the same in all its blocks */
 };
+
+static inline size_t segment_group_bytes(enum weight_format format, uint32_t n_cols)
+{
+    size_t n_blocks = n_cols / BLOCK_COLS;
+    return n_blocks * BLOCK_BYTES(format) +
+           (n_blocks + SPAN_BLOCKS - 1) / SPAN_BLOCKS * SPAN_TAIL_BYTES(format);
+}
+
+/* Of block `block` in a group of a format of codes. */
+static inline size_t block_offset(enum weight_format format, uint32_t block)
+{
+    return (size_t)block * BLOCK_BYTES(format) +
+           (size_t)(block / SPAN_BLOCKS) * SPAN_TAIL_BYTES(format);
+}
 
 struct activation {
     uint32_t n_cols;
-    uint32_t n_blocks; /* of 32 columns */
+    uint32_t n_blocks;    /* of 32 columns */
+    uint32_t span_blocks; /* that share a scale; SPAN_BLOCKS or 1 */
     uint32_t rows_max;
-    struct row_tile *tiles; /* owned; [rows_max / 4, rounded up][n_blocks]; NULL when floats are all
+    struct row_tile
+        *tiles;    /* owned; [rows_max / 16, rounded up][n_blocks]; NULL when floats are all
                                that is read */
-    float *floats;          /* owned; NULL when codes are all that is read */
-    size_t float_stride;    /* floats a row */
+    float *floats; /* owned; [rows_max][float_stride] */
+    size_t float_stride;
 };
 
 static inline struct row_tile *activation_tile(const struct activation *a, uint32_t row,
                                                uint32_t block)
 {
-    return a->tiles + (size_t)(row / ROWS_PER_TILE) * a->n_blocks + block;
+    return a->tiles + (size_t)(row / TILE_ROWS) * a->n_blocks + block;
 }
 
 /* Cache of one layer, block and KV head: keys [d_head][16 tokens], so that the scores of 16

@@ -1,12 +1,12 @@
 /* From GGUF's blocks to the layout of layout.h, and back for embedding rows.
  *
- * Packing goes output by output and 32 columns at a time: unpack to plain codes with a scale and a
- * minimum (per half for Q6_K), then place them. Scales of k-quants are products (d * 6-bit scale)
- * and are rounded to f16 once: 2^-12 relative on a block's scale, far below the step of the codes
- * themselves. */
+ * Packing goes output by output and span by span: unpack to plain codes with a scale and a minimum,
+ * then place them. Formats scaled by integers get their span's scale D from its largest blocks; their
+ * own scales and minima become multiples of it, to 2^-15 of the largest. */
 
 #include "repack.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "check.h"
@@ -15,8 +15,9 @@
 /* 32 columns of one output. */
 struct plain_block {
     uint8_t codes[32];
-    uint16_t d[2]; /* f16; the second only for U6 */
-    uint16_t m;    /* f16; only for formats with minima */
+    float d[2];    /* the second only for U6 */
+    float minimum; /* element = d * code + minimum; unused by U6 and U8, whose minimum is
+                      -offset * d */
 };
 
 static void split_nibbles(const uint8_t *qs, uint8_t *codes)
@@ -35,21 +36,23 @@ static void add_fifth_bits(uint32_t qh, uint8_t *codes)
 
 static void read_simple(enum tensor_type type, const uint8_t *block, struct plain_block *out)
 {
-    out->d[0] = load_u16(block);
+    out->d[0] = load_f16(block);
     switch (type) {
     case TENSOR_Q4_0:
+        out->minimum = -8 * out->d[0];
         split_nibbles(block + 2, out->codes);
         break;
     case TENSOR_Q4_1:
-        out->m = load_u16(block + 2);
+        out->minimum = load_f16(block + 2);
         split_nibbles(block + 4, out->codes);
         break;
     case TENSOR_Q5_0:
+        out->minimum = -16 * out->d[0];
         split_nibbles(block + 6, out->codes);
         add_fifth_bits(load_u32(block + 2), out->codes);
         break;
     case TENSOR_Q5_1:
-        out->m = load_u16(block + 2);
+        out->minimum = load_f16(block + 2);
         split_nibbles(block + 8, out->codes);
         add_fifth_bits(load_u32(block + 4), out->codes);
         break;
@@ -72,8 +75,8 @@ static void read_k4(const uint8_t *block, const uint8_t *qs, uint32_t j, struct 
         scale = (uint32_t)(scales[j + 4] & 15) | (uint32_t)(scales[j - 4] >> 6) << 4;
         minimum = (uint32_t)(scales[j + 4] >> 4) | (uint32_t)(scales[j] >> 6) << 4;
     }
-    out->d[0] = f32_to_f16(load_f16(block) * (float)scale);
-    out->m = f32_to_f16(-load_f16(block + 2) * (float)minimum);
+    out->d[0] = load_f16(block) * (float)scale;
+    out->minimum = -load_f16(block + 2) * (float)minimum;
     const uint8_t *bytes = qs + 32 * (size_t)(j / 2);
     for (int l = 0; l < 32; l++)
         out->codes[l] = (j & 1) != 0 ? bytes[l] >> 4 : bytes[l] & 15;
@@ -87,7 +90,7 @@ static void read_q6_k(const uint8_t *block, uint32_t j, struct plain_block *out)
         (const int8_t *)(block + 192 + 8 * (size_t)(j / 4) + 2 * (size_t)(j & 3));
     float d = load_f16(block + 208);
     for (int half = 0; half < 2; half++)
-        out->d[half] = f32_to_f16(d * (float)scales[half]);
+        out->d[half] = d * (float)scales[half];
     for (int l = 0; l < 32; l++) {
         uint32_t low = (j & 2) != 0 ? ql[l] >> 4 : ql[l] & 15u;
         uint32_t high = (uint32_t)(qh[l] >> (2 * (j & 3))) & 3u;
@@ -116,27 +119,27 @@ static void read_block(enum tensor_type type, const uint8_t *row, uint32_t b,
     }
 }
 
-static void place_u16(uint8_t *at, uint32_t output, uint16_t value)
+static void place_u16(uint8_t *at, uint16_t value)
 {
-    memcpy(at + 2 * (size_t)output, &value, sizeof(value));
+    memcpy(at, &value, sizeof(value));
 }
 
-static void place_block(enum weight_format format, const struct plain_block *in, uint32_t o,
+static void place_codes(enum weight_format format, const struct plain_block *in, uint32_t o,
                         uint8_t *block)
 {
     if (format == FORMAT_U8) {
         for (int s = 0; s < 8; s++)
             memcpy(block + 64 * s + 4 * o, in->codes + 4 * s, 4);
-    } else {
-        for (int l = 0; l < 4; l++) {
-            uint32_t low = load_u32(in->codes + 4 * l) & 0x0f0f0f0fu;
-            uint32_t high = load_u32(in->codes + 16 + 4 * l) & 0x0f0f0f0fu;
-            uint32_t word = low | high << 4;
-            memcpy(block + 64 * l + 4 * o, &word, 4);
-        }
+        return;
+    }
+    for (int l = 0; l < 4; l++) {
+        uint32_t low = load_u32(in->codes + 4 * l) & 0x0f0f0f0fu;
+        uint32_t high = load_u32(in->codes + 16 + 4 * l) & 0x0f0f0f0fu;
+        uint32_t word = low | high << 4;
+        memcpy(block + 64 * l + 4 * o, &word, 4);
     }
     uint8_t *bits = block + NIBBLE_BYTES;
-    if (format == FORMAT_U5 || format == FORMAT_U5_MIN) {
+    if (format == FORMAT_S5) {
         uint32_t word = 0;
         for (int s = 0; s < 8; s++)
             word |= (load_u32(in->codes + 4 * s) >> 4 & 0x01010101u) << s;
@@ -149,12 +152,52 @@ static void place_block(enum weight_format format, const struct plain_block *in,
             memcpy(bits + 64 * h + 4 * o, &word, 4);
         }
     }
-    uint8_t *scales = block + SCALES_AT(format);
-    place_u16(scales, o, in->d[0]);
+}
+
+/* Scales of U6 and U8. Those of Q6_K are products (d * 8-bit scale) and are rounded to f16 once:
+ * 2^-12 relative, far below the step of the codes themselves. */
+static void place_plain_scales(enum weight_format format, const struct plain_block *in, uint32_t o,
+                               uint8_t *block)
+{
+    uint8_t *scales = block + SCALES_AT(format) + 2 * (size_t)o;
+    place_u16(scales, f32_to_f16(in->d[0]));
     if (format == FORMAT_U6)
-        place_u16(scales + 32, o, in->d[1]);
-    else if (format == FORMAT_U4_MIN || format == FORMAT_U5_MIN)
-        place_u16(scales + 32, o, in->m);
+        place_u16(scales + 32, f32_to_f16(in->d[1]));
+}
+
+/* A block's scale, and its minimum behind the offset, in units of the span's D. */
+static int16_t whole_units(float value, float unit)
+{
+    return unit > 0 ? (int16_t)lrintf(value / unit) : 0;
+}
+
+static float centred_minimum(enum weight_format format, const struct plain_block *in)
+{
+    return (in->minimum + (float)FORMAT_OFFSET(format) * in->d[0]) / 8;
+}
+
+/* The smallest D with which the span's sum stays within 32 bits, rounding of the units included. */
+static float span_unit(enum weight_format format, const struct plain_block *blocks,
+                       uint32_t n_blocks)
+{
+    float parts = format == FORMAT_S5 ? 2 : 1, highest = 0;
+    for (uint32_t b = 0; b < n_blocks; b++)
+        highest = fmaxf(highest,
+                        parts * fabsf(blocks[b].d[0]) + fabsf(centred_minimum(format, &blocks[b])));
+    return highest / (float)(SPAN_SCALE_MAX - 2);
+}
+
+static void place_span_scales(enum weight_format format, const struct plain_block *blocks,
+                              uint32_t n_blocks, uint32_t o, uint8_t *span)
+{
+    float unit = span_unit(format, blocks, n_blocks);
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        uint8_t *scales =
+            span + (size_t)b * BLOCK_BYTES(format) + SCALES_AT(format) + 4 * (size_t)o;
+        place_u16(scales, (uint16_t)whole_units(blocks[b].d[0], unit));
+        place_u16(scales + 2, (uint16_t)whole_units(centred_minimum(format, &blocks[b]), unit));
+    }
+    memcpy(span + (size_t)n_blocks * BLOCK_BYTES(format) + 4 * (size_t)o, &unit, sizeof(unit));
 }
 
 struct repack_job {
@@ -170,11 +213,20 @@ static void pack_quantised_output(const struct repack_job *job, uint32_t output,
     size_t row_bytes = (size_t)(source->n_cols / elements) * bytes;
     const uint8_t *row = (const uint8_t *)source->data + output * row_bytes;
     enum weight_format format = job->segment->format;
-    for (uint32_t b = 0; b < source->n_cols / BLOCK_COLS; b++) {
-        struct plain_block plain = {0};
-        read_block(source->type, row, b, &plain);
-        place_block(format, &plain, output % GROUP_OUTPUTS,
-                    group + (size_t)b * BLOCK_BYTES(format));
+    uint32_t n_blocks = source->n_cols / BLOCK_COLS, o = output % GROUP_OUTPUTS;
+    for (uint32_t first = 0; first < n_blocks; first += SPAN_BLOCKS) {
+        struct plain_block blocks[SPAN_BLOCKS];
+        uint32_t count = n_blocks - first < SPAN_BLOCKS ? n_blocks - first : SPAN_BLOCKS;
+        uint8_t *span = group + block_offset(format, first);
+        for (uint32_t b = 0; b < count; b++) {
+            read_block(source->type, row, first + b, &blocks[b]);
+            uint8_t *block = span + (size_t)b * BLOCK_BYTES(format);
+            place_codes(format, &blocks[b], o, block);
+            if (!FORMAT_IS_SCALED(format))
+                place_plain_scales(format, &blocks[b], o, block);
+        }
+        if (FORMAT_IS_SCALED(format))
+            place_span_scales(format, blocks, count, o, span);
     }
 }
 
@@ -219,18 +271,14 @@ bool repack_format(enum tensor_type type, enum weight_format *out)
         *out = FORMAT_BF16;
         return true;
     case TENSOR_Q4_0:
-        *out = FORMAT_U4;
-        return true;
     case TENSOR_Q4_1:
     case TENSOR_Q4_K:
-        *out = FORMAT_U4_MIN;
+        *out = FORMAT_S4;
         return true;
     case TENSOR_Q5_0:
-        *out = FORMAT_U5;
-        return true;
     case TENSOR_Q5_1:
     case TENSOR_Q5_K:
-        *out = FORMAT_U5_MIN;
+        *out = FORMAT_S5;
         return true;
     case TENSOR_Q6_K:
         *out = FORMAT_U6;
@@ -259,25 +307,45 @@ static uint32_t block_code(enum weight_format format, const uint8_t *block, uint
     uint32_t pair = block[64 * (step % 4) + byte];
     uint32_t code = step < 4 ? pair & 15 : pair >> 4;
     const uint8_t *bits = block + NIBBLE_BYTES;
-    if (format == FORMAT_U5 || format == FORMAT_U5_MIN)
+    if (format == FORMAT_S5)
         code |= (uint32_t)(bits[byte] >> step & 1) << 4;
     else if (format == FORMAT_U6)
         code |= (uint32_t)(bits[64 * (step / 4) + byte] >> (2 * (step % 4)) & 3) << 4;
     return code;
 }
 
-static void read_quantised_block(enum weight_format format, const uint8_t *block, uint32_t o,
-                                 float scale, float *out)
+/* d and minimum of columns 0..15 and 16..31 of output `o` in block `b` of a group. */
+static void read_scales(const struct segment *segment, const uint8_t *group, uint32_t b, uint32_t o,
+                        float d[2], float minimum[2])
 {
-    const uint8_t *scales = block + SCALES_AT(format) + 2 * (size_t)o;
-    float d[2] = {load_f16(scales), load_f16(scales)};
-    if (format == FORMAT_U6)
-        d[1] = load_f16(scales + 32);
-    float m[2] = {-FORMAT_OFFSET(format) * d[0], -FORMAT_OFFSET(format) * d[1]};
-    if (format == FORMAT_U4_MIN || format == FORMAT_U5_MIN)
-        m[0] = m[1] = load_f16(scales + 32);
+    enum weight_format format = segment->format;
+    const uint8_t *scales = group + block_offset(format, b) + SCALES_AT(format);
+    float offset = (float)FORMAT_OFFSET(format), second = 0;
+    if (FORMAT_IS_SCALED(format)) {
+        uint32_t end = b / SPAN_BLOCKS * SPAN_BLOCKS + SPAN_BLOCKS;
+        uint32_t n_blocks = segment->n_cols / BLOCK_COLS;
+        const uint8_t *tail = group + block_offset(format, end <= n_blocks ? end : n_blocks) -
+                              (end <= n_blocks ? SPAN_TAIL_BYTES(format) : 0);
+        float unit = bits_to_f32(load_u32(tail + 4 * (size_t)o));
+        d[0] = d[1] = unit * (float)(int16_t)load_u16(scales + 4 * (size_t)o);
+        second = unit * 8 * (float)(int16_t)load_u16(scales + 4 * (size_t)o + 2);
+    } else {
+        d[0] = load_f16(scales + 2 * (size_t)o);
+        d[1] = format == FORMAT_U6 ? load_f16(scales + 32 + 2 * (size_t)o) : d[0];
+    }
+    minimum[0] = second - offset * d[0];
+    minimum[1] = second - offset * d[1];
+}
+
+static void read_quantised_block(const struct segment *segment, const uint8_t *group, uint32_t b,
+                                 uint32_t o, float scale, float *out)
+{
+    float d[2], minimum[2];
+    read_scales(segment, group, b, o, d, minimum);
+    const uint8_t *block = group + block_offset(segment->format, b);
     for (uint32_t c = 0; c < BLOCK_COLS; c++)
-        out[c] = scale * (d[c / 16] * (float)block_code(format, block, o, c) + m[c / 16]);
+        out[c] =
+            scale * (d[c / 16] * (float)block_code(segment->format, block, o, c) + minimum[c / 16]);
 }
 
 void segment_read_row(const struct segment *segment, uint32_t output, float scale, float *out)
@@ -288,8 +356,7 @@ void segment_read_row(const struct segment *segment, uint32_t output, float scal
     enum weight_format format = segment->format;
     if (!FORMAT_IS_FLOAT(format)) {
         for (uint32_t b = 0; b < segment->n_cols / BLOCK_COLS; b++)
-            read_quantised_block(format, group + (size_t)b * BLOCK_BYTES(format), o, scale,
-                                 out + (size_t)b * BLOCK_COLS);
+            read_quantised_block(segment, group, b, o, scale, out + (size_t)b * BLOCK_COLS);
         return;
     }
     size_t bytes = format == FORMAT_F32 ? 4 : 2;

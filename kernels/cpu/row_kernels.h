@@ -11,10 +11,8 @@ void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, 
                         const float *bias, bool accumulate, float *y, size_t y_stride);
 void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                         float *out);
-void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
-                              const float *values);
-void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
-                          struct activation *out, uint32_t row, float *scratch);
+void KERNEL(quantise_span)(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span);
+void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
 void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
                        const float *cosines, const float *sines, float *out);
 void KERNEL(kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
@@ -71,38 +69,44 @@ void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up,
         lanes_store(out + i, lanes_mul(gate_lanes(kind, lanes_load(gate + i)), lanes_load(up + i)));
 }
 
-/* Symmetric int8 with the largest magnitude at 127, as Q8_0's own quantiser. */
-LANES_INLINE void quantise_block(lanes low, lanes high, struct row_tile *tile, uint32_t r)
+/* Codes and starts of one block of one row. */
+LANES_INLINE void quantise_block(const float *values, lanes inverse, float step,
+                                 struct row_tile *tile, uint32_t r)
 {
-    float highest = lanes_highest(lanes_max(lanes_abs(low), lanes_abs(high)));
-    float step = highest / 127.0f;
-    lanes inverse = lanes_set(highest > 0 ? 127.0f / highest : 0.0f);
-    low = lanes_round(lanes_mul(low, inverse));
-    high = lanes_round(lanes_mul(high, inverse));
-    lanes_store_codes(tile->codes[r], low);
-    lanes_store_codes(tile->codes[r] + LANES, high);
-    float sum_low = lanes_sum(low), sum_high = lanes_sum(high); /* small whole numbers: exact */
+    lanes_store_codes(tile->codes[r], lanes_mul(lanes_load(values), inverse));
+    lanes_store_codes(tile->codes[r] + LANES, lanes_mul(lanes_load(values + LANES), inverse));
+    int32_t low, high;
+    lanes_sum_codes(tile->codes[r], &low, &high);
+    int32_t sum = low + high;
+    tile->start_s4[r] = sum * ((8 << 16) - FORMAT_OFFSET(FORMAT_S4));
+    tile->start_s5[0][r] = low * ((8 << 16) - FORMAT_OFFSET(FORMAT_S5));
+    tile->start_s5[1][r] = high * ((8 << 16) - FORMAT_OFFSET(FORMAT_S5));
+    tile->start_u6[0][r] = low * -FORMAT_OFFSET(FORMAT_U6);
+    tile->start_u6[1][r] = high * -FORMAT_OFFSET(FORMAT_U6);
+    tile->start_u8[r] = sum * -FORMAT_OFFSET(FORMAT_U8);
     tile->scale[r] = step;
-    tile->sum[r] = step * (sum_low + sum_high);
-    tile->sum_low[r] = step * sum_low;
-    tile->sum_high[r] = step * sum_high;
 }
 
-void KERNEL(activation_store)(struct activation *out, uint32_t row, uint32_t column, uint32_t count,
-                              const float *values)
+/* Symmetric int8 with the largest magnitude at 127, as Q8_0's own quantiser. */
+void KERNEL(quantise_span)(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span)
 {
-    if (out->floats != NULL)
-        memcpy(out->floats + row * out->float_stride + column, values, count * sizeof(float));
-    if (out->tiles == NULL)
-        return;
-    struct row_tile *tile = activation_tile(out, row, column / BLOCK_COLS);
-    for (uint32_t c = 0; c < count; c += BLOCK_COLS)
-        quantise_block(lanes_load(values + c), lanes_load(values + c + LANES), tile++,
-                       row % ROWS_PER_TILE);
+    uint32_t first = span * a->span_blocks;
+    uint32_t left = a->n_blocks - first;
+    uint32_t n_blocks = left < a->span_blocks ? left : a->span_blocks;
+    struct row_tile *tile = activation_tile(a, row, first);
+    for (uint32_t r = row; r < row + n_rows; r++) {
+        const float *values = a->floats + r * a->float_stride + (size_t)first * BLOCK_COLS;
+        lanes highest = lanes_zero();
+        for (uint32_t c = 0; c < n_blocks * BLOCK_COLS; c += LANES)
+            highest = lanes_max(highest, lanes_abs(lanes_load(values + c)));
+        float top = lanes_highest(highest);
+        lanes inverse = lanes_set(top > 0 ? 127.0f / top : 0.0f);
+        for (uint32_t b = 0; b < n_blocks; b++)
+            quantise_block(values + b * BLOCK_COLS, inverse, top / 127.0f, tile + b, r % TILE_ROWS);
+    }
 }
 
-void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d,
-                          struct activation *out, uint32_t row, float *scratch)
+void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out)
 {
     lanes sums[2] = {lanes_zero(), lanes_zero()};
     uint32_t c = 0;
@@ -118,12 +122,13 @@ void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint
     float squares = lanes_sum(lanes_add(sums[0], sums[1]));
     lanes inverse = lanes_set(1.0f / sqrtf(squares / (float)d + epsilon));
     for (c = 0; c + LANES <= d; c += LANES)
-        lanes_store(scratch + c,
+        lanes_store(out + c,
                     lanes_mul(lanes_mul(lanes_load(x + c), inverse), lanes_load(gain + c)));
     if (c < d)
-        lanes_store(scratch + c, lanes_mul(lanes_mul(lanes_load_first(x + c, d - c), inverse),
-                                           lanes_load_first(gain + c, d - c)));
-    KERNEL(activation_store)(out, row, 0, d, scratch);
+        lanes_store_first(out + c,
+                          lanes_mul(lanes_mul(lanes_load_first(x + c, d - c), inverse),
+                                    lanes_load_first(gain + c, d - c)),
+                          d - c);
 }
 
 /* Interleaved: `cosines` and `sines` have d_rope entries, both of a pair equal but for the sign
