@@ -34,10 +34,10 @@ struct bounds {
 };
 
 static const struct bounds FLOAT_BOUNDS = {0.001, 0.01, 0.02, 0.01, 3, 64};
-static const struct bounds INT8_BOUNDS = {0.08, 0.6, 2.0, 0.5, 1, UINT32_MAX};
+static const struct bounds INT8_BOUNDS = {0.10, 0.7, 2.0, 0.5, 1, UINT32_MAX};
 /* The paths differ in instructions, not in what they compute; the first among equals sees all
  * prompts. */
-static const struct bounds INT8_SAMPLE_BOUNDS = {0.08, 0.6, 2.0, 0.5, 3, UINT32_MAX};
+static const struct bounds INT8_SAMPLE_BOUNDS = {0.10, 0.7, 2.0, 0.5, 3, UINT32_MAX};
 
 struct item {
     const char *name, *text;
