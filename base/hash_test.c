@@ -86,6 +86,51 @@ static void another_key_gives_another_hash(void **state)
     assert_false(hash128_equals(hash128(&counting_key, "x", 1), hash128(&other, "x", 1)));
 }
 
+static void a_checksum_knows_every_changed_bit(void **state)
+{
+    (void)state;
+    unsigned char data[300];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * 37);
+    for (size_t bytes = 1; bytes < sizeof data; bytes += 13) {
+        uint64_t honest = checksum64(data, bytes);
+        for (size_t bit = 0; bit < 8 * bytes; bit++) {
+            data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            assert_int_not_equal(checksum64(data, bytes), honest);
+            data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        }
+        assert_int_equal(checksum64(data, bytes), honest);
+    }
+}
+
+/* The top bits of two words of one lane: they cancel in a sum that only multiplies. */
+static void a_checksum_knows_pairs_of_changes_and_lengths(void **state)
+{
+    (void)state;
+    unsigned char data[256] = {0};
+    uint64_t honest = checksum64(data, sizeof data);
+    for (size_t bit = 0; bit < 64; bit++) {
+        data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        data[64 + bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_int_not_equal(checksum64(data, sizeof data), honest);
+        memset(data, 0, sizeof data);
+    }
+    for (size_t bytes = 0; bytes < sizeof data; bytes++) /* zeros, but fewer of them */
+        assert_int_not_equal(checksum64(data, bytes), honest);
+}
+
+/* Files keep it: it may never change. Values from a Python version of the definition. */
+static void a_checksum_is_the_same_on_every_machine(void **state)
+{
+    (void)state;
+    unsigned char counting[200];
+    for (size_t i = 0; i < sizeof counting; i++)
+        counting[i] = (unsigned char)i;
+    assert_int_equal(checksum64("", 0), UINT64_C(0xaed87f43e1c4b1ba));
+    assert_int_equal(checksum64("penstock", 8), UINT64_C(0xb18eea605bdf4aad));
+    assert_int_equal(checksum64(counting, sizeof counting), UINT64_C(0x4dc7135e982e2ad8));
+}
+
 static void random_bytes_fill_everything_and_differ(void **state)
 {
     (void)state;
@@ -106,6 +151,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hashes_are_those_of_openssl_at_every_alignment),
         cmocka_unit_test(another_key_gives_another_hash),
+        cmocka_unit_test(a_checksum_knows_every_changed_bit),
+        cmocka_unit_test(a_checksum_knows_pairs_of_changes_and_lengths),
+        cmocka_unit_test(a_checksum_is_the_same_on_every_machine),
         cmocka_unit_test(random_bytes_fill_everything_and_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
