@@ -103,6 +103,15 @@ struct kv_shape {
     enum kv_type type;
 };
 
+/* A weight's bytes as weight_save gave them. */
+struct weight_image {
+    const struct tensor_source *sources; /* as at weight_create; their data is not read */
+    uint32_t source_count;
+    bool is_gated;    /* made by weight_create_gated from sources[0] and sources[1] */
+    const void *data; /* 64-byte aligned; outlives the weight where memory_is_host */
+    uint64_t bytes;
+};
+
 struct backend_operations {
     const char *name; /* "reference", "cpu-avx2", "cpu-avx512-vnni", "cuda" */
 
@@ -128,6 +137,20 @@ struct backend_operations {
                                   const struct tensor_source *up, weight **out);
     void (*weight_destroy)(backend *b, weight *w);
     uint64_t (*weight_bytes)(const weight *w);
+
+    /* --- weights that outlive the process ---
+     * What weight_create lays out depends on nothing but its sources, so that a file can keep it. All four are NULL in a
+     * backend whose weights are not worth keeping. */
+    const char *layout_name; /* short, for file names: "cpu" */
+    /* A checksum of what weight_create makes of fixed sources of every type. Another one: bytes that were kept are of no
+     * use. STATUS_NO_MEMORY. */
+    status (*layout_checksum)(backend *b, uint64_t *out);
+    /* Copies bytes [first, first + bytes) of weight_bytes. */
+    void (*weight_save)(backend *b, const weight *w, uint64_t first, uint64_t bytes, void *out);
+    /* The weight that the image was saved from: read in place where memory_is_host, else copied. Bad bytes give a weight
+     * that computes nonsense, no worse. STATUS_INVALID: the length is not that of a weight of these sources; else as
+     * weight_create. */
+    status (*weight_restore)(backend *b, const struct weight_image *image, weight **out);
 
     /* Room for `rows_max` input rows of `weight`'s n_cols, in the form `weight` reads. */
     status (*activation_create)(backend *b, const weight *w, uint32_t rows_max, activation **out);

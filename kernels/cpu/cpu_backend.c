@@ -59,12 +59,12 @@ static void cpu_weight_destroy(backend *b, weight *w)
 {
     if (w == NULL)
         return;
-    huge_arena_release(&cpu_of(b)->arena, w->slab);
+    if (w->slab != NULL)
+        huge_arena_release(&cpu_of(b)->arena, w->slab);
     memory_release(w);
 }
 
-/* Shapes and formats of the segments; no data yet. */
-static status weight_plan(weight *w, const struct tensor_source *sources, uint32_t source_count)
+status cpu_weight_plan(weight *w, const struct tensor_source *sources, uint32_t source_count)
 {
     w->n_cols = sources[0].n_cols;
     for (uint32_t i = 0; i < source_count; i++) {
@@ -96,6 +96,14 @@ static status weight_plan(weight *w, const struct tensor_source *sources, uint32
     return STATUS_OK;
 }
 
+void cpu_weight_place(weight *w, uint8_t *data)
+{
+    for (uint32_t i = 0; i < w->segment_count; i++) {
+        w->segments[i].data = data;
+        data += (w->segments[i].n_groups * w->segments[i].group_bytes + 63) / 64 * 64;
+    }
+}
+
 static status cpu_weight_create(backend *b, const struct tensor_source *sources,
                                 uint32_t source_count, weight **out)
 {
@@ -104,7 +112,7 @@ static status cpu_weight_create(backend *b, const struct tensor_source *sources,
     weight *w = memory_allocate_array(1, sizeof(*w));
     if (w == NULL)
         return STATUS_NO_MEMORY;
-    status result = weight_plan(w, sources, source_count);
+    status result = cpu_weight_plan(w, sources, source_count);
     uint8_t *data = NULL;
     if (result == STATUS_OK) {
         data = huge_arena_allocate(&cpu->arena, w->bytes, &w->slab);
@@ -114,13 +122,22 @@ static status cpu_weight_create(backend *b, const struct tensor_source *sources,
         memory_release(w);
         return result;
     }
+    cpu_weight_place(w, data);
     for (uint32_t i = 0; i < source_count; i++) {
-        w->segments[i].data = data;
-        data += (w->segments[i].n_groups * w->segments[i].group_bytes + 63) / 64 * 64;
         repack_segment(cpu->team, &sources[i], &w->segments[i]);
+        size_t bytes = w->segments[i].n_groups * w->segments[i].group_bytes;
+        memset(w->segments[i].data + bytes, 0, (64 - bytes % 64) % 64); /* it may go into a file */
     }
     *out = w;
     return STATUS_OK;
+}
+
+void cpu_weight_set_gated(weight *w)
+{
+    CHECK(w->segment_count == 2);
+    w->is_gated = true;
+    w->n_outputs = w->segments[0].n_outputs;
+    w->n_groups = w->segments[0].n_groups;
 }
 
 static status cpu_weight_create_gated(backend *b, const struct tensor_source *gate,
@@ -130,11 +147,8 @@ static status cpu_weight_create_gated(backend *b, const struct tensor_source *ga
         return STATUS_INVALID;
     struct tensor_source sources[2] = {*gate, *up};
     status result = cpu_weight_create(b, sources, 2, out);
-    if (result == STATUS_OK) {
-        (*out)->is_gated = true;
-        (*out)->n_outputs = gate->n_outputs;
-        (*out)->n_groups = (*out)->segments[0].n_groups;
-    }
+    if (result == STATUS_OK)
+        cpu_weight_set_gated(*out);
     return result;
 }
 
@@ -254,6 +268,10 @@ static const struct backend_operations cpu_operations = {
     .weight_create_gated = cpu_weight_create_gated,
     .weight_destroy = cpu_weight_destroy,
     .weight_bytes = cpu_weight_bytes,
+    .layout_name = "cpu",
+    .layout_checksum = cpu_layout_checksum,
+    .weight_save = cpu_weight_save,
+    .weight_restore = cpu_weight_restore,
     .activation_create = cpu_activation_create,
     .activation_destroy = cpu_activation_destroy,
     .kv_create = cpu_kv_create,

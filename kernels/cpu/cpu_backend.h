@@ -59,6 +59,18 @@ NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_
 /* Makes the codes of rows [0, n_rows) from their floats, when somebody reads codes. */
 void cpu_quantise(struct cpu_backend *cpu, activation *a, uint32_t n_rows);
 
+/* Shapes and formats of the segments of a zeroed weight, and its bytes; no data yet. STATUS_UNSUPPORTED, STATUS_INVALID. */
+NODISCARD status cpu_weight_plan(weight *w, const struct tensor_source *sources,
+                                 uint32_t source_count);
+/* Points the segments of a planned weight to their parts of `data`. */
+void cpu_weight_place(weight *w, uint8_t *data);
+/* Makes one weight of two segments a gated one. */
+void cpu_weight_set_gated(weight *w);
+
+status cpu_layout_checksum(backend *b, uint64_t *out);
+void cpu_weight_save(backend *b, const weight *w, uint64_t first, uint64_t bytes, void *out);
+status cpu_weight_restore(backend *b, const struct weight_image *image, weight **out);
+
 void cpu_embed(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows, float scale,
                float *x);
 void cpu_rms_norm(backend *b, const float *x, const float *gain, float epsilon,

@@ -96,7 +96,7 @@ struct weight {
     uint32_t n_cols;
     uint32_t n_groups; /* of all segments; of one of the two when gated */
     uint64_t bytes;
-    struct huge_slab *slab; /* counted; holds the segments' data */
+    struct huge_slab *slab; /* counted; holds the segments' data. NULL: they lie in an image */
     bool is_gated;          /* segment 0 is the gate, segment 1 the up projection, of equal shape */
     bool needs_codes;       /* some segment is quantised */
     bool needs_spans;       /* some segment is scaled by integers */
