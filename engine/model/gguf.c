@@ -6,7 +6,7 @@
  *            padding to general.alignment, then the tensors' data
  *
  * The file is mapped, never read: the metadata answers out of the mapping, weights are repacked
- * straight from it, and several replicas on one machine share its pages. The price is that a file
+ * straight from it (once: weight_file.c), and several replicas on one machine share its pages. The price is that a file
  * which shrinks while it is open ends the process with SIGBUS; a replica is a child process that
  * its manager starts again, so that is bearable, and replacing a model file by rename (as every
  * download tool does) keeps the old mapping whole.
@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "gguf_internal.h"
 #include "memory.h"
 
@@ -94,9 +95,8 @@ static status read_file(struct gguf *file, struct error_note *note)
     return s;
 }
 
-/* Reads the file that `data` is, and takes over the mapping when it is one. */
-static status open_bytes(const void *data, uint64_t bytes, bool is_mapped, gguf **out,
-                         struct error_note *note)
+/* Reads the file that `data` is. */
+static status open_bytes(const void *data, uint64_t bytes, gguf **out, struct error_note *note)
 {
     struct gguf *file = memory_allocate_array(1, sizeof *file);
     if (file == NULL) {
@@ -107,10 +107,9 @@ static status open_bytes(const void *data, uint64_t bytes, bool is_mapped, gguf 
     file->bytes = bytes;
     status s = read_file(file, note);
     if (s != STATUS_OK) {
-        gguf_close(file); /* the mapping stays the caller's */
+        gguf_close(file);
         return s;
     }
-    file->is_mapped = is_mapped;
     *out = file;
     return STATUS_OK;
 }
@@ -118,7 +117,7 @@ static status open_bytes(const void *data, uint64_t bytes, bool is_mapped, gguf 
 status gguf_open_memory(const void *data, uint64_t bytes, gguf **out, struct error_note *note)
 {
     CHECK((uintptr_t)data % MEMORY_ALIGNMENT == 0);
-    return open_bytes(data, bytes, false, out, note);
+    return open_bytes(data, bytes, out, note);
 }
 
 static status note_errno(const char *path, const char *what, struct error_note *note)
@@ -131,7 +130,7 @@ static status note_errno(const char *path, const char *what, struct error_note *
 }
 
 /* Maps the file open at `descriptor`. */
-static status map_descriptor(int descriptor, const char *path, void **data, uint64_t *bytes,
+static status map_descriptor(int descriptor, const char *path, void **data, struct stat *out,
                              struct error_note *note)
 {
     struct stat info;
@@ -145,11 +144,8 @@ static status map_descriptor(int descriptor, const char *path, void **data, uint
     void *mapping = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (mapping == MAP_FAILED)
         return note_errno(path, "map it", note);
-    /* The load that follows reads every page once; this starts the reading ahead of it. A refusal
-     * costs only time. */
-    (void)madvise(mapping, (size_t)info.st_size, MADV_WILLNEED);
     *data = mapping;
-    *bytes = (uint64_t)info.st_size;
+    *out = info;
     return STATUS_OK;
 }
 
@@ -160,17 +156,27 @@ status gguf_open(const char *path, gguf **out, struct error_note *note)
     if (descriptor < 0)
         return note_errno(path, "open it", note);
     void *data;
-    uint64_t bytes;
-    status s = map_descriptor(descriptor, path, &data, &bytes, note);
+    struct stat info;
+    status s = map_descriptor(descriptor, path, &data, &info, note);
     close(descriptor); /* the mapping keeps the file */
     if (s != STATUS_OK)
         return s;
-    s = open_bytes(data, bytes, true, out, note);
+    s = open_bytes(data, (uint64_t)info.st_size, out, note);
     if (s != STATUS_OK) {
         error_note_prefix(note, "%s", path);
-        munmap(data, bytes);
+        munmap(data, (size_t)info.st_size);
+        return s;
     }
-    return s;
+    (*out)->is_mapped = true;
+    (*out)->modified_ns =
+        (uint64_t)info.st_mtim.tv_sec * NS_PER_SECOND + (uint64_t)info.st_mtim.tv_nsec;
+    return STATUS_OK;
+}
+
+void gguf_prefetch(const gguf *file)
+{
+    if (file->is_mapped) /* a refusal costs only time */
+        (void)madvise((void *)(uintptr_t)file->data, file->bytes, MADV_WILLNEED);
 }
 
 void gguf_close(gguf *file)

@@ -21,7 +21,8 @@ struct gguf_entry {
 struct gguf {
     const uint8_t *data; /* the whole file; borrowed for gguf_open_memory, else the mapping */
     uint64_t bytes;
-    bool is_mapped; /* `data` is ours to unmap */
+    bool is_mapped;       /* `data` is ours to unmap */
+    uint64_t modified_ns; /* when is_mapped */
 
     struct gguf_entry *entries; /* owned, in the file's order */
     uint64_t entry_count;

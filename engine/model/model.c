@@ -26,6 +26,7 @@
 #include "model_rope.h"
 #include "model_shape.h"
 #include "model_weights.h"
+#include "model_weights_open.h"
 
 /* One (a), (h) and (l) for each kind of mix: files have two or three. */
 #define FORMS_MAX 32u
@@ -244,7 +245,8 @@ static status open_parts(model *m, const gguf *file, struct error_note *note)
     if (s != STATUS_OK)
         return s;
     m->info = info_of(file, &m->shape);
-    s = model_weights_load(file, m->b, &m->shape, &m->weights, note);
+    const struct weight_keeping keeping = {m->options.weight_cache, m->options.model_path};
+    s = model_weights_open(file, m->b, &m->shape, &keeping, &m->weights, note);
     if (s != STATUS_OK)
         return s;
     m->info.weight_bytes = m->weights.bytes;
@@ -274,6 +276,7 @@ status model_open(const gguf *file, backend *b, const struct model_options *opti
     m->weights.b = b;
     m->options = *options;
     status s = open_parts(m, file, note);
+    m->options.model_path = m->options.weight_cache = NULL; /* borrowed for the call only */
     if (s != STATUS_OK) {
         model_close(m);
         return s;

@@ -14,6 +14,7 @@
 struct loader {
     struct tensor_shelf shelf;
     const struct model_shape *shape;
+    const struct weight_route *route;
     struct model_weights *out;
 };
 
@@ -64,35 +65,63 @@ static status take_stack(struct loader *l, const struct stack *stack, struct ten
     return STATUS_OK;
 }
 
-static status load_matrix(struct loader *l, const struct stack *stack, struct matrix *out)
+static status take_weight(struct loader *l, struct weight_image *image, weight **out)
 {
-    const struct backend_operations *operations = l->out->b->operations;
-    struct tensor_source sources[STACK_MAX];
-    status s = take_stack(l, stack, sources, out);
+    status s = weight_cache_take(l->route->cache, l->out->b, image, l->shelf.note);
     if (s != STATUS_OK)
         return s;
-    s = operations->weight_create(l->out->b, sources, stack->count, &out->w);
+    s = l->out->b->operations->weight_restore(l->out->b, image, out);
     if (s != STATUS_OK)
-        return refuse_weight(l, s, stack->suffixes[0]);
-    l->out->bytes += operations->weight_bytes(out->w);
-    return STATUS_OK;
+        error_note_set(l->shelf.note, "a weight of %" PRIu64 " bytes was refused (%s)",
+                       image->bytes, status_name(s));
+    return s;
+}
+
+/* By the route, from the image's sources. `suffix` is for messages. */
+static status make_weight(struct loader *l, struct weight_image *image, const char *suffix,
+                          weight **out)
+{
+    backend *b = l->out->b;
+    const struct tensor_source *sources = image->sources;
+    weight *w;
+    if (l->route->cache != NULL) {
+        status s = take_weight(l, image, &w);
+        if (s != STATUS_OK)
+            return s;
+    } else {
+        status s = image->is_gated
+                       ? b->operations->weight_create_gated(b, &sources[0], &sources[1], &w)
+                       : b->operations->weight_create(b, sources, image->source_count, &w);
+        if (s != STATUS_OK)
+            return refuse_weight(l, s, suffix);
+    }
+    l->out->bytes += b->operations->weight_bytes(w);
+    if (l->route->writer == NULL) {
+        *out = w;
+        return STATUS_OK;
+    }
+    status s = weight_cache_writer_append(l->route->writer, b, w, image, l->shelf.note);
+    b->operations->weight_destroy(b, w);
+    return s;
+}
+
+static status load_matrix(struct loader *l, const struct stack *stack, struct matrix *out)
+{
+    struct tensor_source sources[STACK_MAX];
+    struct weight_image image = {.sources = sources, .source_count = stack->count};
+    status s = take_stack(l, stack, sources, out);
+    return s == STATUS_OK ? make_weight(l, &image, stack->suffixes[0], &out->w) : s;
 }
 
 static status load_gate_up(struct loader *l, struct matrix *out)
 {
-    const struct backend_operations *operations = l->out->b->operations;
     uint32_t d_ffn = l->shape->d_ffn;
     const struct stack stack = {
         {".ffn_gate.weight", ".ffn_up.weight"}, {d_ffn, d_ffn}, 2, l->shape->d};
     struct tensor_source sources[STACK_MAX];
+    struct weight_image image = {.sources = sources, .source_count = 2, .is_gated = true};
     status s = take_stack(l, &stack, sources, out);
-    if (s != STATUS_OK)
-        return s;
-    s = operations->weight_create_gated(l->out->b, &sources[0], &sources[1], &out->w);
-    if (s != STATUS_OK)
-        return refuse_weight(l, s, ".ffn_gate.weight");
-    l->out->bytes += operations->weight_bytes(out->w);
-    return STATUS_OK;
+    return s == STATUS_OK ? make_weight(l, &image, ".ffn_gate.weight", &out->w) : s;
 }
 
 /* Puts floats on the device. */
@@ -262,11 +291,20 @@ static status load_rope_divisors(struct loader *l)
     return s;
 }
 
+static status check_cache_used_up(const struct loader *l)
+{
+    if (l->route->cache == NULL || weight_cache_is_used_up(l->route->cache))
+        return STATUS_OK;
+    error_note_set(l->shelf.note, "it has more weights than the model");
+    return STATUS_INVALID;
+}
+
 status model_weights_load(const gguf *file, backend *b, const struct model_shape *shape,
-                          struct model_weights *out, struct error_note *note)
+                          const struct weight_route *route, struct model_weights *out,
+                          struct error_note *note)
 {
     *out = (struct model_weights){.b = b};
-    struct loader l = {.shape = shape, .out = out};
+    struct loader l = {.shape = shape, .route = route, .out = out};
     status s = tensor_shelf_init(&l.shelf, file, note);
     if (s == STATUS_OK) {
         s = load_rope_divisors(&l);
@@ -276,6 +314,8 @@ status model_weights_load(const gguf *file, backend *b, const struct model_shape
             s = load_head(&l);
         if (s == STATUS_OK)
             s = tensor_shelf_check_empty(&l.shelf);
+        if (s == STATUS_OK)
+            s = check_cache_used_up(&l);
         tensor_shelf_deinit(&l.shelf);
     }
     return s;
@@ -313,5 +353,6 @@ void model_weights_unload(struct model_weights *weights)
     vector_unload(b, weights->output_norm);
     memory_release(weights->rope_divisors);
     memory_release(weights->layers);
-    *weights = (struct model_weights){0};
+    weight_cache_close(weights->cache); /* after the weights in it */
+    *weights = (struct model_weights){.b = b};
 }

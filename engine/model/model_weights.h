@@ -2,6 +2,8 @@
 #define PENSTOCK_MODEL_WEIGHTS_H
 
 #include "model_shape.h"
+#include "weight_cache.h"
+#include "weight_cache_writer.h"
 
 /* All weights of a decoder in the backend's layout. Every tensor's shape is checked against the
  * hyperparameters, and every tensor of the file must have been used: one left over is a feature
@@ -10,7 +12,7 @@
 /* One matrix, and which tensor types it was made of: two weights with the same columns and types
  * read their input rows in the same form, so they can share an activation. */
 struct matrix {
-    weight *w;         /* owned, but for a tied head */
+    weight *w;         /* owned, but for a tied head; NULL in a pass that writes */
     const float *bias; /* device, owned; NULL: none */
     uint32_t n_cols;
     uint32_t type_mask; /* 1 << enum tensor_type */
@@ -32,13 +34,24 @@ struct model_weights {
     float *output_norm;   /* device, owned; [d] */
     float *rope_divisors; /* host, owned; [d_rope / 2] or NULL */
     uint64_t bytes;       /* in the backend's layout */
+    weight_cache *cache;  /* owned; what the weights lie in. NULL: in the backend's memory */
 };
 
-/* STATUS_INVALID: a tensor is missing or of a wrong shape; STATUS_UNSUPPORTED: one the architecture
- * does not use, or a bias that cannot be fused; STATUS_NO_MEMORY. `out` may be given to
- * model_weights_unload after any outcome. */
+/* How matrices get into the backend's layout: both NULL, laid out from the file; `cache`, taken out
+ * of it; `writer`, laid out, appended and let go, which leaves every `w` NULL. Borrowed. */
+struct weight_route {
+    weight_cache *cache;
+    weight_cache_writer *writer;
+};
+
+/* STATUS_INVALID: a tensor is missing or of a wrong shape, or the cache is not this model's;
+ * STATUS_UNSUPPORTED: a tensor the architecture does not use, or a bias that cannot be fused;
+ * STATUS_NO_MEMORY; STATUS_IO from the writer. `out` may be given to model_weights_unload after any
+ * outcome. */
 NODISCARD status model_weights_load(const gguf *file, backend *b, const struct model_shape *shape,
-                                    struct model_weights *out, struct error_note *note);
+                                    const struct weight_route *route, struct model_weights *out,
+                                    struct error_note *note);
+/* Leaves `weights` as after a load that failed at once. */
 void model_weights_unload(struct model_weights *weights);
 
 #endif

@@ -39,6 +39,24 @@ NODISCARD status gguf_open_memory(const void *data, uint64_t bytes, gguf **out,
                                   struct error_note *note);
 void gguf_close(gguf *file); /* accepts NULL */
 
+/* Starts reading the whole file into memory, for a caller about to read all of it. Returns at once;
+ * without effect on a file in memory. */
+void gguf_prefetch(const gguf *file);
+
+/* What tells a file from other files, and from its own earlier versions, without reading all of it:
+ * its length, its time of change, and a checksum of everything before the tensors' data (names,
+ * types, shapes, offsets and all metadata) and of the first page of the tensors (of GGUF_SAMPLES_MAX
+ * of them, evenly spread, when there are more). The samples are for packers that set every file's
+ * time to a constant: a model trained further has the same shapes and length, but none of its large
+ * tensors keeps its first 4 KiB. A whole checksum would have to read hundreds of gigabytes. */
+#define GGUF_SAMPLES_MAX 1024u
+struct gguf_identity {
+    uint64_t bytes;
+    uint64_t modified_ns; /* since 1970; 0 for a file in memory */
+    uint64_t checksum;
+};
+void gguf_get_identity(const gguf *file, struct gguf_identity *out);
+
 /* Metadata by key. Integers of any width convert when the value fits; false when absent or of
  * another kind. */
 bool gguf_get_u64(const gguf *file, const char *key, uint64_t *out);

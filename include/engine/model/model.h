@@ -30,6 +30,11 @@ struct model_options {
     uint32_t context_max;
     uint32_t kv_blocks; /* blocks of KV_BLOCK_TOKENS */
     enum kv_type kv_type;
+    /* Where the weights in the backend's layout are kept for later starts, and looked for: a folder;
+     * "auto": beside the model, or in the user's cache folder when that may not be written; "off" or
+     * NULL: nowhere. Not needed after model_open. */
+    const char *weight_cache;
+    const char *model_path; /* of `file`; needed for weight_cache */
 };
 
 /* Loads from an open file, which must stay open until the model is closed. Counts in `options`

@@ -1,0 +1,130 @@
+/* The ways to a model's weights:
+ *
+ *   take     out of a cache that is there
+ *   write    lay out each weight, append it to a new cache, let it go; then take from the cache
+ *   create   lay out each weight and keep it in memory
+ *
+ * Writing keeps one weight in memory at a time, so a model larger than half of the memory is never
+ * there twice, and every start that has a cache, the first included, runs on the same mapped pages.
+ * Whatever fails on the way to a cache ends at `create`, whose errors are the model's own. */
+
+#include "model_weights_open.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "weight_cache_place.h"
+
+#define AREA "engine/model"
+
+struct opening {
+    const gguf *file;
+    backend *b;
+    const struct model_shape *shape;
+    struct weight_cache_key key;
+    struct model_weights *out;
+    struct error_note trouble; /* the last about a cache */
+};
+
+static double seconds_since(uint64_t start_ns)
+{
+    return (double)(clock_now_ns() - start_ns) / (double)NS_PER_SECOND;
+}
+
+static status load(struct opening *o, weight_cache *cache, weight_cache_writer *writer,
+                   struct error_note *note)
+{
+    const struct weight_route route = {.cache = cache, .writer = writer};
+    return model_weights_load(o->file, o->b, o->shape, &route, o->out, note);
+}
+
+static bool take(struct opening *o, const char *path)
+{
+    uint64_t start_ns = clock_now_ns();
+    weight_cache *cache;
+    status s = weight_cache_open(path, &o->key, &cache, &o->trouble);
+    if (s == STATUS_NOT_FOUND)
+        return false;
+    if (s == STATUS_OK) {
+        s = load(o, cache, NULL, &o->trouble);
+        if (s == STATUS_OK) {
+            o->out->cache = cache;
+            log_info(AREA, "weights: %.1f MB mapped from %s in %.3f s",
+                     (double)weight_cache_bytes(cache) / 1e6, path, seconds_since(start_ns));
+            return true;
+        }
+        model_weights_unload(o->out);
+        weight_cache_close(cache);
+        error_note_prefix(&o->trouble, "%s", path);
+    }
+    log_warn(AREA, "weight cache not used: %s", o->trouble.text);
+    return false;
+}
+
+static bool write_and_take(struct opening *o, const char *path)
+{
+    uint64_t start_ns = clock_now_ns();
+    weight_cache_writer *writer;
+    bool has_waited;
+    weight_cache_place_prepare(path);
+    if (weight_cache_writer_open(path, &o->key, &writer, &has_waited, &o->trouble) != STATUS_OK)
+        return false;
+    if (has_waited && take(o, path)) {
+        weight_cache_writer_abandon(writer);
+        return true;
+    }
+    status s = load(o, NULL, writer, &o->trouble);
+    uint64_t bytes = o->out->bytes;
+    model_weights_unload(o->out);
+    if (s != STATUS_OK) {
+        weight_cache_writer_abandon(writer);
+        return false;
+    }
+    if (weight_cache_writer_finish(writer, &o->trouble) != STATUS_OK)
+        return false;
+    log_info(AREA, "weights: %.1f MB laid out and written to %s in %.3f s", (double)bytes / 1e6,
+             path, seconds_since(start_ns));
+    return take(o, path);
+}
+
+/* False: there is no cache, and none can be made. */
+static bool open_kept(struct opening *o, const struct weight_cache_places *places)
+{
+    if (places->count == 0)
+        return false;
+    const char *layout = o->b->operations->layout_name;
+    strncpy(o->key.layout, layout, sizeof o->key.layout - 1);
+    if (o->b->operations->layout_checksum(o->b, &o->key.layout_checksum) != STATUS_OK)
+        return false;
+    gguf_get_identity(o->file, &o->key.model);
+    for (uint32_t i = 0; i < places->count; i++)
+        if (take(o, places->paths[i]))
+            return true;
+    gguf_prefetch(o->file);
+    for (uint32_t i = 0; i < places->count; i++)
+        if (write_and_take(o, places->paths[i]))
+            return true;
+    log_warn(AREA, "weights are not kept for the next start: %s", o->trouble.text);
+    return false;
+}
+
+status model_weights_open(const gguf *file, backend *b, const struct model_shape *shape,
+                          const struct weight_keeping *keeping, struct model_weights *out,
+                          struct error_note *note)
+{
+    struct opening o = {.file = file, .b = b, .shape = shape, .out = out};
+    struct weight_cache_places places = {.count = 0};
+    if (b->operations->layout_name != NULL)
+        weight_cache_places_find(keeping->setting, keeping->model_path, b->operations->layout_name,
+                                 &places);
+    if (open_kept(&o, &places))
+        return STATUS_OK;
+    uint64_t start_ns = clock_now_ns();
+    gguf_prefetch(file);
+    status s = load(&o, NULL, NULL, note);
+    if (s == STATUS_OK)
+        log_info(AREA, "weights: %.1f MB laid out in %.3f s", (double)out->bytes / 1e6,
+                 seconds_since(start_ns));
+    return s;
+}
