@@ -256,6 +256,9 @@ status engine_open(const struct engine_options *options, engine **out, struct er
         return STATUS_NO_MEMORY;
     e->options = *options;
     e->options.model_path = e->options.backend = e->options.served_name = NULL;
+    e->options.weight_cache = NULL;
+    e->model_path = options->model_path;
+    e->weight_cache = options->weight_cache;
     status s = check_options(e, options, note);
     if (s == STATUS_OK)
         s = open_file(e, options, note);

@@ -153,8 +153,9 @@ struct engine {
     struct parking open_parking;
     _Atomic uint64_t arrivals;
     _Atomic bool is_draining, is_closing, is_failed, publisher_may_end;
-    _Atomic uint32_t open_state; /* 0: loading, 1: open, 2: failed */
-    status open_status;          /* written before open_state */
+    _Atomic uint32_t open_state;           /* 0: loading, 1: open, 2: failed */
+    status open_status;                    /* written before open_state */
+    const char *model_path, *weight_cache; /* the caller's; valid until open_state is set */
     struct error_note open_note;
 
     /* Signs of life: monotonic ns since when the thread has been busy with one thing; 0: idle. */

@@ -436,6 +436,8 @@ static status open_model(engine *e, struct error_note *note)
         .context_max = e->info.context_max,
         .kv_blocks = e->info.block_count,
         .kv_type = ENGINE_KV_TYPE,
+        .weight_cache = e->weight_cache,
+        .model_path = e->model_path,
     };
     return model_open(e->file, e->device, &options, &e->model, note);
 }

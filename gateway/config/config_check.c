@@ -200,6 +200,11 @@ static void check_model(const struct check *c, uint32_t index)
              model->backend, nearest != NULL ? "; did you mean '" : "",
              nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
     }
+    if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
+        model->weight_cache[0] != '/')
+        FAIL(c, &model->weight_cache,
+             "weight_cache '%s' is not auto, off or the absolute path of a folder",
+             model->weight_cache);
     if (model->max_num_batched_tokens < model->max_num_seqs)
         FAIL(c, &model->max_num_batched_tokens,
              "max_num_batched_tokens (%lld) must be at least max_num_seqs (%lld): each running "

@@ -181,6 +181,11 @@ static const struct setting model_table[] = {
      .danger = "Each has its own KV cache and takes its share of the cores."},
     {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_RESTART,
      .help = "Kernels: auto, reference, avx2, avx-vnni or avx512-vnni. auto takes the best that the machine has."},
+    {TEXT("weight_cache", config_model, weight_cache, "auto"), .reload = RELOAD_RESTART,
+     .help = "Where the weights are kept in the kernels' layout, so that later starts map them instead of laying them out "
+             "again, and replicas on one machine share them: auto (beside the model, or under $PENSTOCK_HOME or "
+             "~/.cache/penstock when its folder may not be written), off, or the absolute path of a folder.",
+     .danger = "Takes about as much disk as the model. Whoever may write there can change what the model says."},
     {INT("threads", config_model, threads, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "threads",
      .help = "Compute threads of a replica. 0 divides the cores that the process may use (its affinity mask and its control "
              "group's quota) among all local replicas.",

@@ -167,6 +167,7 @@ status replica_load(struct replica *replica, struct error_note *note)
     struct engine_options options = {
         .model_path = model->path,
         .backend = model->backend,
+        .weight_cache = model->weight_cache,
         .threads = (uint32_t)model->threads,
         .context_max = (uint32_t)model->max_model_len,
         .sequence_count_max = (uint32_t)model->max_num_seqs,

@@ -25,6 +25,7 @@ typedef struct engine engine;
 struct engine_options {
     const char *model_path;      /* GGUF file */
     const char *backend;         /* "auto", "reference", "avx2", "avx-vnni", "avx512-vnni" */
+    const char *weight_cache;    /* see model_options; NULL: none */
     uint32_t threads;            /* compute team; 0: cores of the slice */
     uint32_t context_max;        /* longest sequence, tokens; 0: the model's own */
     uint32_t sequence_count_max; /* rows of the running batch (max_num_seqs) */

@@ -54,7 +54,8 @@ struct config_model {
     struct setting_list aliases; /* const char * */
     int64_t replicas;
     const char *backend;
-    int64_t threads; /* 0: the cores divided among local replicas */
+    const char *weight_cache; /* "auto", "off" or a folder */
+    int64_t threads;          /* 0: the cores divided among local replicas */
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
     int64_t max_queued_requests, max_queued_tokens;
