@@ -206,6 +206,8 @@ static void run(struct bench *b)
     b->has_next = workload_next(b->workload, &b->next);
     while (!is_over(b)) {
         int wait_ms = send_due(b), long_wait_ms = send_long(b, clock_now_ns());
+        if (is_over(b)) /* the time to send has just passed, and nothing is under way */
+            break;
         if (long_wait_ms >= 0 && (wait_ms < 0 || long_wait_ms < wait_ms))
             wait_ms = long_wait_ms;
         struct epoll_event events[256];
