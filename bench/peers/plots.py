@@ -82,11 +82,10 @@ def drawn(index, line, x, y):
 
 def chart(title, title_x, title_y, lines, is_y_logarithmic=False):
     """An SVG document, or None when there is nothing to draw. The x axis is logarithmic: streams and rates double."""
-    lines = [line for line in lines if line.points]
-    if not lines:
+    points = [point for line in lines for point in line.points]
+    if not points:
         return None
-    xs = sorted({p[0] for line in lines for p in line.points})
-    lows, highs = [p[2] for line in lines for p in line.points], [p[3] for line in lines for p in line.points]
+    xs, lows, highs = sorted({p[0] for p in points}), [p[2] for p in points], [p[3] for p in points]
     ticks_y = (ticks_logarithmic(max(min(lows), 1e-3), max(highs)) if is_y_logarithmic else ticks_linear(max(highs)))
     x = Scale(xs[0], xs[-1], LEFT + 16, WIDTH - RIGHT - 12, True)
     y = Scale(ticks_y[0], ticks_y[-1], HEIGHT - BOTTOM, TOP, is_y_logarithmic)
@@ -96,6 +95,6 @@ def chart(title, title_x, title_y, lines, is_y_logarithmic=False):
              f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(title_x)}</text>',
              f'<text transform="translate(16 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">'
              f"{escape(title_y)}</text>", *grid(xs, ticks_y, x, y)]
-    for index, line in enumerate(lines):
-        parts += drawn(index, line, x, y)
+    for index, line in enumerate(lines):  # a series keeps its tone in every chart, also where another has no points
+        parts += drawn(index, line, x, y) if line.points else []
     return "\n".join([*parts, "</svg>", ""])
