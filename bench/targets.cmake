@@ -12,3 +12,9 @@ file(GLOB engine_bench_sources CONFIGURE_DEPENDS bench/engine/*.c)
 add_executable(engine_bench ${engine_bench_sources})
 target_link_libraries(engine_bench PRIVATE bench_machine engine engine_model engine_batch engine_kv engine_sample kernels
   engine_text base PkgConfig::JANSSON m)
+
+# Log-probabilities for bench/accuracy/accuracy.py; llama_scores.c beside it is compiled by the script.
+add_executable(penstock_scores bench/accuracy/penstock_scores.c bench/accuracy/scores.c tests/parity/forced_model.c
+  tests/parity/log_softmax.c)
+target_include_directories(penstock_scores PRIVATE bench/accuracy tests/parity)
+target_link_libraries(penstock_scores PRIVATE engine_model engine_text kernels base m)

@@ -38,7 +38,4 @@ void forced_model_close(struct forced_model *f);
 void forced_model_run(struct forced_model *f, const struct forced_run *run, forced_visit *visit,
                       void *context);
 
-/* The index of the largest of `count` values. */
-uint32_t largest_index(const float *values, uint32_t count);
-
 #endif

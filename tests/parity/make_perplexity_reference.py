@@ -40,9 +40,9 @@ def digest_of(path):
 def write_compact(path, document, windows):
     """One line a window."""
     head = json.dumps(document, indent=1)[:-2]
-    lines = ",\n".join(json.dumps([round(value, DIGITS) for value in window], separators=(",", ":")) for window in windows)
+    lines = ",\n".join(json.dumps(window, separators=(",", ":")) for window in windows)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(f'{head},\n "nll": [\n{lines}\n]}}\n')
+        file.write(f'{head},\n "windows": [\n{lines}\n]}}\n')
 
 
 def main():
@@ -54,19 +54,22 @@ def main():
     if len(ids) < WINDOW * WINDOWS:
         raise SystemExit(f"{text_path} has {len(ids)} tokens, {WINDOW * WINDOWS} are needed")
     model = build_model(model_path, fields)
-    windows = []
+    windows, total = [], 0.0
     for start in range(0, WINDOW * WINDOWS, WINDOW):
-        windows.append(score_window(model, torch.tensor(ids[start:start + WINDOW])))
-        print(f"window {len(windows)}: perplexity {math.exp(sum(windows[-1]) / len(windows[-1])):.3f}", flush=True)
-    count = sum(map(len, windows))
+        part = ids[start:start + WINDOW]
+        nll = score_window(model, torch.tensor(part))
+        total += sum(nll)
+        windows.append({"ids": part, "nll": [round(value, DIGITS) for value in nll]})
+        print(f"window {len(windows)}: perplexity {math.exp(sum(nll) / len(nll)):.3f}", flush=True)
+    count = WINDOWS * (WINDOW - 1)
     write_compact(out, {
         "model": model_path.rsplit("/", 1)[-1], "model_sha256": digest_of(model_path),
-        "text": text_path.rsplit("/", 1)[-1], "text_sha256": digest_of(text_path), "text_tokens": len(ids),
+        "text": text_path.rsplit("/", 1)[-1], "text_sha256": digest_of(text_path),
         "engine": f"transformers {transformers.__version__}, torch {torch.__version__}, eager attention",
         "tokenizer": f"tokenizers {tokenizers.__version__}, GPT-2 pattern after single digits",
         "dtype": "float32 weights (dequantised exactly) and activations, float64 log-softmax",
         "date": datetime.date.today().isoformat(),
-        "window": WINDOW, "scored": count, "perplexity": round(math.exp(sum(map(sum, windows)) / count), 5),
+        "window": WINDOW, "scored": count, "perplexity": round(math.exp(total / count), 5),
     }, windows)
 
 

@@ -21,6 +21,7 @@
 
 #include "difference.h"
 #include "forced_model.h"
+#include "log_softmax.h"
 #include "unit_test.h"
 
 #define CONTEXT_MAX 1024u

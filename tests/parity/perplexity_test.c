@@ -21,39 +21,33 @@
 #include "forced_model.h"
 #include "unit_test.h"
 
-#define REFERENCE      "tests/data/perplexity_reference.json"
-#define TEXT           "tests/data/perplexity_text.txt"
-#define TEXT_BYTES_MAX (1u << 20)
-
+#define REFERENCE  "tests/data/perplexity_reference.json"
+#define WINDOW_MAX 1024u
 struct extent {
-    uint32_t window_step; /* every n-th window is read */
-    uint32_t length;      /* tokens of each window, at most */
-    double perplexity;    /* bound of |ours / theirs - 1| */
+    uint32_t window_step;        /* every n-th window is read */
+    uint32_t length;             /* tokens of each window */
+    double perplexity;           /* bound of |ours / theirs - 1| */
     double median, p99, largest; /* bounds of |log-probability difference| of single tokens */
 };
 
 /* Half a unit of f16 in the cache moves log-probabilities by some 1e-3 (see parity_test.c). */
 static const struct extent ORACLE = {UINT32_MAX, 64, 0.001, 0.001, 0.01, 0.02};
 /* int8 activations, measured here: +0.30 %, median 0.033, p99 0.26, largest 1.3. */
-static const struct extent WHOLE = {1, UINT32_MAX, 0.005, 0.08, 0.6, 3.0};
+static const struct extent WHOLE = {1, WINDOW_MAX, 0.005, 0.08, 0.6, 3.0};
 /* The paths differ in instructions, not in what they compute. Over 3,069 tokens the mean of
  * differences spread by 0.1 wavers by 0.2 %, so that the perplexity is bounded less sharply. */
-static const struct extent SAMPLE = {8, UINT32_MAX, 0.01, 0.08, 0.6, 3.0};
+static const struct extent SAMPLE = {8, WINDOW_MAX, 0.01, 0.08, 0.6, 3.0};
 
 static const struct {
     enum kv_type type;
     const char *name;
 } CACHES[] = {{KV_F16, "f16"}, {KV_BF16, "bf16"}, {KV_INT8, "int8"}};
 
-static struct {
-    json_t *document;
-    uint32_t window;    /* tokens */
-    struct token_list ids; /* of the text */
-} reference;
+static json_t *document;
 
 struct comparison {
-    const json_t *theirs; /* of the window: one number a token from the second on */
-    const int32_t *ids;   /* of the window */
+    int32_t ids[WINDOW_MAX]; /* of the window */
+    const json_t *theirs;    /* one number a token from the second on */
     struct differences differences;
     double sum_ours, sum_theirs;
 };
@@ -84,19 +78,28 @@ static void check_bounds(struct comparison *c, const char *name, const struct ex
     assert_true(largest <= extent->largest);
 }
 
+static void load_window(struct comparison *c, const json_t *window)
+{
+    const json_t *ids = json_object_get(window, "ids");
+    size_t count = json_array_size(ids);
+    assert_int_equal(count, WINDOW_MAX);
+    for (size_t i = 0; i < count; i++)
+        c->ids[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+    c->theirs = json_object_get(window, "nll");
+    assert_int_equal(json_array_size(c->theirs), WINDOW_MAX - 1);
+}
+
 static void compare_windows(struct forced_model *forced, const char *name,
                             const struct extent *extent)
 {
-    const json_t *windows = json_object_get(reference.document, "nll");
-    uint32_t length = extent->length < reference.window ? extent->length : reference.window;
+    const json_t *windows = json_object_get(document, "windows");
     struct comparison c = {0};
     for (size_t i = 0; i < json_array_size(windows); i += extent->window_step) {
-        c.theirs = json_array_get(windows, i);
-        c.ids = reference.ids.ids + i * reference.window;
-        assert_int_equal(json_array_size(c.theirs), reference.window - 1);
-        assert_true((i + 1) * reference.window <= reference.ids.count);
-        struct forced_run run = {
-            .ids = c.ids, .count = length, .chunk = FORCED_CHUNK_MAX, .decode_from = length};
+        load_window(&c, json_array_get(windows, i));
+        struct forced_run run = {.ids = c.ids,
+                                 .count = extent->length,
+                                 .chunk = FORCED_CHUNK_MAX,
+                                 .decode_from = extent->length};
         forced_model_run(forced, &run, compare_position, &c);
     }
     assert_true(c.differences.count > 0);
@@ -114,7 +117,7 @@ static void compare_path(enum backend_path path, const struct extent *extent)
     for (size_t i = 0; i < sizeof CACHES / sizeof CACHES[0]; i++) {
         struct forced_model forced;
         if (!forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, CACHES[i].type,
-                               reference.window))
+                               WINDOW_MAX))
             continue;
         char name[64];
         (void)snprintf(name, sizeof name, "%s, %s cache", backend_path_name(path), CACHES[i].name);
@@ -161,67 +164,20 @@ static void amx_keeps_the_perplexity(void **state)
     compare_path(BACKEND_AMX, &SAMPLE);
 }
 
-static bool encode_text(const char *bytes, size_t count)
-{
-    struct error_note note = {""};
-    gguf *file;
-    tokenizer *t;
-    if (gguf_open(getenv("PENSTOCK_TEST_MODEL"), &file, &note) != STATUS_OK) {
-        print_error("%s\n", note.text);
-        return false;
-    }
-    status s = model_file_tokenizer(file, &t, &note);
-    if (s == STATUS_OK) {
-        struct text_slice text = {bytes, count};
-        token_list_init(&reference.ids, TEXT_BYTES_MAX);
-        s = tokenizer_encode(t, text, NULL, 0, false, &reference.ids);
-        tokenizer_destroy(t);
-    }
-    gguf_close(file);
-    return s == STATUS_OK;
-}
-
-static bool load_text(void)
-{
-    char *bytes = malloc(TEXT_BYTES_MAX);
-    FILE *file = fopen(TEXT, "rb");
-    size_t count = file != NULL && bytes != NULL ? fread(bytes, 1, TEXT_BYTES_MAX, file) : 0;
-    bool is_read = count > 0 && count < TEXT_BYTES_MAX && encode_text(bytes, count);
-    if (!is_read)
-        print_error("%s cannot be read\n", TEXT);
-    if (file != NULL)
-        (void)fclose(file);
-    free(bytes);
-    return is_read;
-}
-
-static int load_reference(void **state)
+static int load_document(void **state)
 {
     (void)state;
     json_error_t error;
-    reference.document = json_load_file(REFERENCE, 0, &error);
-    if (reference.document == NULL) {
+    document = json_load_file(REFERENCE, 0, &error);
+    if (document == NULL)
         print_error("%s: %s\n", REFERENCE, error.text);
-        return -1;
-    }
-    reference.window =
-        (uint32_t)json_integer_value(json_object_get(reference.document, "window"));
-    if (!load_text())
-        return -1;
-    json_int_t tokens = json_integer_value(json_object_get(reference.document, "text_tokens"));
-    if ((json_int_t)reference.ids.count != tokens) {
-        print_error("%s has %zu tokens, the reference counted %lld\n", TEXT, reference.ids.count,
-                    (long long)tokens);
-        return -1;
-    }
-    return 0;
+    return document != NULL ? 0 : -1;
 }
 
-static int free_reference(void **state)
+static int free_document(void **state)
 {
     (void)state;
-    json_decref(reference.document);
-    token_list_deinit(&reference.ids);
+    json_decref(document);
     return 0;
 }
 
@@ -239,5 +195,5 @@ int main(void)
         cmocka_unit_test(avx512_vnni_keeps_the_perplexity),
         cmocka_unit_test(amx_keeps_the_perplexity),
     };
-    return cmocka_run_group_tests_name("perplexity", tests, load_reference, free_reference);
+    return cmocka_run_group_tests_name("perplexity", tests, load_document, free_document);
 }
