@@ -50,8 +50,10 @@ static bool take(struct opening *o, const char *path)
         s = load(o, cache, NULL, &o->trouble);
         if (s == STATUS_OK) {
             o->out->cache = cache;
-            log_info(AREA, "weights: %.1f MB mapped from %s in %.3f s",
-                     (double)weight_cache_bytes(cache) / 1e6, path, seconds_since(start_ns));
+            log_info(AREA, "weights: %.1f MB %s from %s in %.3f s",
+                     (double)weight_cache_bytes(cache) / 1e6,
+                     weight_cache_is_mapped(cache) ? "mapped" : "read", path,
+                     seconds_since(start_ns));
             return true;
         }
         model_weights_unload(o->out);

@@ -1,9 +1,12 @@
 /* Reading a weight cache.
  *
  * The file is mapped, so replicas of one model on one machine share its pages, a later start finds
- * them in memory still, and a model larger than half of the memory is never there twice. Mapped at
- * a multiple of 2 MiB and advised so, it is in huge pages where the file system keeps its cache in
- * large pieces (ext4 and xfs of current kernels); bench/NOTES.md has what that and its absence cost.
+ * them in memory still, and a model larger than half of the memory is never there twice.
+ *
+ * Small pages cost decoding of one sequence some 10 % (bench/NOTES.md), and whether a mapped file is
+ * in huge ones is up to its file system (ext4 and xfs of current kernels: yes). Where it is not, a
+ * model that is small beside the memory is read into huge pages of the process's own; the file's
+ * pages are then a cache like any other.
  *
  * Everything is checksummed before it is used. That reads each page once, which the first step would
  * do anyway, and does it on the team: each member takes the same share of a weight as it will of
@@ -25,13 +28,18 @@
 
 #include "check.h"
 #include "hash.h"
+#include "huge_mapping.h"
 #include "memory.h"
 
-#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+/* A model is small up to this part of the memory. */
+#define SMALL_DIVISOR 8u
 
 struct weight_cache {
-    uint8_t *data; /* owned mapping */
+    uint8_t *data; /* owned mapping of the file */
     size_t bytes;
+    int descriptor; /* of the file, while it is read; -1 */
+    uint8_t *copy;  /* owned; what follows WEIGHT_CACHE_DATA_OFFSET. NULL: used as mapped */
+    size_t copy_bytes;
     struct weight_cache_view view;
     uint64_t next; /* weight */
 };
@@ -44,53 +52,37 @@ static status refuse_errno(const char *path, const char *what, struct error_note
     return error == ENOENT ? STATUS_NOT_FOUND : STATUS_IO;
 }
 
-/* Maps the whole file at a multiple of a huge page: a reservation with room to shift, whose ends go
- * back. */
-static void *map_aligned(int descriptor, size_t bytes)
-{
-    size_t reserved = bytes + HUGE_PAGE_BYTES;
-    uint8_t *base =
-        mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return NULL;
-    size_t before = (HUGE_PAGE_BYTES - (uintptr_t)base % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
-    uint8_t *data = mmap(base + before, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0);
-    if (data == MAP_FAILED) {
-        int error = errno;
-        munmap(base, reserved);
-        errno = error;
-        return NULL;
-    }
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t used = (before + bytes + page - 1) / page * page;
-    if (before > 0)
-        munmap(base, before);
-    munmap(base + used, (reserved + page - 1) / page * page - used);
-    (void)madvise(data, bytes, MADV_HUGEPAGE); /* only speed depends on it */
-    return data;
-}
-
 static status map_file(const char *path, weight_cache *cache, struct error_note *note)
 {
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0)
+    cache->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (cache->descriptor < 0)
         return refuse_errno(path, "open it", note);
     struct stat info;
-    status s = STATUS_OK;
-    if (fstat(descriptor, &info) != 0) {
-        s = refuse_errno(path, "read its size", note);
-    } else if (!S_ISREG(info.st_mode) ||
-               (size_t)info.st_size < sizeof(struct weight_cache_header)) {
+    if (fstat(cache->descriptor, &info) != 0)
+        return refuse_errno(path, "read its size", note);
+    if (!S_ISREG(info.st_mode) || (size_t)info.st_size < sizeof(struct weight_cache_header)) {
         error_note_set(note, "%s: it is not a weight cache", path);
-        s = STATUS_INVALID;
-    } else {
-        cache->bytes = (size_t)info.st_size;
-        cache->data = map_aligned(descriptor, cache->bytes);
-        if (cache->data == NULL)
-            s = refuse_errno(path, "map it", note);
+        return STATUS_INVALID;
     }
-    close(descriptor); /* the mapping keeps the file */
-    return s;
+    cache->bytes = (size_t)info.st_size;
+    cache->data = huge_mapping_create(cache->descriptor, cache->bytes);
+    return cache->data != NULL ? STATUS_OK : refuse_errno(path, "map it", note);
+}
+
+static bool is_small(const weight_cache *cache)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return cache->bytes <= memory / SMALL_DIVISOR;
+}
+
+/* Without memory for a copy the mapping does. */
+static void choose_pages(weight_cache *cache)
+{
+    if (is_small(cache) &&
+        !huge_mapping_is_huge(cache->data, (size_t)(cache->view.end - WEIGHT_CACHE_DATA_OFFSET))) {
+        cache->copy_bytes = (size_t)(cache->view.end - WEIGHT_CACHE_DATA_OFFSET);
+        cache->copy = huge_mapping_create(-1, cache->copy_bytes);
+    }
 }
 
 status weight_cache_open(const char *path, const struct weight_cache_key *key, weight_cache **out,
@@ -101,6 +93,7 @@ status weight_cache_open(const char *path, const struct weight_cache_key *key, w
         error_note_set(note, "%s: no memory to map it", path);
         return STATUS_NO_MEMORY;
     }
+    cache->descriptor = -1;
     status s = map_file(path, cache, note);
     if (s == STATUS_OK) {
         s = weight_cache_parse(cache->data, cache->bytes, key, &cache->view, note);
@@ -111,6 +104,7 @@ status weight_cache_open(const char *path, const struct weight_cache_key *key, w
         weight_cache_close(cache);
         return s;
     }
+    choose_pages(cache);
     *out = cache;
     return STATUS_OK;
 }
@@ -119,25 +113,50 @@ void weight_cache_close(weight_cache *cache)
 {
     if (cache == NULL)
         return;
+    if (cache->descriptor >= 0)
+        close(cache->descriptor);
+    if (cache->copy != NULL)
+        munmap(cache->copy, cache->copy_bytes);
     if (cache->data != NULL)
         munmap(cache->data, cache->bytes);
     memory_release(cache);
 }
 
-struct comparison {
+/* One weight on its way. */
+struct passage {
     const uint8_t *data;
     uint64_t bytes;
     const uint64_t *checksums;
+    uint8_t *copy; /* where `data` is, to be filled; NULL: it is the mapping */
+    int descriptor;
+    uint64_t offset;          /* in the file */
     _Atomic uint32_t damaged; /* chunks; relaxed: parallel_for orders it */
 };
 
-static void compare_chunk(void *context, uint32_t index)
+static bool read_whole(int descriptor, uint8_t *to, uint64_t bytes, uint64_t offset)
 {
-    struct comparison *c = context;
-    uint64_t first = index * WEIGHT_CACHE_CHUNK_BYTES, left = c->bytes - first;
+    while (bytes > 0) {
+        ssize_t done = pread(descriptor, to, bytes, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return false;
+        to += done;
+        offset += (uint64_t)done;
+        bytes -= (uint64_t)done;
+    }
+    return true;
+}
+
+static void pass_chunk(void *context, uint32_t index)
+{
+    struct passage *p = context;
+    uint64_t first = index * WEIGHT_CACHE_CHUNK_BYTES, left = p->bytes - first;
     uint64_t bytes = left < WEIGHT_CACHE_CHUNK_BYTES ? left : WEIGHT_CACHE_CHUNK_BYTES;
-    if (checksum64(c->data + first, bytes) != c->checksums[index])
-        atomic_fetch_add_explicit(&c->damaged, 1, memory_order_relaxed);
+    bool is_good =
+        p->copy == NULL || read_whole(p->descriptor, p->copy + first, bytes, p->offset + first);
+    if (!is_good || checksum64(p->data + first, bytes) != p->checksums[index])
+        atomic_fetch_add_explicit(&p->damaged, 1, memory_order_relaxed);
 }
 
 status weight_cache_take(weight_cache *cache, backend *b, struct weight_image *image,
@@ -155,18 +174,26 @@ status weight_cache_take(weight_cache *cache, backend *b, struct weight_image *i
         error_note_set(note, "weight %" PRIu64 " is another one than the model's", cache->next);
         return STATUS_INVALID;
     }
-    struct comparison c = {.data = view->data + entry->offset,
-                           .bytes = entry->bytes,
-                           .checksums = view->checksums + entry->first_chunk};
-    b->operations->parallel_for(b, (uint32_t)chunk_count, compare_chunk, &c);
-    if (c.damaged > 0) {
-        error_note_set(note, "%" PRIu32 " pieces of weight %" PRIu64 " are damaged", c.damaged,
+    struct passage p = {.data = view->data + entry->offset,
+                        .bytes = entry->bytes,
+                        .checksums = view->checksums + entry->first_chunk,
+                        .descriptor = cache->descriptor,
+                        .offset = entry->offset};
+    if (cache->copy != NULL)
+        p.data = p.copy = cache->copy + (entry->offset - WEIGHT_CACHE_DATA_OFFSET);
+    b->operations->parallel_for(b, (uint32_t)chunk_count, pass_chunk, &p);
+    if (p.damaged > 0) {
+        error_note_set(note, "%" PRIu32 " pieces of weight %" PRIu64 " are damaged", p.damaged,
                        cache->next);
         return STATUS_INVALID;
     }
     cache->next++;
-    image->data = c.data;
-    image->bytes = c.bytes;
+    if (weight_cache_is_used_up(cache)) {
+        close(cache->descriptor); /* the mapping keeps the file */
+        cache->descriptor = -1;
+    }
+    image->data = p.data;
+    image->bytes = p.bytes;
     return STATUS_OK;
 }
 
@@ -178,4 +205,9 @@ bool weight_cache_is_used_up(const weight_cache *cache)
 uint64_t weight_cache_bytes(const weight_cache *cache)
 {
     return cache->view.bytes;
+}
+
+bool weight_cache_is_mapped(const weight_cache *cache)
+{
+    return cache->copy == NULL;
 }

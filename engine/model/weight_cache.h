@@ -3,7 +3,7 @@
 
 #include "weight_cache_format.h"
 
-/* A weight cache, mapped: weights are taken one by one in the order in which they were written, and
+/* A weight cache, mapped or, where that is faster, read: weights are taken one by one in the order in which they were written, and
  * their content is checked on the way. Owned by the step thread; closed after the weights. */
 typedef struct weight_cache weight_cache;
 
@@ -21,5 +21,6 @@ NODISCARD status weight_cache_take(weight_cache *cache, backend *b, struct weigh
 
 bool weight_cache_is_used_up(const weight_cache *cache);
 uint64_t weight_cache_bytes(const weight_cache *cache); /* of all weights */
+bool weight_cache_is_mapped(const weight_cache *cache); /* else: read into memory of our own */
 
 #endif

@@ -115,7 +115,9 @@ status weight_cache_parse(const void *data, uint64_t bytes, const struct weight_
         .weight_count = header->weight_count,
         .checksums = (const void *)(entries + header->weight_count),
     };
-    for (uint64_t i = 0; i < header->weight_count; i++)
+    for (uint64_t i = 0; i < header->weight_count; i++) {
         out->bytes += entries[i].bytes;
+        out->end = entries[i].offset + entries[i].bytes;
+    }
     return STATUS_OK;
 }

@@ -58,6 +58,7 @@ struct weight_cache_view {
     uint64_t weight_count;
     const uint64_t *checksums; /* [chunk_count] */
     uint64_t bytes;            /* of all weights */
+    uint64_t end;              /* offset behind the last weight */
 };
 
 static inline uint64_t weight_cache_chunk_count(uint64_t bytes)

@@ -1,4 +1,4 @@
-/* WRAP: pwrite fsync rename memory_allocate memory_allocate_array memory_allocate_aligned memory_resize */
+/* WRAP: huge_mapping_is_huge pwrite fsync rename memory_allocate memory_allocate_array memory_allocate_aligned memory_resize */
 #include "model_weights_open.h"
 
 #include <errno.h>
@@ -44,6 +44,17 @@ void *__wrap_memory_allocate(size_t bytes);
 void *__wrap_memory_allocate_array(size_t count, size_t item_bytes);
 void *__wrap_memory_allocate_aligned(size_t alignment, size_t bytes);
 void *__wrap_memory_resize(void *block, size_t bytes);
+
+/* Which way the weights are taken: mapped, or copied. */
+static bool mapping_is_huge;
+bool __wrap_huge_mapping_is_huge(const void *data, size_t bytes);
+
+bool __wrap_huge_mapping_is_huge(const void *data, size_t bytes)
+{
+    (void)data;
+    (void)bytes;
+    return mapping_is_huge;
+}
 
 static int64_t allocations_left = INT64_MAX;
 
@@ -130,15 +141,14 @@ static int tear_down_folder(void **state)
     return rmdir(folder); /* nothing may be left */
 }
 
-/* The reference keeps no weights: on a CPU without vectors there is nothing to test. */
 static int clean(void **state)
 {
-    (void)state;
+    mapping_is_huge = *(const bool *)*state;
     calls_left = allocations_left = INT64_MAX;
     (void)unlink(cache_path);
     write_model();
     if (b->operations->layout_name == NULL)
-        skip();
+        skip(); /* the reference keeps no weights: on a CPU without vectors there is nothing to test */
     return 0;
 }
 
@@ -188,6 +198,8 @@ static status start(const char *setting, uint64_t *sum, bool *is_mapped)
     if (s == STATUS_OK) {
         *sum = checksum_weights(&weights);
         *is_mapped = weights.cache != NULL;
+        if (*is_mapped)
+            assert_int_equal(weight_cache_is_mapped(weights.cache), mapping_is_huge);
         assert_int_equal(weights.bytes > 0, true);
     }
     model_weights_unload(&weights);
@@ -556,27 +568,41 @@ static void a_start_waits_for_the_writer_before_it(void **state)
     assert_int_equal(inode_of(cache_path), written);
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, clean)
+static bool mapped = true, copied = false;
+
+#define MAPPED(name)                                                                               \
+    {                                                                                              \
+#name ", mapped", name, clean, NULL, &mapped                                               \
+    }
+#define COPIED(name)                                                                               \
+    {                                                                                              \
+#name ", copied", name, clean, NULL, &copied                                               \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_second_start_takes_what_the_first_wrote),
-        TEST(damaged_files_are_replaced),
-        TEST(files_of_another_length_are_replaced),
-        TEST(no_changed_bit_of_header_or_table_passes),
-        TEST(a_cache_of_another_layout_or_model_is_refused),
-        TEST(a_foreign_file_is_replaced),
-        TEST(a_changed_model_is_laid_out_again),
-        TEST(a_model_file_with_another_time_is_laid_out_again),
-        TEST(a_full_disk_leaves_weights_in_memory_and_no_file),
-        TEST(an_unwritable_folder_gives_way_to_the_users_own),
-        TEST(a_folder_that_cannot_be_made_is_no_error),
-        TEST(what_a_killed_writer_left_is_taken_over),
-        TEST(a_link_in_the_writers_place_is_not_followed),
-        TEST(a_lost_allocation_is_survived_or_reported),
-        TEST(processes_that_start_together_end_with_one_file),
-        TEST(a_start_waits_for_the_writer_before_it),
+        MAPPED(a_second_start_takes_what_the_first_wrote),
+        MAPPED(damaged_files_are_replaced),
+        MAPPED(files_of_another_length_are_replaced),
+        MAPPED(no_changed_bit_of_header_or_table_passes),
+        MAPPED(a_cache_of_another_layout_or_model_is_refused),
+        MAPPED(a_foreign_file_is_replaced),
+        MAPPED(a_changed_model_is_laid_out_again),
+        MAPPED(a_model_file_with_another_time_is_laid_out_again),
+        MAPPED(a_full_disk_leaves_weights_in_memory_and_no_file),
+        MAPPED(an_unwritable_folder_gives_way_to_the_users_own),
+        MAPPED(a_folder_that_cannot_be_made_is_no_error),
+        MAPPED(what_a_killed_writer_left_is_taken_over),
+        MAPPED(a_link_in_the_writers_place_is_not_followed),
+        MAPPED(a_lost_allocation_is_survived_or_reported),
+        MAPPED(processes_that_start_together_end_with_one_file),
+        MAPPED(a_start_waits_for_the_writer_before_it),
+        COPIED(a_second_start_takes_what_the_first_wrote),
+        COPIED(damaged_files_are_replaced),
+        COPIED(files_of_another_length_are_replaced),
+        COPIED(a_lost_allocation_is_survived_or_reported),
+        COPIED(processes_that_start_together_end_with_one_file),
     };
     return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

@@ -41,6 +41,11 @@ def start(start_replica, link, setting=None):
     return tokens, server.log_text()
 
 
+def is_taken(log, cache):
+    """Mapped, or read where the file system has no huge pages for mappings."""
+    return f"mapped from {cache}" in log or f"read from {cache}" in log
+
+
 def flip_bit(path, offset):
     with open(path, "r+b") as file:
         file.seek(offset)
@@ -54,9 +59,9 @@ def test_the_second_start_maps_the_weights_and_says_the_same(start_replica, mode
     plain, log = start(start_replica, link, "off")
     assert re.search(r"weights: [\d.]+ MB laid out in", log) and not cache.exists()
     first, log = start(start_replica, link)
-    assert f"laid out and written to {cache}" in log and f"mapped from {cache}" in log
+    assert f"laid out and written to {cache}" in log and is_taken(log, cache)
     second, log = start(start_replica, link)
-    assert "laid out" not in log and f"mapped from {cache}" in log
+    assert "laid out" not in log and is_taken(log, cache)
     assert plain == first == second
     assert [path.name for path in tmp_path.iterdir() if "weights" in path.name] == [cache.name]
 
@@ -71,7 +76,7 @@ def test_a_damaged_cache_is_replaced(start_replica, model_path, tmp_path):
     for damage in damages:
         damage()
         tokens, log = start(start_replica, link)
-        assert f"weight cache not used: {cache}" in log and f"mapped from {cache}" in log
+        assert f"weight cache not used: {cache}" in log and is_taken(log, cache)
         assert tokens == honest
         assert cache.stat().st_size == size
 
@@ -83,7 +88,7 @@ def test_a_folder_of_ones_own_keeps_the_weights(start_replica, model_path, tmp_p
     (kept,) = folder.iterdir()
     assert re.fullmatch(r"model\.gguf-[0-9a-f]{16}\.cpu-weights", kept.name) and str(kept) in log
     again, log = start(start_replica, link, folder)
-    assert f"mapped from {kept}" in log and again == honest and not cache.exists()
+    assert is_taken(log, kept) and again == honest and not cache.exists()
 
 
 def maps_of(pid, path):
@@ -104,7 +109,7 @@ def test_replicas_that_start_together_share_one_file(start_gateway, model_path, 
     replicas = children_of(server.pid)
     assert len(replicas) == 3
     end = time.monotonic() + 60
-    while server.log_text().count(f"mapped from {cache}") < 3:
+    while server.log_text().count(f" from {cache}") < 3:
         assert time.monotonic() < end, server.log_tail()
         time.sleep(0.05)
     mapped = [maps_of(pid, cache) for pid in replicas]
