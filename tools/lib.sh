@@ -144,9 +144,12 @@ configure() {
   said="$(cd "$ROOT" && cmake --preset "$preset" "${CMAKE_OPTIONS[@]}" 2>&1)" || { printf '%s\n' "$said" >&2; return 1; }
 }
 
-# build PRESET [TARGET...]. Ninja shows the progress.
+# build PRESET [TARGET...]. Ninja shows the progress, and by itself runs CMake again for new files.
 build() {
   local preset="$1"
   shift
-  configure "$preset" && ninja -C "$ROOT/build/$preset" "$@" >&2
+  if [ ! -f "$ROOT/build/$preset/build.ninja" ] || [ "${#CMAKE_OPTIONS[@]}" -gt 0 ]; then
+    configure "$preset" || return
+  fi
+  ninja -C "$ROOT/build/$preset" "$@" >&2
 }
