@@ -40,6 +40,18 @@ static status check_options(engine *e, const struct engine_options *options,
         error_note_set(note, "queue_requests_max and queue_tokens_max must be at least 1");
         return STATUS_INVALID;
     }
+    if (options->draft_tokens_max > DRAFT_TOKENS_LIMIT) {
+        error_note_set(note, "draft_tokens_max must be at most %u, not %u", DRAFT_TOKENS_LIMIT,
+                       options->draft_tokens_max);
+        return STATUS_INVALID;
+    }
+    if (options->draft_tokens_max > 0 &&
+        (options->lookup_min < 1 || options->lookup_min > options->lookup_max ||
+         options->lookup_max > PROMPT_LOOKUP_LENGTH_MAX)) {
+        error_note_set(note, "1 <= lookup_min <= lookup_max <= %u must hold, not %u and %u",
+                       PROMPT_LOOKUP_LENGTH_MAX, options->lookup_min, options->lookup_max);
+        return STATUS_INVALID;
+    }
     const char *name = options->backend != NULL ? options->backend : "auto";
     for (int path = BACKEND_AUTO; path <= BACKEND_AMX; path++) {
         if (strcmp(name, backend_path_name((enum backend_path)path)) == 0) {
@@ -143,6 +155,7 @@ static status make_batcher(engine *e)
         .hash_key = e->hash_key,
         .inter_token_target_ns = e->options.inter_token_target_ns,
         .inter_token_factor = e->options.inter_token_factor,
+        .draft_tokens_max = e->options.draft_tokens_max,
         .gate = &e->gate,
     };
     return batcher_create(&options, &e->batch);
@@ -154,25 +167,26 @@ static status make_buffers(engine *e)
     size_t rows = e->options.batch_tokens_max;
     size_t slots = e->options.sequence_count_max;
     size_t blocks = blocks_for_tokens(e->info.context_max);
+    size_t logit_rows = engine_logit_rows_max(e);
     b->tokens = memory_allocate_array(rows, sizeof *b->tokens);
     b->row_position = memory_allocate_array(rows, sizeof *b->row_position);
     b->row_sequence = memory_allocate_array(rows, sizeof *b->row_sequence);
     b->row_start = memory_allocate_array(slots + 1, sizeof *b->row_start);
     b->block_tables = memory_allocate_array(slots * blocks, sizeof *b->block_tables);
-    b->logit_rows = memory_allocate_array(slots, sizeof *b->logit_rows);
-    b->results = memory_allocate_array(slots, sizeof *b->results);
-    b->result_statuses = memory_allocate_array(slots, sizeof *b->result_statuses);
+    b->logit_rows = memory_allocate_array(logit_rows, sizeof *b->logit_rows);
+    b->results = memory_allocate_array(logit_rows, sizeof *b->results);
+    b->sample_results = memory_allocate_array(slots, sizeof *b->sample_results);
     b->task_first = memory_allocate_array(slots + 1, sizeof *b->task_first);
     bool is_whole = b->tokens != NULL && b->row_position != NULL && b->row_sequence != NULL &&
                     b->row_start != NULL && b->block_tables != NULL && b->logit_rows != NULL &&
-                    b->results != NULL && b->result_statuses != NULL && b->task_first != NULL;
+                    b->results != NULL && b->sample_results != NULL && b->task_first != NULL;
     return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 static void free_buffers(struct step_buffers *b)
 {
     memory_release(b->task_first);
-    memory_release(b->result_statuses);
+    memory_release(b->sample_results);
     memory_release(b->results);
     memory_release(b->logit_rows);
     memory_release(b->block_tables);
@@ -208,6 +222,7 @@ static status make_metrics(engine *e, const struct engine_options *options)
         .model_name = options->served_name != NULL ? options->served_name : e->info.name,
         .context_max = e->info.context_max,
         .block_count = e->info.block_count,
+        .draft_tokens_max = e->options.draft_tokens_max,
         .cache_dtype = dtypes[ENGINE_KV_TYPE],
     };
     return engine_metrics_create(&metrics, &e->metrics);
@@ -353,6 +368,8 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .preemptions = GET(preemptions),
         .prefix_query_tokens = GET(prefix_query_tokens),
         .prefix_hit_tokens = GET(prefix_hit_tokens),
+        .draft_tokens = GET(draft_tokens),
+        .accepted_tokens = GET(accepted_tokens),
         .step_ms = GET(step_ms),
     };
 #undef GET

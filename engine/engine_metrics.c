@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "batcher.h"
 #include "block_allocator.h"
 #include "check.h"
 #include "clock.h"
@@ -66,6 +67,9 @@ struct engine_metrics {
     metrics_series *finished[FINISH_ERROR + 1]; /* by enum finish_reason; NONE unused */
     metrics_series *counters[COUNTER_COUNT];
     metrics_series *histograms[HISTOGRAM_COUNT];
+    /* Speculation; NULL where there is none. */
+    metrics_series *drafts, *draft_tokens, *accepted_tokens;
+    metrics_series *accepted_at[DRAFT_TOKENS_LIMIT]; /* by place in the draft */
 };
 
 static const struct {
@@ -250,6 +254,38 @@ static status make_cache_info(const struct engine_metrics_options *o)
     return STATUS_OK;
 }
 
+static status make_speculation(struct engine_metrics *m, const struct engine_metrics_options *o)
+{
+    const struct {
+        const char *name, *help;
+        metrics_series **out;
+    } rows[] = {
+        {"vllm:spec_decode_num_drafts_total", "Sequences' steps with drafted tokens.", &m->drafts},
+        {"vllm:spec_decode_num_draft_tokens_total", "Tokens drafted.", &m->draft_tokens},
+        {"vllm:spec_decode_num_accepted_tokens_total", "Drafted tokens that were sampled.",
+         &m->accepted_tokens},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct metrics_family_options f = {
+            .kind = METRICS_COUNTER, .name = rows[i].name, .help = rows[i].help};
+        status s = make_series(o, f, NULL, NULL, rows[i].out);
+        if (s != STATUS_OK)
+            return s;
+    }
+    char numbers[DRAFT_TOKENS_LIMIT][4];
+    const char *values[DRAFT_TOKENS_LIMIT + 1] = {NULL};
+    CHECK(o->draft_tokens_max <= DRAFT_TOKENS_LIMIT);
+    for (uint32_t i = 0; i < o->draft_tokens_max; i++) {
+        (void)snprintf(numbers[i], sizeof numbers[i], "%u", i % 100);
+        values[i] = numbers[i];
+    }
+    struct metrics_family_options f = {
+        .kind = METRICS_COUNTER,
+        .name = "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+        .help = "Drafted tokens that were sampled, by their place in the draft."};
+    return make_series(o, f, "position", values, m->accepted_at);
+}
+
 static status make_all(struct engine_metrics *m, const struct engine_metrics_options *o)
 {
     status s = make_gauges(m, o);
@@ -257,6 +293,8 @@ static status make_all(struct engine_metrics *m, const struct engine_metrics_opt
         s = make_labelled_counters(m, o);
     if (s == STATUS_OK)
         s = make_cache_info(o);
+    if (s == STATUS_OK && o->draft_tokens_max > 0)
+        s = make_speculation(m, o);
     for (size_t i = 0; s == STATUS_OK && i < COUNTER_COUNT; i++) {
         struct metrics_family_options f = {
             .kind = METRICS_COUNTER, .name = counter_rows[i].name, .help = counter_rows[i].help};
@@ -313,7 +351,7 @@ void engine_metrics_step(struct engine_metrics *m, const struct engine_step_reco
         return;
     metrics_observe(m->histograms[HISTOGRAM_ITERATION], step->rows);
     if (step->decodes > 0)
-        metrics_observe(m->histograms[HISTOGRAM_BESIDE], step->rows - step->decodes);
+        metrics_observe(m->histograms[HISTOGRAM_BESIDE], step->rows - step->decodes - step->drafts);
     if (step->predicted_ns > 0.0)
         metrics_observe(m->histograms[HISTOGRAM_PREDICTION],
                         (double)step->elapsed_ns / step->predicted_ns);
@@ -336,6 +374,17 @@ void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
         metrics_add(m->counters[COUNTER_PREFIX_QUERIES], prompt_tokens);
         metrics_add(m->counters[COUNTER_PREFIX_HITS], cached_tokens);
     }
+}
+
+void engine_metrics_drafts(struct engine_metrics *m, uint32_t drafted, uint32_t accepted)
+{
+    if (m == NULL)
+        return;
+    metrics_add(m->drafts, 1);
+    metrics_add(m->draft_tokens, drafted);
+    metrics_add(m->accepted_tokens, accepted);
+    for (uint32_t i = 0; i < accepted; i++)
+        metrics_add(m->accepted_at[i], 1);
 }
 
 void engine_metrics_corrupted(struct engine_metrics *m)

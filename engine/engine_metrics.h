@@ -15,6 +15,7 @@ struct engine_metrics_options {
     metrics_registry *registry; /* borrowed */
     const char *model_name;     /* borrowed during the call */
     uint32_t context_max, block_count;
+    uint32_t draft_tokens_max; /* 0: no speculation, and no families of it */
     const char *cache_dtype;
 };
 NODISCARD status engine_metrics_create(const struct engine_metrics_options *options,
@@ -29,7 +30,7 @@ struct engine_gauges {
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
 /* Step thread, after each step. */
 struct engine_step_record {
-    uint32_t rows, decodes; /* of the rows, those of sequences that generate */
+    uint32_t rows, decodes, drafts; /* of the rows, one a sequence that generates; and drafts */
     uint64_t elapsed_ns;
     double predicted_ns;                     /* 0: there was no prediction */
     uint64_t preemptions, recomputed_tokens; /* since the step before */
@@ -38,6 +39,8 @@ void engine_metrics_step(struct engine_metrics *m, const struct engine_step_reco
 /* Step thread: a request starts for the first time. has_cache: the prefix cache was asked. */
 void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
                              uint32_t cached_tokens, bool has_cache);
+/* Step thread: a sequence's step had `drafted` drafts, of which the first `accepted` were right. */
+void engine_metrics_drafts(struct engine_metrics *m, uint32_t drafted, uint32_t accepted);
 /* Step thread: a row of logits was not finite. */
 void engine_metrics_corrupted(struct engine_metrics *m);
 

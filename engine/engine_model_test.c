@@ -16,23 +16,33 @@ static const char *model_path(void)
     return path;
 }
 
-static engine *open_with(uint64_t kv_bytes, uint32_t batch_tokens_max, uint32_t context_max)
+static struct engine_options options_with(uint64_t kv_bytes, uint32_t batch_tokens_max,
+                                          uint32_t context_max)
 {
-    struct engine_options options = {.model_path = model_path(),
-                                     .threads = 2,
-                                     .context_max = context_max,
-                                     .sequence_count_max = 16,
-                                     .batch_tokens_max = batch_tokens_max,
-                                     .kv_bytes = kv_bytes,
-                                     .queue_requests_max = 400,
-                                     .queue_tokens_max = 1000000,
-                                     .prefix_cache = true};
+    return (struct engine_options){.model_path = model_path(),
+                                   .threads = 2,
+                                   .context_max = context_max,
+                                   .sequence_count_max = 16,
+                                   .batch_tokens_max = batch_tokens_max,
+                                   .kv_bytes = kv_bytes,
+                                   .queue_requests_max = 400,
+                                   .queue_tokens_max = 1000000,
+                                   .prefix_cache = true};
+}
+
+static engine *open_engine(struct engine_options options)
+{
     struct error_note note = {""};
     engine *e = NULL;
     status s = engine_open(&options, &e, &note);
     if (s != STATUS_OK)
         fail_msg("%s: %s", status_name(s), note.text);
     return e;
+}
+
+static engine *open_with(uint64_t kv_bytes, uint32_t batch_tokens_max, uint32_t context_max)
+{
+    return open_engine(options_with(kv_bytes, batch_tokens_max, context_max));
 }
 
 static struct token_list prompts[COUNT];
@@ -184,6 +194,105 @@ static void the_same_seed_gives_the_same_tokens_in_any_company(void **state)
     engine_close(e);
 }
 
+/* Requests that quote: greedy and sampled, with penalties, log-probabilities, a stop string inside what repeats. */
+static struct client *start_quoting(engine *e, uint32_t i)
+{
+    static const struct text_slice stop = {"village by the", 14};
+    struct client *c = client_create(e, prompts[i].ids, (uint32_t)prompts[i].count, 2 * OUTPUT);
+    struct sampling_params *p = &c->request.sampling;
+    p->logprobs = i % 3 == 0 ? 5 : 0;
+    p->ignore_eos = i % 5 != 4;
+    p->temperature = i % 2 == 0 ? 0.0f : 0.3f + 0.1f * (float)i;
+    p->seed = i;
+    p->frequency_penalty = i % 4 == 1 ? 0.2f : 0.0f;
+    p->repetition_penalty = i % 8 == 6 ? 1.05f : 1.0f;
+    p->min_tokens = i % 4 == 2 ? 10 : 0;
+    c->request.n = i % 8 == 7 ? 3 : 1;
+    c->request.stops = &stop;
+    c->request.stop_count = i % 4 == 0 ? 1 : 0;
+    client_submit(c);
+    return c;
+}
+
+static void assert_same_answer(struct client *c, uint32_t i, const char *where)
+{
+    client_wait(c);
+    for (uint32_t j = 0; j < c->request.n; j++) {
+        const struct client_sequence *got = &c->sequences[j];
+        const struct client_sequence *want = &alone[i]->sequences[j];
+        assert_int_equal(got->token_count, want->token_count);
+        size_t bytes = got->token_count * sizeof got->tokens[0];
+        if (memcmp(got->tokens, want->tokens, bytes) != 0 ||
+            memcmp(got->logprobs, want->logprobs, bytes) != 0)
+            fail_msg("%s: prompt %u, sequence %u says something else", where, i, j);
+        assert_int_equal(got->text_bytes, want->text_bytes);
+        assert_memory_equal(got->text, want->text, got->text_bytes);
+        assert_int_equal(got->finish, want->finish);
+        assert_int_equal(got->stop_token, want->stop_token);
+        assert_string_equal(got->stop_text, want->stop_text);
+        assert_int_equal(got->usage.completion_tokens, want->usage.completion_tokens);
+    }
+    client_destroy(c);
+}
+
+static void quote_together(const struct engine_options *options, const char *where)
+{
+    engine *e = open_engine(*options);
+    struct client *clients[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        usleep(i * 7919 % 5 * 3000); /* some come while others answer */
+        clients[i] = start_quoting(e, i);
+    }
+    for (uint32_t i = 0; i < COUNT; i++)
+        assert_same_answer(clients[i], i, where);
+    assert_becomes_empty(e);
+    struct engine_stats stats;
+    engine_get_stats(e, &stats);
+    print_message("%s: %llu of %llu drafts were right, %llu steps\n", where,
+                  (unsigned long long)stats.accepted_tokens, (unsigned long long)stats.draft_tokens,
+                  (unsigned long long)stats.steps);
+    engine_close(e);
+}
+
+static void drafts_change_no_token_and_no_logprob(void **state)
+{
+    (void)state;
+    struct engine_options options = options_with(0, 256, 512);
+    engine *e = open_engine(options);
+    make_prompts(e);
+    uint64_t block_bytes = engine_get_info(e)->kv_bytes_per_token * 16;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        alone[i] = start_quoting(e, i);
+        client_wait(alone[i]);
+    }
+    engine_close(e);
+
+    options.draft_tokens_max = 6;
+    options.lookup_min = 1;
+    options.lookup_max = 4;
+    e = open_engine(options);
+    for (uint32_t i = 0; i < COUNT; i++)
+        assert_same_answer(start_quoting(e, i), i, "alone");
+    struct engine_stats stats;
+    engine_get_stats(e, &stats);
+    assert_true(stats.accepted_tokens > 0);
+    assert_true(stats.draft_tokens > stats.accepted_tokens); /* both ways are tried */
+    engine_close(e);
+
+    quote_together(&options, "batch of 16");
+    options.sequence_count_max = 3; /* rows are cheap enough here to draft for all */
+    quote_together(&options, "batch of 3");
+    options.sequence_count_max = 16;
+    options.batch_tokens_max = 16;
+    quote_together(&options, "steps of 16 rows");
+    options.batch_tokens_max = 64;
+    options.context_max = 256;
+    options.kv_bytes = 24 * block_bytes;
+    quote_together(&options, "tiny cache");
+    for (uint32_t i = 0; i < COUNT; i++)
+        client_destroy(alone[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +300,7 @@ int main(void)
             greedy_output_is_the_same_alone_in_a_batch_preempted_and_from_the_prefix_cache),
         cmocka_unit_test(two_hundred_requests_at_once_all_end),
         cmocka_unit_test(the_same_seed_gives_the_same_tokens_in_any_company),
+        cmocka_unit_test(drafts_change_no_token_and_no_logprob),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,7 @@ struct live_request {
     struct engine_request *caller; /* borrowed until its last event has returned */
     arena *memory;                 /* owned; this struct is in it */
     stop_matcher *stops;           /* owned; NULL: none */
+    prompt_index *prompt_runs;     /* in the arena; NULL: nothing is drafted */
     sampler **samplers;            /* [n]; the step thread's */
     struct stream *streams;        /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;         /* fixed */
@@ -108,15 +109,20 @@ struct token_message {
 
 /* Arrays that a step fills, made once for the largest one. */
 struct step_buffers {
-    int32_t *tokens;         /* [batch_tokens_max] */
-    uint32_t *row_position;  /* [batch_tokens_max] */
-    uint32_t *row_sequence;  /* [batch_tokens_max] */
-    uint32_t *row_start;     /* [sequence_count_max + 1] */
-    uint32_t *block_tables;  /* [sequence_count_max, blocks of the longest sequence] */
-    uint32_t *logit_rows;    /* [sequence_count_max] */
-    struct sample *results;  /* [sequence_count_max] */
-    status *result_statuses; /* [sequence_count_max] */
-    uint32_t *task_first;    /* [sequence_count_max + 1]: samples of each logit row */
+    int32_t *tokens;        /* [batch_tokens_max] */
+    uint32_t *row_position; /* [batch_tokens_max] */
+    uint32_t *row_sequence; /* [batch_tokens_max] */
+    uint32_t *row_start;    /* [sequence_count_max + 1] */
+    uint32_t *block_tables; /* [sequence_count_max, blocks of the longest sequence] */
+    uint32_t *logit_rows;   /* [logit_rows_max] */
+    uint32_t *task_first;   /* [sequence_count_max + 1]: samples of each logit row */
+    struct sample *results; /* [logit_rows_max] */
+    /* What each sample has given, [sequence_count_max] */
+    struct sample_result {
+        uint32_t first; /* of its results */
+        uint32_t count; /* tokens that are to be taken */
+        status status;  /* of the row after them */
+    } * sample_results;
 };
 
 struct engine {
@@ -165,13 +171,20 @@ struct engine {
     struct {
         _Atomic uint32_t running, blocks_free, blocks_kept;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
-            prefix_query_tokens, prefix_hit_tokens;
+            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens;
         _Atomic float step_ms;
     } stats;
 
     pthread_t step_thread, publisher_thread;
     bool has_step_thread, has_publisher_thread;
 };
+
+/* Rows of logits that a step may ask for: one a sequence, and one a draft. */
+static inline uint32_t engine_logit_rows_max(const engine *e)
+{
+    uint32_t drafts = e->options.draft_tokens_max > 0 ? STEP_DRAFTS_MAX : 0;
+    return e->options.sequence_count_max + drafts;
+}
 
 /* Thread bodies; context is the engine. */
 void *step_thread_run(void *context);

@@ -6,7 +6,9 @@
 
 /* The engine with a made-up model: threads, rings, text and ends are the real ones; the tokens come from a function of all
  * tokens before them, kept in a made-up cache through the block tables. The vocabulary is the bytes, so that every
- * prompt and output can be written as text. */
+ * prompt and output can be written as text.
+ *
+ * Every test runs twice, without and with drafts: no client can tell. */
 
 #define VOCABULARY  260u
 #define END_TOKEN   256
@@ -49,10 +51,10 @@ static const struct model_info fake_info = {.architecture = "fake",
                                             .d = 1,
                                             .context_trained = 512,
                                             .kv_block_bytes = BLOCK_BYTES};
-static _Atomic int forward_fails;   /* the next step fails */
-static _Atomic int forward_poisons; /* the next step's first row is not finite */
-static _Atomic uint32_t forward_us; /* each step takes this long */
-static const char *_Atomic script;  /* outputs spell this text over and over; NULL: by digest */
+static _Atomic int forward_fails;        /* the next step fails */
+static _Atomic uint32_t forward_poisons; /* 0: none; N: the N-th row of each step is not finite */
+static _Atomic uint32_t forward_us;      /* each step takes this long */
+static const char *_Atomic script; /* outputs spell this text over and over; NULL: by digest */
 
 status gguf_open(const char *path, gguf **out, struct error_note *note)
 {
@@ -199,8 +201,9 @@ status model_forward(model *m, const struct model_step *step, const float **logi
             fill_logits(fake_logits[next_logits++], digest, p + 1);
     }
     assert_int_equal(next_logits, step->logit_row_count);
-    if (next_logits > 0 && atomic_exchange(&forward_poisons, 0) != 0)
-        fake_logits[0][5] = NAN;
+    uint32_t poisoned = atomic_load(&forward_poisons);
+    if (poisoned > 0 && poisoned <= next_logits)
+        fake_logits[poisoned - 1][5] = NAN;
     *logits = fake_logits[0];
     return STATUS_OK;
 }
@@ -236,20 +239,21 @@ const char *backend_path_name(enum backend_path path)
 
 /* --- tests --- */
 
-static const struct engine_options defaults = {.model_path = "fake",
-                                               .sequence_count_max = 8,
-                                               .batch_tokens_max = 64,
-                                               .kv_bytes = 256 * BLOCK_BYTES,
-                                               .queue_requests_max = 1000,
-                                               .queue_tokens_max = 100000,
-                                               .prefix_cache = true};
+static struct engine_options defaults = {.model_path = "fake",
+                                         .sequence_count_max = 8,
+                                         .batch_tokens_max = 64,
+                                         .kv_bytes = 256 * BLOCK_BYTES,
+                                         .queue_requests_max = 1000,
+                                         .queue_tokens_max = 100000,
+                                         .prefix_cache = true};
 
 static engine *open_engine(const struct engine_options *options)
 {
     struct error_note note = {""};
     engine *e = NULL;
     assert_int_equal(engine_open(options, &e, &note), STATUS_OK);
-    atomic_store(&forward_us, 0);
+    /* Drafts are for machines on which a step costs more than its rows. */
+    atomic_store(&forward_us, options->draft_tokens_max > 0 ? 200 : 0);
     atomic_store(&script, NULL);
     return e;
 }
@@ -403,6 +407,7 @@ static void outputs_do_not_depend_on_company_memory_or_cache(void **state)
     enum { COUNT = 32 };
     static struct client *alone[COUNT];
     struct engine_options variants[4] = {defaults, defaults, defaults, defaults};
+    variants[0].draft_tokens_max = 0;
     variants[2].kv_bytes = 12 * BLOCK_BYTES;
     variants[3].prefix_cache = false;
     variants[3].batch_tokens_max = 8;
@@ -624,6 +629,7 @@ static void a_row_that_is_not_finite_ends_its_request_alone(void **state)
     client_run(bad);
     for (int i = 0; i < 3; i++)
         assert_int_equal(bad->sequences[i].finish, FINISH_ERROR);
+    atomic_store(&forward_poisons, 0);
     struct client *good = client_create(e, make_prompt(30, 1), 30, 20);
     good->request.sampling.ignore_eos = true;
     client_run(good);
@@ -749,6 +755,87 @@ static void metrics_count_each_request_once(void **state)
     metrics_registry_destroy(registry);
 }
 
+static void drafts_are_counted_and_save_steps(void **state)
+{
+    (void)state;
+    metrics_registry *registry;
+    assert_int_equal(metrics_registry_create(&registry), STATUS_OK);
+    struct engine_options options = defaults;
+    options.metrics = registry;
+    engine *e = open_engine(&options);
+    atomic_store(&script, "a rose is a rose is a rose; ");
+    struct client *c = client_create(e, make_prompt(28, 1), 28, 450);
+    client_run(c);
+    assert_int_equal(c->sequences[0].token_count, 450);
+    for (uint32_t i = 0; i < 450; i++)
+        assert_int_equal(c->sequences[0].text[i], atomic_load(&script)[i % 28]);
+    client_destroy(c);
+    assert_becomes_empty(e);
+    struct engine_stats stats;
+    engine_get_stats(e, &stats);
+    assert_true(stats.accepted_tokens > 0);
+    assert_true(stats.accepted_tokens <= stats.draft_tokens);
+    assert_int_equal(stats.steps, 450 - stats.accepted_tokens);
+    struct buffer text;
+    buffer_init(&text, 1 << 20);
+    metrics_write(registry, &text);
+    double by_place = 0.0;
+    for (uint32_t i = 0; i < options.draft_tokens_max; i++) {
+        char name[128];
+        (void)snprintf(name, sizeof name,
+                       "vllm:spec_decode_num_accepted_tokens_per_pos_total{model_name=\"fake\","
+                       "engine=\"0\",position=\"%u\"}",
+                       i);
+        by_place += metric_of(&text, name);
+    }
+    assert_true(by_place == (double)stats.accepted_tokens);
+    assert_true(metric_of(&text, "vllm:spec_decode_num_accepted_tokens_total{") == by_place);
+    assert_true(metric_of(&text, "vllm:spec_decode_num_draft_tokens_total{") ==
+                (double)stats.draft_tokens);
+    double drafts = metric_of(&text, "vllm:spec_decode_num_drafts_total{");
+    assert_true(drafts > 0 && drafts <= (double)stats.draft_tokens);
+    assert_int_equal(metric_of(&text, "vllm:iteration_tokens_total_sum{"),
+                     28 + 449 - stats.accepted_tokens + stats.draft_tokens);
+    buffer_deinit(&text);
+    engine_close(e);
+    metrics_registry_destroy(registry);
+}
+
+static void a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before_it(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&script, "over and ");
+    atomic_store(&forward_poisons, 3); /* a row alone is never the third */
+    struct client *c = client_create(e, make_prompt(18, 1), 18, 450);
+    client_run(c);
+    struct client_sequence *s = &c->sequences[0];
+    atomic_store(&forward_poisons, 0);
+    assert_int_equal(s->finish, FINISH_ERROR);
+    assert_in_range(s->token_count, 9, 449);
+    for (uint32_t i = 0; i < s->token_count; i++)
+        assert_int_equal(s->text[i], atomic_load(&script)[i % 9]);
+    client_destroy(c);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void options_of_drafts_are_checked(void **state)
+{
+    (void)state;
+    static const uint32_t wrong[][3] = {{33, 2, 4}, {4, 0, 4}, {4, 5, 4}, {4, 2, 17}};
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        struct engine_options options = defaults;
+        options.draft_tokens_max = wrong[i][0];
+        options.lookup_min = wrong[i][1];
+        options.lookup_max = wrong[i][2];
+        struct error_note note = {""};
+        engine *e = NULL;
+        assert_int_equal(engine_open(&options, &e, &note), STATUS_INVALID);
+        assert_true(note.text[0] != 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -769,5 +856,15 @@ int main(void)
         cmocka_unit_test(open_reports_what_is_wrong),
         cmocka_unit_test(metrics_count_each_request_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest draft_tests[] = {
+        cmocka_unit_test(drafts_are_counted_and_save_steps),
+        cmocka_unit_test(a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before_it),
+        cmocka_unit_test(options_of_drafts_are_checked),
+    };
+    int failures = cmocka_run_group_tests_name("without drafts", tests, NULL, NULL);
+    defaults.draft_tokens_max = 4;
+    defaults.lookup_min = 1;
+    defaults.lookup_max = 3;
+    failures += cmocka_run_group_tests_name("with drafts", tests, NULL, NULL);
+    return failures + cmocka_run_group_tests(draft_tests, NULL, NULL);
 }

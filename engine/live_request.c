@@ -25,6 +25,16 @@ static status make_prompt_hashes(engine *e, struct live_request *r)
     return STATUS_OK;
 }
 
+/* What drafts are looked up in. */
+static status make_prompt_runs(engine *e, struct live_request *r)
+{
+    struct prompt_index_options options = {.prompt = r->batch.prompt,
+                                           .prompt_count = r->batch.prompt_count,
+                                           .length_min = e->options.lookup_min,
+                                           .length_max = e->options.lookup_max};
+    return prompt_index_create(&options, r->memory, &r->prompt_runs);
+}
+
 /* The batcher's view of sequence `index`. */
 static status make_sequence(engine *e, struct live_request *r, uint32_t index,
                             uint32_t output_count_max)
@@ -40,6 +50,12 @@ static status make_sequence(engine *e, struct live_request *r, uint32_t index,
     if (table == NULL || s->outputs == NULL)
         return STATUS_NO_MEMORY;
     block_table_init(&s->table, table, blocks);
+    if (r->prompt_runs != NULL) {
+        status made = prompt_lookup_create(r->prompt_runs, s->outputs, output_count_max, r->memory,
+                                           &s->lookup);
+        if (made != STATUS_OK)
+            return made;
+    }
     if (!e->options.prefix_cache)
         return STATUS_OK;
     uint32_t output_blocks = blocks - prompt_count / BLOCK_TOKENS;
@@ -102,6 +118,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     status s = STATUS_OK;
     if (e->options.prefix_cache)
         s = make_prompt_hashes(e, r);
+    if (s == STATUS_OK && e->options.draft_tokens_max > 0)
+        s = make_prompt_runs(e, r);
     if (s == STATUS_OK && caller->stop_count > 0)
         s = stop_matcher_create(caller->stops, caller->stop_count, caller->include_stop, &r->stops);
     if (s == STATUS_OK)

@@ -141,12 +141,12 @@ static void lay_out_rows(struct step_buffers *b, const struct step_plan *plan, u
         memcpy(b->block_tables + (size_t)i * stride, s->table.blocks,
                s->table.count * sizeof *s->table.blocks);
         for (uint32_t j = 0; j < entry->count; j++, row++) {
-            b->tokens[row] = sequence_token_at(s, entry->first + j);
+            b->tokens[row] = step_entry_token(entry, j);
             b->row_position[row] = entry->first + j;
             b->row_sequence[row] = i;
         }
-        if (entry->logit_row != UINT32_MAX)
-            b->logit_rows[entry->logit_row] = row - 1;
+        for (uint32_t j = 0; entry->logit_row != UINT32_MAX && j <= entry->draft_count; j++)
+            b->logit_rows[entry->logit_row + j] = row - 1 - entry->draft_count + j;
     }
     b->row_start[plan->entry_count] = row;
 }
@@ -186,28 +186,48 @@ struct sample_work {
     const struct step_sample *samples;
 };
 
+/* The tokens of one sample: as long as the token is the draft, the next row is that of the text to come. */
+static void sample_tokens(const struct sample_work *work, const struct step_sample *sample,
+                          struct sample_result *result)
+{
+    engine *e = work->e;
+    const struct sequence *s = sample->sequence;
+    sampler *own = ((struct live_request *)s->request)->samplers[s->index];
+    for (uint32_t i = 0; i <= sample->draft_count; i++) {
+        struct sample *out = &e->step.results[result->first + i];
+        float *row = work->logits + (size_t)(sample->logit_row + i) * e->info.vocabulary;
+        result->status =
+            sampler_sample(own, row, sequence_token_count(s) + i, s->output_count + i, out);
+        if (result->status != STATUS_OK)
+            return;
+        sampler_accept(own, out->token);
+        result->count++;
+        if (i == sample->draft_count || out->token != sample->drafts[i] ||
+            sampler_token_ends(own, out->token))
+            return;
+    }
+}
+
 /* All samples of one logit row, one after the other: a sampler changes the row while it looks at it. */
 static void sample_row(void *context, uint32_t task)
 {
     struct sample_work *work = context;
-    engine *e = work->e;
-    for (uint32_t i = e->step.task_first[task]; i < e->step.task_first[task + 1]; i++) {
-        const struct sequence *s = work->samples[i].sequence;
-        struct live_request *r = (struct live_request *)s->request;
-        float *row = work->logits + (size_t)work->samples[i].logit_row * e->info.vocabulary;
-        e->step.result_statuses[i] =
-            sampler_sample(r->samplers[s->index], row, sequence_token_count(s), s->output_count,
-                           &e->step.results[i]);
-    }
+    struct step_buffers *b = &work->e->step;
+    for (uint32_t i = b->task_first[task]; i < b->task_first[task + 1]; i++)
+        sample_tokens(work, &work->samples[i], &b->sample_results[i]);
 }
 
 static void sample_rows(engine *e, const float *logits, const struct step_sample *samples,
                         uint32_t count)
 {
     uint32_t tasks = 0;
+    uint32_t result_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (i == 0 || samples[i].logit_row != samples[i - 1].logit_row)
             e->step.task_first[tasks++] = i;
+        e->step.sample_results[i] =
+            (struct sample_result){.first = result_count, .count = 0, .status = STATUS_OK};
+        result_count += 1 + samples[i].draft_count;
     }
     e->step.task_first[tasks] = count;
     /* The model's own buffer, ours until the next step; samplers leave it as it was. */
@@ -222,7 +242,6 @@ static void take_sample(engine *e, struct sequence *s, const struct sample *samp
     struct live_request *r = (struct live_request *)s->request;
     uint32_t index = s->index;
     batcher_append(e->batch, s, sample->token);
-    sampler_accept(r->samplers[index], sample->token);
     bool ends = sampler_token_ends(r->samplers[index], sample->token);
     enum finish_reason finish = FINISH_NONE;
     if (ends)
@@ -245,26 +264,45 @@ static void take_sample(engine *e, struct sequence *s, const struct sample *samp
 static void end_broken(engine *e, const struct step_sample *samples, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (e->step.result_statuses[i] != STATUS_OK)
+        if (e->step.sample_results[i].status != STATUS_OK)
             live_request_retain((struct live_request *)samples[i].sequence->request);
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (e->step.result_statuses[i] == STATUS_OK)
+        if (e->step.sample_results[i].status == STATUS_OK)
             continue;
         struct live_request *r = (struct live_request *)samples[i].sequence->request;
         if (r->batch.live_count > 0)
             engine_metrics_corrupted(e->metrics);
-        end_request(e, r, FINISH_ERROR, e->step.result_statuses[i]);
+        end_request(e, r, FINISH_ERROR, e->step.sample_results[i].status);
         live_request_release(r);
     }
+}
+
+/* Counts the drafts of a sample, and those that were sampled. */
+static void note_drafts(engine *e, const struct step_sample *sample,
+                        const struct sample_result *result)
+{
+    if (sample->draft_count == 0)
+        return;
+    const struct sample *taken = &e->step.results[result->first];
+    uint32_t accepted = 0;
+    while (accepted < result->count && accepted < sample->draft_count &&
+           taken[accepted].token == sample->drafts[accepted])
+        accepted++;
+    engine_metrics_drafts(e->metrics, sample->draft_count, accepted);
+    atomic_fetch_add_explicit(&e->stats.draft_tokens, sample->draft_count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->stats.accepted_tokens, accepted, memory_order_relaxed);
 }
 
 static void take_samples(engine *e, const struct step_sample *samples, uint32_t count,
                          uint64_t now_ns)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (e->step.result_statuses[i] == STATUS_OK)
-            take_sample(e, samples[i].sequence, &e->step.results[i], now_ns);
+        const struct sample_result *result = &e->step.sample_results[i];
+        note_drafts(e, &samples[i], result);
+        /* The last of them may end the sequence, and the request with it. */
+        for (uint32_t j = 0; j < result->count; j++)
+            take_sample(e, samples[i].sequence, &e->step.results[result->first + j], now_ns);
     }
     end_broken(e, samples, count);
 }
@@ -315,6 +353,7 @@ static void count_step(engine *e, const struct step_plan *plan, uint64_t start_n
     struct engine_step_record record = {
         .rows = plan->row_count,
         .decodes = plan->decode_count,
+        .drafts = plan->draft_count,
         .elapsed_ns = end_ns - start_ns,
         .predicted_ns = plan->predicted_ns,
         .preemptions = now.preemptions - e->preemptions_seen,
@@ -431,7 +470,7 @@ static status open_model(engine *e, struct error_note *note)
         return s;
     struct model_options options = {
         .batch_tokens_max = e->options.batch_tokens_max,
-        .logit_rows_max = e->options.sequence_count_max,
+        .logit_rows_max = engine_logit_rows_max(e),
         .sequence_count_max = e->options.sequence_count_max,
         .context_max = e->info.context_max,
         .kv_blocks = e->info.block_count,

@@ -3,7 +3,8 @@
 #include "check.h"
 
 /* What a computed step has brought: filled blocks become findable, pending siblings start, samples
- * are due. */
+ * are due. A draft's row counts only once its token has been sampled: until then its block is no fuller than without
+ * it, so neither the prefix cache nor a copy ever takes a wrong guess for text. */
 
 /* Makes the blocks of `s` that the step has filled findable; learns the hashes of those that hold
  * generated tokens. */
@@ -26,18 +27,18 @@ static void publish_blocks(batcher *b, struct sequence *s, uint32_t first_block)
     }
 }
 
-static void advance(batcher *b, const struct step_entry *entry)
+void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count)
 {
-    struct sequence *s = entry->sequence;
-    uint32_t end = entry->first + entry->count;
-    for (uint32_t block = entry->first / BLOCK_TOKENS; block * BLOCK_TOKENS < end; block++) {
+    uint32_t first = s->computed_count;
+    uint32_t end = first + count;
+    for (uint32_t block = first / BLOCK_TOKENS; block * BLOCK_TOKENS < end; block++) {
         uint32_t filled = end - block * BLOCK_TOKENS;
         block_set_filled(b->blocks, s->table.blocks[block],
                          filled < BLOCK_TOKENS ? filled : BLOCK_TOKENS);
     }
     s->computed_count = end;
     if (b->prefixes != NULL)
-        publish_blocks(b, s, entry->first / BLOCK_TOKENS);
+        publish_blocks(b, s, first / BLOCK_TOKENS);
 }
 
 /* The prompt of `first` is done: its pending siblings go on from the same blocks, or queue for a
@@ -56,7 +57,7 @@ static void start_siblings(batcher *b, struct sequence *first, uint32_t logit_ro
         block_table_share(&s->table, &first->table, b->blocks);
         s->computed_count = first->computed_count;
         batcher_start_sequence(b, s);
-        b->samples[(*count)++] = (struct step_sample){s, logit_row};
+        b->samples[(*count)++] = (struct step_sample){.sequence = s, .logit_row = logit_row};
     }
 }
 
@@ -67,11 +68,16 @@ const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count)
     uint32_t count = 0;
     for (uint32_t i = 0; i < b->plan.entry_count; i++) {
         const struct step_entry *entry = &b->entries[i];
-        advance(b, entry);
+        struct sequence *s = entry->sequence;
+        batcher_count_computed(b, s, entry->count - entry->draft_count);
         if (entry->logit_row == UINT32_MAX)
             continue;
-        struct sequence *s = entry->sequence;
-        b->samples[count++] = (struct step_sample){s, entry->logit_row};
+        s->drafts = entry->drafts;
+        s->draft_count = entry->draft_count;
+        b->samples[count++] = (struct step_sample){.sequence = s,
+                                                   .logit_row = entry->logit_row,
+                                                   .drafts = entry->drafts,
+                                                   .draft_count = entry->draft_count};
         if (s->index == 0 && s->output_count == 0 && s->request->sequence_count > 1)
             start_siblings(b, s, entry->logit_row, &count);
     }

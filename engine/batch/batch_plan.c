@@ -7,6 +7,8 @@
 /* Which rows the next step computes: first every running sequence that generates (one row each, so
  * that no stream stalls), then chunks of prompts in order, whether they run already or wait.
  *
+ * Then drafts beside the decodes, if prompts leave room for them (batch_drafts.c).
+ *
  * How much of the prompts. With no generation running, as much as a step may hold. Else the step is
  * given a length, and takes the prompt rows that are predicted to fit into it:
  *
@@ -48,6 +50,7 @@ static void add_entry(batcher *b, struct sequence *s, uint32_t count)
 {
     struct step_plan *plan = &b->plan;
     bool reaches_end = s->computed_count + count == sequence_token_count(s);
+    CHECK(s->draft_count == 0); /* all of the step before have met their samples */
     b->entries[plan->entry_count++] = (struct step_entry){
         .sequence = s,
         .first = s->computed_count,
@@ -124,7 +127,7 @@ static double step_limit_ns(const batcher *b)
     double target = (double)options->inter_token_target_ns;
     if (target > 0.0 && (limit <= 0.0 || target < limit))
         limit = target;
-    double least = (1.0 + PREFILL_SHARE_MIN) * cost_model_predict_ns(&b->cost, &decodes);
+    double least = (1.0 + PREFILL_SHARE_MIN) * b->plan_decodes_ns;
     return limit > least ? limit : least;
 }
 
@@ -271,8 +274,12 @@ const struct step_plan *batcher_plan(batcher *b)
     b->plan_context = 0.0;
     b->plan_limit_ns = 0.0;
     plan_decodes(b);
+    struct step_shape decodes = plan_shape(b);
+    b->plan_decodes_ns =
+        cost_model_is_ready(&b->cost) ? cost_model_predict_ns(&b->cost, &decodes) : 0.0;
     b->plan_limit_ns = step_limit_ns(b);
     plan_prefills(b);
+    batcher_plan_drafts(b);
     if (b->plan.entry_count == 0) {
         CHECK(b->running_count == 0 && b->waiting.count == 0);
         return NULL;

@@ -46,6 +46,11 @@
  * (Moving blocks to host memory would also work; for the lengths at hand computing is quicker than
  * copying, and it needs no second pool.)
  *
+ * Drafts. Behind the row of a sequence that generates, rows with guesses of its next tokens cost
+ * little while the weights are what a step waits for. What is sampled from such a row is kept as
+ * long as the tokens before it turn out to be those that were sampled, so the sequence says what
+ * it would say without (batch_drafts.c).
+ *
  * n > 1. Only sequence 0 computes the prompt; the others are pending. When its last row has given
  * logits they share its blocks and sample from the same row. Where slots are short, a sibling joins
  * the queue as if it were a request of its own; prefix cache or not, it gives the same tokens. The
@@ -80,13 +85,15 @@ static status make_arrays(batcher *b)
 status batcher_create(const struct batcher_options *options, batcher **out)
 {
     if (options->block_count == 0 || options->sequence_count_max == 0 ||
-        options->batch_tokens_max < options->sequence_count_max)
+        options->batch_tokens_max < options->sequence_count_max ||
+        options->draft_tokens_max > DRAFT_TOKENS_LIMIT)
         return STATUS_INVALID;
     batcher *b = memory_allocate_array(1, sizeof *b);
     if (b == NULL)
         return STATUS_NO_MEMORY;
     b->options = *options;
     cost_model_init(&b->cost);
+    draft_odds_init(&b->draft_odds);
     status s = make_arrays(b);
     if (s == STATUS_OK)
         s = block_allocator_create(options->block_count, &b->blocks);
@@ -265,6 +272,19 @@ void batcher_append(batcher *b, struct sequence *s, int32_t token)
     CHECK(!b->has_plan && s->state == SEQUENCE_RUNNING);
     CHECK(s->output_count < s->output_count_max);
     s->outputs[s->output_count++] = token;
+    if (s->draft_count > 0 && *s->drafts == token) {
+        s->drafts++;
+        s->draft_count--;
+        batcher_count_computed(b, s, 1);
+    } else {
+        s->draft_count = 0;
+    }
+    if (s->lookup == NULL)
+        return;
+    uint32_t length = prompt_lookup_length(s->lookup);
+    bool is_hit = prompt_lookup_append(s->lookup);
+    if (length > 0)
+        draft_odds_note(&s->odds, &b->draft_odds, length, is_hit);
 }
 
 struct batch_request *batcher_any_request(const batcher *b)

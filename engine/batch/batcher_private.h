@@ -6,13 +6,14 @@
 #include "prefix_cache.h"
 #include "sequence_queue.h"
 
-/* The batcher's state, shared by batcher.c (requests come, change and go), batch_plan.c (which rows next) and
- * batch_complete.c (what the step has brought). */
+/* The batcher's state, shared by batcher.c (requests come, change and go), batch_plan.c (which rows next), batch_drafts.c
+ * (guesses beside them) and batch_complete.c (what the step has brought). */
 struct batcher {
     struct batcher_options options;
     block_allocator *blocks; /* owned */
     prefix_cache *prefixes;  /* owned; NULL: off */
     struct cost_model cost;
+    struct draft_odds draft_odds; /* of all sequences */
 
     struct sequence_queue waiting;
     struct sequence **running; /* owned; [sequence_count_max], by sequence_is_before */
@@ -25,9 +26,11 @@ struct batcher {
     struct step_entry *entries;    /* owned */
     uint32_t *copy_from, *copy_to; /* owned */
     struct step_sample *samples;   /* owned */
-    double plan_context;           /* positions that the plan's rows attend to, in all */
-    double plan_limit_ns;          /* how long the step should take at most; 0: no limit */
-    bool has_plan;                 /* between plan and complete */
+    int32_t drafts[STEP_DRAFTS_MAX];
+    double plan_context;    /* positions that the plan's rows attend to, in all */
+    double plan_decodes_ns; /* predicted of its decodes alone; 0: too little is known yet */
+    double plan_limit_ns;   /* how long the step should take at most; 0: no limit */
+    bool has_plan;          /* between plan and complete */
 
     /* What the head of the queue lacked when it was last refused: it is not tried again until one of these is better. */
     const struct sequence *refused;
@@ -52,6 +55,10 @@ void batcher_start_sequence(batcher *b, struct sequence *s);
 void batcher_stop_sequence(batcher *b, struct sequence *s);
 /* Puts a sequence that has neither into the queue. */
 void batcher_queue_sequence(batcher *b, struct sequence *s);
+/* The blocks of `s` hold `count` positions more. */
+void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count);
+/* Adds drafts to the decodes of the plan in hand where they are worth their time. */
+void batcher_plan_drafts(batcher *b);
 /* Keeps `is_waiting` and the gate true after a change of running_count or live_count. */
 void batcher_update_waiting(batcher *b, struct batch_request *request);
 

@@ -33,12 +33,6 @@ static uint64_t mix(uint64_t digest, uint64_t value)
     return digest ^ digest >> 29;
 }
 
-/* The sampler: a pure function of what came before, the request's seed and the index. */
-static int32_t next_token(uint64_t digest, uint64_t seed, uint32_t index)
-{
-    return (int32_t)(mix(mix(digest, seed), index) % VOCABULARY);
-}
-
 struct fake_request {
     struct batch_request request; /* first */
     struct sequence sequences[N_MAX];
@@ -53,7 +47,20 @@ struct fake_request {
     uint32_t end_count;
     bool was_submitted, was_admitted;
     bool ignores_end; /* only its length ends it */
+    uint32_t
+        period; /* its outputs recite their own number over and over, with a slip now and then; 0: anything */
+    arena *memory; /* of the lookups */
 };
+
+/* The sampler: a pure function of what came before, the request's seed, the index and the number of the output. */
+static int32_t next_token(uint64_t digest, const struct fake_request *r, uint32_t index,
+                          uint32_t output)
+{
+    uint64_t value = mix(mix(digest, r->seed), index);
+    if (r->period > 0 && value % 8 != 0)
+        return (int32_t)(output % r->period);
+    return (int32_t)(value / 8 % VOCABULARY);
+}
 
 struct world {
     batcher *b;
@@ -64,9 +71,32 @@ struct world {
     uint32_t request_count;
     uint64_t step;
     uint32_t preempted_total;
+    uint64_t drafted_total, accepted_total;
 };
 
 static const struct hash_key key = {11, 22};
+
+/* What drafts come from, once the prompt and the sequences are there. */
+static void make_lookups(struct world *w, struct fake_request *r)
+{
+    arena_destroy(r->memory);
+    r->memory = NULL;
+    if (w->options.draft_tokens_max == 0)
+        return;
+    assert_int_equal(arena_create(1 << 20, &r->memory), STATUS_OK);
+    struct prompt_index_options options = {.prompt = r->prompt,
+                                           .prompt_count = r->request.prompt_count,
+                                           .length_min = 2,
+                                           .length_max = 4};
+    prompt_index *index = NULL;
+    assert_int_equal(prompt_index_create(&options, r->memory, &index), STATUS_OK);
+    for (uint32_t i = 0; i < r->request.sequence_count; i++) {
+        struct sequence *s = &r->sequences[i];
+        status made =
+            prompt_lookup_create(index, s->outputs, s->output_count_max, r->memory, &s->lookup);
+        assert_int_equal(made, STATUS_OK);
+    }
+}
 
 static void request_make(struct world *w, struct fake_request *r, uint64_t arrival)
 {
@@ -107,6 +137,8 @@ static void request_make(struct world *w, struct fake_request *r, uint64_t arriv
                          sequence_blocks_max(prompt_count, output_max));
     }
     r->seed = next_random(1000);
+    r->period = next_random(2) * (2 + next_random(8));
+    make_lookups(w, r);
     r->cancel_at = UINT64_MAX;
 }
 
@@ -125,7 +157,7 @@ static void assert_outputs(const struct fake_request *r, const struct sequence *
     for (uint32_t i = 0; i < r->request.prompt_count; i++)
         digest = mix(digest, (uint64_t)r->prompt[i] + 1);
     for (uint32_t i = 0; i < s->output_count; i++) {
-        int32_t token = next_token(digest, r->seed, s->index);
+        int32_t token = next_token(digest, r, s->index, i);
         assert_int_equal(s->outputs[i], token);
         digest = mix(digest, (uint64_t)token + 1);
     }
@@ -155,6 +187,7 @@ static void run_forward(struct world *w, const struct step_plan *plan, uint64_t 
 {
     uint32_t rows = 0;
     uint32_t logit_rows = 0;
+    uint32_t drafts = 0;
     for (uint32_t e = 0; e < plan->entry_count; e++) {
         const struct step_entry *entry = &plan->entries[e];
         assert_true(entry->count > 0);
@@ -163,17 +196,23 @@ static void run_forward(struct world *w, const struct step_plan *plan, uint64_t 
         uint64_t digest = entry->first > 0 ? *kv_at(w, entry->sequence, entry->first - 1) : 0;
         for (uint32_t i = 0; i < entry->count; i++) {
             uint32_t position = entry->first + i;
-            digest = mix(digest, (uint64_t)sequence_token_at(entry->sequence, position) + 1);
+            digest = mix(digest, (uint64_t)step_entry_token(entry, i) + 1);
             *kv_at(w, entry->sequence, position) = digest;
-        }
-        rows += entry->count;
-        bool is_last = entry->first + entry->count == sequence_token_count(entry->sequence);
-        assert_true(is_last == (entry->logit_row != UINT32_MAX));
-        if (is_last) {
-            assert_int_equal(entry->logit_row, logit_rows);
+            if (entry->logit_row == UINT32_MAX || i + 1 + entry->draft_count < entry->count)
+                continue;
+            if (i + 1 + entry->draft_count == entry->count)
+                assert_int_equal(entry->logit_row, logit_rows);
             digests[logit_rows++] = digest;
         }
+        rows += entry->count;
+        drafts += entry->draft_count;
+        uint32_t end = entry->first + entry->count - entry->draft_count;
+        bool is_last = end == sequence_token_count(entry->sequence);
+        assert_true(is_last == (entry->logit_row != UINT32_MAX));
     }
+    assert_int_equal(drafts, plan->draft_count);
+    assert_true(drafts <= STEP_DRAFTS_MAX);
+    w->drafted_total += drafts;
     assert_int_equal(rows, plan->row_count);
     assert_int_equal(logit_rows, plan->logit_row_count);
     assert_true(rows <= w->options.batch_tokens_max);
@@ -216,7 +255,11 @@ static void assert_decodes_first(const struct world *w, const struct step_plan *
         const struct sequence *s = plan->entries[e].sequence;
         if (s->output_count > 0 && s->computed_count + 1 == sequence_token_count(s))
             planned++;
-        assert_true(e >= plan->decode_count || plan->entries[e].count == 1);
+        const struct step_entry *entry = &plan->entries[e];
+        if (e < plan->decode_count)
+            assert_int_equal(entry->count - entry->draft_count, 1);
+        else
+            assert_int_equal(entry->draft_count, 0);
     }
     assert_int_equal(planned, decodes);
 }
@@ -226,6 +269,20 @@ static void end_request(struct world *w, struct fake_request *r)
     for (uint32_t i = 0; i < r->request.sequence_count; i++)
         r->end_count += r->sequences[i].state != SEQUENCE_ENDED;
     batcher_end_request(w->b, &r->request);
+}
+
+/* Samples as long as the tokens are the drafts. */
+static void take_sample(struct world *w, const struct step_sample *sample, const uint64_t *digests)
+{
+    struct sequence *s = sample->sequence;
+    for (uint32_t i = 0; i <= sample->draft_count && !sequence_is_done(s); i++) {
+        int32_t token = next_token(digests[sample->logit_row + i],
+                                   (struct fake_request *)s->request, s->index, s->output_count);
+        batcher_append(w->b, s, token);
+        if (i == sample->draft_count || token != sample->drafts[i])
+            return;
+        w->accepted_total++;
+    }
 }
 
 static void run_step(struct world *w)
@@ -244,10 +301,8 @@ static void run_step(struct world *w)
     const struct step_sample *samples = batcher_complete(w->b, &sample_count);
     batcher_note_time(w->b, elapsed_ns);
     for (uint32_t i = 0; i < sample_count; i++) {
-        struct sequence *s = samples[i].sequence;
-        struct fake_request *r = (struct fake_request *)s->request;
         assert_true(i == 0 || samples[i].logit_row >= samples[i - 1].logit_row);
-        batcher_append(w->b, s, next_token(digests[samples[i].logit_row], r->seed, s->index));
+        take_sample(w, &samples[i], digests);
     }
     for (uint32_t i = 0; i < sample_count; i++) {
         struct sequence *s = samples[i].sequence;
@@ -282,6 +337,8 @@ static void world_close(struct world *w)
     assert_int_equal(atomic_load(&w->gate.tokens), 0);
     assert_true(batcher_is_consistent(w->b));
     batcher_destroy(w->b);
+    for (uint32_t i = 0; i < w->request_count; i++)
+        arena_destroy(w->requests[i].memory);
     free(w->requests);
 }
 
@@ -309,6 +366,8 @@ static void assert_nobody_is_passed_by_too_much(const struct world *w)
     }
 }
 
+static uint64_t drafted_in_all_worlds, accepted_in_all_worlds;
+
 static void run_world(uint64_t seed)
 {
     random_state = seed;
@@ -318,6 +377,7 @@ static void run_world(uint64_t seed)
         .prefix_cache = next_random(4) != 0,
         .inter_token_target_ns = next_random(2) * (1000000 + next_random(1000000)),
         .inter_token_factor = next_random(2) * (1.1 + 0.01 * next_random(200)),
+        .draft_tokens_max = next_random(3) * next_random(7),
     };
     options.batch_tokens_max = options.sequence_count_max + next_random(100);
     struct world w;
@@ -355,6 +415,8 @@ static void run_world(uint64_t seed)
         for (uint32_t j = 0; j < r->request.sequence_count; j++)
             assert_outputs(r, &r->sequences[j], r->cancel_at == UINT64_MAX);
     }
+    drafted_in_all_worlds += w.drafted_total;
+    accepted_in_all_worlds += w.accepted_total;
     world_close(&w);
 }
 
@@ -372,6 +434,8 @@ static void thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak(voi
     (void)state;
     for (seed_in_hand = 1; seed_in_hand <= 3000; seed_in_hand++)
         run_world(seed_in_hand);
+    assert_true(accepted_in_all_worlds > 10000);
+    assert_true(drafted_in_all_worlds > accepted_in_all_worlds + 10000);
 }
 
 static const struct batcher_options small = {
@@ -405,6 +469,8 @@ static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t
         block_table_init(&r->sequences[i].table, r->tables[i],
                          sequence_blocks_max(prompt_count, output_count));
     }
+    r->period = 0;
+    make_lookups(w, r);
     submit(w, r);
     return r;
 }
@@ -439,8 +505,7 @@ static void sequences_of_one_request_share_the_prompt_and_copy_its_last_block(vo
     const struct step_sample *samples = batcher_complete(w.b, &count);
     assert_int_equal(count, 3);
     for (uint32_t i = 0; i < 3; i++)
-        batcher_append(w.b, samples[i].sequence,
-                       next_token(digests[samples[i].logit_row], r->seed, i));
+        take_sample(&w, &samples[i], digests);
     batcher_get_stats(w.b, &stats);
     assert_int_equal(stats.blocks.referenced, 4);
     assert_true(batcher_is_consistent(w.b));
@@ -547,7 +612,7 @@ static uint32_t run_step_of_rows(struct world *w)
     const struct step_sample *samples = batcher_complete(w->b, &count);
     batcher_note_time(w->b, elapsed_ns);
     for (uint32_t i = 0; i < count; i++)
-        batcher_append(w->b, samples[i].sequence, next_token(digests[samples[i].logit_row], 0, 0));
+        take_sample(w, &samples[i], digests);
     for (uint32_t i = 0; i < count; i++) {
         if (sequence_is_done(samples[i].sequence))
             batcher_end_sequence(w->b, samples[i].sequence);

@@ -40,6 +40,9 @@ struct engine_options {
      * the step in which all requests at hand generate; 0: no such limit */
     uint64_t inter_token_target_ns;
     double inter_token_factor;
+    /* Speculation: tokens that are guessed for a sequence from its own text, and checked in one step, at most; 0: none. The
+     * output is the same. A guess follows where the last lookup_min .. lookup_max tokens stood before. */
+    uint32_t draft_tokens_max, lookup_min, lookup_max;
     /* After the events of a step; publisher thread; must not block. NULL: none */
     void (*on_step_published)(void *context);
     void *context;
@@ -140,7 +143,8 @@ struct engine_stats {
         blocks_cached;            /* cached: not in use by a sequence, but found again by prefix */
     uint64_t steps, last_step_ns; /* monotonic time the last step ended */
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
-    float step_ms; /* moving average */
+    uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */
+    float step_ms;                          /* moving average */
 };
 /* A consistent enough snapshot for metrics and routing. Any thread. */
 void engine_get_stats(const engine *e, struct engine_stats *out);

@@ -12,11 +12,17 @@
 
 /* Decides which rows the next step computes, and owns the blocks they are written to. Pure logic: no clock, no thread, no
  * model. Continuous batching after Yu et al. 2022 (Orca), chunked prefill after Agrawal et al. 2024 (Sarathi-Serve),
- * preemption by recompute after Kwon et al. 2023 (vLLM).
+ * preemption by recompute after Kwon et al. 2023 (vLLM), drafts after Leviathan et al. 2023 (speculative decoding) with the
+ * prompt as the draft model (prompt_lookup.h).
  *
  * A step:  batcher_plan -> (copies, forward) -> batcher_complete -> (sample) -> batcher_append / batcher_end_sequence
  * Thread: step. Allocates only in batcher_create. */
 typedef struct batcher batcher;
+
+#define DRAFT_TOKENS_LIMIT 32u /* of draft_tokens_max */
+/* Drafts of one step, of all sequences: each takes a row of logits. Where more would be of use the batch is so large that the
+ * rows cost what they bring. */
+#define STEP_DRAFTS_MAX 32u
 
 struct batcher_options {
     uint32_t block_count;        /* of the KV cache */
@@ -28,7 +34,8 @@ struct batcher_options {
      * this factor of the step in which all requests at hand generate. 0: no such limit. */
     uint64_t inter_token_target_ns;
     double inter_token_factor;
-    struct queue_gate *gate; /* borrowed; counts the waiting */
+    uint32_t draft_tokens_max; /* tokens drafted for a sequence in a step; 0: nothing is drafted */
+    struct queue_gate *gate;   /* borrowed; counts the waiting */
 };
 
 /* STATUS_INVALID: no blocks, no slots, or fewer rows than slots; STATUS_NO_MEMORY. */
@@ -43,15 +50,25 @@ uint32_t batcher_tokens_max(const batcher *b);
  * prompt_count + output_count_max must not exceed batcher_tokens_max. Cannot fail. */
 void batcher_submit(batcher *b, struct batch_request *request);
 
-/* Rows of one sequence in a step. */
+/* Rows of one sequence in a step: tokens that it has, and after its last one drafts of those to come. */
 struct step_entry {
     struct sequence *sequence;
     uint32_t first; /* position of its first row */
-    uint32_t count; /* rows */
-    /* UINT32_MAX: the step does not reach its last token; else its number among the logit
-     * rows */
+    uint32_t count; /* rows, drafts included */
+    /* UINT32_MAX: the step does not reach its last token; else the last token's number among the logit rows; the drafts'
+     * follow */
     uint32_t logit_row;
+    const int32_t *drafts; /* [draft_count]; valid until the next plan */
+    uint32_t draft_count;
 };
+
+/* The token of an entry's row `row`. */
+static inline int32_t step_entry_token(const struct step_entry *entry, uint32_t row)
+{
+    uint32_t known = entry->count - entry->draft_count;
+    return row < known ? sequence_token_at(entry->sequence, entry->first + row)
+                       : entry->drafts[row - known];
+}
 
 /* The next step. Valid until the next call of batcher_plan. */
 struct step_plan {
@@ -59,6 +76,7 @@ struct step_plan {
     uint32_t entry_count;
     uint32_t row_count;
     uint32_t decode_count; /* entries that are decodes */
+    uint32_t draft_count;  /* rows that hold drafts */
     uint32_t logit_row_count;
     const uint32_t *copy_from; /* blocks to copy before the step, in this order */
     const uint32_t *copy_to;
@@ -74,10 +92,14 @@ const struct step_plan *batcher_plan(batcher *b);
 /* Length of the run of copies from `start` in which no block is both written and read: one call of the backend. */
 uint32_t step_plan_copy_run(const struct step_plan *plan, uint32_t start);
 
-/* A token that is to be sampled: for `sequence` at the position sequence_token_count, from logit row `logit_row`. */
+/* Tokens that are to be sampled: for `sequence` at the position sequence_token_count, from logit row `logit_row`; and while
+ * the sampled token is the draft, the one after it from the next logit row: up to draft_count + 1 tokens. Each has the
+ * logits that it would have without drafts. */
 struct step_sample {
     struct sequence *sequence;
     uint32_t logit_row;
+    const int32_t *drafts; /* [draft_count]; valid until the next plan */
+    uint32_t draft_count;
 };
 
 /* The planned step has been computed. Makes its full blocks findable and starts the pending sequences of requests whose
@@ -89,7 +111,8 @@ const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count);
  * from. Once a step, before the next plan. */
 void batcher_note_time(batcher *b, uint64_t elapsed_ns);
 
-/* The sampled token; the sequence must not be at output_count_max. */
+/* The sampled token; the sequence must not be at output_count_max. A token that was drafted makes its row count as
+ * computed; the first that was not makes the rest of the drafts void, and the next step writes over them. */
 void batcher_append(batcher *b, struct sequence *s, int32_t token);
 
 /* Ends one sequence that has been sampled at least once, or whose request has no other: its blocks are free at once. Not

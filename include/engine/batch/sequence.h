@@ -5,7 +5,9 @@
 #include <stdint.h>
 
 #include "block_table.h"
+#include "draft_odds.h"
 #include "hash.h"
+#include "prompt_lookup.h"
 
 /* One token timeline, and the request it belongs to, as the batcher sees them: tokens, blocks, order. Texts, sampling
  * and clients are not its business. The memory is the caller's (one piece a request); between batcher_submit and
@@ -28,11 +30,16 @@ struct sequence {
     struct block_table table; /* capacity: sequence_blocks_max */
     struct hash128 *
         output_hashes; /* hashes of the blocks after the prompt's full ones; NULL without prefix cache */
+    prompt_lookup *lookup; /* what it may say next; borrowed; NULL: nothing is drafted for it */
 
     /* The batcher's. */
     uint32_t computed_count; /* positions whose KV is in the table's blocks */
     uint32_t hash_count;     /* full blocks whose hash is known; survives preemption */
     enum sequence_state state;
+    struct draft_odds odds; /* how good its lookup's guesses were */
+    /* Drafts of the completed step that its samples have yet to meet, [draft_count]; borrowed until the next plan. */
+    const int32_t *drafts;
+    uint32_t draft_count;
     struct sequence *heap_child, *heap_next, *heap_previous; /* links of the queue */
 };
 
