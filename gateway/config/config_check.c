@@ -211,6 +211,11 @@ static void check_model(const struct check *c, uint32_t index)
              "sequence "
              "takes one token of a step",
              (long long)model->max_num_batched_tokens, (long long)model->max_num_seqs);
+    const struct config_speculative *drafts = &model->speculative;
+    if (drafts->prompt_lookup_min > drafts->prompt_lookup_max)
+        FAIL(c, &drafts->prompt_lookup_min,
+             "prompt_lookup_min (%lld) must be at most prompt_lookup_max (%lld)",
+             (long long)drafts->prompt_lookup_min, (long long)drafts->prompt_lookup_max);
 }
 
 void config_check(const struct config *config, settings_document *document,

@@ -15,6 +15,9 @@
 static const char *const log_level_words[] = {
     [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
 
+static const char *const speculative_method_words[] = {
+    [SPECULATIVE_NONE] = "none", [SPECULATIVE_NGRAM] = "ngram", NULL};
+
 /* A row is a key, its field and then what differs from zero; the macros name the kind and the
  * numbers. */
 #define BOOL(name, type, field, value)                                                             \
@@ -169,6 +172,20 @@ static const struct setting supervise_table[] = {
      .danger = "Shorter than its longest step kills a replica that is only busy."},
     {.key = NULL}};
 
+static const struct setting speculative_table[] = {
+    {.key = "method", .kind = SETTING_ENUM, .offset = offsetof(struct config_speculative, method), .fallback = "none",
+     .words = speculative_method_words, .reload = RELOAD_RESTART,
+     .help = "ngram guesses from the text so far: where the last tokens stood before, what followed them may follow again. "
+             "It drafts only where that is expected to save time, and the answers are the same. none guesses nothing."},
+    {INT("num_speculative_tokens", config_speculative, num_speculative_tokens, "7", 1, 32), .reload = RELOAD_RESTART,
+     .unit = "tokens", .help = "Tokens drafted for a sequence in a step, at most."},
+    {INT("prompt_lookup_max", config_speculative, prompt_lookup_max, "4", 1, 16), .reload = RELOAD_RESTART,
+     .unit = "tokens", .help = "The last tokens that are looked for in the text, at first.",
+     .danger = "Each length from prompt_lookup_min on takes up to 12 bytes a token."},
+    {INT("prompt_lookup_min", config_speculative, prompt_lookup_min, "2", 1, 16), .reload = RELOAD_RESTART,
+     .unit = "tokens", .help = "The fewest of them that must be found; at most prompt_lookup_max."},
+    {.key = NULL}};
+
 static const struct setting model_table[] = {
     {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
      .help = "The name that clients put into the request's model field."},
@@ -216,6 +233,8 @@ static const struct setting model_table[] = {
      .help = "Longest time between the tokens of running answers while prompts are read, whatever the factor allows; 0s "
              "for none.",
      .danger = "Shorter than a step of the running answers alone leaves prompts a tenth of the machine."},
+    {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
+     .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};
 
 #define SECTION(name, field, rows, text) \

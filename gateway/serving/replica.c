@@ -164,6 +164,7 @@ static void make_fingerprint(struct replica *replica)
 status replica_load(struct replica *replica, struct error_note *note)
 {
     const struct config_model *model = replica->model;
+    const struct config_speculative *drafts = &model->speculative;
     struct engine_options options = {
         .model_path = model->path,
         .backend = model->backend,
@@ -179,6 +180,10 @@ status replica_load(struct replica *replica, struct error_note *note)
         .prefix_cache = model->enable_prefix_caching,
         .inter_token_target_ns = model->inter_token_target_ns,
         .inter_token_factor = model->inter_token_factor,
+        .draft_tokens_max =
+            drafts->method == SPECULATIVE_NGRAM ? (uint32_t)drafts->num_speculative_tokens : 0,
+        .lookup_min = (uint32_t)drafts->prompt_lookup_min,
+        .lookup_max = (uint32_t)drafts->prompt_lookup_max,
         .on_step_published = publish_wake,
         .context = replica,
         .metrics = replica->metrics,

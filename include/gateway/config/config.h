@@ -48,6 +48,13 @@ struct config_auth {
     struct setting_list keys; /* struct config_key; empty: no authentication */
 };
 
+enum speculative_method { SPECULATIVE_NONE, SPECULATIVE_NGRAM };
+
+struct config_speculative {
+    int method; /* enum speculative_method */
+    int64_t num_speculative_tokens, prompt_lookup_max, prompt_lookup_min;
+};
+
 struct config_model {
     const char *name;            /* served name */
     const char *path;            /* GGUF */
@@ -62,6 +69,7 @@ struct config_model {
     bool enable_prefix_caching;
     uint64_t inter_token_target_ns;
     double inter_token_factor;
+    struct config_speculative speculative;
 };
 
 struct config_supervise { /* restarting replicas */
