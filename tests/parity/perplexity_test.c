@@ -23,6 +23,7 @@
 
 #define REFERENCE  "tests/data/perplexity_reference.json"
 #define WINDOW_MAX 1024u
+
 struct extent {
     uint32_t window_step;        /* every n-th window is read */
     uint32_t length;             /* tokens of each window */
