@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -223,6 +224,8 @@ def main():
     if args.report_from is not None:
         write_out(json.loads(args.report_from.read_text()), args.out)
         return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: sys.exit(128 + caught))  # through every `with`: a server ends with the run
     build_and_check(args)
     absent = install(args.only, args.model)
     if args.install_only:
