@@ -109,6 +109,13 @@ def reason(rounds, peer, workload, label):
     return None
 
 
+def load_share(rounds):
+    """The largest share of one core that the load generator took in any run; None where no run says."""
+    reports = [report for r in rounds for results in r.values() for labels in results.values() for report in labels.values()
+               if isinstance(report, dict) and report.get("seconds", 0) > 0 and "client_cpu_seconds" in report]
+    return max((report["client_cpu_seconds"] / report["seconds"] for report in reports), default=None)
+
+
 def interactive_streams(rounds, peer):
     return spread([r.get(peer, {}).get("interactive", {}).get("highest") for r in rounds])
 

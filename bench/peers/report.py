@@ -78,6 +78,9 @@ def head_text(document):
              f"{settings['threads']} threads, `{settings['model']}`; {len(document['rounds'])} interleaved rounds, medians "
              f"(smallest..largest); commit {document['commit']}, {document['date']}; load average {machine['load_average']:.1f} "
              "at the start.", ""]
+    share = figures.load_share(document["rounds"])
+    if share is not None:
+        lines.append(f"- the load generator ran beside the server and took at most {100 * share:.1f} % of one core")
     for name, version in document["versions"].items():
         lines.append(f"- {name} {version}")
     for title, why in document["absent"].items():

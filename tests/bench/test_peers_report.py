@@ -80,6 +80,14 @@ def test_the_table_tells_what_failed_and_what_is_absent():
     assert "**server C is absent: no wheel**" in text
 
 
+def test_the_load_generators_own_share_is_told():
+    rounds = three_rounds()
+    rounds[0]["a"]["closed"]["16"].update(seconds=20.0, client_cpu_seconds=0.5)
+    rounds[0]["a"]["interactive"] = {"highest": 3, "p99_ms": {1: 2.0}}
+    assert figures.load_share(rounds) == 0.025
+    assert "took at most 2.5 % of one core" in report.document_text(document(rounds))
+
+
 def test_every_table_row_has_as_many_cells_as_its_head():
     rounds = three_rounds()
     rounds[0]["b"]["closed"]["16"] = {"failed": "x"}
