@@ -15,7 +15,7 @@ struct draft_odds {
     float hits[DRAFT_CLASSES], tries[DRAFT_CLASSES]; /* faded sums */
 };
 
-/* Of a whole engine: recent tokens of all its sequences, and before there are any what was measured (bench/NOTES.md). */
+/* Of a whole engine: recent tokens of all its sequences, and before there are any a guess. */
 void draft_odds_init(struct draft_odds *odds);
 
 /* A match of this length was right or wrong, in a sequence of its own odds (all zero at first) and in an engine. */
