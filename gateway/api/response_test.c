@@ -64,8 +64,10 @@ static int free_words(void **state)
     return 0;
 }
 
-static const struct api_answer chat = {"chatcmpl-1", 1700000000, "m\"x", "fp_1", true, false};
-static const struct api_answer text = {"cmpl-1", 1700000000, "m", "fp_1", false, false};
+static const struct api_answer chat = {
+    .id = "chatcmpl-1", .created_s = 1700000000, .model = "m\"x", .fingerprint = "fp_1"};
+static const struct api_answer text = {
+    .id = "cmpl-1", .created_s = 1700000000, .model = "m", .fingerprint = "fp_1"};
 
 static json_t *read_back(const struct buffer *out)
 {
@@ -120,13 +122,16 @@ static void a_chat_completion_has_all_members_of_the_official_type(void **state)
         .stop_token = -1,
     };
     buffer_init(&out, 1 << 20);
-    api_completion_write_begin(&out, &chat);
-    api_completion_write_choice(&out, &chat, &choice);
+    struct api_answer answer = chat;
+    answer.prompt_ids = ids;
+    answer.prompt_count = 2;
+    wire_format_chat.answer_begin(&out, &answer);
+    wire_format_chat.answer_choice(&out, &answer, &choice);
     choice.index = 1;
     choice.finish = FINISH_LENGTH;
     choice.stop_text.bytes = 0;
-    api_completion_write_choice(&out, &chat, &choice);
-    api_completion_write_end(&out, &chat, &usage, ids, 2);
+    wire_format_chat.answer_choice(&out, &answer, &choice);
+    wire_format_chat.answer_end(&out, &answer, &usage);
     json_t *root = read_back(&out);
     assert_string_equal(text_at(root, "object"), "chat.completion");
     assert_string_equal(text_at(root, "id"), "chatcmpl-1");
@@ -164,9 +169,9 @@ static void a_text_completion_has_its_own_shape(void **state)
     struct api_choice choice = {
         .text = text_slice_of("t"), .finish = FINISH_STOP, .stop_token = 17};
     buffer_init(&out, 1 << 20);
-    api_completion_write_begin(&out, &text);
-    api_completion_write_choice(&out, &text, &choice);
-    api_completion_write_end(&out, &text, &usage, NULL, 0);
+    wire_format_text.answer_begin(&out, &text);
+    wire_format_text.answer_choice(&out, &text, &choice);
+    wire_format_text.answer_end(&out, &text, &usage);
     json_t *root = read_back(&out);
     const json_t *first = json_array_get(at(root, "choices"), 0);
     assert_string_equal(text_at(root, "object"), "text_completion");
@@ -188,7 +193,7 @@ static void chunks_are_events_with_one_json_line(void **state)
     buffer_init(&out, 1 << 20);
     streamed.is_usage_wanted = true;
 
-    api_chunk_write_role(&out, &streamed, 2, NULL, 0, NULL);
+    wire_format_chat.stream_begin(&out, &streamed, &choice, &usage);
     json_t *root = read_event(&out);
     const json_t *delta = at(json_array_get(at(root, "choices"), 0), "delta");
     assert_string_equal(text_at(root, "object"), "chat.completion.chunk");
@@ -197,7 +202,9 @@ static void chunks_are_events_with_one_json_line(void **state)
     json_decref(root);
 
     buffer_clear(&out);
-    api_chunk_write_delta(&out, &streamed, &choice, &usage);
+    streamed.is_usage_continuous = true;
+    wire_format_chat.stream_delta(&out, &streamed, &choice, &usage);
+    streamed.is_usage_continuous = false;
     root = read_event(&out);
     delta = at(json_array_get(at(root, "choices"), 0), "delta");
     assert_string_equal(text_at(delta, "content"), "a\nb");
@@ -206,22 +213,25 @@ static void chunks_are_events_with_one_json_line(void **state)
     json_decref(root);
 
     buffer_clear(&out);
-    api_chunk_write_finish(&out, &streamed, &choice, NULL);
+    wire_format_chat.stream_finish(&out, &streamed, &choice, &usage);
     root = read_event(&out);
     assert_int_equal(json_object_size(at(json_array_get(at(root, "choices"), 0), "delta")), 0);
     assert_string_equal(text_at(json_array_get(at(root, "choices"), 0), "finish_reason"), "length");
     json_decref(root);
 
     buffer_clear(&out);
-    api_chunk_write_usage(&out, &streamed, &usage);
+    wire_format_chat.stream_end(&out, &streamed, &usage);
+    static const char done[] = "data: [DONE]\n\n";
+    assert_string_equal(out.data + out.bytes - strlen(done), done);
+    out.bytes -= strlen(done);
     root = read_event(&out);
     assert_int_equal(json_array_size(at(root, "choices")), 0);
     assert_int_equal(json_integer_value(at(at(root, "usage"), "total_tokens")), 4);
     json_decref(root);
 
     buffer_clear(&out);
-    api_event_write_done(&out);
-    assert_string_equal(out.data, "data: [DONE]\n\n");
+    wire_format_chat.stream_end(&out, &chat, &usage);
+    assert_string_equal(out.data, done);
     buffer_deinit(&out);
 }
 
@@ -231,12 +241,17 @@ static void prompt_ids_stand_where_vllm_has_them(void **state)
     struct buffer out;
     int32_t ids[] = {5, 6, 7};
     buffer_init(&out, 1 << 20);
-    api_chunk_write_role(&out, &chat, 0, ids, 3, NULL);
+    struct api_answer answer = chat;
+    struct api_usage usage = {3, 0, 0};
+    struct api_choice choice = {.prompt_ids = ids, .prompt_count = 3};
+    answer.prompt_ids = ids;
+    answer.prompt_count = 3;
+    wire_format_chat.stream_begin(&out, &answer, &choice, &usage);
     json_t *root = read_event(&out);
     assert_int_equal(json_array_size(at(root, "prompt_token_ids")), 3);
     json_decref(root);
     buffer_clear(&out);
-    api_chunk_write_role(&out, &text, 0, ids, 3, NULL);
+    wire_format_text.stream_begin(&out, &text, &choice, &usage);
     root = read_event(&out);
     assert_int_equal(
         json_array_size(at(json_array_get(at(root, "choices"), 0), "prompt_token_ids")), 3);
@@ -333,7 +348,7 @@ static void an_error_event_is_what_the_client_raises(void **state)
     struct buffer out;
     buffer_init(&out, 1 << 16);
     api_error_set(&error, 400, "invalid_request_error", "c", "p", "a \"quoted\" %s\n", "text");
-    api_event_write_error(&out, &error);
+    wire_format_chat.stream_error(&out, &error);
     json_t *root = read_event(&out);
     assert_string_equal(text_at(at(root, "error"), "message"), "a \"quoted\" text\n");
     assert_string_equal(text_at(at(root, "error"), "param"), "p");

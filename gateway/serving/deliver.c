@@ -77,7 +77,7 @@ static void fail_answer(struct job *job, const struct api_error *error)
     }
     struct buffer event;
     buffer_init(&event, WRITE_BYTES);
-    api_event_write_error(&event, error);
+    job->format->stream_error(&event, error);
     http_stream_write(job->request, buffer_slice(&event));
     http_stream_end(take_request(job), false);
     buffer_deinit(&event);
@@ -122,7 +122,7 @@ static struct api_choice choice_view(struct job *job, uint32_t index, struct tex
                      : choice->ids.bytes > 0 ? (const int32_t *)(const void *)choice->ids.data
                                              : none,
         .token_count = (uint32_t)(choice->ids.bytes / sizeof(int32_t)),
-        .prompt_ids = with_ids && !job->parsed.is_chat ? part->request.prompt : NULL,
+        .prompt_ids = with_ids ? part->request.prompt : NULL,
         .prompt_count = part->request.prompt_count,
         .finish = choice->finish,
         .stop_text = choice->stop_text,
@@ -144,14 +144,10 @@ static void start_stream(struct job *job, struct buffer *out)
     add_header(&headers, "x-accel-buffering", "no");
     http_stream_start(job->request, 200, headers.items, headers.count,
                       "text/event-stream; charset=utf-8");
-    if (!job->parsed.is_chat && !job->parsed.return_token_ids)
-        return;
     struct api_usage usage = sum_usage(job);
     for (uint32_t i = 0; i < job->choice_count; i++) {
-        const struct engine_request *request = &part_of(job, i)->request;
-        bool with_ids = job->parsed.return_token_ids && (i == 0 || !job->parsed.is_chat);
-        api_chunk_write_role(out, &job->answer, i, with_ids ? request->prompt : NULL,
-                             request->prompt_count, job->parsed.continuous_usage ? &usage : NULL);
+        struct api_choice view = choice_view(job, i, (struct text_slice){NULL, 0});
+        job->format->stream_begin(out, &job->answer, &view, &usage);
     }
 }
 
@@ -192,7 +188,7 @@ static void write_delta(struct job *job, uint32_t index, struct text_slice text,
     struct job_choice *choice = &job->choices[index];
     struct api_choice view = choice_view(job, index, text);
     struct api_usage usage = sum_usage(job);
-    api_chunk_write_delta(out, &job->answer, &view, job->parsed.continuous_usage ? &usage : NULL);
+    job->format->stream_delta(out, &job->answer, &view, &usage);
     buffer_clear(&choice->ids);
 }
 
@@ -205,7 +201,8 @@ static void stream_event(struct job *job, const struct engine_event *event, stru
     start_stream(job, out);
     if (!choice->is_started && part->echo.bytes > 0) {
         struct api_choice echo = {.index = event->index, .text = part->echo};
-        api_chunk_write_delta(out, &job->answer, &echo, NULL);
+        struct api_usage usage = sum_usage(job);
+        job->format->stream_delta(out, &job->answer, &echo, &usage);
     }
     choice->is_started = true;
     if (event->text.bytes > 0 || has_tokens)
@@ -214,18 +211,13 @@ static void stream_event(struct job *job, const struct engine_event *event, stru
         return;
     struct api_choice view = choice_view(job, event->index, (struct text_slice){NULL, 0});
     struct api_usage usage = sum_usage(job);
-    view.token_ids = NULL;
-    view.prompt_ids = NULL;
-    api_chunk_write_finish(out, &job->answer, &view, job->parsed.continuous_usage ? &usage : NULL);
+    job->format->stream_finish(out, &job->answer, &view, &usage);
 }
 
 static void finish_stream(struct job *job, struct buffer *out)
 {
-    if (job->parsed.include_usage) {
-        struct api_usage usage = sum_usage(job);
-        api_chunk_write_usage(out, &job->answer, &usage);
-    }
-    api_event_write_done(out);
+    struct api_usage usage = sum_usage(job);
+    job->format->stream_end(out, &job->answer, &usage);
     http_stream_write(job->request, buffer_slice(out));
     http_stream_end(take_request(job), false);
 }
@@ -236,18 +228,15 @@ static void reply_completion(struct job *job)
     struct buffer body;
     struct answer_headers headers = {.count = 0};
     struct api_usage usage = sum_usage(job);
-    const struct engine_request *first = &job->parts[0].request;
     buffer_init(&body, ANSWER_BYTES_MAX);
-    api_completion_write_begin(&body, &job->answer);
+    job->format->answer_begin(&body, &job->answer);
     for (uint32_t i = 0; i < job->choice_count; i++) {
         struct api_choice view = choice_view(job, i, buffer_slice(&job->choices[i].text));
-        api_completion_write_choice(&body, &job->answer, &view);
+        job->format->answer_choice(&body, &job->answer, &view);
         if (job->choices[i].text.failed != STATUS_OK || job->choices[i].ids.failed != STATUS_OK)
             body.failed = STATUS_NO_MEMORY;
     }
-    api_completion_write_end(&body, &job->answer, &usage,
-                             job->parsed.return_token_ids ? first->prompt : NULL,
-                             first->prompt_count);
+    job->format->answer_end(&body, &job->answer, &usage);
     if (body.failed != STATUS_OK) {
         fail_status(job, STATUS_NO_MEMORY, NULL);
     } else {

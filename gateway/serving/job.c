@@ -137,7 +137,8 @@ static void refuse(http_request *request, status s, uint64_t retry_after_ms)
 
 /* The body is copied once: when the client goes, the request's memory goes with it, and a worker
  * may be reading. */
-static struct job *job_create(struct replica *replica, http_request *request, enum job_kind kind)
+static struct job *job_create(struct replica *replica, http_request *request, enum job_kind kind,
+                              const struct wire_format *format)
 {
     struct text_slice body = http_request_body(request);
     struct job *job = memory_allocate_array(1, sizeof *job);
@@ -148,6 +149,7 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     job->loop = http_request_loop(request);
     job->request = request;
     job->kind = kind;
+    job->format = format;
     job->start_ns = http_request_start_ns(request);
     atomic_store_explicit(&job->references, 2, memory_order_relaxed); /* HTTP request, worker */
     read_trusted_headers(job, request);
@@ -176,11 +178,12 @@ static bool check_phase(const struct replica *replica, http_request *request)
     return false;
 }
 
-static void job_start(struct replica *replica, http_request *request, enum job_kind kind)
+static void job_start(struct replica *replica, http_request *request, enum job_kind kind,
+                      const struct wire_format *format)
 {
     if (!check_phase(replica, request))
         return;
-    struct job *job = job_create(replica, request, kind);
+    struct job *job = job_create(replica, request, kind, format);
     if (job == NULL) {
         refuse(request, STATUS_NO_MEMORY, 0);
         return;
@@ -199,20 +202,20 @@ static void job_start(struct replica *replica, http_request *request, enum job_k
 
 void job_start_chat(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_CHAT);
+    job_start(replica, request, JOB_COMPLETION, &wire_format_chat);
 }
 
 void job_start_text(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_TEXT);
+    job_start(replica, request, JOB_COMPLETION, &wire_format_text);
 }
 
 void job_start_tokenize(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_TOKENIZE);
+    job_start(replica, request, JOB_TOKENIZE, NULL);
 }
 
 void job_start_detokenize(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_DETOKENIZE);
+    job_start(replica, request, JOB_DETOKENIZE, NULL);
 }

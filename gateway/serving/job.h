@@ -28,7 +28,7 @@
  * call, and the publisher's last event waits for a holder (never longer than one engine_cancel,
  * which does not block) before it marks the part as gone. */
 
-enum job_kind { JOB_CHAT, JOB_TEXT, JOB_TOKENIZE, JOB_DETOKENIZE };
+enum job_kind { JOB_COMPLETION, JOB_TOKENIZE, JOB_DETOKENIZE };
 
 enum job_stage {
     JOB_PREPARING,
@@ -75,6 +75,7 @@ struct job {
     http_loop *loop;
     http_request *request; /* NULL: answered, or the client is gone */
     enum job_kind kind;
+    const struct wire_format *format; /* JOB_COMPLETION */
     uint64_t start_ns; /* monotonic */
 
     struct buffer body; /* the request's, then (tokenize) the answer's */

@@ -276,28 +276,30 @@ static void choices_init(struct job *job)
 
 static void answer_init(struct job *job)
 {
+    const struct engine_request *first = &job->parts[0].request;
     unsigned char random[12];
     random_bytes(random, sizeof random);
-    int used = snprintf(job->id, sizeof job->id, job->parsed.is_chat ? "chatcmpl-" : "cmpl-");
+    int used = snprintf(job->id, sizeof job->id, "%s", job->format->id_prefix);
     for (size_t i = 0; i < sizeof random; i++)
         used += snprintf(job->id + used, sizeof job->id - (size_t)used, "%02x", random[i]);
     job->answer = (struct api_answer){
+
         .id = job->id,
         .created_s = clock_wall_ms() / 1000,
         .model = job->parsed.model,
         .fingerprint = job->replica->fingerprint,
-        .is_chat = job->parsed.is_chat,
         .is_usage_wanted = job->parsed.include_usage,
+        .is_usage_continuous = job->parsed.continuous_usage,
+        .prompt_ids = job->parsed.return_token_ids ? first->prompt : NULL,
+        .prompt_count = first->prompt_count,
     };
 }
 
 static bool completion_prepare(struct job *job)
 {
-    struct text_slice body = buffer_slice(&job->body);
     struct api_completion_request *parsed = &job->parsed;
-    status s = job->kind == JOB_CHAT
-                   ? api_chat_request_parse(body, &job->replica->limits, parsed, &job->error)
-                   : api_completion_request_parse(body, &job->replica->limits, parsed, &job->error);
+    status s =
+        job->format->parse(buffer_slice(&job->body), &job->replica->limits, parsed, &job->error);
     if (s != STATUS_OK || !check_model(job, parsed->model))
         return false;
     if (!parsed->has_seed)

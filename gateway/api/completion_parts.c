@@ -1,0 +1,109 @@
+#include "completion_parts.h"
+
+#include "check.h"
+#include "openai_response.h"
+
+void completion_write_head(struct buffer *out, const struct api_answer *answer, const char *object)
+{
+    buffer_append_text(out, "{\"id\":");
+    json_write_text(out, answer->id);
+    json_write_key(out, "object");
+    json_write_text(out, object);
+    json_write_key(out, "created");
+    buffer_append_u64(out, answer->created_s);
+    json_write_key(out, "model");
+    json_write_text(out, answer->model);
+    json_write_key(out, "system_fingerprint");
+    json_write_text(out, answer->fingerprint);
+    json_write_key(out, "choices");
+    buffer_append_byte(out, '[');
+}
+
+void completion_write_ids(struct buffer *out, const char *name, const int32_t *ids, uint32_t count)
+{
+    if (ids == NULL)
+        return;
+    json_write_key(out, name);
+    buffer_append_byte(out, '[');
+    for (uint32_t i = 0; i < count; i++) {
+        json_write_comma(out);
+        buffer_append_i64(out, ids[i]);
+    }
+    buffer_append_byte(out, ']');
+}
+
+void completion_write_usage(struct buffer *out, const struct api_usage *usage)
+{
+    json_write_key(out, "usage");
+    buffer_append_format(out,
+                         "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+                         "\"prompt_tokens_details\":{\"cached_tokens\":%u,\"audio_tokens\":0},"
+                         "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
+                         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+                         usage->prompt_tokens, usage->completion_tokens,
+                         (unsigned long long)usage->prompt_tokens + usage->completion_tokens,
+                         usage->cached_tokens);
+}
+
+void completion_write_finish(struct buffer *out, const struct api_choice *choice)
+{
+    DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
+    json_write_key(out, "finish_reason");
+    json_write_text(out, choice->finish == FINISH_STOP ? "stop" : "length");
+    json_write_key(out, "stop_reason");
+    if (choice->stop_text.bytes > 0)
+        json_write_string(out, choice->stop_text);
+    else if (choice->stop_token >= 0)
+        buffer_append_i64(out, choice->stop_token);
+    else
+        buffer_append_text(out, "null");
+}
+
+void completion_write_logprobs(struct buffer *out, const struct api_choice *choice)
+{
+    json_write_key(out, "logprobs");
+    if (choice->logprobs != NULL)
+        api_logprobs_write(choice->logprobs, out);
+    else
+        buffer_append_text(out, "null");
+}
+
+void completion_chunk_begin(struct buffer *out, const struct api_answer *answer, const char *object)
+{
+    buffer_append_text(out, "data: ");
+    completion_write_head(out, answer, object);
+}
+
+void completion_chunk_end(struct buffer *out, const struct api_answer *answer,
+                          const struct api_usage *usage, bool is_last)
+{
+    if (is_last || answer->is_usage_continuous)
+        completion_write_usage(out, usage);
+    else if (answer->is_usage_wanted)
+        buffer_append_text(out, ",\"usage\":null");
+    buffer_append_text(out, "}\n\n");
+}
+
+void completion_choice_begin(struct buffer *out, uint32_t index)
+{
+    buffer_append_text(out, "{\"index\":");
+    buffer_append_u64(out, index);
+}
+
+void completion_stream_end(struct buffer *out, const struct api_answer *answer, const char *object,
+                           const struct api_usage *usage)
+{
+    if (answer->is_usage_wanted) {
+        completion_chunk_begin(out, answer, object);
+        buffer_append_byte(out, ']');
+        completion_chunk_end(out, answer, usage, true);
+    }
+    buffer_append_text(out, "data: [DONE]\n\n");
+}
+
+void completion_stream_error(struct buffer *out, const struct api_error *error)
+{
+    buffer_append_text(out, "data: ");
+    api_error_write(error, out);
+    buffer_append_text(out, "\n\n");
+}

@@ -1,0 +1,93 @@
+/* POST /v1/completions: answers whole and as server-sent events, which have one shape. */
+
+#include "completion_parts.h"
+#include "openai_response.h"
+
+#define OBJECT "text_completion"
+
+static void answer_begin(struct buffer *out, const struct api_answer *answer)
+{
+    completion_write_head(out, answer, OBJECT);
+}
+
+static void answer_choice(struct buffer *out, const struct api_answer *answer,
+                          const struct api_choice *choice)
+{
+    (void)answer;
+    json_write_comma(out);
+    completion_choice_begin(out, choice->index);
+    json_write_key(out, "text");
+    json_write_string(out, choice->text);
+    completion_write_logprobs(out, choice);
+    completion_write_finish(out, choice);
+    completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
+    completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
+    buffer_append_byte(out, '}');
+}
+
+static void answer_end(struct buffer *out, const struct api_answer *answer,
+                       const struct api_usage *usage)
+{
+    (void)answer;
+    buffer_append_byte(out, ']');
+    completion_write_usage(out, usage);
+    buffer_append_byte(out, '}');
+}
+
+/* There is no role to name: a first chunk is needed only for the prompt's ids. */
+static void stream_begin(struct buffer *out, const struct api_answer *answer,
+                         const struct api_choice *choice, const struct api_usage *usage)
+{
+    if (choice->prompt_ids == NULL)
+        return;
+    completion_chunk_begin(out, answer, OBJECT);
+    completion_choice_begin(out, choice->index);
+    buffer_append_text(out, ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":null");
+    completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
+    buffer_append_text(out, "}]");
+    completion_chunk_end(out, answer, usage, false);
+}
+
+static void stream_delta(struct buffer *out, const struct api_answer *answer,
+                         const struct api_choice *choice, const struct api_usage *usage)
+{
+    completion_chunk_begin(out, answer, OBJECT);
+    completion_choice_begin(out, choice->index);
+    json_write_key(out, "text");
+    json_write_string(out, choice->text);
+    completion_write_logprobs(out, choice);
+    buffer_append_text(out, ",\"finish_reason\":null");
+    completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
+    buffer_append_text(out, "}]");
+    completion_chunk_end(out, answer, usage, false);
+}
+
+static void stream_finish(struct buffer *out, const struct api_answer *answer,
+                          const struct api_choice *choice, const struct api_usage *usage)
+{
+    completion_chunk_begin(out, answer, OBJECT);
+    completion_choice_begin(out, choice->index);
+    buffer_append_text(out, ",\"text\":\"\",\"logprobs\":null");
+    completion_write_finish(out, choice);
+    buffer_append_text(out, "}]");
+    completion_chunk_end(out, answer, usage, false);
+}
+
+static void stream_end(struct buffer *out, const struct api_answer *answer,
+                       const struct api_usage *usage)
+{
+    completion_stream_end(out, answer, OBJECT, usage);
+}
+
+const struct wire_format wire_format_text = {
+    .id_prefix = "cmpl-",
+    .parse = api_completion_request_parse,
+    .stream_begin = stream_begin,
+    .stream_delta = stream_delta,
+    .stream_finish = stream_finish,
+    .stream_end = stream_end,
+    .stream_error = completion_stream_error,
+    .answer_begin = answer_begin,
+    .answer_choice = answer_choice,
+    .answer_end = answer_end,
+};
