@@ -7,5 +7,6 @@ penstock_fuzz(fuzz_kv engine_kv base)
 penstock_fuzz(fuzz_stop_matcher engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_tokenizer engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_chat_template engine_text base PkgConfig::JANSSON)
+penstock_fuzz(fuzz_safetensors engine_model engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_weight_cache engine_model kernels base)
 target_include_directories(fuzz_weight_cache PRIVATE engine/model) # the format is the module's own
