@@ -117,7 +117,7 @@ static status open_text(engine *e, struct error_note *note)
     for (uint32_t i = 0; i < count && i < e->info.vocabulary; i++) {
         if (tokenizer_is_end(e->tokens, (int32_t)i))
             e->end_tokens[e->end_token_count++] = (int32_t)i;
-        size_t bytes = tokenizer_piece(e->tokens, (int32_t)i, false).bytes;
+        size_t bytes = tokenizer_piece(e->tokens, (int32_t)i, true).bytes;
         e->piece_bytes_max = bytes > e->piece_bytes_max ? bytes : e->piece_bytes_max;
     }
     struct text_slice source;

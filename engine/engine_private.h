@@ -123,6 +123,13 @@ struct step_buffers {
         uint32_t count; /* tokens that are to be taken */
         status status;  /* of the row after them */
     } * sample_results;
+    struct score_task { /* the token at `position` of the prompt is scored by this row */
+        struct live_request *request;
+        uint32_t position, logit_row;
+        status status;
+    } score_tasks[STEP_SCORES_MAX];
+    struct live_request *broken[STEP_SCORES_MAX]; /* held; their prompts have a broken row */
+    uint32_t broken_count;
 };
 
 struct engine {
@@ -179,11 +186,11 @@ struct engine {
     bool has_step_thread, has_publisher_thread;
 };
 
-/* Rows of logits that a step may ask for: one a sequence, and one a draft. */
+/* Rows of logits that a step may ask for: one a sequence, one a draft, and those of prompts that are scored. */
 static inline uint32_t engine_logit_rows_max(const engine *e)
 {
     uint32_t drafts = e->options.draft_tokens_max > 0 ? STEP_DRAFTS_MAX : 0;
-    return e->options.sequence_count_max + drafts;
+    return e->options.sequence_count_max + drafts + STEP_SCORES_MAX;
 }
 
 /* Thread bodies; context is the engine. */

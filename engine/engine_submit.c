@@ -32,6 +32,9 @@ static bool request_is_valid(const engine *e, const struct engine_request *reque
     if (request->sampling.stop_token_count > STOP_TOKENS_MAX ||
         request->sampling.bias_count > BIASES_MAX || !stops_are_valid(request))
         return false;
+    if (request->prompt_alternative_count > LOGPROBS_MAX ||
+        (request->prompt_alternative_count > 0 && request->prompt_alternatives == NULL))
+        return false;
     for (uint32_t i = 0; i < request->prompt_count; i++) {
         if (request->prompt[i] < 0 || (uint32_t)request->prompt[i] >= e->info.vocabulary)
             return false;

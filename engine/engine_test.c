@@ -43,7 +43,8 @@ struct gguf {
 static struct gguf fake_file;
 static char fake_memory[64];
 static uint64_t fake_kv[BLOCKS_MAX][KV_BLOCK_TOKENS];
-static float fake_logits[64][VOCABULARY];
+#define LOGIT_ROWS_MAX 128u
+static float fake_logits[LOGIT_ROWS_MAX][VOCABULARY];
 static const struct model_info fake_info = {.architecture = "fake",
                                             .name = "fake",
                                             .vocabulary = VOCABULARY,
@@ -117,7 +118,8 @@ struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_cont
 {
     static char bytes[256];
     (void)t;
-    (void)with_control;
+    if (id == CONTROL && with_control)
+        return (struct text_slice){"<c>", 3};
     if (id < 0 || id > 255)
         return (struct text_slice){"", 0};
     bytes[id] = (char)id;
@@ -130,7 +132,7 @@ status model_open(const gguf *file, backend *b, const struct model_options *opti
     (void)file;
     (void)b;
     (void)note;
-    assert_true(options->kv_blocks <= BLOCKS_MAX && options->logit_rows_max <= 64);
+    assert_true(options->kv_blocks <= BLOCKS_MAX && options->logit_rows_max <= LOGIT_ROWS_MAX);
     *out = (model *)fake_memory;
     return STATUS_OK;
 }
@@ -307,6 +309,92 @@ static void a_request_is_answered_with_text_usage_and_times(void **state)
         usleep(1000);
     }
     assert_true(is_alive);
+    engine_close(e);
+}
+
+/* The logprob of prompt[at], by a request that is made to say it. */
+static float forced_logprob(engine *e, const int32_t *prompt, uint32_t at)
+{
+    struct logit_bias bias = {prompt[at], 100.0f};
+    struct client *c = client_create(e, prompt, at, 1);
+    c->request.sampling.biases = &bias;
+    c->request.sampling.bias_count = 1;
+    c->request.sampling.logprobs = 0;
+    client_run(c);
+    assert_int_equal(c->sequences[0].tokens[0], prompt[at]);
+    float logprob = c->sequences[0].logprobs[0];
+    client_destroy(c);
+    return logprob;
+}
+
+static void a_scored_prompt_has_the_logprobs_that_its_tokens_would_have_as_answers(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    enum { COUNT = 150, WIDTH = 2 };
+    const int32_t *prompt = make_prompt(COUNT, 3);
+    static struct token_score scores[CLIENT_N_MAX][COUNT];
+    static struct token_logprob best[CLIENT_N_MAX][COUNT * WIDTH];
+    struct client *clients[CLIENT_N_MAX];
+    client_run(clients[0] = client_create(e, prompt, COUNT, 1)); /* the prefix cache has it all */
+    client_destroy(clients[0]);
+    for (uint32_t i = 0; i < CLIENT_N_MAX; i++) {
+        clients[i] = client_create(e, prompt, COUNT, 4);
+        clients[i]->request.n = 1 + i % 3;
+        clients[i]->request.prompt_scores = scores[i];
+        clients[i]->request.prompt_alternatives = best[i];
+        clients[i]->request.prompt_alternative_count = WIDTH;
+        client_submit(clients[i]);
+    }
+    for (uint32_t i = 0; i < CLIENT_N_MAX; i++) {
+        client_wait(clients[i]);
+        assert_int_equal(clients[i]->sequences[0].usage.cached_tokens, 0);
+        client_destroy(clients[i]);
+        assert_memory_equal(scores[i] + 1, scores[0] + 1, sizeof scores[0] - sizeof scores[0][0]);
+        assert_memory_equal(best[i] + WIDTH, best[0] + WIDTH,
+                            sizeof best[0] - WIDTH * sizeof best[0][0]);
+    }
+    for (uint32_t at = 1; at < COUNT; at++) {
+        assert_true(scores[0][at].logprob == forced_logprob(e, prompt, at));
+        assert_true(best[0][at * WIDTH].logprob >= scores[0][at].logprob);
+        assert_true((scores[0][at].rank == 1) ==
+                    (best[0][at * WIDTH].logprob == scores[0][at].logprob));
+    }
+    engine_close(e);
+}
+
+static void a_prompt_that_cannot_be_scored_ends_in_an_error(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    static struct token_score scores[40];
+    struct client *c = client_create(e, make_prompt(40, 3), 40, 4);
+    c->request.prompt_scores = scores;
+    atomic_store(&forward_poisons, 7);
+    client_run(c);
+    atomic_store(&forward_poisons, 0);
+    assert_int_equal(c->sequences[0].finish, FINISH_ERROR);
+    assert_int_equal(c->sequences[0].error, STATUS_INTERNAL);
+    client_destroy(c);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void control_tokens_are_shown_where_the_client_wants_them(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    struct logit_bias bias = {CONTROL, 100.0f};
+    for (int shows = 0; shows <= 1; shows++) {
+        struct client *c = client_create(e, make_prompt(20, 1), 20, 2);
+        c->request.sampling.biases = &bias;
+        c->request.sampling.bias_count = 1;
+        c->request.shows_special = shows != 0;
+        client_run(c);
+        assert_int_equal(c->sequences[0].tokens[0], CONTROL);
+        assert_string_equal(c->sequences[0].text, shows ? "<c><c>" : "");
+        client_destroy(c);
+    }
     engine_close(e);
 }
 
@@ -840,6 +928,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_answered_with_text_usage_and_times),
+        cmocka_unit_test(a_scored_prompt_has_the_logprobs_that_its_tokens_would_have_as_answers),
+        cmocka_unit_test(a_prompt_that_cannot_be_scored_ends_in_an_error),
+        cmocka_unit_test(control_tokens_are_shown_where_the_client_wants_them),
         cmocka_unit_test(stop_strings_end_the_text_and_what_was_sampled_after_them_is_not_sent),
         cmocka_unit_test(stops_wait_for_min_tokens),
         cmocka_unit_test(end_tokens_and_stop_tokens_end_a_sequence),

@@ -114,6 +114,7 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     r->batch.prompt_count = caller->prompt_count;
     r->batch.hash_root = prefix_hash_root(caller->cache_salt);
     r->batch.priority = caller->priority;
+    r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;
     status s = STATUS_OK;
     if (e->options.prefix_cache)

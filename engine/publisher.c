@@ -17,7 +17,8 @@ static struct text_slice piece_of(const struct token_message *m, const engine *e
     const struct engine_request *caller = m->request->caller;
     if (m->stop_token >= 0 && !caller->include_stop)
         return (struct text_slice){"", 0}; /* the token that ends the text is not part of it */
-    return tokenizer_piece(e->tokens, m->sample.token, false);
+    bool shows = caller->shows_special && m->stop_token < 0;
+    return tokenizer_piece(e->tokens, m->sample.token, shows);
 }
 
 /* Turns the message's token into what may be sent. */

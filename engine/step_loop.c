@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "prompt_scores.h"
 
 /* The step thread. Each turn: read the inbox, plan, forward, sample, send. Between steps and only there, requests come,
  * are cancelled and end, so the batcher needs no lock and a cancelled request's blocks are free for the very next
@@ -145,6 +146,8 @@ static void lay_out_rows(struct step_buffers *b, const struct step_plan *plan, u
             b->row_position[row] = entry->first + j;
             b->row_sequence[row] = i;
         }
+        for (uint32_t j = 0; j < entry->score_count; j++)
+            b->logit_rows[entry->score_row + j] = b->row_start[i] + j;
         for (uint32_t j = 0; entry->logit_row != UINT32_MAX && j <= entry->draft_count; j++)
             b->logit_rows[entry->logit_row + j] = row - 1 - entry->draft_count + j;
     }
@@ -278,6 +281,18 @@ static void end_broken(engine *e, const struct step_sample *samples, uint32_t co
     }
 }
 
+/* Ends the requests whose prompts could not be scored. */
+static void end_unscored(engine *e)
+{
+    struct live_request *r;
+    while ((r = prompt_scores_pop_broken(e)) != NULL) {
+        if (r->batch.live_count > 0)
+            engine_metrics_corrupted(e->metrics);
+        end_request(e, r, FINISH_ERROR, STATUS_INTERNAL);
+        live_request_release(r);
+    }
+}
+
 /* Counts the drafts of a sample, and those that were sampled. */
 static void note_drafts(engine *e, const struct step_sample *sample,
                         const struct sample_result *result)
@@ -396,10 +411,12 @@ static bool run_step(engine *e)
     }
     uint32_t count;
     const struct step_sample *samples = batcher_complete(e->batch, &count);
+    prompt_scores_compute(e, plan, logits);
     sample_rows(e, logits, samples, count);
     uint64_t end_ns = clock_now_ns();
     batcher_note_time(e->batch, end_ns - start_ns);
     take_samples(e, samples, count, end_ns);
+    end_unscored(e);
     count_step(e, plan, start_ns, end_ns);
     return true;
 }

@@ -70,6 +70,7 @@ const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count)
         const struct step_entry *entry = &b->entries[i];
         struct sequence *s = entry->sequence;
         batcher_count_computed(b, s, entry->count - entry->draft_count);
+        s->request->scored_count += entry->score_count;
         if (entry->logit_row == UINT32_MAX)
             continue;
         s->drafts = entry->drafts;

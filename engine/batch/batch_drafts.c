@@ -137,6 +137,8 @@ static void number_logit_rows(batcher *b)
     uint32_t row = 0;
     for (uint32_t i = 0; i < b->plan.entry_count; i++) {
         struct step_entry *entry = &b->entries[i];
+        entry->score_row = row;
+        row += entry->score_count;
         if (entry->logit_row == UINT32_MAX)
             continue;
         entry->logit_row = row;

@@ -46,18 +46,38 @@ static bool is_decode(const struct sequence *s)
     return sequence_token_count(s) - s->computed_count == 1;
 }
 
+/* The row of the prompt's last token gives the first output; those before it score the prompt. */
+static uint32_t rows_to_score(const struct sequence *s)
+{
+    const struct batch_request *request = s->request;
+    return request->scores_prompt && s->index == 0 ? request->prompt_count - 1 : 0;
+}
+
+/* A sequence is never computed past the rows that have been scored, so those of a chunk that are to be lie at its start. */
+static uint32_t scores_of_chunk(const struct sequence *s, uint32_t count)
+{
+    uint32_t end = rows_to_score(s);
+    if (s->request->scored_count >= end || s->computed_count < s->request->scored_count)
+        return 0;
+    return s->computed_count + count < end ? count : end - s->computed_count;
+}
+
 static void add_entry(batcher *b, struct sequence *s, uint32_t count)
 {
     struct step_plan *plan = &b->plan;
     bool reaches_end = s->computed_count + count == sequence_token_count(s);
+    uint32_t scores = scores_of_chunk(s, count);
     CHECK(s->draft_count == 0); /* all of the step before have met their samples */
     b->entries[plan->entry_count++] = (struct step_entry){
         .sequence = s,
         .first = s->computed_count,
         .count = count,
-        .logit_row = reaches_end ? plan->logit_row_count : UINT32_MAX,
+        .score_row = plan->logit_row_count,
+        .score_count = scores,
+        .logit_row = reaches_end ? plan->logit_row_count + scores : UINT32_MAX,
     };
-    plan->logit_row_count += reaches_end ? 1 : 0;
+    plan->logit_row_count += scores + (reaches_end ? 1 : 0);
+    plan->score_count += scores;
     plan->row_count += count;
     b->plan_context += context_of_rows(s->computed_count, count);
 }
@@ -150,8 +170,20 @@ static uint32_t chunk_rows(const batcher *b, uint32_t first, uint32_t remaining)
     return fit < chunk ? fit : chunk;
 }
 
+/* What is left of a chunk by the room for scores. A chunk has either none or begins with them: up to where the scoring had
+ * come before a preemption, the prompt is read like any other. */
+static uint32_t chunk_to_score(const batcher *b, const struct sequence *s, uint32_t chunk)
+{
+    uint32_t scored = s->request->scored_count;
+    if (scored >= rows_to_score(s))
+        return chunk;
+    uint32_t most = s->computed_count < scored ? scored - s->computed_count
+                                               : STEP_SCORES_MAX - b->plan.score_count;
+    return chunk < most ? chunk : most;
+}
+
 /* Shares what the cache holds of the tokens of `s`, but leaves at least one to compute: its row
- * gives the logits. */
+ * gives the logits; and those whose rows have yet to score the prompt. */
 static void match_prefix(batcher *b, struct sequence *s)
 {
     if (b->prefixes == NULL)
@@ -159,6 +191,9 @@ static void match_prefix(batcher *b, struct sequence *s)
     struct block_table *table = &s->table;
     uint32_t limit = (sequence_token_count(s) - 1) / BLOCK_TOKENS;
     limit = limit < s->hash_count ? limit : s->hash_count;
+    uint32_t scored = s->request->scored_count / BLOCK_TOKENS;
+    if (s->request->scored_count < rows_to_score(s) && scored < limit)
+        limit = scored;
     uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
     uint32_t first_part = limit < prompt_blocks ? limit : prompt_blocks;
     table->count =
@@ -262,7 +297,9 @@ static void plan_prefills(batcher *b)
             chunk_rows(b, s->computed_count, sequence_token_count(s) - s->computed_count);
         if (chunk == 0)
             return; /* it has its blocks and comes first among the prefills of the next step */
-        add_entry(b, s, chunk);
+        chunk = chunk_to_score(b, s, chunk);
+        if (chunk > 0) /* else only other prompts fit */
+            add_entry(b, s, chunk);
     }
 }
 

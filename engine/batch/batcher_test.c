@@ -50,6 +50,8 @@ struct fake_request {
     uint32_t
         period; /* its outputs recite their own number over and over, with a slip now and then; 0: anything */
     arena *memory; /* of the lookups */
+    uint64_t scored
+        [PROMPT_MAX]; /* with scores_prompt: the digest that each row has given; 0: none yet */
 };
 
 /* The sampler: a pure function of what came before, the request's seed, the index and the number of the output. */
@@ -136,6 +138,7 @@ static void request_make(struct world *w, struct fake_request *r, uint64_t arriv
         block_table_init(&r->sequences[i].table, r->tables[i],
                          sequence_blocks_max(prompt_count, output_max));
     }
+    r->request.scores_prompt = next_random(4) == 0;
     r->seed = next_random(1000);
     r->period = next_random(2) * (2 + next_random(8));
     make_lookups(w, r);
@@ -182,12 +185,32 @@ static void run_copies(struct world *w, const struct step_plan *plan)
     }
 }
 
+/* Each row of a prompt is scored once, whatever becomes of its blocks. */
+static void score_prompt(const struct step_entry *entry, uint32_t row, uint64_t digest)
+{
+    struct fake_request *r = (struct fake_request *)entry->sequence->request;
+    assert_true(r->request.scores_prompt && entry->sequence->index == 0);
+    assert_true(entry->first + row + 1 < r->request.prompt_count);
+    assert_int_equal(r->scored[entry->first + row], 0);
+    r->scored[entry->first + row] = digest;
+}
+
+static void assert_prompt_scored(const struct fake_request *r)
+{
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i + 1 < r->request.prompt_count; i++) {
+        digest = mix(digest, (uint64_t)r->prompt[i] + 1);
+        assert_true(r->scored[i] == (r->request.scores_prompt ? digest : 0));
+    }
+}
+
 /* Returns the digest at each logit row in `digests`. */
 static void run_forward(struct world *w, const struct step_plan *plan, uint64_t *digests)
 {
     uint32_t rows = 0;
     uint32_t logit_rows = 0;
     uint32_t drafts = 0;
+    uint32_t scores = 0;
     for (uint32_t e = 0; e < plan->entry_count; e++) {
         const struct step_entry *entry = &plan->entries[e];
         assert_true(entry->count > 0);
@@ -198,6 +221,12 @@ static void run_forward(struct world *w, const struct step_plan *plan, uint64_t 
             uint32_t position = entry->first + i;
             digest = mix(digest, (uint64_t)step_entry_token(entry, i) + 1);
             *kv_at(w, entry->sequence, position) = digest;
+            if (i < entry->score_count) {
+                assert_int_equal(entry->score_row + i, logit_rows);
+                score_prompt(entry, i, digest);
+                digests[logit_rows++] = digest;
+                scores++;
+            }
             if (entry->logit_row == UINT32_MAX || i + 1 + entry->draft_count < entry->count)
                 continue;
             if (i + 1 + entry->draft_count == entry->count)
@@ -210,6 +239,8 @@ static void run_forward(struct world *w, const struct step_plan *plan, uint64_t 
         bool is_last = end == sequence_token_count(entry->sequence);
         assert_true(is_last == (entry->logit_row != UINT32_MAX));
     }
+    assert_int_equal(scores, plan->score_count);
+    assert_true(scores <= STEP_SCORES_MAX);
     assert_int_equal(drafts, plan->draft_count);
     assert_true(drafts <= STEP_DRAFTS_MAX);
     w->drafted_total += drafts;
@@ -293,7 +324,7 @@ static void run_step(struct world *w)
     w->preempted_total += plan->preempted_count;
     assert_order_of_starts(w);
     assert_decodes_first(w, plan);
-    uint64_t digests[64];
+    uint64_t digests[64 + STEP_SCORES_MAX];
     run_copies(w, plan);
     run_forward(w, plan, digests);
     uint32_t sample_count;
@@ -412,6 +443,8 @@ static void run_world(uint64_t seed)
     for (uint32_t i = 0; i < w.request_count; i++) {
         struct fake_request *r = &w.requests[i];
         assert_int_equal(r->end_count, r->request.sequence_count);
+        if (r->sequences[0].output_count > 0)
+            assert_prompt_scored(r);
         for (uint32_t j = 0; j < r->request.sequence_count; j++)
             assert_outputs(r, &r->sequences[j], r->cancel_at == UINT64_MAX);
     }
@@ -453,6 +486,7 @@ static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t
     r->request.prompt_count = prompt_count;
     r->request.sequence_count = n;
     r->request.priority = priority;
+    r->request.scores_prompt = false;
     r->ignores_end = true;
     struct hash128 parent = r->request.hash_root;
     for (uint32_t i = 0; i < prompt_count; i++)
@@ -601,7 +635,7 @@ static uint64_t rows_only_ns(const struct step_plan *plan)
 /* Runs a step on that machine; returns the prompt rows beside decodes in it. */
 static uint32_t run_step_of_rows(struct world *w)
 {
-    uint64_t digests[64];
+    uint64_t digests[64 + STEP_SCORES_MAX];
     const struct step_plan *plan = batcher_plan(w->b);
     assert_non_null(plan);
     uint32_t beside = plan->decode_count > 0 ? plan->row_count - plan->decode_count : 0;

@@ -7,6 +7,7 @@
 #include "row_draw.h"
 #include "row_math.h"
 #include "token_counts.h"
+#include "token_score.h"
 
 /* A row of logits is read where the model left it. What the client's wishes change are a few dozen
  * entries of 49 thousand, so they are patched in place, each with its old value noted, and put back
@@ -170,36 +171,13 @@ static status choose(const sampler *s, const float *logits, uint32_t position, i
     return STATUS_OK;
 }
 
-/* Natural log of the row's sum of exponentials. */
-static status log_sum_exp(const sampler *s, const float *logits, double *out)
-{
-    bool is_sound;
-    float max = row_max(logits, s->vocabulary, &is_sound);
-    if (!is_sound || !isfinite(max))
-        return STATUS_INTERNAL;
-    float sums[ROW_CHUNKS_MAX];
-    *out = (double)max + log(row_exp_sums(logits, s->vocabulary, max, 1.0f, -INFINITY, sums));
-    return STATUS_OK;
-}
-
-static uint32_t list_alternatives(const sampler *s, const float *logits, double sum,
-                                  struct token_logprob *out)
-{
-    struct row_candidate best[LOGPROBS_MAX];
-    uint32_t count = row_select_top(logits, s->vocabulary, (uint32_t)s->params.logprobs, best);
-    for (uint32_t i = 0; i < count; i++)
-        out[i] =
-            (struct token_logprob){(int32_t)best[i].token, (float)((double)best[i].logit - sum)};
-    return count;
-}
-
 status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                       struct sample *out)
 {
     bool wants_logprobs = s->params.logprobs >= 0;
     double sum = 0.0;
     if (wants_logprobs) {
-        status result = log_sum_exp(s, logits, &sum);
+        status result = row_log_sum(logits, s->vocabulary, &sum);
         if (result != STATUS_OK)
             return result;
     }
@@ -211,8 +189,10 @@ status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t out
         return result;
     out->token = token;
     out->logprob = wants_logprobs ? (float)((double)logits[token] - sum) : NAN;
-    out->alternative_count =
-        wants_logprobs ? list_alternatives(s, logits, sum, out->alternatives) : 0;
+    out->alternative_count = 0;
+    if (wants_logprobs)
+        out->alternative_count = row_list_best(logits, s->vocabulary, sum,
+                                               (uint32_t)s->params.logprobs, out->alternatives);
     return STATUS_OK;
 }
 

@@ -76,7 +76,7 @@ struct job {
     http_request *request; /* NULL: answered, or the client is gone */
     enum job_kind kind;
     const struct wire_format *format; /* JOB_COMPLETION */
-    uint64_t start_ns; /* monotonic */
+    uint64_t start_ns;                /* monotonic */
 
     struct buffer body; /* the request's, then (tokenize) the answer's */
     struct hash128 tenant_salt;

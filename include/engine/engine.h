@@ -9,6 +9,7 @@
 #include "sampling.h"
 #include "status.h"
 #include "text_slice.h"
+#include "token_score.h"
 #include "tokenizer.h"
 
 /* One model on one slice: continuous batching over a paged KV cache. The front end never learns what a tensor is, the
@@ -119,10 +120,18 @@ struct engine_request {
         *stops; /* stop strings; not part of the text that is sent unless include_stop */
     uint32_t stop_count;
     bool include_stop;
-    int32_t priority;          /* lower runs first */
-    uint64_t cache_salt[2];    /* prefix cache is shared only among equal salts (tenant) */
+    bool shows_special;     /* control tokens are part of the text; those that end it never are */
+    int32_t priority;       /* lower runs first */
+    uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */
     engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
+
+    /* How likely the model found the prompt's own tokens, written before the first event with a token; the first token's
+     * is not touched. The prompt is computed anew for it, whatever the prefix cache holds. NULL: not wanted. */
+    struct token_score *prompt_scores; /* [prompt_count] */
+    /* The likeliest ones at each of these places, best first; as row_score_token leaves them */
+    struct token_logprob *prompt_alternatives; /* [prompt_count, prompt_alternative_count] */
+    uint32_t prompt_alternative_count;         /* 0 .. LOGPROBS_MAX */
 
     void *internal; /* the engine's; NULL at submit */
 };

@@ -23,6 +23,9 @@ typedef struct batcher batcher;
 /* Drafts of one step, of all sequences: each takes a row of logits. Where more would be of use the batch is so large that the
  * rows cost what they bring. */
 #define STEP_DRAFTS_MAX 32u
+/* Rows of prompts of one step whose logits are wanted (batch_request.scores_prompt): each takes a row of logits too, 600 kB
+ * with 150 thousand tokens, and the prompt is read in pieces of so many. */
+#define STEP_SCORES_MAX 64u
 
 struct batcher_options {
     uint32_t block_count;        /* of the KV cache */
@@ -60,6 +63,8 @@ struct step_entry {
     uint32_t logit_row;
     const int32_t *drafts; /* [draft_count]; valid until the next plan */
     uint32_t draft_count;
+    /* The first `score_count` rows score the prompt: their logits are numbered from score_row on, and come before logit_row. */
+    uint32_t score_row, score_count;
 };
 
 /* The token of an entry's row `row`. */
@@ -77,6 +82,7 @@ struct step_plan {
     uint32_t row_count;
     uint32_t decode_count; /* entries that are decodes */
     uint32_t draft_count;  /* rows that hold drafts */
+    uint32_t score_count;  /* rows that score prompts */
     uint32_t logit_row_count;
     const uint32_t *copy_from; /* blocks to copy before the step, in this order */
     const uint32_t *copy_to;

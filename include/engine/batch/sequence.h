@@ -50,6 +50,7 @@ struct batch_request {
         *prompt_hashes;         /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
     struct hash128 hash_root;   /* prefix_hash_root of the request's salt */
     int32_t priority;           /* lower runs first */
+    bool scores_prompt;         /* logits are wanted of the prompt's own positions */
     uint64_t arrival;           /* unique, rising */
     struct sequence *sequences; /* [sequence_count]; borrowed */
     uint32_t sequence_count;
@@ -61,6 +62,7 @@ struct batch_request {
     bool is_waiting;           /* counted in the queue gate */
     bool was_admitted;         /* has run at least once */
     uint32_t cached_tokens;    /* of the prompt, found at first admission */
+    uint32_t scored_count;     /* scores_prompt: rows of the prompt whose logits a step has given */
     uint32_t preemption_count; /* of all its sequences */
     struct batch_request *next, *previous; /* list of live requests */
 };
