@@ -23,13 +23,18 @@ struct shape_case {
     float soft_cap;
     bool is_interleaved;
     enum tensor_type out_type;
+    bool has_gains, has_sinks;
 };
 
 static const struct shape_case shape_cases[] = {
-    {3, 3, 64, 64, 0, 0, true, TENSOR_F32},   {1, 8, 128, 128, 0, 0, false, TENSOR_F32},
-    {2, 4, 96, 96, 0, 0, false, TENSOR_F32},  {4, 1, 64, 32, 0, 0, true, TENSOR_F32},
-    {2, 2, 64, 64, 40, 0, false, TENSOR_F32}, {1, 3, 256, 256, 200, 5, false, TENSOR_F32},
-    {1, 30, 32, 32, 0, 0, true, TENSOR_F32},  {3, 3, 64, 64, 0, 0, true, TENSOR_Q8_0},
+    {3, 3, 64, 64, 0, 0, true, TENSOR_F32, false, false},
+    {1, 8, 128, 128, 0, 0, false, TENSOR_F32, true, false},
+    {2, 4, 96, 96, 0, 0, false, TENSOR_F32, false, true},
+    {4, 1, 64, 32, 0, 0, true, TENSOR_F32, true, true},
+    {2, 2, 64, 64, 40, 0, false, TENSOR_F32, false, true},
+    {1, 3, 256, 256, 200, 5, false, TENSOR_F32, false, false},
+    {1, 30, 32, 32, 0, 0, true, TENSOR_F32, true, false},
+    {3, 3, 64, 64, 0, 0, true, TENSOR_Q8_0, false, false},
 };
 
 #define SEQUENCE_COUNT 8u
@@ -56,6 +61,22 @@ struct engine {
     struct rope_table rope;
 };
 
+/* Sinks below and above any score; gains that keep normed heads about as long as plain ones. */
+static struct {
+    float sinks[64], query_gain[256], key_gain[256];
+} extras;
+
+static void fill_extras(void)
+{
+    uint64_t state = 9;
+    for (size_t i = 0; i < ARRAY_COUNT(extras.sinks); i++)
+        extras.sinks[i] = random_float(&state) * 6;
+    for (size_t i = 0; i < ARRAY_COUNT(extras.query_gain); i++) {
+        extras.query_gain[i] = 0.6f + 0.3f * random_float(&state);
+        extras.key_gain[i] = 0.6f + 0.3f * random_float(&state);
+    }
+}
+
 static struct engine engine_create(backend *b, const struct shape_case *c, const float *frequencies,
                                    bool is_poisoned, uint32_t rows_max)
 {
@@ -68,8 +89,16 @@ static struct engine engine_create(backend *b, const struct shape_case *c, const
         memset(e.kv->data, 0xff, b->operations->kv_block_bytes(&kv) * kv.n_blocks);
     e.identity = identity_weight(b, is_poisoned ? c->out_type : TENSOR_F32, n_heads * c->d_head);
     assert_int_equal(b->operations->activation_create(b, e.identity, rows_max, &e.out), STATUS_OK);
-    e.shape = (struct attention_shape){
-        n_heads, c->n_kv_heads, c->d_head, 1.0f / sqrtf((float)c->d_head), c->soft_cap, c->window};
+    e.shape = (struct attention_shape){.n_heads = n_heads,
+                                       .n_kv_heads = c->n_kv_heads,
+                                       .d_head = c->d_head,
+                                       .scale = 1.0f / sqrtf((float)c->d_head),
+                                       .soft_cap = c->soft_cap,
+                                       .window = c->window,
+                                       .sinks = c->has_sinks ? extras.sinks : NULL,
+                                       .query_gain = c->has_gains ? extras.query_gain : NULL,
+                                       .key_gain = c->has_gains ? extras.key_gain : NULL,
+                                       .gain_epsilon = 1e-3f};
     e.rope = (struct rope_table){frequencies, c->d_rope, 1.1f, c->is_interleaved};
     return e;
 }
@@ -219,6 +248,7 @@ static void check_case(backend *const *backends, uint32_t count, const struct sh
 static void attention_agrees_over_pages_groups_and_lengths(void **state)
 {
     (void)state;
+    fill_extras();
     backend *backends[ENGINE_COUNT_MAX] = {backend_open_or_die(BACKEND_REFERENCE, 1)};
     uint32_t count = 1;
     for (size_t p = 0; p < ARRAY_COUNT(fast_paths); p++)

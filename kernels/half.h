@@ -60,6 +60,24 @@ static inline float bf16_to_f32(uint16_t half)
     return bits_to_f32((uint32_t)half << 16);
 }
 
+/* OCP 8-bit floating point, E4M3 (bias 7, no infinities; 0x7f and 0xff are not numbers): the same bits shifted are an f16
+ * that is 2^8 times smaller. */
+static inline float f8_e4m3_to_f32(uint8_t bits)
+{
+    if ((bits & 0x7fu) == 0x7fu)
+        return bits_to_f32(0x7fc00000u);
+    uint32_t half = (uint32_t)(bits & 0x80u) << 8 | (uint32_t)(bits & 0x7fu) << 7;
+    return f16_to_f32((uint16_t)half) * 256.0f;
+}
+
+/* OCP Microscaling E8M0: 2^(bits - 127); 255 is not a number. */
+static inline float e8m0_to_f32(uint8_t bits)
+{
+    if (bits == 0xff)
+        return bits_to_f32(0x7fc00000u);
+    return bits_to_f32(bits == 0 ? 0x00400000u : (uint32_t)bits << 23);
+}
+
 /* Loads of unaligned little-endian fields inside quantised blocks. */
 static inline uint16_t load_u16(const uint8_t *p)
 {

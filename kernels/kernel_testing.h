@@ -73,6 +73,12 @@ static inline void random_block(enum tensor_type type, uint8_t *block, uint32_t 
     case TENSOR_Q6_K:
         put_f16(block + 208, d * 0.001f);
         break;
+    case TENSOR_MXFP4:
+        block[0] = (uint8_t)(119 + random_next(state) % 4);
+        break;
+    case TENSOR_F8_E4M3:
+        block[0] = (uint8_t)((block[0] & 0x7f) == 0x7f ? 0x81 : block[0]);
+        break;
     }
 }
 
@@ -87,13 +93,26 @@ static inline struct tensor_source random_tensor(enum tensor_type type, uint32_t
     CHECK(data != NULL);
     for (size_t i = 0; i < blocks; i++)
         random_block(type, data + i * bytes, bytes, state);
-    return (struct tensor_source){type, data, n_outputs, n_cols};
+    struct tensor_source tensor = {
+        .type = type, .data = data, .n_outputs = n_outputs, .n_cols = n_cols};
+    if (type != TENSOR_F8_E4M3)
+        return tensor;
+    tensor.scale_outputs = 24; /* of groups of 16 and of columns, none that fits */
+    tensor.scale_cols = 96;
+    uint64_t count = tensor_scale_count(&tensor);
+    float *scales = malloc(count * sizeof *scales);
+    CHECK(scales != NULL);
+    for (uint64_t i = 0; i < count; i++)
+        scales[i] = (1.5f + random_float(state)) * 2e-4f;
+    tensor.scales = scales;
+    return tensor;
 }
 
 static inline void tensor_free(struct tensor_source *tensor)
 {
     free((void *)(uintptr_t)tensor->data);
-    tensor->data = NULL;
+    free((void *)(uintptr_t)tensor->scales);
+    tensor->data = tensor->scales = NULL;
 }
 
 /* n x n: F32, or Q8_0 with scale 1, whose products give back an activation's own values. */
@@ -114,7 +133,7 @@ static inline weight *identity_weight(backend *b, enum tensor_type type, uint32_
             block[2 + i % elements] = 1;
         }
     }
-    struct tensor_source source = {type, data, n, n};
+    struct tensor_source source = {.type = type, .data = data, .n_outputs = n, .n_cols = n};
     weight *w = NULL;
     CHECK(b->operations->weight_create(b, &source, 1, &w) == STATUS_OK);
     free(data);

@@ -68,11 +68,6 @@ static void input_free(struct input *in)
     free(in->gain);
 }
 
-static bool is_float_type(enum tensor_type type)
-{
-    return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16;
-}
-
 static bool is_k_type(enum tensor_type type)
 {
     return type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
@@ -80,7 +75,7 @@ static bool is_k_type(enum tensor_type type)
 
 static bool is_scaled_by_integers(enum tensor_type type)
 {
-    return !is_float_type(type) && type != TENSOR_Q8_0 && type != TENSOR_Q6_K;
+    return !tensor_type_is_float(type) && type != TENSOR_Q8_0 && type != TENSOR_Q6_K;
 }
 
 struct bounds {
@@ -103,7 +98,7 @@ static struct bounds product_bounds(enum tensor_type type, enum input_kind kind,
         bounds.hard += 0x1p-11 * 2 * weight_max * sum_x;
     if (is_scaled_by_integers(type))
         bounds.hard += 2.5e-4 * weight_max * sum_x;
-    if (is_float_type(type))
+    if (tensor_type_is_float(type))
         return bounds;
     for (uint32_t c = 0; c < n_cols; c += span) {
         double highest = 0;
@@ -202,9 +197,9 @@ static void check_product(const struct setup *setup, struct tensor_source *sourc
     input_free(&in);
 }
 
-static const enum tensor_type all_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
-                                             TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0,
-                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const enum tensor_type all_types[] = {
+    TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1,  TENSOR_Q5_0,   TENSOR_Q5_1,
+    TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_MXFP4, TENSOR_F8_E4M3};
 
 static void for_each_path(void (*check)(const struct setup *setup))
 {
@@ -305,6 +300,7 @@ struct gated_case {
     enum tensor_type type, out_type;
     enum gate_kind gate;
     uint32_t n_rows, n_cols, n_hidden;
+    const float *bias;
 };
 
 static float *run_gated(backend *b, const struct gated_case *c, const struct tensor_source *gate,
@@ -318,7 +314,7 @@ static float *run_gated(backend *b, const struct gated_case *c, const struct ten
     assert_int_equal(op->activation_create(b, w, c->n_rows, &a), STATUS_OK);
     assert_int_equal(op->activation_create(b, identity, c->n_rows, &out), STATUS_OK);
     op->rms_norm(b, in->x, in->gain, 0.0f, NULL, c->n_rows, c->n_cols, a);
-    op->matmul_gated(b, w, a, c->n_rows, c->gate, out);
+    op->matmul_gated(b, w, a, c->n_rows, c->bias, c->gate, out);
     float *rows = activation_rows(b, identity, out, c->n_rows, c->n_hidden);
     op->activation_destroy(b, a);
     op->activation_destroy(b, out);
@@ -364,14 +360,18 @@ static void check_gated_case(const struct setup *setup, const struct gated_case 
 static void check_gates(const struct setup *setup)
 {
     uint64_t state = 4;
+    float bias[2 * 96]; /* so large that the clamped gate is clamped */
+    for (size_t i = 0; i < ARRAY_COUNT(bias); i++)
+        bias[i] = random_float(&state) * 12;
     for (size_t r = 0; r < ARRAY_COUNT(row_counts); r++)
-        for (int gate = GATE_SILU; gate <= GATE_GELU_ERF; gate++) {
+        for (int gate = GATE_SILU; gate <= GATE_SILU_CLAMPED; gate++) {
             struct gated_case c = {all_types[(r + (size_t)gate) % ARRAY_COUNT(all_types)],
                                    (r & 1) != 0 ? TENSOR_F32 : TENSOR_Q8_0,
                                    (enum gate_kind)gate,
                                    row_counts[r],
                                    256,
-                                   (r & 1) != 0 ? 89 : 96};
+                                   (r & 1) != 0 ? 89 : 96,
+                                   r % 3 == 0 ? bias : NULL};
             check_gated_case(setup, &c, &state);
         }
 }
@@ -500,7 +500,8 @@ static void check_refusals(const struct setup *setup)
     struct tensor_source pair[2] = {a, b};
     assert_int_equal(op->weight_create(setup->fast, pair, 2, &w), STATUS_INVALID);
     assert_int_equal(op->weight_create_gated(setup->fast, &a, &taller, &w), STATUS_INVALID);
-    struct tensor_source ragged = {TENSOR_Q4_1, a.data, 1, 40};
+    struct tensor_source ragged = {
+        .type = TENSOR_Q4_1, .data = a.data, .n_outputs = 1, .n_cols = 40};
     assert_int_equal(op->weight_create(setup->fast, &ragged, 1, &w), STATUS_INVALID);
     assert_null(w);
     tensor_free(&a);

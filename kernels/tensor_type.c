@@ -166,6 +166,24 @@ static void dequantise_q6_k(const uint8_t *block, float *out)
     }
 }
 
+/* OCP Microscaling Formats 1.0: 32 elements of 4 bits (E2M1) under a power of two (E8M0). ggml's order of nibbles. */
+static void dequantise_mxfp4(const uint8_t *block, float *out)
+{
+    static const float values[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                     -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    float d = e8m0_to_f32(block[0]);
+    for (int j = 0; j < 16; j++) {
+        out[j] = values[block[1 + j] & 15] * d;
+        out[j + 16] = values[block[1 + j] >> 4] * d;
+    }
+}
+
+/* Without its scale. */
+static void dequantise_f8_e4m3(const uint8_t *block, float *out)
+{
+    *out = f8_e4m3_to_f32(*block);
+}
+
 static const struct type_row type_rows[] = {
     {TENSOR_F32, "F32", 1, 4, dequantise_f32},
     {TENSOR_F16, "F16", 1, 2, dequantise_f16},
@@ -178,6 +196,8 @@ static const struct type_row type_rows[] = {
     {TENSOR_Q4_K, "Q4_K", 256, 144, dequantise_q4_k},
     {TENSOR_Q5_K, "Q5_K", 256, 176, dequantise_q5_k},
     {TENSOR_Q6_K, "Q6_K", 256, 210, dequantise_q6_k},
+    {TENSOR_MXFP4, "MXFP4", 32, 17, dequantise_mxfp4},
+    {TENSOR_F8_E4M3, "F8_E4M3", 1, 1, dequantise_f8_e4m3},
 };
 
 static const struct type_row *type_find(enum tensor_type type)
@@ -204,6 +224,12 @@ const char *tensor_type_name(enum tensor_type type)
     return row != NULL ? row->name : "unknown";
 }
 
+bool tensor_type_is_float(enum tensor_type type)
+{
+    return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 ||
+           type == TENSOR_F8_E4M3;
+}
+
 void tensor_dequantise(const struct tensor_source *source, uint32_t row, uint32_t first,
                        uint32_t count, float *out)
 {
@@ -218,4 +244,10 @@ void tensor_dequantise(const struct tensor_source *source, uint32_t row, uint32_
         type->dequantise_block(block, out + done);
         block += type->bytes;
     }
+    if (source->type != TENSOR_F8_E4M3)
+        return;
+    uint64_t parts = ((uint64_t)source->n_cols + source->scale_cols - 1) / source->scale_cols;
+    const float *scales = source->scales + row / source->scale_outputs * parts;
+    for (uint32_t i = 0; i < count; i++)
+        out[i] *= scales[(first + i) / source->scale_cols];
 }

@@ -18,9 +18,9 @@
 #define LINE_BYTES_MAX (1 << 16)
 #define ELEMENTS_MAX   512
 
-static const enum tensor_type all_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
-                                             TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0,
-                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const enum tensor_type all_types[] = {
+    TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1,  TENSOR_Q5_0,   TENSOR_Q5_1,
+    TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_MXFP4, TENSOR_F8_E4M3};
 
 static enum tensor_type type_of(const char *name)
 {
@@ -49,7 +49,14 @@ static void check_vector(enum tensor_type type, const uint8_t *blocks, size_t bl
     assert_true(tensor_type_block(type, &elements, &bytes));
     uint32_t count = (uint32_t)(value_bytes / 4);
     assert_int_equal(block_bytes / bytes * elements, count);
-    struct tensor_source source = {type, blocks, 1, count};
+    static const float one = 1.0f;
+    struct tensor_source source = {.type = type,
+                                   .data = blocks,
+                                   .n_outputs = 1,
+                                   .n_cols = count,
+                                   .scales = &one,
+                                   .scale_outputs = 1,
+                                   .scale_cols = count};
     float actual[ELEMENTS_MAX];
     tensor_dequantise(&source, 0, 0, count, actual);
     for (uint32_t i = 0; i < count; i++) {

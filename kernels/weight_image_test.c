@@ -9,9 +9,9 @@
 #define N_OUTPUTS 40u /* the third group is padded */
 #define N_ROWS    3u
 
-static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
-                                         TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0,
-                                         TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const enum tensor_type types[] = {
+    TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1,  TENSOR_Q5_0,   TENSOR_Q5_1,
+    TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_MXFP4, TENSOR_F8_E4M3};
 
 static backend *backends[ARRAY_COUNT(fast_paths)];
 static uint32_t backend_count;
@@ -50,7 +50,7 @@ static void run(backend *b, const weight *w, bool is_gated, float *y)
     } else { /* N_OUTPUTS columns, padded to a block by an identity */
         weight *identity = identity_weight(b, TENSOR_F32, N_OUTPUTS);
         assert_int_equal(op->activation_create(b, identity, N_ROWS, &out), STATUS_OK);
-        op->matmul_gated(b, w, in, N_ROWS, GATE_SILU, out);
+        op->matmul_gated(b, w, in, N_ROWS, NULL, GATE_SILU, out);
         op->matmul(b, identity, out, N_ROWS, NULL, false, y);
         op->activation_destroy(b, out);
         op->weight_destroy(b, identity);

@@ -40,7 +40,8 @@ static struct attention_run attention_open(backend *b, uint32_t n_sequences, uin
                                            uint32_t rows_each, uint32_t layers)
 {
     struct attention_run run = {.b = b, .layers = layers};
-    run.shape = (struct attention_shape){9, 3, 64, 0.125f, 0, 0};
+    run.shape =
+        (struct attention_shape){.n_heads = 9, .n_kv_heads = 3, .d_head = 64, .scale = 0.125f};
     for (uint32_t i = 0; i < ARRAY_COUNT(frequencies); i++)
         frequencies[i] = (float)pow(1e5, -2.0 * i / 64);
     run.rope = (struct rope_table){frequencies, 64, 1, true};

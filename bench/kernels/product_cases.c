@@ -26,7 +26,7 @@ static void run_product(void *context)
     struct product_run *run = context;
     for (uint32_t i = 0; i < run->copies; i++) {
         if (run->is_gated)
-            run->b->operations->matmul_gated(run->b, run->weights[i], run->a, run->n_rows,
+            run->b->operations->matmul_gated(run->b, run->weights[i], run->a, run->n_rows, NULL,
                                              GATE_SILU, run->out);
         else
             run->b->operations->matmul(run->b, run->weights[i], run->a, run->n_rows, NULL, false,

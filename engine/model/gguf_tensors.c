@@ -77,7 +77,8 @@ static status take_type(struct gguf_cursor *cursor, struct gguf_tensor *tensor)
     if (s != STATUS_OK)
         return s;
     tensor->type = (enum tensor_type)number;
-    if (!tensor_type_block(tensor->type, &block_elements, &block_bytes)) {
+    if (tensor->type == TENSOR_F8_E4M3 ||
+        !tensor_type_block(tensor->type, &block_elements, &block_bytes)) {
         error_note_set(cursor->note, "byte %" PRIu64 ": tensor type %" PRIu32 " is not supported",
                        start, number);
         return STATUS_UNSUPPORTED;

@@ -339,7 +339,7 @@ static void forward_ffn(model *m, uint32_t index, uint32_t n_rows)
     const struct layer_forms *forms = &m->layers[index];
     o->rms_norm(m->b, m->x, layer->ffn_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
                 forms->ffn_in);
-    o->matmul_gated(m->b, layer->gate_up.w, forms->ffn_in, n_rows, m->shape.family->gate,
+    o->matmul_gated(m->b, layer->gate_up.w, forms->ffn_in, n_rows, NULL, m->shape.family->gate,
                     forms->ffn_gated);
     o->matmul(m->b, layer->down.w, forms->ffn_gated, n_rows, layer->down.bias, true, m->x);
 }

@@ -31,12 +31,16 @@ enum tensor_type {
     TENSOR_Q4_K = 12,
     TENSOR_Q5_K = 13,
     TENSOR_Q6_K = 14,
-    TENSOR_BF16 = 30
+    TENSOR_BF16 = 30,
+    TENSOR_MXFP4 = 39,
+    TENSOR_F8_E4M3 = 62 /* ours: no GGUF file has it; see tensor_source */
 };
+#define TENSOR_TYPE_COUNT 63u
 
 /* Elements and bytes of one block of a type; false for a type that is not one of the above. */
 bool tensor_type_block(enum tensor_type type, uint32_t *elements, uint32_t *bytes);
 const char *tensor_type_name(enum tensor_type type);
+bool tensor_type_is_float(enum tensor_type type); /* else: codes */
 
 /* A matrix as the file holds it: n_outputs rows of n_cols elements, row-major, in `type`'s blocks. Borrowed (mapped). */
 struct tensor_source {
@@ -44,12 +48,23 @@ struct tensor_source {
     const void *data;
     uint32_t n_outputs;
     uint32_t n_cols; /* a multiple of the type's block */
+    /* F8_E4M3 only: what the elements are multiplied with, one factor for each part of scale_outputs rows and scale_cols
+     * columns (of which the last in each direction may be cut). Row-major, borrowed as the data. */
+    const float *scales;
+    uint32_t scale_outputs, scale_cols; /* > 0; scale_cols a multiple of 32 or at least n_cols */
 };
 
 /* Writes elements [first, first + count) of row `row` as f32; first and count multiples of the type's block. The plain C
  * definition of every format: the oracle that repacked kernels are compared with. */
 void tensor_dequantise(const struct tensor_source *source, uint32_t row, uint32_t first,
                        uint32_t count, float *out);
+
+/* Floats of `scales`. */
+static inline uint64_t tensor_scale_count(const struct tensor_source *source)
+{
+    return (((uint64_t)source->n_outputs + source->scale_outputs - 1) / source->scale_outputs) *
+           (((uint64_t)source->n_cols + source->scale_cols - 1) / source->scale_cols);
+}
 
 /* A matrix in the backend's own layout (repacked once, never blown up to floats), made from one or more sources stacked
  * along their outputs: Q, K and V are one weight, gate and up are one. Sources may differ in type. */
@@ -64,7 +79,15 @@ typedef struct kv_store kv_store;
 
 typedef struct backend backend;
 
-enum gate_kind { GATE_SILU, GATE_GELU_TANH, GATE_GELU_ERF };
+enum gate_kind {
+    GATE_SILU,
+    GATE_GELU_TANH,
+    GATE_GELU_ERF,
+    /* gpt-oss: g and u cut to at most 7 (u to at least -7), then g * sigmoid(1.702 g) * (u + 1) */
+    GATE_SILU_CLAMPED
+};
+#define GATE_CLAMP 7.0f
+#define GATE_ALPHA 1.702f
 
 /* RoPE as one table: the engine precomputes per pair index i of d_rope/2 the angular frequency with all scaling (linear,
  * NTK, YaRN, llama3) already in it, and the YaRN attention factor as `magnitude`. */
@@ -94,7 +117,28 @@ struct attention_shape {
     float scale;     /* usually 1 / sqrt(d_head) */
     float soft_cap;  /* 0: none; else scores = cap * tanh(scores / cap) */
     uint32_t window; /* 0: all; else only the last `window` positions */
+    /* What a layer adds; device vectors, NULL: it does not. */
+    const float
+        *sinks; /* [n_heads]: a score that takes its share of the softmax and has no value */
+    const float *query_gain, *key_gain; /* [d_head]: RMS norm of each head before it is rotated */
+    float gain_epsilon;
 };
+
+/* A mixture of experts: each row goes to the n_used experts whose logits are highest (the lower number among equals). */
+enum router_kind {
+    ROUTER_SHARES,        /* shares are the softmax over all experts */
+    ROUTER_SHARES_NORMED, /* and then made to sum to 1: the softmax over the chosen ones */
+};
+
+struct expert_shape {
+    uint32_t n_experts, n_used; /* n_used <= EXPERTS_USED_MAX */
+    uint32_t d;                 /* outputs of an expert */
+    enum router_kind router;
+};
+#define EXPERTS_USED_MAX 32u
+
+/* Which experts the rows of a step go to, with which share. A row has a slot in the expert's order for each of them. */
+typedef struct expert_routes expert_routes;
 
 enum kv_type { KV_F16, KV_BF16, KV_INT8 };
 
@@ -182,15 +226,43 @@ struct backend_operations {
     void (*matmul)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                    const float *bias, bool accumulate, float *y);
 
-    /* out[r, o] = gate(g[r, o]) * u[r, o] for a weight made by weight_create_gated. */
+    /* out[r, o] = gate(g[r, o]) * u[r, o] for a weight made by weight_create_gated. bias: device, [2 * n_outputs], the
+     * gate's first; or NULL. */
     void (*matmul_gated)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                         enum gate_kind gate, activation *out);
+                         const float *bias, enum gate_kind gate, activation *out);
 
-    /* qkv: [n_rows, (n_heads + 2 n_kv_heads) * d_head]. Rotates the queries in place and the keys on their way into the
+    /* x row r += rms_norm(y row r) * gain. y, x: [n_rows, d]; y is overwritten. */
+    void (*rms_norm_add)(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
+                         uint32_t d, float *x);
+
+    /* x[i] = cap * tanh(x[i] / cap). */
+    void (*soft_cap)(backend *b, float *x, uint64_t count, float cap);
+
+    /* qkv: [n_rows, (n_heads + 2 n_kv_heads) * d_head]. Norms (where the shape has gains) and rotates the queries in place and the keys on their way into the
      * cache; stores keys and values of each row at its position of layer `layer`. */
     void (*rope_kv_append)(backend *b, float *qkv, const struct rope_table *rope,
                            const struct attention_shape *shape, const struct step_batch *batch,
                            kv_store *kv, uint32_t layer);
+
+    /* --- experts --- */
+    /* For steps of at most rows_max rows. */
+    status (*routes_create)(backend *b, const struct expert_shape *shape, uint32_t rows_max,
+                            expert_routes **out);
+    void (*routes_destroy)(backend *b, expert_routes *routes);
+    /* Rows that an activation of slots needs. */
+    uint32_t (*routes_slots_max)(const struct expert_shape *shape, uint32_t rows_max);
+    /* Chooses each row's experts. logits: [n_rows, n_experts]. */
+    void (*route)(backend *b, const float *logits, uint32_t n_rows, expert_routes *routes);
+    /* As rms_norm, each row once for each of its slots. */
+    void (*rms_norm_routed)(backend *b, const float *x, const float *gain, float epsilon,
+                            uint32_t d, const expert_routes *routes, activation *out);
+    /* As matmul_gated, each slot by its expert's weight. experts: [n_experts]; bias: [n_experts, 2 * n_outputs]. */
+    void (*matmul_gated_routed)(backend *b, weight *const *experts, const activation *a,
+                                const expert_routes *routes, const float *bias, enum gate_kind gate,
+                                activation *out);
+    /* y row r (+)= the sum over r's slots of share * (w a + bias), in the order of their shares. bias: [n_experts, d]. */
+    void (*matmul_routed)(backend *b, weight *const *experts, const activation *a,
+                          expert_routes *routes, const float *bias, bool accumulate, float *y);
 
     /* Softmax attention of every row over its sequence's cache (causal). Reads the queries inside qkv; out: rows of
      * n_heads * d_head. */

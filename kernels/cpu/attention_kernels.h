@@ -22,6 +22,7 @@
 void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
                              float *partials);
 void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total);
+void KERNEL(attention_sink)(float score, uint32_t d_head, float *total);
 void KERNEL(attention_finish)(float *total, uint32_t d_head);
 
 /* acc[q][p] += sum over k < count of rows[q][k] * panels[p][k * stride .. + 16]. */
@@ -249,6 +250,20 @@ void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total
         lanes kept = lanes_mul(lanes_load(total + 2 + i), keep_lanes);
         lanes_store(total + 2 + i, lanes_fma(lanes_load(partial + 2 + i), take_lanes, kept));
     }
+}
+
+void KERNEL(attention_sink)(float score, uint32_t d_head, float *total)
+{
+    if (score <= total[0]) {
+        total[1] += expf(score - total[0]);
+        return;
+    }
+    float keep = expf(total[0] - score);
+    lanes keep_lanes = lanes_set(keep);
+    total[0] = score;
+    total[1] = total[1] * keep + 1.0f;
+    for (uint32_t i = 0; i < d_head; i += LANES)
+        lanes_store(total + 2 + i, lanes_mul(lanes_load(total + 2 + i), keep_lanes));
 }
 
 void KERNEL(attention_finish)(float *total, uint32_t d_head)

@@ -118,6 +118,8 @@ static void finish_tile(const struct attention_job *job, const struct placed_til
         float *total = totals + q * PARTIAL_FLOATS(d);
         uint32_t query = placed->first_query + q;
         uint32_t head = placed->tile.kv_head * job->group + query % job->group;
+        if (job->shape->sinks != NULL)
+            job->cpu->kernels->attention_sink(job->shape->sinks[head], d, total);
         job->cpu->kernels->attention_finish(total, d);
         uint32_t row = placed->row_start + query / job->group;
         memcpy(job->out->floats + row * job->out->float_stride + head * d, total + 2,

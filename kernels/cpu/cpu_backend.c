@@ -80,7 +80,14 @@ status cpu_weight_plan(weight *w, const struct tensor_source *sources, uint32_t 
         segment->first_output = w->n_outputs;
         segment->n_outputs = sources[i].n_outputs;
         segment->n_groups = round_up(sources[i].n_outputs, GROUP_OUTPUTS) / GROUP_OUTPUTS;
-        if (FORMAT_IS_FLOAT(segment->format)) {
+        if (segment->format == FORMAT_F8) {
+            if (sources[i].scale_cols == 0 || sources[i].scale_outputs == 0)
+                return STATUS_INVALID;
+            segment->part_cols =
+                sources[i].scale_cols < w->n_cols ? sources[i].scale_cols : w->n_cols;
+            segment->group_bytes = f8_group_bytes(segment->part_cols, w->n_cols);
+            w->needs_floats = true;
+        } else if (FORMAT_IS_FLOAT(segment->format)) {
             segment->group_bytes = (size_t)w->n_cols * bytes * GROUP_OUTPUTS;
             w->needs_floats = true;
         } else {
@@ -283,6 +290,15 @@ static const struct backend_operations cpu_operations = {
     .rms_norm = cpu_rms_norm,
     .matmul = cpu_matmul,
     .matmul_gated = cpu_matmul_gated,
+    .rms_norm_add = cpu_rms_norm_add,
+    .soft_cap = cpu_soft_cap,
+    .routes_create = cpu_routes_create,
+    .routes_destroy = cpu_routes_destroy,
+    .routes_slots_max = cpu_routes_slots_max,
+    .route = cpu_route,
+    .rms_norm_routed = cpu_rms_norm_routed,
+    .matmul_gated_routed = cpu_matmul_gated_routed,
+    .matmul_routed = cpu_matmul_routed,
     .rope_kv_append = cpu_rope_kv_append,
     .attention = cpu_attention,
     .parallel_for = cpu_parallel_for,

@@ -78,10 +78,25 @@ void cpu_rms_norm(backend *b, const float *x, const float *gain, float epsilon,
 void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                 const float *bias, bool accumulate, float *y);
 void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                      enum gate_kind gate, activation *out);
+                      const float *bias, enum gate_kind gate, activation *out);
+void cpu_rms_norm_add(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
+                      uint32_t d, float *x);
+void cpu_soft_cap(backend *b, float *x, uint64_t count, float cap);
 void cpu_rope_kv_append(backend *b, float *qkv, const struct rope_table *rope,
                         const struct attention_shape *shape, const struct step_batch *batch,
                         kv_store *kv, uint32_t layer);
+status cpu_routes_create(backend *b, const struct expert_shape *shape, uint32_t rows_max,
+                         expert_routes **out);
+void cpu_routes_destroy(backend *b, expert_routes *routes);
+uint32_t cpu_routes_slots_max(const struct expert_shape *shape, uint32_t rows_max);
+void cpu_route(backend *b, const float *logits, uint32_t n_rows, expert_routes *routes);
+void cpu_rms_norm_routed(backend *b, const float *x, const float *gain, float epsilon, uint32_t d,
+                         const expert_routes *routes, activation *out);
+void cpu_matmul_gated_routed(backend *b, weight *const *experts, const activation *a,
+                             const expert_routes *routes, const float *bias, enum gate_kind gate,
+                             activation *out);
+void cpu_matmul_routed(backend *b, weight *const *experts, const activation *a,
+                       expert_routes *routes, const float *bias, bool accumulate, float *y);
 void cpu_attention(backend *b, const float *qkv, const struct attention_shape *shape,
                    const struct step_batch *batch, const kv_store *kv, uint32_t layer,
                    activation *out);

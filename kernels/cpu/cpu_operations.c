@@ -1,9 +1,7 @@
-/* Operations on rows and weights: how each is cut into pieces for the team.
+/* Operations on rows: how each is cut into pieces for the team.
  *
  * Small ones (norm and RoPE of a few rows) run on the step thread alone: waking the team costs
- * about what they do. Products go by groups of 16 outputs, all rows of a block of rows at a time,
- * so that a group's weights come from memory once a block and from L1 for every further tile of
- * rows. */
+ * about what they do. */
 
 #include <string.h>
 
@@ -13,13 +11,6 @@
 
 /* Elements below which row-wise work is not handed to the team (about 2 us of it). */
 #define ALONE_ELEMENTS 8192u
-/* Codes of the rows that are multiplied before the next block of rows: half of a 2 MiB L2. */
-#define ROW_BLOCK_BYTES (1u << 20)
-/* Multiply-adds below which a product is not handed to the team. */
-#define ALONE_PRODUCTS 65536u
-/* Pieces a member's range is cut into: enough that the last ones even out, few enough that claiming
- * them costs nothing. */
-#define PIECES_PER_MEMBER 8u
 
 static uint32_t smaller(uint32_t a, uint32_t b)
 {
@@ -141,134 +132,59 @@ void cpu_quantise(struct cpu_backend *cpu, activation *a, uint32_t n_rows)
     team_run(cpu->team, units, units <= 2 * chunk ? units : chunk, quantise_units, &job);
 }
 
-/* --- products --- */
+/* --- norm of what a layer adds, soft cap --- */
 
-struct product_job {
+struct add_job {
     struct cpu_backend *cpu;
-    const weight *w;
-    const activation *a;
-    uint32_t row; /* of the block of rows */
-    uint32_t n_rows;
-    const float *bias;
-    bool accumulate;
-    float *y;
-    enum gate_kind gate;
-    activation *out;
+    float *x, *y;
+    const float *gain;
+    float epsilon;
+    uint32_t d;
 };
 
-static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segment *segment)
+static void norm_add_rows(void *context, uint32_t member, uint32_t first, uint32_t count)
 {
-    return FORMAT_IS_FLOAT(segment->format) ? cpu->kernels->gemm_floats : cpu->kernels->gemm_codes;
-}
-
-/* Groups [group, group + n_groups) of one segment, at most what a tile holds, for all rows of the
- * block. */
-static void multiply_groups(const struct product_job *job, const struct segment *segment,
-                            uint32_t group, uint32_t n_groups, float *tile)
-{
-    const struct cpu_kernels *kernels = job->cpu->kernels;
-    gemm_function *gemm = gemm_of(job->cpu, segment);
-    uint32_t output = group * GROUP_OUTPUTS;
-    uint32_t n_outputs = smaller(n_groups * GROUP_OUTPUTS, segment->n_outputs - output);
-    output += segment->first_output;
-    size_t stride = (size_t)n_groups * GROUP_OUTPUTS;
-    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
-        uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
-        gemm(segment, group, n_groups, job->a, row, n_rows, tile, stride);
-        kernels->tile_store(tile, stride, n_rows, n_outputs,
-                            job->bias != NULL ? job->bias + output : NULL, job->accumulate,
-                            job->y + (size_t)row * job->w->n_outputs + output, job->w->n_outputs);
+    (void)member;
+    const struct add_job *job = context;
+    for (uint32_t r = first; r < first + count; r++) {
+        float *y = job->y + (size_t)r * job->d;
+        job->cpu->kernels->rms_norm_row(y, job->gain, job->epsilon, job->d, y);
+        job->cpu->kernels->add_scaled(y, 1.0f, job->d, job->x + (size_t)r * job->d);
     }
 }
 
-static void product_groups(void *context, uint32_t member, uint32_t first, uint32_t count)
+void cpu_rms_norm_add(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
+                      uint32_t d, float *x)
 {
-    const struct product_job *job = context;
-    float *tile = job->cpu->scratch[member].gate;
-    uint32_t per_call = job->n_rows <= 4 ? TILE_GROUPS : 1;
-    const struct segment *segment = job->w->segments;
-    while (count > 0) {
-        while (first >= segment->n_groups) {
-            first -= segment->n_groups;
-            segment++;
-        }
-        uint32_t n_groups = smaller(smaller(count, per_call), segment->n_groups - first);
-        multiply_groups(job, segment, first, n_groups, tile);
-        first += n_groups;
-        count -= n_groups;
-    }
+    struct add_job job = {cpu_of(b), x, y, gain, epsilon, d};
+    uint32_t chunk = larger(ALONE_ELEMENTS / d, 1);
+    team_run(cpu_of(b)->team, n_rows, n_rows <= 2 * chunk ? larger(n_rows, 1) : chunk,
+             norm_add_rows, &job);
 }
 
-/* Runs `body` over `count` units of the weight for each block of rows. */
-static void run_blocks(struct product_job *job, uint32_t n_rows, uint32_t count, team_body *body)
+struct cap_job {
+    const struct cpu_kernels *kernels;
+    float *x;
+    uint64_t count;
+    float cap;
+};
+
+/* Units of ALONE_ELEMENTS. */
+static void cap_units(void *context, uint32_t member, uint32_t first, uint32_t count)
 {
-    struct team *team = job->cpu->team;
-    uint32_t row_bytes = job->w->n_cols * (job->w->needs_floats ? (uint32_t)sizeof(float) : 1u);
-    uint32_t rows_max = larger(ROW_BLOCK_BYTES / row_bytes / TILE_ROWS, 4) * TILE_ROWS;
-    uint32_t chunk = larger(count / (team_size(team) * PIECES_PER_MEMBER), 1);
-    for (uint32_t row = 0; row < n_rows; row += rows_max) {
-        job->row = row;
-        job->n_rows = smaller(rows_max, n_rows - row);
-        uint64_t products = (uint64_t)job->n_rows * job->w->n_cols * count * GROUP_OUTPUTS;
-        team_run(team, count, products < ALONE_PRODUCTS ? count : chunk, body, job);
-    }
+    (void)member;
+    const struct cap_job *job = context;
+    uint64_t start = (uint64_t)first * ALONE_ELEMENTS;
+    uint64_t end = start + (uint64_t)count * ALONE_ELEMENTS;
+    end = end < job->count ? end : job->count;
+    job->kernels->soft_cap(job->x + start, end - start, job->cap);
 }
 
-void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                const float *bias, bool accumulate, float *y)
+void cpu_soft_cap(backend *b, float *x, uint64_t count, float cap)
 {
-    CHECK(!w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
-    CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
-    struct product_job job = {
-        .cpu = cpu_of(b), .w = w, .a = a, .bias = bias, .accumulate = accumulate, .y = y};
-    run_blocks(&job, n_rows, w->n_groups, product_groups);
-}
-
-/* Two groups of gate and up: 32 columns of the output, which are one block of its codes. */
-#define UNIT_GROUPS  2u
-#define UNIT_OUTPUTS (UNIT_GROUPS * GROUP_OUTPUTS)
-
-static void gated_unit(const struct product_job *job, uint32_t unit, struct member_scratch *scratch)
-{
-    const struct cpu_kernels *kernels = job->cpu->kernels;
-    const struct segment *gate = &job->w->segments[0], *up = &job->w->segments[1];
-    uint32_t group = unit * UNIT_GROUPS;
-    uint32_t n_groups = smaller(UNIT_GROUPS, gate->n_groups - group);
-    uint32_t column = unit * UNIT_OUTPUTS;
-    uint32_t n_columns = smaller(UNIT_OUTPUTS, job->w->n_outputs - column);
-    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
-        uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
-        gemm_of(job->cpu, gate)(gate, group, n_groups, job->a, row, n_rows, scratch->gate,
-                                UNIT_OUTPUTS);
-        gemm_of(job->cpu, up)(up, group, n_groups, job->a, row, n_rows, scratch->up, UNIT_OUTPUTS);
-        for (uint32_t r = 0; r < n_rows; r++) {
-            float *values = scratch->gate + r * UNIT_OUTPUTS;
-            kernels->gate_apply(job->gate, values, scratch->up + r * UNIT_OUTPUTS,
-                                n_groups * GROUP_OUTPUTS, values);
-            memcpy(job->out->floats + (row + r) * job->out->float_stride + column, values,
-                   n_columns * sizeof(float));
-        }
-    }
-}
-
-static void gated_units(void *context, uint32_t member, uint32_t first, uint32_t count)
-{
-    const struct product_job *job = context;
-    for (uint32_t unit = first; unit < first + count; unit++)
-        gated_unit(job, unit, &job->cpu->scratch[member]);
-}
-
-void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                      enum gate_kind gate, activation *out)
-{
-    CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
-    CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
-    CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
-    struct product_job job = {.cpu = cpu_of(b), .w = w, .a = a, .gate = gate, .out = out};
-    run_blocks(&job, n_rows, (w->n_groups + UNIT_GROUPS - 1) / UNIT_GROUPS, gated_units);
-    cpu_quantise(cpu_of(b), out, n_rows);
+    struct cap_job job = {cpu_of(b)->kernels, x, count, cap};
+    team_run(cpu_of(b)->team, (uint32_t)((count + ALONE_ELEMENTS - 1) / ALONE_ELEMENTS), 1,
+             cap_units, &job);
 }
 
 /* --- RoPE and the cache --- */
@@ -292,10 +208,14 @@ static void rope_row(const struct rope_job *job, uint32_t r)
     float *row = job->qkv + (size_t)r * (shape->n_heads + 2 * shape->n_kv_heads) * d;
     const float *cosines = angles->cosines + (size_t)r * job->cpu->rope.d_max;
     const float *sines = angles->sines + (size_t)r * job->cpu->rope.d_max;
-    for (uint32_t h = 0; h < shape->n_heads; h++)
+    for (uint32_t h = 0; h < shape->n_heads; h++) {
+        if (shape->query_gain != NULL)
+            kernels->rms_norm_row(row + h * d, shape->query_gain, shape->gain_epsilon, d,
+                                  row + h * d);
         kernels->rope_head(row + h * d, d, angles->d_rope, angles->is_interleaved, cosines, sines,
                            row + h * d);
-    const float *keys = row + shape->n_heads * d;
+    }
+    float *keys = row + shape->n_heads * d;
     const float *values = keys + shape->n_kv_heads * d;
     uint32_t position = job->batch->row_position[r];
     uint32_t block =
@@ -305,6 +225,9 @@ static void rope_row(const struct rope_job *job, uint32_t r)
     CHECK(block < job->kv->shape.n_blocks);
     for (uint32_t h = 0; h < shape->n_kv_heads; h++) {
         float key[HEAD_MAX];
+        if (shape->key_gain != NULL)
+            kernels->rms_norm_row(keys + h * d, shape->key_gain, shape->gain_epsilon, d,
+                                  keys + h * d);
         kernels->rope_head(keys + h * d, d, angles->d_rope, angles->is_interleaved, cosines, sines,
                            key);
         kernels->kv_store_head(key, values + h * d, d, position % KV_BLOCK_TOKENS,

@@ -11,7 +11,8 @@
         .quantise_span = quantise_span_##isa, .rms_norm_row = rms_norm_row_##isa,                  \
         .rope_head = rope_head_##isa, .kv_store_head = kv_store_head_##isa,                        \
         .attention_chunk = attention_chunk_##isa, .attention_merge = attention_merge_##isa,        \
-        .attention_finish = attention_finish_##isa,                                                \
+        .attention_sink = attention_sink_##isa, .attention_finish = attention_finish_##isa,        \
+        .soft_cap = soft_cap_##isa, .add_scaled = add_scaled_##isa,                                \
     }
 
 #define DECLARE_LANES(isa)                                                                         \
@@ -31,7 +32,10 @@
     void attention_chunk_##isa(const struct attention_tile *tile, uint32_t chunk, float *scores,   \
                                float *partials);                                                   \
     void attention_merge_##isa(const float *partial, uint32_t d_head, float *total);               \
-    void attention_finish_##isa(float *total, uint32_t d_head);
+    void attention_sink_##isa(float score, uint32_t d_head, float *total);                         \
+    void attention_finish_##isa(float *total, uint32_t d_head);                                    \
+    void soft_cap_##isa(float *x, uint64_t count, float cap);                                      \
+    void add_scaled_##isa(const float *x, float factor, uint32_t count, float *y);
 
 DECLARE_LANES(avx2)
 DECLARE_LANES(avx512)

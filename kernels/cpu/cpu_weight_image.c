@@ -25,7 +25,7 @@
 static void fill_probe(enum tensor_type type, uint8_t *data, size_t bytes, size_t block_bytes)
 {
     uint64_t random = 0x70656e73746f636b;
-    bool is_float = type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16;
+    bool is_float = tensor_type_is_float(type);
     for (size_t i = 0; i < bytes; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         data[i] = (uint8_t)(random >> 56);
@@ -43,7 +43,14 @@ static status checksum_type(backend *b, enum tensor_type type, uint8_t *data, ui
         return STATUS_OK;
     fill_probe(type, data, (size_t)PROBE_OUTPUTS * PROBE_COLS / elements * block_bytes,
                block_bytes);
-    struct tensor_source source = {type, data, PROBE_OUTPUTS, PROBE_COLS};
+    static const float scales[2 * 2] = {1.5f, 0.25f, 3.0f, 0.75f};
+    struct tensor_source source = {.type = type,
+                                   .data = data,
+                                   .n_outputs = PROBE_OUTPUTS,
+                                   .n_cols = PROBE_COLS,
+                                   .scales = scales,
+                                   .scale_outputs = GROUP_OUTPUTS,
+                                   .scale_cols = PROBE_COLS / 2};
     weight *w;
     status result = b->operations->weight_create(b, &source, 1, &w);
     if (result != STATUS_OK)
@@ -55,10 +62,10 @@ static status checksum_type(backend *b, enum tensor_type type, uint8_t *data, ui
 
 status cpu_layout_checksum(backend *b, uint64_t *out)
 {
-    uint64_t sums[TENSOR_BF16 + 1];
+    uint64_t sums[TENSOR_TYPE_COUNT];
     uint8_t *data = memory_allocate(PROBE_BYTES_MAX);
     status result = data != NULL ? STATUS_OK : STATUS_NO_MEMORY;
-    for (uint32_t type = 0; type <= TENSOR_BF16 && result == STATUS_OK; type++)
+    for (uint32_t type = 0; type < TENSOR_TYPE_COUNT && result == STATUS_OK; type++)
         result = checksum_type(b, (enum tensor_type)type, data, &sums[type]);
     memory_release(data);
     if (result == STATUS_OK)

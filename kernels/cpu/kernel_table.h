@@ -63,6 +63,12 @@ struct cpu_kernels {
     void (*gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                        float *out);
 
+    /* x[i] = cap * tanh(x[i] / cap), any count. */
+    void (*soft_cap)(float *x, uint64_t count, float cap);
+
+    /* y[i] += factor * x[i], any count. */
+    void (*add_scaled)(const float *x, float factor, uint32_t count, float *y);
+
     /* Codes, scale and starts of span `span` of rows [row, row + n_rows), one tile's, from their
      * floats. */
     void (*quantise_span)(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span);
@@ -86,6 +92,9 @@ struct cpu_kernels {
 
     /* Adds `partial` to `total` (both d_head + 2 floats). */
     void (*attention_merge)(const float *partial, uint32_t d_head, float *total);
+
+    /* Adds a score that has no value to `total`. */
+    void (*attention_sink)(float score, uint32_t d_head, float *total);
 
     /* values of `total` divided by its sum, in place. */
     void (*attention_finish)(float *total, uint32_t d_head);

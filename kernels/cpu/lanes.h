@@ -49,6 +49,14 @@ LANES_INLINE lanes lanes_load_bf16(const uint16_t *p)
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+/* Bytes b as the f16 that has their sign and, one place lower, their other bits: an E4M3 number / 2^8. */
+LANES_INLINE lanes lanes_load_f8(const uint8_t *p)
+{
+    __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+    __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+    __m256i rest = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
+    return _mm512_cvtph_ps(_mm256_or_si256(sign, rest));
+}
 LANES_INLINE void lanes_store_f16(uint16_t *p, lanes a)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
@@ -184,6 +192,15 @@ LANES_INLINE __m256 lanes_widen_bf16(const uint16_t *p)
 LANES_INLINE lanes lanes_load_bf16(const uint16_t *p)
 {
     return LANES_BOTH(lanes_widen_bf16(p), lanes_widen_bf16(p + 8));
+}
+LANES_INLINE lanes lanes_load_f8(const uint8_t *p)
+{
+    __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+    __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+    __m256i rest = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
+    __m256i half = _mm256_or_si256(sign, rest);
+    return LANES_BOTH(_mm256_cvtph_ps(_mm256_castsi256_si128(half)),
+                      _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)));
 }
 LANES_INLINE void lanes_store_f16(uint16_t *p, lanes a)
 {

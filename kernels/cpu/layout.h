@@ -33,8 +33,9 @@
  * U6, U8 (their dot products need more than 16 bits). An element is d * (code - offset), with 16 f16 d
  * behind the codes (U6: 2 x 16, for columns 0..15 and 16..31).
  *
- * Float formats keep their elements: [n_cols][16] in each group. Outputs that pad the last group of a
- * segment are zero.
+ * Float formats keep their elements: [n_cols][16] in each group. F8 (E4M3) has its columns in parts that
+ * share a scale, the source's: 16 f32 scales, then the part's elements. Outputs that pad the last group
+ * of a segment are zero.
  *
  * Activations. Rows of f32 that a norm, attention or a gate writes, and beside them, for weights with
  * codes, signed codes with one scale a row and span (a block, when no segment of the weight is scaled
@@ -49,12 +50,13 @@
 
 enum weight_format {
     FORMAT_S4, /* Q4_0, Q4_1, Q4_K */
-    FORMAT_S5, /* Q5_0, Q5_1, Q5_K */
+    FORMAT_S5, /* Q5_0, Q5_1, Q5_K, MXFP4 */
     FORMAT_U6, /* Q6_K */
     FORMAT_U8, /* Q8_0 */
     FORMAT_F16,
     FORMAT_BF16,
-    FORMAT_F32
+    FORMAT_F32,
+    FORMAT_F8
 };
 
 #define FORMAT_IS_FLOAT(format)  ((format) >= FORMAT_F16)
@@ -85,6 +87,7 @@ struct segment {
     uint32_t n_outputs;
     uint32_t n_groups;
     uint32_t n_cols;
+    uint32_t part_cols; /* F8: columns of a scale; else 0 */
     size_t group_bytes; /* a multiple of 32 */
     uint8_t *data;      /* inside the weight's piece; [n_groups][group_bytes] */
 };
@@ -131,6 +134,21 @@ static inline size_t block_offset(enum weight_format format, uint32_t block)
 {
     return (size_t)block * BLOCK_BYTES(format) +
            (size_t)(block / SPAN_BLOCKS) * SPAN_TAIL_BYTES(format);
+}
+
+/* An E4M3's bits as an f16's are a number 2^8 times smaller; the scales make up for it. */
+#define F8_AS_HALF 256.0f
+/* F8: where the part that begins at column `column` lies in a group. */
+#define F8_SCALE_BYTES (GROUP_OUTPUTS * sizeof(float))
+static inline size_t f8_part_offset(uint32_t part_cols, uint32_t column)
+{
+    return column / part_cols * F8_SCALE_BYTES + (size_t)column * GROUP_OUTPUTS;
+}
+
+static inline size_t f8_group_bytes(uint32_t part_cols, uint32_t n_cols)
+{
+    size_t parts = ((size_t)n_cols + part_cols - 1) / part_cols;
+    return (parts * F8_SCALE_BYTES + (size_t)n_cols * GROUP_OUTPUTS + 31) / 32 * 32;
 }
 
 struct activation {

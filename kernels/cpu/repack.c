@@ -98,6 +98,18 @@ static void read_q6_k(const uint8_t *block, uint32_t j, struct plain_block *out)
     }
 }
 
+/* Twice an element is a whole number from -12 to 12, which fits the five bits of S5. */
+static void read_mxfp4(const uint8_t *block, struct plain_block *out)
+{
+    static const uint8_t codes[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                      16, 15, 14, 13, 12, 10, 8,  4}; /* 16 + 2 * element */
+    out->d[0] = e8m0_to_f32(block[0]) / 2;
+    out->minimum = -16 * out->d[0];
+    split_nibbles(block + 1, out->codes);
+    for (int j = 0; j < 32; j++)
+        out->codes[j] = codes[out->codes[j]];
+}
+
 /* Block `b` (of 32 columns) of a row that begins at `row`. */
 static void read_block(enum tensor_type type, const uint8_t *row, uint32_t b,
                        struct plain_block *out)
@@ -114,6 +126,8 @@ static void read_block(enum tensor_type type, const uint8_t *row, uint32_t b,
             out->codes[l] |= (uint8_t)(((block[16 + l] >> (b % parts)) & 1) << 4);
     } else if (type == TENSOR_Q6_K) {
         read_q6_k(block, b % parts, out);
+    } else if (type == TENSOR_MXFP4) {
+        read_mxfp4(block, out);
     } else {
         read_simple(type, block, out);
     }
@@ -230,6 +244,23 @@ static void pack_quantised_output(const struct repack_job *job, uint32_t output,
     }
 }
 
+static void pack_f8_output(const struct repack_job *job, uint32_t output, uint8_t *group)
+{
+    const struct tensor_source *source = job->source;
+    uint32_t n_cols = source->n_cols, part_cols = job->segment->part_cols;
+    uint32_t o = output % GROUP_OUTPUTS;
+    uint64_t parts = ((uint64_t)n_cols + part_cols - 1) / part_cols;
+    const uint8_t *row = (const uint8_t *)source->data + (size_t)output * n_cols;
+    const float *scales = source->scales + output / source->scale_outputs * parts;
+    for (uint32_t first = 0; first < n_cols; first += part_cols) {
+        uint8_t *part = group + f8_part_offset(part_cols, first);
+        float scale = scales[first / part_cols] * F8_AS_HALF;
+        memcpy(part + o * sizeof scale, &scale, sizeof scale);
+        for (uint32_t c = first; c < n_cols && c < first + part_cols; c++)
+            part[F8_SCALE_BYTES + (size_t)(c - first) * GROUP_OUTPUTS + o] = row[c];
+    }
+}
+
 static void pack_float_output(const struct repack_job *job, uint32_t output, uint8_t *group)
 {
     size_t bytes = job->segment->format == FORMAT_F32 ? 4 : 2;
@@ -250,7 +281,9 @@ static void repack_groups(void *context, uint32_t member, uint32_t first, uint32
         memset(group, 0, segment->group_bytes);
         for (uint32_t o = g * GROUP_OUTPUTS; o < (g + 1) * GROUP_OUTPUTS && o < segment->n_outputs;
              o++) {
-            if (FORMAT_IS_FLOAT(segment->format))
+            if (segment->format == FORMAT_F8)
+                pack_f8_output(job, o, group);
+            else if (FORMAT_IS_FLOAT(segment->format))
                 pack_float_output(job, o, group);
             else
                 pack_quantised_output(job, o, group);
@@ -278,6 +311,7 @@ bool repack_format(enum tensor_type type, enum weight_format *out)
     case TENSOR_Q5_0:
     case TENSOR_Q5_1:
     case TENSOR_Q5_K:
+    case TENSOR_MXFP4:
         *out = FORMAT_S5;
         return true;
     case TENSOR_Q6_K:
@@ -285,6 +319,9 @@ bool repack_format(enum tensor_type type, enum weight_format *out)
         return true;
     case TENSOR_Q8_0:
         *out = FORMAT_U8;
+        return true;
+    case TENSOR_F8_E4M3:
+        *out = FORMAT_F8;
         return true;
     }
     return false;
@@ -348,6 +385,18 @@ static void read_quantised_block(const struct segment *segment, const uint8_t *g
             scale * (d[c / 16] * (float)block_code(segment->format, block, o, c) + minimum[c / 16]);
 }
 
+static void read_f8_row(const struct segment *segment, const uint8_t *group, uint32_t o,
+                        float scale, float *out)
+{
+    uint32_t part_cols = segment->part_cols;
+    for (uint32_t c = 0; c < segment->n_cols; c++) {
+        const uint8_t *part = group + f8_part_offset(part_cols, c - c % part_cols);
+        float factor = bits_to_f32(load_u32(part + 4 * (size_t)o)) / F8_AS_HALF;
+        uint8_t bits = part[F8_SCALE_BYTES + (size_t)(c % part_cols) * GROUP_OUTPUTS + o];
+        out[c] = scale * factor * f8_e4m3_to_f32(bits);
+    }
+}
+
 void segment_read_row(const struct segment *segment, uint32_t output, float scale, float *out)
 {
     CHECK(output < segment->n_outputs);
@@ -357,6 +406,10 @@ void segment_read_row(const struct segment *segment, uint32_t output, float scal
     if (!FORMAT_IS_FLOAT(format)) {
         for (uint32_t b = 0; b < segment->n_cols / BLOCK_COLS; b++)
             read_quantised_block(segment, group, b, o, scale, out + (size_t)b * BLOCK_COLS);
+        return;
+    }
+    if (format == FORMAT_F8) {
+        read_f8_row(segment, group, o, scale, out);
         return;
     }
     size_t bytes = format == FORMAT_F32 ? 4 : 2;

@@ -11,6 +11,8 @@ void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, 
                         const float *bias, bool accumulate, float *y, size_t y_stride);
 void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                         float *out);
+void KERNEL(soft_cap)(float *x, uint64_t count, float cap);
+void KERNEL(add_scaled)(const float *x, float factor, uint32_t count, float *y);
 void KERNEL(quantise_span)(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span);
 void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
 void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
@@ -48,6 +50,16 @@ void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, 
     }
 }
 
+/* min and max as written keep a gate that is not a number: lanes_min gives its second operand then. */
+LANES_INLINE lanes clamped_lanes(lanes g, lanes u)
+{
+    const lanes top = lanes_set(GATE_CLAMP), one = lanes_set(1.0f);
+    lanes cut = lanes_min(top, g);
+    lanes up = lanes_max(lanes_set(-GATE_CLAMP), lanes_min(top, u));
+    lanes e = lanes_exp(lanes_mul(cut, lanes_set(-GATE_ALPHA)));
+    return lanes_mul(lanes_div(cut, lanes_add(one, e)), lanes_add(up, one));
+}
+
 LANES_INLINE lanes gate_lanes(enum gate_kind kind, lanes g)
 {
     const lanes one = lanes_set(1.0f), half = lanes_set(0.5f);
@@ -65,8 +77,31 @@ LANES_INLINE lanes gate_lanes(enum gate_kind kind, lanes g)
 void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                         float *out)
 {
-    for (uint32_t i = 0; i < count; i += LANES)
-        lanes_store(out + i, lanes_mul(gate_lanes(kind, lanes_load(gate + i)), lanes_load(up + i)));
+    for (uint32_t i = 0; i < count; i += LANES) {
+        lanes g = lanes_load(gate + i), u = lanes_load(up + i);
+        lanes_store(out + i, kind == GATE_SILU_CLAMPED ? clamped_lanes(g, u)
+                                                       : lanes_mul(gate_lanes(kind, g), u));
+    }
+}
+
+void KERNEL(soft_cap)(float *x, uint64_t count, float cap)
+{
+    lanes factor = lanes_set(cap), inverse = lanes_set(1.0f / cap);
+    for (uint64_t i = 0; i < count; i += LANES) {
+        uint32_t left = count - i < LANES ? (uint32_t)(count - i) : LANES;
+        lanes value = lanes_mul(lanes_load_first(x + i, left), inverse);
+        lanes_store_first(x + i, lanes_mul(lanes_tanh(value), factor), left);
+    }
+}
+
+void KERNEL(add_scaled)(const float *x, float factor, uint32_t count, float *y)
+{
+    lanes f = lanes_set(factor);
+    for (uint32_t i = 0; i < count; i += LANES) {
+        uint32_t left = count - i < LANES ? count - i : LANES;
+        lanes sum = lanes_fma(lanes_load_first(x + i, left), f, lanes_load_first(y + i, left));
+        lanes_store_first(y + i, sum, left);
+    }
 }
 
 /* Codes and starts of one block of one row. */

@@ -77,9 +77,39 @@ static void reference_weight_destroy(backend *b, weight *w)
     (void)b;
     if (w == NULL)
         return;
-    for (uint32_t i = 0; i < w->source_count; i++)
+    for (uint32_t i = 0; i < w->source_count; i++) {
         memory_release((void *)(uintptr_t)w->sources[i].data);
+        memory_release((void *)(uintptr_t)w->sources[i].scales);
+    }
     memory_release(w);
+}
+
+static void *copy_of(const void *data, uint64_t bytes)
+{
+    void *copy = memory_allocate(bytes > 0 ? bytes : 1);
+    if (copy != NULL)
+        memcpy(copy, data, bytes);
+    return copy;
+}
+
+/* Appends a copy of `source` to the weight. */
+static status add_source(weight *w, const struct tensor_source *source)
+{
+    uint32_t elements, block_bytes;
+    if (!tensor_type_block(source->type, &elements, &block_bytes) || source->n_cols != w->n_cols ||
+        w->n_cols % elements != 0)
+        return STATUS_INVALID;
+    uint64_t bytes = (uint64_t)source->n_outputs * (w->n_cols / elements) * block_bytes;
+    struct tensor_source *copy = &w->sources[w->source_count++];
+    *copy = *source;
+    copy->data = copy_of(source->data, bytes);
+    if (source->scales != NULL)
+        copy->scales = copy_of(source->scales, tensor_scale_count(source) * sizeof(float));
+    w->n_outputs += source->n_outputs;
+    w->bytes += bytes;
+    return copy->data != NULL && (source->scales == NULL || copy->scales != NULL)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
 }
 
 static status reference_weight_create(backend *b, const struct tensor_source *sources,
@@ -100,24 +130,11 @@ static status reference_weight_create(backend *b, const struct tensor_source *so
         return STATUS_NO_MEMORY;
     w->n_cols = sources[0].n_cols;
     for (uint32_t i = 0; i < source_count; i++) {
-        uint32_t elements, block_bytes;
-        if (!tensor_type_block(sources[i].type, &elements, &block_bytes) ||
-            sources[i].n_cols != w->n_cols || w->n_cols % elements != 0) {
+        status result = add_source(w, &sources[i]);
+        if (result != STATUS_OK) {
             reference_weight_destroy(b, w);
-            return STATUS_INVALID;
+            return result;
         }
-        uint64_t bytes = (uint64_t)sources[i].n_outputs * (w->n_cols / elements) * block_bytes;
-        void *copy = memory_allocate(bytes > 0 ? bytes : 1);
-        if (copy == NULL) {
-            reference_weight_destroy(b, w);
-            return STATUS_NO_MEMORY;
-        }
-        memcpy(copy, sources[i].data, bytes);
-        w->sources[i] = sources[i];
-        w->sources[i].data = copy;
-        w->source_count = i + 1;
-        w->n_outputs += sources[i].n_outputs;
-        w->bytes += bytes;
     }
     *out = w;
     return STATUS_OK;
@@ -260,20 +277,24 @@ static void reference_embed(backend *b, const weight *table, const int32_t *toke
     }
 }
 
+static void norm_row(const float *in, const float *gain, float epsilon, uint32_t d, float *out)
+{
+    double squares = 0;
+    for (uint32_t c = 0; c < d; c++)
+        squares += (double)in[c] * in[c];
+    double inverse = 1 / sqrt(squares / d + (double)epsilon);
+    for (uint32_t c = 0; c < d; c++)
+        out[c] = (float)(in[c] * inverse * gain[c]);
+}
+
 static void reference_rms_norm(backend *b, const float *x, const float *gain, float epsilon,
                                const uint32_t *rows, uint32_t n_rows, uint32_t d, activation *out)
 {
     (void)b;
     CHECK(d == out->n_cols && n_rows <= out->rows_max);
-    for (uint32_t r = 0; r < n_rows; r++) {
-        const float *in = x + (size_t)(rows != NULL ? rows[r] : r) * d;
-        double squares = 0;
-        for (uint32_t c = 0; c < d; c++)
-            squares += (double)in[c] * in[c];
-        double inverse = 1 / sqrt(squares / d + (double)epsilon);
-        for (uint32_t c = 0; c < d; c++)
-            out->values[(size_t)r * d + c] = (float)(in[c] * inverse * gain[c]);
-    }
+    for (uint32_t r = 0; r < n_rows; r++)
+        norm_row(x + (size_t)(rows != NULL ? rows[r] : r) * d, gain, epsilon, d,
+                 out->values + (size_t)r * d);
 }
 
 static double dot(const float *a, const float *b, uint32_t count)
@@ -301,36 +322,67 @@ static void reference_matmul(backend *b, const weight *w, const activation *a, u
     }
 }
 
-static double gate_value(enum gate_kind kind, double g)
+static double gate_value(enum gate_kind kind, double g, double u)
 {
+    const double clamp = (double)GATE_CLAMP;
     switch (kind) {
     case GATE_SILU:
-        return g / (1 + exp(-g));
+        return g / (1 + exp(-g)) * u;
     case GATE_GELU_TANH:
-        return 0.5 * g * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
+        return 0.5 * g * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g))) * u;
     case GATE_GELU_ERF:
-        return 0.5 * g * (1 + erf(g * 0.7071067811865476));
+        return 0.5 * g * (1 + erf(g * 0.7071067811865476)) * u;
+    case GATE_SILU_CLAMPED:
+        g = fmin(g, clamp);
+        return g / (1 + exp(-(double)GATE_ALPHA * g)) * (fmin(fmax(u, -clamp), clamp) + 1);
     }
     check_failed("a gate kind", __FILE__, __LINE__);
 }
 
-static void reference_matmul_gated(backend *b, const weight *w, const activation *a,
-                                   uint32_t n_rows, enum gate_kind gate, activation *out)
+/* Row `in` through a gated weight. */
+static void gated_row(const struct reference_backend *b, const weight *w, const float *in,
+                      const float *bias, enum gate_kind gate, float *out)
 {
-    CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
-    CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
-    float *gate_row = of_backend(b)->rows;
-    float *up_row = gate_row + w->n_cols;
+    float *gate_row = b->rows, *up_row = b->rows + w->n_cols;
     for (uint32_t o = 0; o < w->n_outputs; o++) {
         weight_row(w, o, gate_row);
         weight_row(w, w->n_outputs + o, up_row);
-        for (uint32_t r = 0; r < n_rows; r++) {
-            const float *in = a->values + (size_t)r * a->n_cols;
-            double g = dot(gate_row, in, w->n_cols);
-            double u = dot(up_row, in, w->n_cols);
-            out->values[(size_t)r * out->n_cols + o] = (float)(gate_value(gate, g) * u);
+        double g = dot(gate_row, in, w->n_cols), u = dot(up_row, in, w->n_cols);
+        if (bias != NULL) {
+            g += (double)bias[o];
+            u += (double)bias[w->n_outputs + o];
         }
+        out[o] = (float)gate_value(gate, g, u);
     }
+}
+
+static void reference_matmul_gated(backend *b, const weight *w, const activation *a,
+                                   uint32_t n_rows, const float *bias, enum gate_kind gate,
+                                   activation *out)
+{
+    CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
+    CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
+    for (uint32_t r = 0; r < n_rows; r++)
+        gated_row(of_backend(b), w, a->values + (size_t)r * a->n_cols, bias, gate,
+                  out->values + (size_t)r * out->n_cols);
+}
+
+static void reference_rms_norm_add(backend *b, float *y, const float *gain, float epsilon,
+                                   uint32_t n_rows, uint32_t d, float *x)
+{
+    (void)b;
+    for (uint32_t r = 0; r < n_rows; r++) {
+        norm_row(y + (size_t)r * d, gain, epsilon, d, y + (size_t)r * d);
+        for (uint32_t c = 0; c < d; c++)
+            x[(size_t)r * d + c] += y[(size_t)r * d + c];
+    }
+}
+
+static void reference_soft_cap(backend *b, float *x, uint64_t count, float cap)
+{
+    (void)b;
+    for (uint64_t i = 0; i < count; i++)
+        x[i] = (float)((double)cap * tanh((double)x[i] / (double)cap));
 }
 
 static void rotate_head(float *head, const struct rope_table *rope, uint32_t position)
@@ -346,6 +398,15 @@ static void rotate_head(float *head, const struct rope_table *rope, uint32_t pos
         *first = (float)(x * c - y * s);
         *second = (float)(x * s + y * c);
     }
+}
+
+/* Norm, where the head has one, and rotation. */
+static void turn_head(float *head, const float *gain, const struct attention_shape *shape,
+                      const struct rope_table *rope, uint32_t position)
+{
+    if (gain != NULL)
+        norm_row(head, gain, shape->gain_epsilon, shape->d_head, head);
+    rotate_head(head, rope, position);
 }
 
 /* Offset, in halves, of one token's vector of one head. */
@@ -371,12 +432,12 @@ static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_t
         float *row = qkv + (size_t)r * stride;
         uint32_t position = batch->row_position[r];
         for (uint32_t h = 0; h < shape->n_heads; h++)
-            rotate_head(row + h * d, rope, position);
+            turn_head(row + h * d, shape->query_gain, shape, rope, position);
         for (uint32_t h = 0; h < shape->n_kv_heads; h++) {
             float key[1024];
             CHECK(d <= ARRAY_COUNT(key));
             memcpy(key, row + (shape->n_heads + h) * d, d * sizeof(float));
-            rotate_head(key, rope, position);
+            turn_head(key, shape->key_gain, shape, rope, position);
             const float *value = row + (shape->n_heads + shape->n_kv_heads + h) * d;
             size_t at = kv_offset(kv, batch, batch->row_sequence[r], position, layer, h);
             for (uint32_t i = 0; i < d; i++) {
@@ -391,8 +452,9 @@ static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_t
  */
 static void attend(const float *query, const struct attention_shape *shape,
                    const struct step_batch *batch, const kv_store *kv, uint32_t layer, uint32_t row,
-                   uint32_t kv_head, double *scores, float *out)
+                   uint32_t head, double *scores, float *out)
 {
+    uint32_t kv_head = head / (shape->n_heads / shape->n_kv_heads);
     uint32_t position = batch->row_position[row];
     uint32_t sequence = batch->row_sequence[row];
     uint32_t first =
@@ -410,6 +472,10 @@ static void attend(const float *query, const struct attention_shape *shape,
         maximum = fmax(maximum, sum);
     }
     double total = 0;
+    if (shape->sinks != NULL) {
+        maximum = fmax(maximum, (double)shape->sinks[head]);
+        total = exp((double)shape->sinks[head] - maximum);
+    }
     for (uint32_t p = first; p <= position; p++) {
         scores[p] = exp(scores[p] - maximum);
         total += scores[p];
@@ -430,13 +496,142 @@ static void reference_attention(backend *b, const float *qkv, const struct atten
 {
     CHECK(out->n_cols == shape->n_heads * shape->d_head && batch->n_rows <= out->rows_max);
     uint32_t stride = (shape->n_heads + 2 * shape->n_kv_heads) * shape->d_head;
-    uint32_t group = shape->n_heads / shape->n_kv_heads;
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         CHECK(batch->row_position[r] < of_backend(b)->positions_max);
         for (uint32_t h = 0; h < shape->n_heads; h++)
-            attend(qkv + (size_t)r * stride + h * shape->d_head, shape, batch, kv, layer, r,
-                   h / group, of_backend(b)->scores,
+            attend(qkv + (size_t)r * stride + h * shape->d_head, shape, batch, kv, layer, r, h,
+                   of_backend(b)->scores,
                    out->values + (size_t)r * out->n_cols + h * shape->d_head);
+    }
+}
+
+/* --- experts: slot r * n_used + k is row r's k-th best --- */
+
+struct expert_routes {
+    struct expert_shape shape;
+    uint32_t rows_max, n_rows;
+    uint32_t *experts; /* owned; [rows_max * n_used] */
+    float *shares;     /* owned; as experts */
+};
+
+static void reference_routes_destroy(backend *b, expert_routes *routes)
+{
+    (void)b;
+    if (routes == NULL)
+        return;
+    memory_release(routes->experts);
+    memory_release(routes->shares);
+    memory_release(routes);
+}
+
+static status reference_routes_create(backend *b, const struct expert_shape *shape,
+                                      uint32_t rows_max, expert_routes **out)
+{
+    CHECK(shape->n_used >= 1 && shape->n_used <= EXPERTS_USED_MAX &&
+          shape->n_used <= shape->n_experts);
+    expert_routes *routes = memory_allocate_array(1, sizeof(*routes));
+    if (routes == NULL)
+        return STATUS_NO_MEMORY;
+    routes->shape = *shape;
+    routes->rows_max = rows_max;
+    routes->experts = memory_allocate_array((size_t)rows_max * shape->n_used, sizeof(uint32_t));
+    routes->shares = memory_allocate_array((size_t)rows_max * shape->n_used, sizeof(float));
+    if (routes->experts == NULL || routes->shares == NULL) {
+        reference_routes_destroy(b, routes);
+        return STATUS_NO_MEMORY;
+    }
+    *out = routes;
+    return STATUS_OK;
+}
+
+static uint32_t reference_routes_slots_max(const struct expert_shape *shape, uint32_t rows_max)
+{
+    return rows_max * shape->n_used;
+}
+
+static bool is_chosen(const uint32_t *experts, uint32_t count, uint32_t expert)
+{
+    for (uint32_t k = 0; k < count; k++)
+        if (experts[k] == expert)
+            return true;
+    return false;
+}
+
+static void route_row(const struct expert_shape *shape, const float *logits, uint32_t *experts,
+                      float *shares)
+{
+    double total = 0, chosen = 0;
+    for (uint32_t k = 0; k < shape->n_used; k++) {
+        uint32_t best = shape->n_experts;
+        for (uint32_t e = 0; e < shape->n_experts; e++)
+            if (!is_chosen(experts, k, e) && (best == shape->n_experts || logits[e] > logits[best]))
+                best = e;
+        experts[k] = best;
+        chosen += exp((double)logits[best] - (double)logits[experts[0]]);
+    }
+    for (uint32_t e = 0; e < shape->n_experts; e++)
+        total += exp((double)logits[e] - (double)logits[experts[0]]);
+    for (uint32_t k = 0; k < shape->n_used; k++)
+        shares[k] = (float)(exp((double)logits[experts[k]] - (double)logits[experts[0]]) /
+                            (shape->router == ROUTER_SHARES ? total : chosen));
+}
+
+static void reference_route(backend *b, const float *logits, uint32_t n_rows, expert_routes *routes)
+{
+    (void)b;
+    CHECK(n_rows <= routes->rows_max);
+    const struct expert_shape *shape = &routes->shape;
+    routes->n_rows = n_rows;
+    for (uint32_t r = 0; r < n_rows; r++)
+        route_row(shape, logits + (size_t)r * shape->n_experts,
+                  routes->experts + (size_t)r * shape->n_used,
+                  routes->shares + (size_t)r * shape->n_used);
+}
+
+static void reference_rms_norm_routed(backend *b, const float *x, const float *gain, float epsilon,
+                                      uint32_t d, const expert_routes *routes, activation *out)
+{
+    (void)b;
+    uint32_t n_used = routes->shape.n_used;
+    CHECK(d == out->n_cols && routes->n_rows * n_used <= out->rows_max);
+    for (uint32_t slot = 0; slot < routes->n_rows * n_used; slot++)
+        norm_row(x + (size_t)(slot / n_used) * d, gain, epsilon, d, out->values + (size_t)slot * d);
+}
+
+static void reference_matmul_gated_routed(backend *b, weight *const *experts, const activation *a,
+                                          const expert_routes *routes, const float *bias,
+                                          enum gate_kind gate, activation *out)
+{
+    for (uint32_t slot = 0; slot < routes->n_rows * routes->shape.n_used; slot++) {
+        const weight *w = experts[routes->experts[slot]];
+        CHECK(w->is_gated && a->n_cols == w->n_cols && out->n_cols == w->n_outputs);
+        const float *own =
+            bias != NULL ? bias + (size_t)routes->experts[slot] * 2 * w->n_outputs : NULL;
+        gated_row(of_backend(b), w, a->values + (size_t)slot * a->n_cols, own, gate,
+                  out->values + (size_t)slot * out->n_cols);
+    }
+}
+
+static void reference_matmul_routed(backend *b, weight *const *experts, const activation *a,
+                                    expert_routes *routes, const float *bias, bool accumulate,
+                                    float *y)
+{
+    uint32_t d = routes->shape.d, n_used = routes->shape.n_used;
+    float *row = of_backend(b)->rows;
+    for (uint32_t r = 0; r < routes->n_rows; r++) {
+        for (uint32_t o = 0; o < d; o++) {
+            double sum = accumulate ? (double)y[(size_t)r * d + o] : 0;
+            for (uint32_t slot = r * n_used; slot < (r + 1) * n_used; slot++) {
+                const weight *w = experts[routes->experts[slot]];
+                CHECK(!w->is_gated && w->n_outputs == d && a->n_cols == w->n_cols);
+                weight_row(w, o, row);
+                double value = dot(row, a->values + (size_t)slot * a->n_cols, w->n_cols);
+                if (bias != NULL)
+                    value += (double)bias[(size_t)routes->experts[slot] * d + o];
+                sum += (double)routes->shares[slot] * value;
+            }
+            y[(size_t)r * d + o] = (float)sum;
+        }
     }
 }
 
@@ -471,6 +666,15 @@ static const struct backend_operations reference_operations = {
     .rms_norm = reference_rms_norm,
     .matmul = reference_matmul,
     .matmul_gated = reference_matmul_gated,
+    .rms_norm_add = reference_rms_norm_add,
+    .soft_cap = reference_soft_cap,
+    .routes_create = reference_routes_create,
+    .routes_destroy = reference_routes_destroy,
+    .routes_slots_max = reference_routes_slots_max,
+    .route = reference_route,
+    .rms_norm_routed = reference_rms_norm_routed,
+    .matmul_gated_routed = reference_matmul_gated_routed,
+    .matmul_routed = reference_matmul_routed,
     .rope_kv_append = reference_rope_kv_append,
     .attention = reference_attention,
     .parallel_for = reference_parallel_for,

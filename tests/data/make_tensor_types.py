@@ -1,11 +1,12 @@
 """Writes tensor_types.txt: blocks of every tensor format and their values, made by the `gguf` Python package.
 
-Usage: make_tensor_types.py > tensor_types.txt   (needs gguf and numpy)
+Usage: make_tensor_types.py > tensor_types.txt   (needs gguf, numpy and torch)
 """
 
 import importlib.metadata
 
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType as T
 from gguf import quants
 
@@ -34,7 +35,12 @@ def raw(name):
 
 print(f"# Made by make_tensor_types.py, gguf {importlib.metadata.version('gguf')}, 2026-11-21.")
 print("# type, blocks (hex bytes), values (hex bits of each f32)")
-for name in "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K".split():
+for name in "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K MXFP4".split():
     data = np.ascontiguousarray(raw(name))
     values = quants.dequantize(data, T[name]).astype(np.float32).reshape(-1)
     print(name, data.view(np.uint8).tobytes().hex(), values.astype(">f4").tobytes().hex())
+
+# Not a format of GGUF: every byte that is a number.
+codes = np.array([code for code in range(256) if code & 0x7F != 0x7F], dtype=np.uint8)
+values = torch.from_numpy(codes).view(torch.float8_e4m3fn).float()
+print("F8_E4M3", codes.tobytes().hex(), values.numpy().astype(">f4").tobytes().hex())
