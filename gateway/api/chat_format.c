@@ -6,28 +6,112 @@
 #define OBJECT       "chat.completion"
 #define CHUNK_OBJECT "chat.completion.chunk"
 
-static void answer_begin(struct buffer *out, const struct api_answer *answer)
+static void answer_begin(struct buffer *out, struct api_answer *answer)
 {
     completion_write_head(out, answer, OBJECT);
 }
 
-static void answer_choice(struct buffer *out, const struct api_answer *answer,
+/* {"index","id","type","function":{"name","arguments": the value is the caller's to write. */
+static void call_begin(struct buffer *out, const struct api_answer *answer, uint32_t choice,
+                       uint32_t call, struct text_slice name, bool with_index)
+{
+    struct api_item_id id = api_item_id_make("call_", answer, choice, call);
+    buffer_append_byte(out, '{');
+    if (with_index)
+        buffer_append_format(out, "\"index\":%u,", call);
+    buffer_append_format(out,
+                         "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", id.text);
+    json_write_string(out, name);
+    json_write_key(out, "arguments");
+}
+
+static void calls_write(struct buffer *out, const struct api_answer *answer,
+                        const struct api_choice *choice)
+{
+    uint32_t call = 0;
+    json_write_key(out, "tool_calls");
+    buffer_append_byte(out, '[');
+    for (uint32_t i = 0; i < choice->items->count; i++) {
+        const struct output_item *item = &choice->items->items[i];
+        if (item->kind != OUTPUT_TOOL_BEGIN)
+            continue;
+        json_write_comma(out);
+        call_begin(out, answer, choice->index, call++, buffer_slice(&item->name), false);
+        json_write_string(out, buffer_slice(&item->text));
+        buffer_append_text(out, "}}");
+    }
+    buffer_append_byte(out, ']');
+}
+
+/* Reasoning has two names among servers; clients look for either. */
+static void message_write(struct buffer *out, const struct api_answer *answer,
                           const struct api_choice *choice)
 {
-    (void)answer;
+    bool has_text = output_items_has(choice->items, OUTPUT_TEXT);
+    bool has_calls = output_items_has(choice->items, OUTPUT_TOOL_BEGIN);
+    buffer_append_text(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
+    if (has_text || !has_calls)
+        output_items_write(choice->items, OUTPUT_TEXT, out);
+    else
+        buffer_append_text(out, "null");
+    buffer_append_text(out, ",\"refusal\":null");
+    if (output_items_has(choice->items, OUTPUT_REASONING)) {
+        json_write_key(out, "reasoning_content");
+        output_items_write(choice->items, OUTPUT_REASONING, out);
+        json_write_key(out, "reasoning");
+        output_items_write(choice->items, OUTPUT_REASONING, out);
+    }
+    if (has_calls)
+        calls_write(out, answer, choice);
+    buffer_append_byte(out, '}');
+}
+
+static void delta_write(struct buffer *out, const struct api_answer *answer,
+                        const struct api_choice *choice)
+{
+    const struct output_delta *delta = choice->delta;
+    buffer_append_text(out, ",\"delta\":{");
+    switch (delta->kind) {
+    case OUTPUT_TEXT:
+        json_write_key(out, "content");
+        json_write_string(out, delta->text);
+        break;
+    case OUTPUT_REASONING:
+        json_write_key(out, "reasoning_content");
+        json_write_string(out, delta->text);
+        json_write_key(out, "reasoning");
+        json_write_string(out, delta->text);
+        break;
+    case OUTPUT_TOOL_BEGIN:
+        buffer_append_text(out, "\"tool_calls\":[");
+        call_begin(out, answer, choice->index, delta->tool_index, delta->tool_name, true);
+        buffer_append_text(out, "\"\"}}]");
+        break;
+    case OUTPUT_TOOL_ARGUMENTS:
+        buffer_append_format(
+            out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", delta->tool_index);
+        json_write_string(out, delta->text);
+        buffer_append_text(out, "}}]");
+        break;
+    case OUTPUT_TOOL_END:
+        break;
+    }
+    buffer_append_byte(out, '}');
+}
+
+static void answer_choice(struct buffer *out, struct api_answer *answer,
+                          const struct api_choice *choice)
+{
     json_write_comma(out);
     completion_choice_begin(out, choice->index);
-    buffer_append_text(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
-    json_write_string(out, choice->text);
-    buffer_append_text(out, ",\"refusal\":null}");
+    message_write(out, answer, choice);
     completion_write_logprobs(out, choice);
     completion_write_finish(out, choice);
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
     buffer_append_byte(out, '}');
 }
 
-static void answer_end(struct buffer *out, const struct api_answer *answer,
-                       const struct api_usage *usage)
+static void answer_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
 {
     buffer_append_byte(out, ']');
     completion_write_usage(out, usage);
@@ -36,7 +120,7 @@ static void answer_end(struct buffer *out, const struct api_answer *answer,
 }
 
 /* The first chunk of a choice names the role; that of the first choice may carry the prompt's ids. */
-static void stream_begin(struct buffer *out, const struct api_answer *answer,
+static void stream_begin(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
     completion_chunk_begin(out, answer, CHUNK_OBJECT);
@@ -48,14 +132,12 @@ static void stream_begin(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_delta(struct buffer *out, const struct api_answer *answer,
+static void stream_delta(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
     completion_chunk_begin(out, answer, CHUNK_OBJECT);
     completion_choice_begin(out, choice->index);
-    buffer_append_text(out, ",\"delta\":{\"content\":");
-    json_write_string(out, choice->text);
-    buffer_append_byte(out, '}');
+    delta_write(out, answer, choice);
     completion_write_logprobs(out, choice);
     buffer_append_text(out, ",\"finish_reason\":null");
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
@@ -63,7 +145,7 @@ static void stream_delta(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_finish(struct buffer *out, const struct api_answer *answer,
+static void stream_finish(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage)
 {
     completion_chunk_begin(out, answer, CHUNK_OBJECT);
@@ -74,8 +156,7 @@ static void stream_finish(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_end(struct buffer *out, const struct api_answer *answer,
-                       const struct api_usage *usage)
+static void stream_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
 {
     completion_stream_end(out, answer, CHUNK_OBJECT, usage);
 }
@@ -91,4 +172,5 @@ const struct wire_format wire_format_chat = {
     .answer_begin = answer_begin,
     .answer_choice = answer_choice,
     .answer_end = answer_end,
+    .error_write = completion_error_write,
 };

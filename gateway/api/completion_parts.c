@@ -1,5 +1,7 @@
 #include "completion_parts.h"
 
+#include <stdio.h>
+
 #include "check.h"
 #include "openai_response.h"
 
@@ -49,7 +51,10 @@ void completion_write_finish(struct buffer *out, const struct api_choice *choice
 {
     DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
     json_write_key(out, "finish_reason");
-    json_write_text(out, choice->finish == FINISH_STOP ? "stop" : "length");
+    if (choice->finish == FINISH_LENGTH)
+        json_write_text(out, "length");
+    else
+        json_write_text(out, choice->call_count > 0 ? "tool_calls" : "stop");
     json_write_key(out, "stop_reason");
     if (choice->stop_text.bytes > 0)
         json_write_string(out, choice->stop_text);
@@ -101,9 +106,27 @@ void completion_stream_end(struct buffer *out, const struct api_answer *answer, 
     buffer_append_text(out, "data: [DONE]\n\n");
 }
 
-void completion_stream_error(struct buffer *out, const struct api_error *error)
+void completion_stream_error(struct buffer *out, struct api_answer *answer,
+                             const struct api_error *error, const char *request_id)
 {
+    (void)answer;
+    (void)request_id;
     buffer_append_text(out, "data: ");
     api_error_write(error, out);
     buffer_append_text(out, "\n\n");
+}
+
+void completion_error_write(struct buffer *out, const struct api_error *error,
+                            const char *request_id)
+{
+    (void)request_id;
+    api_error_write(error, out);
+}
+
+struct api_item_id api_item_id_make(const char *prefix, const struct api_answer *answer,
+                                    uint32_t choice, uint32_t item)
+{
+    struct api_item_id id;
+    snprintf(id.text, sizeof id.text, "%s%s%02x%02x", prefix, answer->unique, choice, item);
+    return id;
 }

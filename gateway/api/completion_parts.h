@@ -29,6 +29,10 @@ void completion_choice_begin(struct buffer *out, uint32_t index);
 /* The chunk with the usage where it is wanted, and the mark of the end. */
 void completion_stream_end(struct buffer *out, const struct api_answer *answer, const char *object,
                            const struct api_usage *usage);
-void completion_stream_error(struct buffer *out, const struct api_error *error);
+void completion_stream_error(struct buffer *out, struct api_answer *answer,
+                             const struct api_error *error, const char *request_id);
+/* OpenAI's envelope, for all of its APIs. */
+void completion_error_write(struct buffer *out, const struct api_error *error,
+                            const char *request_id);
 
 #endif

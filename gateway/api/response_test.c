@@ -64,10 +64,13 @@ static int free_words(void **state)
     return 0;
 }
 
-static const struct api_answer chat = {
-    .id = "chatcmpl-1", .created_s = 1700000000, .model = "m\"x", .fingerprint = "fp_1"};
-static const struct api_answer text = {
-    .id = "cmpl-1", .created_s = 1700000000, .model = "m", .fingerprint = "fp_1"};
+static struct api_answer chat = {.id = "chatcmpl-1",
+                                 .unique = "1",
+                                 .created_s = 1700000000,
+                                 .model = "m\"x",
+                                 .fingerprint = "fp_1"};
+static struct api_answer text = {
+    .id = "cmpl-1", .unique = "1", .created_s = 1700000000, .model = "m", .fingerprint = "fp_1"};
 
 static json_t *read_back(const struct buffer *out)
 {
@@ -106,15 +109,25 @@ static const char *text_at(const json_t *value, const char *name)
     return found;
 }
 
+static struct output_items text_items(const char *content)
+{
+    struct output_items items;
+    struct output_delta delta = {.kind = OUTPUT_TEXT, .text = text_slice_of(content)};
+    output_items_init(&items, 1 << 16);
+    output_items_add(&items, &delta);
+    return items;
+}
+
 static void a_chat_completion_has_all_members_of_the_official_type(void **state)
 {
     (void)state;
     struct buffer out;
     struct api_usage usage = {7, 4, 5};
     int32_t ids[] = {1, 2};
+    struct output_items items = text_items("line\n\"q\" \xc3\xa9");
     struct api_choice choice = {
         .index = 0,
-        .text = text_slice_of("line\n\"q\" \xc3\xa9"),
+        .items = &items,
         .token_ids = ids,
         .token_count = 2,
         .finish = FINISH_STOP,
@@ -158,6 +171,57 @@ static void a_chat_completion_has_all_members_of_the_official_type(void **state)
                      0);
     assert_int_equal(json_array_size(at(root, "prompt_token_ids")), 2);
     json_decref(root);
+    output_items_deinit(&items);
+    buffer_deinit(&out);
+}
+
+static void calls_and_reasoning_stand_beside_the_content(void **state)
+{
+    (void)state;
+    static const struct output_delta deltas[] = {
+        {.kind = OUTPUT_REASONING, .text = {"why", 3}},
+        {.kind = OUTPUT_TOOL_BEGIN, .tool_name = {"f", 1}},
+        {.kind = OUTPUT_TOOL_ARGUMENTS, .text = {"{\"a\"", 4}},
+        {.kind = OUTPUT_TOOL_ARGUMENTS, .text = {":1}", 3}},
+        {.kind = OUTPUT_TOOL_END},
+        {.kind = OUTPUT_TOOL_BEGIN, .tool_name = {"g", 1}, .tool_index = 1},
+        {.kind = OUTPUT_TOOL_ARGUMENTS, .text = {"{}", 2}, .tool_index = 1},
+    };
+    struct buffer out;
+    struct output_items items;
+    struct api_usage usage = {1, 0, 2};
+    struct api_choice choice = {
+        .items = &items, .finish = FINISH_STOP, .stop_token = -1, .call_count = 2};
+    buffer_init(&out, 1 << 20);
+    output_items_init(&items, 1 << 16);
+    for (size_t i = 0; i < sizeof deltas / sizeof deltas[0]; i++)
+        output_items_add(&items, &deltas[i]);
+    wire_format_chat.answer_begin(&out, &chat);
+    wire_format_chat.answer_choice(&out, &chat, &choice);
+    wire_format_chat.answer_end(&out, &chat, &usage);
+    json_t *root = read_back(&out);
+    const json_t *first = json_array_get(at(root, "choices"), 0);
+    const json_t *message = at(first, "message");
+    const json_t *call = json_array_get(at(message, "tool_calls"), 0);
+    assert_true(json_is_null(at(message, "content")));
+    assert_string_equal(text_at(message, "reasoning_content"), "why");
+    assert_string_equal(text_at(at(call, "function"), "arguments"), "{\"a\":1}");
+    assert_string_equal(text_at(at(call, "function"), "name"), "f");
+    assert_string_not_equal(text_at(call, "id"),
+                            text_at(json_array_get(at(message, "tool_calls"), 1), "id"));
+    assert_string_equal(text_at(first, "finish_reason"), "tool_calls");
+
+    buffer_clear(&out);
+    choice.delta = &deltas[1];
+    wire_format_chat.stream_delta(&out, &chat, &choice, &usage);
+    json_t *event = read_event(&out);
+    const json_t *delta = at(json_array_get(at(event, "choices"), 0), "delta");
+    const json_t *begun = json_array_get(at(delta, "tool_calls"), 0);
+    assert_string_equal(text_at(begun, "id"), text_at(call, "id"));
+    assert_string_equal(text_at(at(begun, "function"), "arguments"), "");
+    json_decref(event);
+    json_decref(root);
+    output_items_deinit(&items);
     buffer_deinit(&out);
 }
 
@@ -166,8 +230,8 @@ static void a_text_completion_has_its_own_shape(void **state)
     (void)state;
     struct buffer out;
     struct api_usage usage = {1, 0, 2};
-    struct api_choice choice = {
-        .text = text_slice_of("t"), .finish = FINISH_STOP, .stop_token = 17};
+    struct output_items items = text_items("t");
+    struct api_choice choice = {.items = &items, .finish = FINISH_STOP, .stop_token = 17};
     buffer_init(&out, 1 << 20);
     wire_format_text.answer_begin(&out, &text);
     wire_format_text.answer_choice(&out, &text, &choice);
@@ -179,6 +243,7 @@ static void a_text_completion_has_its_own_shape(void **state)
     assert_int_equal(json_integer_value(at(first, "stop_reason")), 17);
     assert_null(json_object_get(first, "message"));
     json_decref(root);
+    output_items_deinit(&items);
     buffer_deinit(&out);
 }
 
@@ -188,8 +253,9 @@ static void chunks_are_events_with_one_json_line(void **state)
     struct buffer out;
     struct api_answer streamed = chat;
     struct api_usage usage = {3, 0, 1};
+    struct output_delta piece = {.kind = OUTPUT_TEXT, .text = text_slice_of("a\nb")};
     struct api_choice choice = {
-        .index = 2, .text = text_slice_of("a\nb"), .finish = FINISH_LENGTH, .stop_token = -1};
+        .index = 2, .delta = &piece, .finish = FINISH_LENGTH, .stop_token = -1};
     buffer_init(&out, 1 << 20);
     streamed.is_usage_wanted = true;
 
@@ -348,7 +414,7 @@ static void an_error_event_is_what_the_client_raises(void **state)
     struct buffer out;
     buffer_init(&out, 1 << 16);
     api_error_set(&error, 400, "invalid_request_error", "c", "p", "a \"quoted\" %s\n", "text");
-    wire_format_chat.stream_error(&out, &error);
+    wire_format_chat.stream_error(&out, &chat, &error, "r");
     json_t *root = read_event(&out);
     assert_string_equal(text_at(at(root, "error"), "message"), "a \"quoted\" text\n");
     assert_string_equal(text_at(at(root, "error"), "param"), "p");
@@ -393,6 +459,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chat_completion_has_all_members_of_the_official_type),
+        cmocka_unit_test(calls_and_reasoning_stand_beside_the_content),
         cmocka_unit_test(a_text_completion_has_its_own_shape),
         cmocka_unit_test(chunks_are_events_with_one_json_line),
         cmocka_unit_test(prompt_ids_stand_where_vllm_has_them),

@@ -5,19 +5,19 @@
 
 #define OBJECT "text_completion"
 
-static void answer_begin(struct buffer *out, const struct api_answer *answer)
+static void answer_begin(struct buffer *out, struct api_answer *answer)
 {
     completion_write_head(out, answer, OBJECT);
 }
 
-static void answer_choice(struct buffer *out, const struct api_answer *answer,
+static void answer_choice(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice)
 {
     (void)answer;
     json_write_comma(out);
     completion_choice_begin(out, choice->index);
     json_write_key(out, "text");
-    json_write_string(out, choice->text);
+    output_items_write(choice->items, OUTPUT_TEXT, out);
     completion_write_logprobs(out, choice);
     completion_write_finish(out, choice);
     completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
@@ -25,8 +25,7 @@ static void answer_choice(struct buffer *out, const struct api_answer *answer,
     buffer_append_byte(out, '}');
 }
 
-static void answer_end(struct buffer *out, const struct api_answer *answer,
-                       const struct api_usage *usage)
+static void answer_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
 {
     (void)answer;
     buffer_append_byte(out, ']');
@@ -35,7 +34,7 @@ static void answer_end(struct buffer *out, const struct api_answer *answer,
 }
 
 /* There is no role to name: a first chunk is needed only for the prompt's ids. */
-static void stream_begin(struct buffer *out, const struct api_answer *answer,
+static void stream_begin(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
     if (choice->prompt_ids == NULL)
@@ -48,13 +47,13 @@ static void stream_begin(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_delta(struct buffer *out, const struct api_answer *answer,
+static void stream_delta(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
     completion_chunk_begin(out, answer, OBJECT);
     completion_choice_begin(out, choice->index);
     json_write_key(out, "text");
-    json_write_string(out, choice->text);
+    json_write_string(out, choice->delta->text);
     completion_write_logprobs(out, choice);
     buffer_append_text(out, ",\"finish_reason\":null");
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
@@ -62,7 +61,7 @@ static void stream_delta(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_finish(struct buffer *out, const struct api_answer *answer,
+static void stream_finish(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage)
 {
     completion_chunk_begin(out, answer, OBJECT);
@@ -73,8 +72,7 @@ static void stream_finish(struct buffer *out, const struct api_answer *answer,
     completion_chunk_end(out, answer, usage, false);
 }
 
-static void stream_end(struct buffer *out, const struct api_answer *answer,
-                       const struct api_usage *usage)
+static void stream_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
 {
     completion_stream_end(out, answer, OBJECT, usage);
 }
@@ -90,4 +88,5 @@ const struct wire_format wire_format_text = {
     .answer_begin = answer_begin,
     .answer_choice = answer_choice,
     .answer_end = answer_end,
+    .error_write = completion_error_write,
 };

@@ -72,12 +72,12 @@ static void fail_answer(struct job *job, const struct api_error *error)
 {
     job_cancel(job);
     if (!job->is_streaming) {
-        reply_error(take_request(job), error);
+        reply_error(take_request(job), job->format, error);
         return;
     }
     struct buffer event;
     buffer_init(&event, WRITE_BYTES);
-    job->format->stream_error(&event, error);
+    job->format->stream_error(&event, &job->answer, error, http_request_id(job->request));
     http_stream_write(job->request, buffer_slice(&event));
     http_stream_end(take_request(job), false);
     buffer_deinit(&event);
@@ -107,8 +107,9 @@ static struct job_part *part_of(struct job *job, uint32_t choice)
     return &job->parts[choice / job->parsed.n];
 }
 
-/* The wire's view of a choice; `text` is what is new in it. */
-static struct api_choice choice_view(struct job *job, uint32_t index, struct text_slice text)
+/* The wire's view of a choice; `delta` (NULL: nothing) is what is new in it. */
+static struct api_choice choice_view(struct job *job, uint32_t index,
+                                     const struct output_delta *delta)
 {
     struct job_choice *choice = &job->choices[index];
     bool with_ids = job->parsed.return_token_ids;
@@ -116,7 +117,8 @@ static struct api_choice choice_view(struct job *job, uint32_t index, struct tex
     static const int32_t none[1];
     return (struct api_choice){
         .index = index,
-        .text = text,
+        .delta = delta,
+        .items = &choice->items,
         .logprobs = choice->has_logprobs ? &choice->logprobs : NULL,
         .token_ids = !with_ids               ? NULL
                      : choice->ids.bytes > 0 ? (const int32_t *)(const void *)choice->ids.data
@@ -124,6 +126,7 @@ static struct api_choice choice_view(struct job *job, uint32_t index, struct tex
         .token_count = (uint32_t)(choice->ids.bytes / sizeof(int32_t)),
         .prompt_ids = with_ids ? part->request.prompt : NULL,
         .prompt_count = part->request.prompt_count,
+        .call_count = choice->call_count,
         .finish = choice->finish,
         .stop_text = choice->stop_text,
         .stop_token = choice->stop_token,
@@ -146,7 +149,7 @@ static void start_stream(struct job *job, struct buffer *out)
                       "text/event-stream; charset=utf-8");
     struct api_usage usage = sum_usage(job);
     for (uint32_t i = 0; i < job->choice_count; i++) {
-        struct api_choice view = choice_view(job, i, (struct text_slice){NULL, 0});
+        struct api_choice view = choice_view(job, i, NULL);
         job->format->stream_begin(out, &job->answer, &view, &usage);
     }
 }
@@ -169,48 +172,68 @@ static void note_finish(struct job *job, struct job_choice *choice,
                               memory_order_relaxed);
 }
 
-/* What every event does to a choice, streamed or not. */
-static void take_event(struct job *job, struct job_choice *choice, const struct engine_event *event)
+static void take_tokens(struct job *job, struct job_choice *choice,
+                        const struct engine_event *event)
 {
-    job->timing = event->timing;
-    choice->completion_tokens = event->usage.completion_tokens;
-    part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
     if (choice->has_logprobs)
         api_logprobs_add(&choice->logprobs, event->tokens, event->token_count);
     for (uint32_t i = 0; job->parsed.return_token_ids && i < event->token_count; i++)
         buffer_append(&choice->ids, &event->tokens[i].id, sizeof event->tokens[i].id);
-    if (event->finish != FINISH_NONE)
-        note_finish(job, choice, event);
 }
 
-static void write_delta(struct job *job, uint32_t index, struct text_slice text, struct buffer *out)
+/* One piece of output: to the client, and to what is kept of the choice. The first of an event
+ * carries the event's log probabilities and ids. */
+static void deliver_delta(struct job *job, uint32_t index, const struct output_delta *delta,
+                          struct buffer *out)
 {
     struct job_choice *choice = &job->choices[index];
-    struct api_choice view = choice_view(job, index, text);
+    choice->call_count += delta->kind == OUTPUT_TOOL_BEGIN;
+    if (!job->parsed.stream || job->format->keeps_output)
+        output_items_add(&choice->items, delta);
+    if (!job->parsed.stream)
+        return;
+    struct api_choice view = choice_view(job, index, delta);
     struct api_usage usage = sum_usage(job);
     job->format->stream_delta(out, &job->answer, &view, &usage);
     buffer_clear(&choice->ids);
 }
 
-static void stream_event(struct job *job, const struct engine_event *event, struct buffer *out)
+/* The prompt's text goes before the first token's, and before its log probabilities. */
+static void deliver_echo(struct job *job, uint32_t index, struct buffer *out)
 {
-    struct job_choice *choice = &job->choices[event->index];
-    const struct job_part *part = part_of(job, event->index);
-    bool has_tokens =
-        event->token_count > 0 && (choice->has_logprobs || job->parsed.return_token_ids);
-    start_stream(job, out);
-    if (!choice->is_started && part->echo.bytes > 0) {
-        struct api_choice echo = {.index = event->index, .text = part->echo};
-        struct api_usage usage = sum_usage(job);
-        job->format->stream_delta(out, &job->answer, &echo, &usage);
+    struct output_delta echo = {.kind = OUTPUT_TEXT, .text = part_of(job, index)->echo};
+    struct job_choice *choice = &job->choices[index];
+    if (!choice->is_started && echo.text.bytes > 0) {
+        bool has_logprobs = choice->has_logprobs;
+        choice->has_logprobs = false;
+        deliver_delta(job, index, &echo, out);
+        choice->has_logprobs = has_logprobs;
     }
     choice->is_started = true;
-    if (event->text.bytes > 0 || has_tokens)
-        write_delta(job, event->index, event->text, out);
+}
+
+static void deliver_output(struct job *job, const struct engine_event *event, struct buffer *out)
+{
+    struct job_choice *choice = &job->choices[event->index];
+    bool has_tokens =
+        event->token_count > 0 && (choice->has_logprobs || job->parsed.return_token_ids);
+    if (job->parsed.stream)
+        start_stream(job, out);
+    deliver_echo(job, event->index, out);
+    take_tokens(job, choice, event);
+    if (event->text.bytes > 0 || has_tokens) {
+        struct output_delta delta = {.kind = OUTPUT_TEXT, .text = event->text};
+        deliver_delta(job, event->index, &delta, out);
+    }
     if (event->finish == FINISH_NONE)
         return;
-    struct api_choice view = choice_view(job, event->index, (struct text_slice){NULL, 0});
+    note_finish(job, choice, event);
+    if (!job->parsed.stream)
+        return;
+    struct api_choice view = choice_view(job, event->index, NULL);
     struct api_usage usage = sum_usage(job);
+    view.token_ids = NULL;
+    view.prompt_ids = NULL;
     job->format->stream_finish(out, &job->answer, &view, &usage);
 }
 
@@ -231,9 +254,9 @@ static void reply_completion(struct job *job)
     buffer_init(&body, ANSWER_BYTES_MAX);
     job->format->answer_begin(&body, &job->answer);
     for (uint32_t i = 0; i < job->choice_count; i++) {
-        struct api_choice view = choice_view(job, i, buffer_slice(&job->choices[i].text));
+        struct api_choice view = choice_view(job, i, NULL);
         job->format->answer_choice(&body, &job->answer, &view);
-        if (job->choices[i].text.failed != STATUS_OK || job->choices[i].ids.failed != STATUS_OK)
+        if (job->choices[i].items.failed != STATUS_OK || job->choices[i].ids.failed != STATUS_OK)
             body.failed = STATUS_NO_MEMORY;
     }
     job->format->answer_end(&body, &job->answer, &usage);
@@ -259,16 +282,10 @@ static bool deliver_event(struct job *job, const struct engine_event *event, str
         fail_status(job, event->finish == FINISH_ERROR ? event->error : STATUS_CLOSED, NULL);
         return false;
     }
-    struct job_choice *choice = &job->choices[event->index];
-    take_event(job, choice, event);
-    if (job->parsed.stream) {
-        stream_event(job, event, out);
-        return true;
-    }
-    if (!choice->is_started)
-        buffer_append_slice(&choice->text, part_of(job, event->index)->echo);
-    choice->is_started = true;
-    buffer_append_slice(&choice->text, event->text);
+    job->timing = event->timing;
+    job->choices[event->index].completion_tokens = event->usage.completion_tokens;
+    part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
+    deliver_output(job, event, out);
     return true;
 }
 

@@ -19,7 +19,7 @@ void job_acquire(struct job *job)
 static void job_destroy(struct job *job)
 {
     for (uint32_t i = 0; i < job->choice_count; i++) {
-        buffer_deinit(&job->choices[i].text);
+        output_items_deinit(&job->choices[i].items);
         buffer_deinit(&job->choices[i].ids);
         api_logprobs_deinit(&job->choices[i].logprobs);
     }
@@ -126,13 +126,14 @@ static void read_trusted_headers(struct job *job, const http_request *request)
     job->priority = (int32_t)number;
 }
 
-static void refuse(http_request *request, status s, uint64_t retry_after_ms)
+static void refuse(http_request *request, const struct wire_format *format, status s,
+                   uint64_t retry_after_ms)
 {
     struct api_error error;
     api_error_from_status(&error, s, NULL);
     if (retry_after_ms > 0)
         error.retry_after_ms = retry_after_ms;
-    reply_error(request, &error);
+    reply_error(request, format, &error);
 }
 
 /* The body is copied once: when the client goes, the request's memory goes with it, and a worker
@@ -162,7 +163,8 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     return job;
 }
 
-static bool check_phase(const struct replica *replica, http_request *request)
+static bool check_phase(const struct replica *replica, http_request *request,
+                        const struct wire_format *format)
 {
     struct api_error error;
     enum replica_phase phase = replica_phase(replica);
@@ -174,23 +176,23 @@ static bool check_phase(const struct replica *replica, http_request *request)
                       "The model is still loading; try again.");
         error.retry_after_ms = 1000;
     }
-    reply_error(request, &error);
+    reply_error(request, format, &error);
     return false;
 }
 
 static void job_start(struct replica *replica, http_request *request, enum job_kind kind,
                       const struct wire_format *format)
 {
-    if (!check_phase(replica, request))
+    if (!check_phase(replica, request, format))
         return;
     struct job *job = job_create(replica, request, kind, format);
     if (job == NULL) {
-        refuse(request, STATUS_NO_MEMORY, 0);
+        refuse(request, format, STATUS_NO_MEMORY, 0);
         return;
     }
     if (ring_push(replica->prepare_queue, job) != STATUS_OK) {
         job_destroy(job);
-        refuse(request, STATUS_FULL, replica_retry_after_ms(replica));
+        refuse(request, format, STATUS_FULL, replica_retry_after_ms(replica));
         return;
     }
     atomic_fetch_add_explicit(&replica->job_count, 1, memory_order_relaxed);
@@ -212,10 +214,10 @@ void job_start_text(struct replica *replica, http_request *request)
 
 void job_start_tokenize(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_TOKENIZE, NULL);
+    job_start(replica, request, JOB_TOKENIZE, &wire_format_text);
 }
 
 void job_start_detokenize(struct replica *replica, http_request *request)
 {
-    job_start(replica, request, JOB_DETOKENIZE, NULL);
+    job_start(replica, request, JOB_DETOKENIZE, &wire_format_text);
 }

@@ -53,14 +53,14 @@ struct job_part {
 
 /* One sequence of the answer. Loop only. */
 struct job_choice {
-    struct buffer text; /* of whole answers */
-    struct buffer ids;  /* int32_t; return_token_ids */
+    struct output_items items; /* of whole answers, and where the format keeps output */
+    struct buffer ids;         /* int32_t; return_token_ids */
     struct api_logprobs logprobs;
     bool has_logprobs, is_started; /* started: the echo is out */
     enum finish_reason finish;     /* FINISH_NONE: still running */
     struct text_slice stop_text;   /* in parsed.stops */
     int32_t stop_token;
-    uint32_t completion_tokens;
+    uint32_t completion_tokens, call_count;
 };
 
 struct job {
@@ -75,7 +75,7 @@ struct job {
     http_loop *loop;
     http_request *request; /* NULL: answered, or the client is gone */
     enum job_kind kind;
-    const struct wire_format *format; /* JOB_COMPLETION */
+    const struct wire_format *format; /* of the answer; tokenize, detokenize: of errors */
     uint64_t start_ns;                /* monotonic */
 
     struct buffer body; /* the request's, then (tokenize) the answer's */

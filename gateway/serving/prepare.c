@@ -266,7 +266,7 @@ static void choices_init(struct job *job)
     const tokenizer *t = engine_get_tokenizer(job->replica->engine);
     for (uint32_t i = 0; i < job->choice_count; i++) {
         struct job_choice *choice = &job->choices[i];
-        buffer_init(&choice->text, CHOICE_BYTES_MAX);
+        output_items_init(&choice->items, CHOICE_BYTES_MAX);
         buffer_init(&choice->ids, CHOICE_BYTES_MAX);
         choice->has_logprobs = job->parsed.sampling.logprobs >= 0;
         api_logprobs_init(&choice->logprobs, job->parsed.is_chat, t, CHOICE_BYTES_MAX);
@@ -283,8 +283,8 @@ static void answer_init(struct job *job)
     for (size_t i = 0; i < sizeof random; i++)
         used += snprintf(job->id + used, sizeof job->id - (size_t)used, "%02x", random[i]);
     job->answer = (struct api_answer){
-
         .id = job->id,
+        .unique = job->id + strlen(job->format->id_prefix),
         .created_s = clock_wall_ms() / 1000,
         .model = job->parsed.model,
         .fingerprint = job->replica->fingerprint,

@@ -194,7 +194,7 @@ void probe_model(struct replica *replica, http_request *request)
         api_error_set(&error, 404, "invalid_request_error", "model_not_found", "model",
                       "The model '%.*s' does not exist.",
                       (int)(rest.bytes < 256 ? rest.bytes : 256), rest.data);
-        reply_error(request, &error);
+        reply_error(request, &wire_format_chat, &error);
         return;
     }
     struct buffer body;

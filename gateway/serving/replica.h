@@ -68,9 +68,10 @@ route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, pr
 /* Handlers that make a job (job.c). Loop. */
 route_fn job_start_chat, job_start_text, job_start_tokenize, job_start_detokenize;
 
-/* Answers with the error envelope; Retry-After where the error has one. Loop; the request is dead
- * afterwards. */
-void reply_error(http_request *request, const struct api_error *error);
+/* Answers with an error as the format writes it; Retry-After where the error has one. Loop; the
+ * request is dead afterwards. */
+void reply_error(http_request *request, const struct wire_format *format,
+                 const struct api_error *error);
 void reply_json(http_request *request, int http_status, const struct buffer *body);
 
 /* When a client that finds the queue full should come again: the time until half of what waits has

@@ -14,21 +14,22 @@ struct route {
     const char *method, *path;
     bool is_prefix; /* the path is followed by a name */
     route_fn *run;
+    const struct wire_format *format; /* of errors */
 };
 
 // clang-format off
 static const struct route routes[] = {
-    {"POST", "/v1/chat/completions", false, job_start_chat},
-    {"POST", "/v1/completions",      false, job_start_text},
-    {"GET",  "/v1/models",           false, probe_models},
-    {"GET",  "/v1/models/",          true,  probe_model},
-    {"POST", "/tokenize",            false, job_start_tokenize},
-    {"POST", "/detokenize",          false, job_start_detokenize},
-    {"GET",  "/livez",               false, probe_live},
-    {"GET",  "/readyz",              false, probe_ready},
-    {"GET",  "/health",              false, probe_health},
-    {"GET",  "/version",             false, probe_version},
-    {"GET",  "/metrics",             false, probe_metrics},
+    {"POST", "/v1/chat/completions", false, job_start_chat,       &wire_format_chat},
+    {"POST", "/v1/completions",      false, job_start_text,       &wire_format_text},
+    {"GET",  "/v1/models",           false, probe_models,         &wire_format_chat},
+    {"GET",  "/v1/models/",          true,  probe_model,          &wire_format_chat},
+    {"POST", "/tokenize",            false, job_start_tokenize,   &wire_format_chat},
+    {"POST", "/detokenize",          false, job_start_detokenize, &wire_format_chat},
+    {"GET",  "/livez",               false, probe_live,           &wire_format_chat},
+    {"GET",  "/readyz",              false, probe_ready,          &wire_format_chat},
+    {"GET",  "/health",              false, probe_health,         &wire_format_chat},
+    {"GET",  "/version",             false, probe_version,        &wire_format_chat},
+    {"GET",  "/metrics",             false, probe_metrics,        &wire_format_chat},
 };
 // clang-format on
 
@@ -37,14 +38,15 @@ void reply_json(http_request *request, int http_status, const struct buffer *bod
     http_reply(request, http_status, NULL, 0, "application/json", buffer_slice(body));
 }
 
-void reply_error(http_request *request, const struct api_error *error)
+void reply_error(http_request *request, const struct wire_format *format,
+                 const struct api_error *error)
 {
     char seconds[32], milliseconds[32];
     struct http_header headers[2];
     size_t count = 0;
     struct buffer body;
     buffer_init(&body, 16384);
-    api_error_write(error, &body);
+    format->error_write(&body, error, http_request_id(request));
     if (error->retry_after_ms > 0) {
         snprintf(seconds, sizeof seconds, "%" PRIu64, (error->retry_after_ms + 999) / 1000);
         snprintf(milliseconds, sizeof milliseconds, "%" PRIu64, error->retry_after_ms);
@@ -78,7 +80,7 @@ static void reply_method(http_request *request, const struct route *route)
                   (int)http_request_method(request).bytes, http_request_method(request).data,
                   (int)allow.value.bytes, allow.value.data);
     buffer_init(&body, 16384);
-    api_error_write(&error, &body);
+    route->format->error_write(&body, &error, http_request_id(request));
     http_reply(request, 405, &allow, 1, "application/json", buffer_slice(&body));
     buffer_deinit(&body);
 }
@@ -91,7 +93,7 @@ void replica_handle(http_request *request, void *context)
     struct api_error error;
     if (replica_phase(replica) == REPLICA_CLOSING) {
         api_error_from_status(&error, STATUS_CLOSED, NULL);
-        reply_error(request, &error);
+        reply_error(request, &wire_format_chat, &error);
         return;
     }
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
@@ -108,5 +110,5 @@ void replica_handle(http_request *request, void *context)
                   "Unknown request URL: %.*s %.*s. Please check the URL for typos.",
                   (int)(method.bytes < 32 ? method.bytes : 32), method.data,
                   (int)(path.bytes < 512 ? path.bytes : 512), path.data);
-    reply_error(request, &error);
+    reply_error(request, &wire_format_chat, &error);
 }

@@ -4,13 +4,13 @@
 #include "buffer.h"
 #include "engine.h"
 #include "openai.h"
+#include "output_items.h"
 
 /* How one API speaks: a table of functions that read a request body into the one internal request,
  * and write what the engine gives as server-sent events or as one answer. The replica (serving/)
  * knows no field of any API; an API is a row of routes and one table.
  *
- * Writers append JSON to a buffer, build no tree, and fail only as the buffer does. The order of
- * calls:
+ * Writers append to a buffer, build no tree, and fail only as the buffer does. The order of calls:
  *
  *   an event stream   stream_begin for each choice, by rising index; then stream_delta and, once a
  *                     choice, stream_finish as they come; stream_end. Or stream_error, at any time,
@@ -21,12 +21,13 @@
 
 /* What all parts of one answer share. Texts are borrowed. */
 struct api_answer {
-    const char *id;            /* "chatcmpl-..." */
-    uint64_t created_s;        /* Unix time */
-    const char *model;         /* as the client named it */
-    const char *fingerprint;   /* "fp_..." */
-    bool is_usage_wanted;      /* streams: chunks carry "usage":null until the last */
-    bool is_usage_continuous;  /* streams: every chunk carries the usage so far */
+    const char *id;           /* "chatcmpl-..." */
+    const char *unique;       /* the id without its prefix; ids of calls and items are made of it */
+    uint64_t created_s;       /* Unix time */
+    const char *model;        /* as the client named it */
+    const char *fingerprint;  /* "fp_..." */
+    bool is_usage_wanted;     /* streams: chunks carry "usage":null until the last */
+    bool is_usage_continuous; /* streams: every chunk carries the usage so far */
     const int32_t *prompt_ids; /* chat, its one prompt; NULL: not asked for */
     uint32_t prompt_count;
 };
@@ -40,12 +41,14 @@ struct api_logprobs;
 /* One choice: all of it (whole answers), or what is new in it (streams). */
 struct api_choice {
     uint32_t index;
-    struct text_slice text;
-    struct api_logprobs *logprobs; /* NULL: not asked for */
-    const int32_t *token_ids;      /* NULL: not asked for */
+    const struct output_delta *delta; /* stream_delta: what is new */
+    const struct output_items *items; /* whole answers, and streams where keeps_output */
+    struct api_logprobs *logprobs;    /* NULL: not asked for */
+    const int32_t *token_ids;         /* NULL: not asked for */
     uint32_t token_count;
     const int32_t *prompt_ids; /* text: of this choice; NULL: not asked for */
     uint32_t prompt_count;
+    uint32_t call_count;         /* calls of tools so far */
     enum finish_reason finish;   /* FINISH_STOP or FINISH_LENGTH; NONE while it runs */
     struct text_slice stop_text; /* the stop string that matched; empty: none */
     int32_t stop_token;          /* -1: none, or the model's own end */
@@ -53,30 +56,44 @@ struct api_choice {
 
 struct wire_format {
     const char *id_prefix; /* of answers: "chatcmpl-" */
+    bool keeps_output;     /* streams are given all of a choice's output beside what is new */
 
     /* As api_chat_request_parse says. */
     status (*parse)(struct text_slice body, const struct api_limits *limits,
                     struct api_completion_request *out, struct api_error *error);
 
     /* Server-sent events. `usage`: so far. */
-    void (*stream_begin)(struct buffer *out, const struct api_answer *answer,
+    void (*stream_begin)(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage);
-    void (*stream_delta)(struct buffer *out, const struct api_answer *answer,
+    void (*stream_delta)(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage);
-    void (*stream_finish)(struct buffer *out, const struct api_answer *answer,
+    void (*stream_finish)(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage);
-    void (*stream_end)(struct buffer *out, const struct api_answer *answer,
+    void (*stream_end)(struct buffer *out, struct api_answer *answer,
                        const struct api_usage *usage);
-    void (*stream_error)(struct buffer *out, const struct api_error *error);
+    /* `answer` NULL: it is not known (the gateway, between client and replica). */
+    void (*stream_error)(struct buffer *out, struct api_answer *answer,
+                         const struct api_error *error, const char *request_id);
 
-    void (*answer_begin)(struct buffer *out, const struct api_answer *answer);
-    void (*answer_choice)(struct buffer *out, const struct api_answer *answer,
+    void (*answer_begin)(struct buffer *out, struct api_answer *answer);
+    void (*answer_choice)(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice);
-    void (*answer_end)(struct buffer *out, const struct api_answer *answer,
+    void (*answer_end)(struct buffer *out, struct api_answer *answer,
                        const struct api_usage *usage);
+
+    /* The body of an answer that is an error. */
+    void (*error_write)(struct buffer *out, const struct api_error *error, const char *request_id);
 };
 
 extern const struct wire_format wire_format_chat; /* POST /v1/chat/completions */
 extern const struct wire_format wire_format_text; /* POST /v1/completions */
+
+/* The id of something inside an answer: the prefix ("call_"), the answer's own unique part, and the
+ * numbers of the choice and of the thing in it. */
+struct api_item_id {
+    char text[64];
+};
+struct api_item_id api_item_id_make(const char *prefix, const struct api_answer *answer,
+                                    uint32_t choice, uint32_t item);
 
 #endif
