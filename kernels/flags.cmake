@@ -12,13 +12,15 @@ function(kernel_file name)
   set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/cpu/${name}.c PROPERTIES COMPILE_OPTIONS
     "${kernel_flags};${ARGN}")
 endfunction()
-foreach(part rows attention float_gemm)
+foreach(part rows attention float_gemm quantise)
   kernel_file(${part}_avx2 ${kernel_flags_avx2})
   kernel_file(${part}_avx512 ${kernel_flags_avx512})
 endforeach()
 kernel_file(gemm_avx2 ${kernel_flags_avx2})
 kernel_file(gemm_avx_vnni ${kernel_flags_avx2} -mavxvnni)
 kernel_file(gemm_avx512_vnni ${kernel_flags_avx512} -mavx512vnni)
+# Its tile instructions are assembly; the assembler knows them without a flag.
+kernel_file(gemm_amx ${kernel_flags_avx512} -mavx512vnni)
 # The oracle runs inside every comparison; unoptimised it would take most of the tests' time.
 set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/reference/reference.c ${CMAKE_SOURCE_DIR}/kernels/tensor_type.c
   PROPERTIES COMPILE_OPTIONS "-O2")
