@@ -17,6 +17,10 @@ status thread_start(pthread_t *out, const char *name, void *(*run)(void *), void
     sigset_t all;
     sigset_t before;
     int rc = sigfillset(&all);
+    /* But not those that say what the thread itself did: blocked, they would end the process past any handler. */
+    static const int own_faults[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP};
+    for (size_t i = 0; i < sizeof own_faults / sizeof own_faults[0]; i++)
+        sigdelset(&all, own_faults[i]);
     CHECK(rc == 0);
     rc = pthread_sigmask(SIG_SETMASK, &all, &before);
     CHECK(rc == 0);

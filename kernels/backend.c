@@ -25,8 +25,8 @@ bool backend_path_is_supported(enum backend_path path)
 
 static enum backend_path best_path(void)
 {
-    static const enum backend_path best_first[] = {BACKEND_AVX512_VNNI, BACKEND_AVX_VNNI,
-                                                   BACKEND_AVX2};
+    static const enum backend_path best_first[] = {BACKEND_AMX, BACKEND_AVX512_VNNI,
+                                                   BACKEND_AVX_VNNI, BACKEND_AVX2};
     for (size_t i = 0; i < ARRAY_COUNT(best_first); i++)
         if (backend_path_is_supported(best_first[i]))
             return best_first[i];

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "cpu_tiles.h"
 #include "host_memory.h"
 #include "memory.h"
 #include "repack.h"
@@ -314,6 +315,7 @@ status cpu_backend_open(enum backend_path path, uint32_t threads, backend **out)
     cpu->operations = cpu_operations;
     cpu->operations.name = cpu->kernels->name;
     cpu->base.operations = &cpu->operations;
+    cpu->tile_rows_min = cpu_tiles_rows_min(cpu->kernels);
     uint32_t size = threads != 0 ? threads : thread_core_count();
     if (size > THREADS_MAX)
         size = THREADS_MAX;

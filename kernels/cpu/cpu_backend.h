@@ -37,6 +37,7 @@ struct cpu_backend {
     struct member_scratch *scratch; /* owned; one a member */
     struct huge_arena arena;
     struct rope_cache rope;
+    uint32_t tile_rows_min; /* rows from which gemm_tiles is used; UINT32_MAX: never */
 
     /* Attention of one step; see cpu_attention.c. */
     uint32_t *tile_start; /* owned; first tile of each sequence, then their count */

@@ -3,11 +3,12 @@
 #include <cpuid.h>
 
 #include "cpu_backend.h"
+#include "cpu_tiles.h"
 
-#define KERNELS(path_name, isa, gemm_isa)                                                          \
+#define KERNELS(path_name, isa, gemm_isa, tiles)                                                   \
     {                                                                                              \
         .name = path_name, .gemm_codes = gemm_codes_##gemm_isa, .gemm_floats = gemm_floats_##isa,  \
-        .tile_store = tile_store_##isa, .gate_apply = gate_apply_##isa,                            \
+        .gemm_tiles = tiles, .tile_store = tile_store_##isa, .gate_apply = gate_apply_##isa,       \
         .quantise_span = quantise_span_##isa, .rms_norm_row = rms_norm_row_##isa,                  \
         .rope_head = rope_head_##isa, .kv_store_head = kv_store_head_##isa,                        \
         .attention_chunk = attention_chunk_##isa, .attention_merge = attention_merge_##isa,        \
@@ -42,11 +43,14 @@ DECLARE_LANES(avx512)
 gemm_function gemm_codes_avx2;
 gemm_function gemm_codes_avx_vnni;
 gemm_function gemm_codes_avx512_vnni;
+gemm_function gemm_codes_amx;
 
-static const struct cpu_kernels kernels_avx2 = KERNELS("cpu-avx2", avx2, avx2);
-static const struct cpu_kernels kernels_avx_vnni = KERNELS("cpu-avx-vnni", avx2, avx_vnni);
+static const struct cpu_kernels kernels_avx2 = KERNELS("cpu-avx2", avx2, avx2, NULL);
+static const struct cpu_kernels kernels_avx_vnni = KERNELS("cpu-avx-vnni", avx2, avx_vnni, NULL);
 static const struct cpu_kernels kernels_avx512_vnni =
-    KERNELS("cpu-avx512-vnni", avx512, avx512_vnni);
+    KERNELS("cpu-avx512-vnni", avx512, avx512_vnni, NULL);
+static const struct cpu_kernels kernels_amx =
+    KERNELS("cpu-amx", avx512, avx512_vnni, gemm_codes_amx);
 
 /* The compiler's check covers the system's side (XCR0) as well. clang 14 does not know f16c by
  * name: leaf 1, ECX bit 29. */
@@ -82,6 +86,7 @@ const struct cpu_kernels *cpu_kernels_find(enum backend_path path)
     case BACKEND_AVX512_VNNI:
         return has_avx512_vnni() ? &kernels_avx512_vnni : NULL;
     case BACKEND_AMX:
+        return has_avx512_vnni() && cpu_tiles_request() ? &kernels_amx : NULL;
     case BACKEND_AUTO:
     case BACKEND_REFERENCE:
         break;

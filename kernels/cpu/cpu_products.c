@@ -5,8 +5,6 @@
 
 #include "cpu_products.h"
 
-#include <string.h>
-
 #include "check.h"
 
 /* Codes of the rows that are multiplied before the next block of rows: half of a 2 MiB L2. */
@@ -24,9 +22,15 @@ static uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segment *segment)
+/* The function for the next rows of `left`, and how many it takes at once. */
+static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segment *segment,
+                              uint32_t left, uint32_t *n_rows)
 {
-    return FORMAT_IS_FLOAT(segment->format) ? cpu->kernels->gemm_floats : cpu->kernels->gemm_codes;
+    bool has_tiles = !FORMAT_IS_FLOAT(segment->format) && left >= cpu->tile_rows_min;
+    *n_rows = smaller(has_tiles ? CALL_ROWS_MAX : TILE_ROWS, left);
+    if (FORMAT_IS_FLOAT(segment->format))
+        return cpu->kernels->gemm_floats;
+    return has_tiles ? cpu->kernels->gemm_tiles : cpu->kernels->gemm_codes;
 }
 
 /* Groups [group, group + n_groups) of one segment, at most what a tile holds, for all rows of the
@@ -35,14 +39,13 @@ void product_multiply_groups(const struct product_job *job, const struct segment
                              uint32_t group, uint32_t n_groups, float *tile)
 {
     const struct cpu_kernels *kernels = job->cpu->kernels;
-    gemm_function *gemm = gemm_of(job->cpu, segment);
     uint32_t output = group * GROUP_OUTPUTS;
     uint32_t n_outputs = smaller(n_groups * GROUP_OUTPUTS, segment->n_outputs - output);
     output += segment->first_output;
     size_t stride = (size_t)n_groups * GROUP_OUTPUTS;
-    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
+    for (uint32_t done = 0, n_rows; done < job->n_rows; done += n_rows) {
         uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
+        gemm_function *gemm = gemm_of(job->cpu, segment, job->n_rows - done, &n_rows);
         gemm(segment, group, n_groups, job->a, row, n_rows, tile, stride);
         kernels->tile_store(tile, stride, n_rows, n_outputs,
                             job->bias != NULL ? job->bias + output : NULL, job->accumulate,
@@ -102,21 +105,22 @@ void product_gated_unit(const struct product_job *job, uint32_t unit,
     uint32_t n_groups = smaller(UNIT_GROUPS, gate->n_groups - group);
     uint32_t column = unit * UNIT_OUTPUTS;
     uint32_t n_columns = smaller(UNIT_OUTPUTS, job->w->n_outputs - column);
-    for (uint32_t done = 0; done < job->n_rows; done += TILE_ROWS) {
-        uint32_t row = job->row + done;
-        uint32_t n_rows = smaller(TILE_ROWS, job->n_rows - done);
-        gemm_of(job->cpu, gate)(gate, group, n_groups, job->a, row, n_rows, scratch->gate,
-                                UNIT_OUTPUTS);
-        gemm_of(job->cpu, up)(up, group, n_groups, job->a, row, n_rows, scratch->up, UNIT_OUTPUTS);
+    for (uint32_t done = 0, n_rows; done < job->n_rows; done += n_rows) {
+        uint32_t row = job->row + done, gate_rows, up_rows;
+        gemm_function *gate_gemm = gemm_of(job->cpu, gate, job->n_rows - done, &gate_rows);
+        gemm_function *up_gemm = gemm_of(job->cpu, up, job->n_rows - done, &up_rows);
+        n_rows = smaller(gate_rows, up_rows);
+        gate_gemm(gate, group, n_groups, job->a, row, n_rows, scratch->gate, UNIT_OUTPUTS);
+        up_gemm(up, group, n_groups, job->a, row, n_rows, scratch->up, UNIT_OUTPUTS);
         for (uint32_t r = 0; r < n_rows; r++) {
             float *values = scratch->gate + r * UNIT_OUTPUTS, *ups = scratch->up + r * UNIT_OUTPUTS;
             if (job->bias != NULL) {
                 kernels->add_scaled(job->bias + column, 1.0f, n_columns, values);
                 kernels->add_scaled(job->bias + job->w->n_outputs + column, 1.0f, n_columns, ups);
             }
-            kernels->gate_apply(job->gate, values, ups, n_groups * GROUP_OUTPUTS, values);
-            memcpy(job->out->floats + (row + r) * job->out->float_stride + column, values,
-                   n_columns * sizeof(float));
+            /* Whole groups: what pads the last one falls into what pads the row. */
+            kernels->gate_apply(job->gate, values, ups, n_groups * GROUP_OUTPUTS,
+                                job->out->floats + (row + r) * job->out->float_stride + column);
         }
     }
 }

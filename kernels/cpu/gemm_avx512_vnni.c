@@ -7,72 +7,12 @@
  * becomes a float at once. Sixteen rows need 16 sums of the span, 8 codes, 4 dot products in the making and
  * a scale: the 32 registers. The rows' float sums wait in the tile until the span is done. */
 
+#include "block_codes.h"
 #include "kernel_table.h"
-
-#include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-/* How far ahead of the block in use its stream is fetched. Hardware prefetch stops at page ends and
- * starts late; measured in bench/NOTES.md. */
-#define PREFETCH_BYTES 2048
 
 void gemm_codes_avx512_vnni(const struct segment *segment, uint32_t group, uint32_t n_groups,
                             const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
                             size_t tile_stride);
-
-INLINE __m512i load(const uint8_t *p)
-{
-    return _mm512_loadu_si512(p);
-}
-
-INLINE void unpack_block(const enum weight_format format, const uint8_t *block, __m512i codes[8])
-{
-    if (format == FORMAT_U8) {
-        UNROLL for (int s = 0; s < 8; s++) codes[s] = load(block + 64 * s);
-        return;
-    }
-    const __m512i nibble = _mm512_set1_epi8(15);
-    UNROLL for (int l = 0; l < 4; l++)
-    {
-        __m512i pair = load(block + 64 * l);
-        codes[l] = _mm512_and_si512(pair, nibble);
-        codes[l + 4] = _mm512_and_si512(_mm512_srli_epi16(pair, 4), nibble);
-    }
-    if (format == FORMAT_S5) {
-        const __m512i fifth = _mm512_set1_epi8(16);
-        __m512i bits = load(block + NIBBLE_BYTES);
-        UNROLL for (int s = 0; s < 8; s++)
-        {
-            __m512i moved = s <= 4 ? _mm512_slli_epi16(bits, (unsigned)(4 - s < 0 ? 0 : 4 - s))
-                                   : _mm512_srli_epi16(bits, (unsigned)(s - 4 < 0 ? 0 : s - 4));
-            codes[s] = _mm512_ternarylogic_epi32(codes[s], moved, fifth, 0xf8); /* a | (b & c) */
-        }
-    }
-    if (format == FORMAT_U6) {
-        const __m512i fifth_and_sixth = _mm512_set1_epi8(0x30);
-        UNROLL for (int s = 0; s < 8; s++)
-        {
-            __m512i bits = load(block + NIBBLE_BYTES + 64 * (s / 4));
-            int t = s % 4; /* from bits 2 t, 2 t + 1 to bits 4, 5 */
-            __m512i moved = t <= 2
-                                ? _mm512_slli_epi16(bits, (unsigned)(4 - 2 * t < 0 ? 0 : 4 - 2 * t))
-                                : _mm512_srli_epi16(bits, 2);
-            codes[s] = _mm512_ternarylogic_epi32(codes[s], moved, fifth_and_sixth, 0xf8);
-        }
-    }
-}
-
-INLINE __m512 load_scales(const uint8_t *p)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
 
 /* The instruction with the broadcast folded into it, which the compiler does not do for this one.
  */
@@ -104,12 +44,6 @@ INLINE void dot_steps(const uint32_t n_rows, const __m512i codes[8], const struc
     }
 }
 
-INLINE void prefetch_block(const enum weight_format format, const uint8_t *at)
-{
-    for (uint32_t line = 0; line < BLOCK_BYTES(format); line += 64)
-        _mm_prefetch((const char *)at + PREFETCH_BYTES + line, _MM_HINT_T0);
-}
-
 /* Adds one block to the span's sums of rows [row, row + n_rows). */
 INLINE void add_scaled_block(const enum weight_format format, const uint32_t n_rows,
                              const __m512i codes[8], __m512i scales, const struct row_tile *x,
@@ -122,7 +56,7 @@ INLINE void add_scaled_block(const enum weight_format format, const uint32_t n_r
         dot_steps(n_rows, codes, x, row, format == FORMAT_S5 ? x->start_s5[part] : x->start_s4,
                   part * steps, (part + 1) * steps, dots);
         UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[row + r] =
-            _mm512_dpwssd_epi32(sums[row + r], dots[r], scales);
+            dot_halves(sums[row + r], dots[r], scales);
     }
 }
 

@@ -10,13 +10,15 @@
 
 /* Groups of outputs that a product call covers at most. */
 #define TILE_GROUPS 8u
-/* Floats of a product tile: 16 rows of one group, or few rows of many. */
-#define TILE_FLOATS (TILE_ROWS * GROUP_OUTPUTS * 2)
+/* Rows that a product call covers at most: of gemm_tiles; the others take TILE_ROWS. */
+#define CALL_ROWS_MAX (2 * TILE_ROWS)
+/* Floats of a product tile: two groups of all rows, or few rows of many groups. */
+#define TILE_FLOATS (CALL_ROWS_MAX * GROUP_OUTPUTS * 2)
 
 /* `row` is a multiple of TILE_ROWS.
  * tile[r * tile_stride + 16 * g + lane] = the product of row `row + r` with output 16 * (group + g)
  * + lane, for r < n_rows
- * (<= TILE_ROWS) and g < n_groups (<= TILE_GROUPS). */
+ * and g < n_groups (<= TILE_GROUPS). */
 typedef void gemm_function(const struct segment *segment, uint32_t group, uint32_t n_groups,
                            const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
                            size_t tile_stride);
@@ -54,6 +56,9 @@ struct cpu_kernels {
 
     gemm_function *gemm_codes;
     gemm_function *gemm_floats;
+    /* gemm_codes for many rows at a time, with equal results; NULL: none. From how many rows on it is the faster
+     * one is measured at start (cpu_tiles.h). */
+    gemm_function *gemm_tiles;
 
     /* y row r (stride y_stride) = tile row r (+ bias) (+ y), n_outputs <= tile_stride floats. */
     void (*tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, uint32_t n_outputs,
