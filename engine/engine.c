@@ -120,6 +120,7 @@ static status open_text(engine *e, struct error_note *note)
         size_t bytes = tokenizer_piece(e->tokens, (int32_t)i, true).bytes;
         e->piece_bytes_max = bytes > e->piece_bytes_max ? bytes : e->piece_bytes_max;
     }
+    e->has_fim = model_file_fim_tokens(e->file, e->tokens, &e->fim);
     struct text_slice source;
     if (!model_file_chat_template(e->file, &source))
         return STATUS_OK;
@@ -344,6 +345,11 @@ const struct engine_info *engine_get_info(const engine *e)
 const tokenizer *engine_get_tokenizer(const engine *e)
 {
     return e->tokens;
+}
+
+const struct fim_tokens *engine_get_fim_tokens(const engine *e)
+{
+    return e->has_fim ? &e->fim : NULL;
 }
 
 const chat_template *engine_get_chat_template(const engine *e)

@@ -102,7 +102,7 @@ struct token_message {
     status error;
     uint64_t time_ns; /* when the token was sampled */
     uint64_t admitted_ns;
-    uint32_t cached_tokens, preemption_count;
+    uint32_t cached_tokens, cache_write_tokens, preemption_count;
 };
 
 /* --- the engine --- */
@@ -139,6 +139,8 @@ struct engine {
     gguf *file;          /* owned */
     tokenizer *tokens;   /* owned */
     chat_template *chat; /* owned; NULL: the file has none */
+    struct fim_tokens fim;
+    bool has_fim;
     int32_t *end_tokens; /* owned */
     uint32_t end_token_count;
     size_t piece_bytes_max;   /* longest text of a token */

@@ -90,6 +90,14 @@ status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note
     return STATUS_OK;
 }
 
+bool model_file_fim_tokens(const gguf *file, const tokenizer *t, struct fim_tokens *out)
+{
+    (void)file;
+    (void)t;
+    (void)out;
+    return false;
+}
+
 bool model_file_chat_template(const gguf *file, struct text_slice *out)
 {
     (void)file;

@@ -85,6 +85,7 @@ static struct engine_event event_of(const struct token_message *m, const struct 
         .stop_token = m->stop_token,
         .usage = {.prompt_tokens = r->batch.prompt_count,
                   .cached_tokens = m->cached_tokens,
+                  .cache_write_tokens = m->cache_write_tokens,
                   .completion_tokens = stream->token_count},
         .timing = {.submitted_ns = r->submitted_ns,
                    .admitted_ns = m->admitted_ns,

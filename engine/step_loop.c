@@ -42,6 +42,7 @@ static struct token_message *message_start(engine *e, struct live_request *r, ui
     m->time_ns = 0;
     m->admitted_ns = r->admitted_ns;
     m->cached_tokens = r->batch.cached_tokens;
+    m->cache_write_tokens = r->batch.written_tokens;
     m->preemption_count = r->batch.preemption_count;
     return m;
 }

@@ -115,6 +115,7 @@ static void answer_end(struct buffer *out, struct api_answer *answer, const stru
 {
     buffer_append_byte(out, ']');
     completion_write_usage(out, usage);
+    completion_write_prompt_scores(out, answer->prompt_scores);
     completion_write_ids(out, "prompt_token_ids", answer->prompt_ids, answer->prompt_count);
     buffer_append_byte(out, '}');
 }

@@ -17,6 +17,10 @@ void completion_write_head(struct buffer *out, const struct api_answer *answer, 
     json_write_text(out, answer->model);
     json_write_key(out, "system_fingerprint");
     json_write_text(out, answer->fingerprint);
+    if (answer->service_tier != NULL) {
+        json_write_key(out, "service_tier");
+        json_write_text(out, answer->service_tier);
+    }
     json_write_key(out, "choices");
     buffer_append_byte(out, '[');
 }
@@ -36,15 +40,31 @@ void completion_write_ids(struct buffer *out, const char *name, const int32_t *i
 
 void completion_write_usage(struct buffer *out, const struct api_usage *usage)
 {
+    const struct api_timings *ms = &usage->timings;
     json_write_key(out, "usage");
     buffer_append_format(out,
                          "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
-                         "\"prompt_tokens_details\":{\"cached_tokens\":%u,\"audio_tokens\":0},"
-                         "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
-                         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+                         "\"prompt_tokens_details\":{\"cached_tokens\":%u,"
+                         "\"cache_write_tokens\":%u,\"audio_tokens\":0},"
+                         "\"completion_tokens_details\":{\"reasoning_tokens\":%u,\"audio_tokens\":0,"
+                         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}",
                          usage->prompt_tokens, usage->completion_tokens,
                          (unsigned long long)usage->prompt_tokens + usage->completion_tokens,
-                         usage->cached_tokens);
+                         usage->cached_tokens, usage->cache_write_tokens, usage->reasoning_tokens);
+    if (usage->has_timings)
+        buffer_append_format(out,
+                             ",\"timings\":{\"prepare_ms\":%.3f,\"queue_ms\":%.3f,"
+                             "\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"total_ms\":%.3f}",
+                             ms->prepare, ms->queue, ms->prefill, ms->decode, ms->total);
+    buffer_append_byte(out, '}');
+}
+
+void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_scores *scores)
+{
+    if (scores == NULL)
+        return;
+    json_write_key(out, "prompt_logprobs");
+    api_prompt_scores_write(scores, out);
 }
 
 void completion_write_finish(struct buffer *out, const struct api_choice *choice)

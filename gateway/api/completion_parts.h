@@ -10,6 +10,8 @@
 void completion_write_head(struct buffer *out, const struct api_answer *answer, const char *object);
 /* "name":[ids]; nothing where `ids` is NULL. */
 void completion_write_ids(struct buffer *out, const char *name, const int32_t *ids, uint32_t count);
+/* "prompt_logprobs":[...]; nothing where `scores` is NULL. */
+void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_scores *scores);
 /* "usage":{...} */
 void completion_write_usage(struct buffer *out, const struct api_usage *usage);
 /* "finish_reason":...,"stop_reason":... */

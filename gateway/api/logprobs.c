@@ -28,8 +28,16 @@ void api_logprobs_deinit(struct api_logprobs *logprobs)
         buffer_deinit(&logprobs->items[i]);
 }
 
-static void write_piece(struct buffer *out, struct text_slice piece, const char *prefix)
+/* By its number where the client wants that (vLLM's return_tokens_as_token_ids): then no two tokens
+ * look alike. */
+static void write_token(const struct api_logprobs *logprobs, struct buffer *out, int32_t id,
+                        const char *prefix)
 {
+    struct text_slice piece = tokenizer_piece(logprobs->tokenizer, id, true);
+    if (logprobs->shows_ids) {
+        buffer_append_format(out, "\"token_id:%d\"", id);
+        return;
+    }
     if (utf8_is_valid(piece.data, piece.bytes)) {
         json_write_string(out, piece);
         return;
@@ -52,7 +60,7 @@ static void write_chat_token(const struct api_logprobs *logprobs, struct buffer 
 {
     struct text_slice piece = tokenizer_piece(logprobs->tokenizer, id, true);
     buffer_append_text(out, "{\"token\":");
-    write_piece(out, piece, "");
+    write_token(logprobs, out, id, "");
     buffer_append_text(out, ",\"logprob\":");
     write_logprob(out, logprob);
     buffer_append_text(out, ",\"bytes\":[");
@@ -103,6 +111,14 @@ static bool is_shown_before(const struct api_logprobs *logprobs, const struct en
     return false;
 }
 
+static bool is_among_alternatives(const struct engine_token *token)
+{
+    for (uint32_t i = 0; i < token->alternative_count; i++)
+        if (token->alternatives[i].token == token->id)
+            return true;
+    return false;
+}
+
 static void write_text_top(const struct api_logprobs *logprobs, struct buffer *out,
                            const struct engine_token *token)
 {
@@ -111,28 +127,78 @@ static void write_text_top(const struct api_logprobs *logprobs, struct buffer *o
         bool is_own = i == token->alternative_count; /* the chosen one is always among them */
         int32_t id = is_own ? token->id : token->alternatives[i].token;
         struct text_slice piece = tokenizer_piece(logprobs->tokenizer, id, true);
-        if (is_shown_before(logprobs, token, i, piece))
+        bool is_twice = is_own && is_among_alternatives(token);
+        if (is_twice || (!logprobs->shows_ids && is_shown_before(logprobs, token, i, piece)))
             continue;
         json_write_comma(out);
-        write_piece(out, piece, "bytes:");
+        write_token(logprobs, out, id, "bytes:");
         buffer_append_byte(out, ':');
         write_logprob(out, is_own ? token->logprob : token->alternatives[i].logprob);
     }
     buffer_append_byte(out, '}');
 }
 
-static void add_text(struct api_logprobs *logprobs, const struct engine_token *token)
+/* A token that nothing is known about, a prompt's first, has null in both lists. */
+static void add_text(struct api_logprobs *logprobs, const struct engine_token *token, bool is_shown)
 {
-    struct text_slice piece = tokenizer_piece(logprobs->tokenizer, token->id, true);
     for (int i = 0; i < 4; i++)
         if (logprobs->items[i].bytes > 0)
             buffer_append_byte(&logprobs->items[i], ',');
-    write_piece(&logprobs->items[ITEM_TOKENS], piece, "bytes:");
+    write_token(logprobs, &logprobs->items[ITEM_TOKENS], token->id, "bytes:");
     write_logprob(&logprobs->items[ITEM_LOGPROBS], token->logprob);
-    write_text_top(logprobs, &logprobs->items[ITEM_TOP], token);
+    if (isnan(token->logprob))
+        buffer_append_text(&logprobs->items[ITEM_TOP], "null");
+    else
+        write_text_top(logprobs, &logprobs->items[ITEM_TOP], token);
     buffer_append_u64(&logprobs->items[ITEM_OFFSETS], logprobs->text_offset);
     logprobs->text_offset +=
-        count_characters(tokenizer_piece(logprobs->tokenizer, token->id, false));
+        count_characters(tokenizer_piece(logprobs->tokenizer, token->id, is_shown));
+}
+
+void api_logprobs_add_prompt(struct api_logprobs *logprobs, const struct api_prompt_scores *scores,
+                             bool has_bos)
+{
+    for (uint32_t i = 0; i < scores->count; i++) {
+        const struct token_logprob *alternatives = scores->alternatives + (size_t)i * scores->width;
+        struct engine_token token = {
+            .id = scores->ids[i],
+            .logprob = i > 0 ? scores->scores[i].logprob : NAN,
+            .alternatives = alternatives,
+        };
+        while (i > 0 && token.alternative_count < scores->shown_count &&
+               alternatives[token.alternative_count].token >= 0)
+            token.alternative_count++;
+        add_text(logprobs, &token, i > 0 || !has_bos);
+    }
+}
+
+/* {"logprob":...,"rank":...,"decoded_token":...} under the token's id; rank 0: not known. */
+static void write_scored(const struct api_prompt_scores *scores, struct buffer *out, int32_t id,
+                         float logprob, uint32_t rank)
+{
+    json_write_comma(out);
+    buffer_append_format(out, "\"%d\":{\"logprob\":", id);
+    write_logprob(out, logprob);
+    json_write_key(out, "rank");
+    buffer_append_u64(out, rank);
+    json_write_key(out, "decoded_token");
+    json_write_string(out, tokenizer_piece(scores->tokenizer, id, true));
+    buffer_append_byte(out, '}');
+}
+
+void api_prompt_scores_write(const struct api_prompt_scores *scores, struct buffer *out)
+{
+    buffer_append_text(out, "[null");
+    for (uint32_t i = 1; i < scores->count; i++) {
+        const struct token_logprob *alternatives = scores->alternatives + (size_t)i * scores->width;
+        buffer_append_text(out, ",{");
+        write_scored(scores, out, scores->ids[i], scores->scores[i].logprob, scores->scores[i].rank);
+        for (uint32_t j = 0; j < scores->asked_count && alternatives[j].token >= 0; j++)
+            if (alternatives[j].token != scores->ids[i])
+                write_scored(scores, out, alternatives[j].token, alternatives[j].logprob, j + 1);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_byte(out, ']');
 }
 
 void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *tokens,
@@ -142,7 +208,7 @@ void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *
         if (logprobs->is_chat)
             add_chat(logprobs, &tokens[i]);
         else
-            add_text(logprobs, &tokens[i]);
+            add_text(logprobs, &tokens[i], logprobs->shows_special);
     }
 }
 

@@ -49,11 +49,23 @@ static status check_text(struct request_parse *parse)
     struct api_completion_request *out = parse->out;
     if (!parse->has_prompt)
         return field_fail_missing(parse->error, "prompt");
-    if (out->echo && out->sampling.logprobs >= 0)
-        return field_fail_unsupported(parse->error, "echo",
-                                      "This server has no log probabilities of prompt tokens, "
-                                      "which 'echo' with 'logprobs' asks for.");
+    if (parse->best_of > 0 && parse->best_of != out->n)
+        return field_fail_unsupported(parse->error, "best_of",
+                                      "This server gives all answers that it generates: 'best_of' "
+                                      "must be equal to 'n'.");
+    if (out->suffix.bytes > 0 && (out->echo || out->prompt_count > 1))
+        return field_fail(parse->error, "suffix", "invalid_value",
+                          "'suffix' goes with one prompt and without 'echo'.");
+    if (out->suffix.bytes > 0 && out->prompts[0].tokens != NULL)
+        return field_fail(parse->error, "suffix", "invalid_value",
+                          "'suffix' goes with a prompt that is a string.");
     return STATUS_OK;
+}
+
+/* One step before or behind those that name no tier; lower runs first. */
+static int32_t tier_priority(enum api_service_tier tier)
+{
+    return tier == TIER_FLEX ? 1 : tier == TIER_PRIORITY ? -1 : 0;
 }
 
 static status check_together(struct request_parse *parse)
@@ -78,6 +90,11 @@ static status check_together(struct request_parse *parse)
                           "Invalid 'min_tokens': expected at most 'max_tokens' (%lld), but got %u "
                           "instead.",
                           (long long)out->max_tokens, out->sampling.min_tokens);
+    if (out->has_prompt_scores && out->stream)
+        return field_fail(parse->error, "prompt_logprobs", "invalid_value",
+                          "'prompt_logprobs' is not available when 'stream' is enabled.");
+    if (!parse->has_priority)
+        out->priority = tier_priority(out->service_tier);
     if (out->sampling.top_p < TOP_P_MIN)
         out->sampling.top_p = TOP_P_MIN;
     return STATUS_OK;
@@ -111,6 +128,8 @@ static status request_parse(struct text_slice body, const struct api_limits *lim
     s = request_fields_read(&parse);
     if (s == STATUS_OK)
         s = check_together(&parse);
+    if (s == STATUS_OK)
+        s = request_strict_verdict(&parse);
     if (s != STATUS_OK)
         goto fail;
     return STATUS_OK;
@@ -136,6 +155,7 @@ void api_completion_request_release_body(struct api_completion_request *request)
     json_decref(request->body);
     request->body = NULL;
     request->messages = request->tools = request->documents = request->template_variables = NULL;
+    request->suffix = (struct text_slice){NULL, 0};
     for (uint32_t i = 0; i < request->prompt_count; i++)
         request->prompts[i].text = (struct text_slice){NULL, 0};
 }

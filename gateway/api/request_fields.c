@@ -236,57 +236,80 @@ status request_read_modalities(struct request_parse *parse, const struct request
     return s;
 }
 
-static status prompt_tokens_read(struct request_parse *parse, const json_t *value, const char *path,
-                                 struct api_prompt *out)
+const char *const api_service_tier_names[TIER_COUNT] = {
+    [TIER_DEFAULT] = "default", [TIER_FLEX] = "flex", [TIER_PRIORITY] = "priority"};
+
+/* What OpenAI sells more of is one of three here. */
+status request_read_service_tier(struct request_parse *parse, const struct request_field *field,
+                                 json_t *value)
 {
-    size_t count = json_array_size(value);
-    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
-    if (tokens == NULL)
-        return STATUS_NO_MEMORY;
-    status s = field_read_tokens(value, path, parse->limits->vocabulary, tokens, parse->error);
-    *out = (struct api_prompt){{NULL, 0}, tokens, (uint32_t)count};
+    static const struct {
+        const char *name;
+        enum api_service_tier tier;
+    } tiers[] = {{"auto", TIER_DEFAULT}, {"default", TIER_DEFAULT},   {"scale", TIER_DEFAULT},
+                 {"flex", TIER_FLEX},    {"priority", TIER_PRIORITY}, {"fast", TIER_PRIORITY}};
+    struct text_slice text;
+    status s = field_read_text(value, field->name, API_TEXT_BYTES_MAX, &text, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    for (size_t i = 0; i < sizeof tiers / sizeof tiers[0]; i++) {
+        if (!text_slice_is(text, tiers[i].name))
+            continue;
+        parse->out->service_tier = tiers[i].tier;
+        return STATUS_OK;
+    }
+    return field_fail(parse->error, field->name, "invalid_value",
+                      "Invalid value: '%.64s'. Supported values are: 'auto', 'default', 'flex', "
+                      "'scale', 'priority' and 'fast'.",
+                      text.data);
+}
+
+/* The client's notes: nothing is made of them, but what OpenAI would refuse is refused. */
+status request_read_metadata(struct request_parse *parse, const struct request_field *field,
+                             json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    if (json_object_size(value) > API_METADATA_MAX)
+        return field_fail(parse->error, field->name, "object_above_max_properties",
+                          "Invalid 'metadata': too many properties. Expected at most %u, but got "
+                          "%zu instead.",
+                          API_METADATA_MAX, json_object_size(value));
+    const char *name;
+    json_t *item;
+    json_object_foreach(value, name, item)
+    {
+        struct field_path path = field_path_of("metadata.%.80s", name);
+        struct text_slice text;
+        if (strlen(name) > API_METADATA_KEY_MAX)
+            return field_fail(parse->error, path.text, "string_above_max_length",
+                              "Invalid 'metadata': a key has at most %u bytes, but one with %zu "
+                              "came.",
+                              API_METADATA_KEY_MAX, strlen(name));
+        status s = field_read_text(item, path.text, API_METADATA_TEXT_MAX, &text, parse->error);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
+
+status request_read_skip_special_tokens(struct request_parse *parse,
+                                        const struct request_field *field, json_t *value)
+{
+    bool skips = true;
+    status s = field_read_bool(value, field->name, &skips, parse->error);
+    if (s == STATUS_OK)
+        parse->out->shows_special = !skips;
     return s;
 }
 
-static status prompt_item_read(struct request_parse *parse, const json_t *item, const char *path,
-                               struct api_prompt *out)
+status request_read_priority(struct request_parse *parse, const struct request_field *field,
+                             json_t *value)
 {
-    if (json_is_string(item))
-        return field_read_text(item, path, parse->limits->prompt_bytes_max, &out->text,
-                               parse->error);
-    if (!json_is_array(item))
-        return field_fail_type(parse->error, path, "a string or an array of token ids", item);
-    status s = field_check_array(item, path, 1, UINT32_MAX, parse->error);
-    return s == STATUS_OK ? prompt_tokens_read(parse, item, path, out) : s;
-}
-
-/* A text, a list of token ids, or a list of either. */
-status request_read_prompt(struct request_parse *parse, const struct request_field *field,
-                           json_t *value)
-{
-    parse->has_prompt = true;
-    bool is_list = json_is_array(value) && !json_is_integer(json_array_get(value, 0));
-    if (!json_is_array(value) && !json_is_string(value))
-        return field_fail_type(parse->error, field->name,
-                               "a string, an array of strings, an array of token ids or an array "
-                               "of such arrays",
-                               value);
-    status s = STATUS_OK;
-    if (is_list)
-        s = field_check_array(value, field->name, 1, API_CHOICES_MAX, parse->error);
-    if (s != STATUS_OK)
-        return s;
-    size_t count = is_list ? json_array_size(value) : 1;
-    struct api_prompt *prompts = request_allocate(parse, count, sizeof *prompts);
-    if (prompts == NULL)
-        return STATUS_NO_MEMORY;
-    parse->out->prompts = prompts;
-    parse->out->prompt_count = (uint32_t)count;
-    if (!is_list)
-        return prompt_item_read(parse, value, field->name, &prompts[0]);
-    for (size_t i = 0; i < count && s == STATUS_OK; i++) {
-        struct field_path path = field_path_of("%s[%zu]", field->name, i);
-        s = prompt_item_read(parse, json_array_get(value, i), path.text, &prompts[i]);
-    }
+    int64_t number = 0;
+    status s = field_read_integer(value, field->name, (int64_t)field->min, (int64_t)field->max,
+                                  &number, parse->error);
+    parse->has_priority = s == STATUS_OK;
+    parse->out->priority = (int32_t)number;
     return s;
 }

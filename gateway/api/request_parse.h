@@ -14,6 +14,13 @@ struct request_parse {
     bool is_logprobs_on;     /* chat: the boolean */
     bool has_max_completion; /* max_completion_tokens wins over max_tokens */
     bool is_tool_choice_none;
+    bool has_priority;
+    uint32_t best_of; /* text; 0: absent */
+    /* strict: the fields that are not honoured, quoted, comma-separated; "" : none */
+    char strict_names[API_IGNORED_BYTES_MAX];
+    char strict_first[128]; /* the first of them */
+    const char *strict_code;
+    uint32_t strict_count;
     int64_t top_logprobs; /* chat; -1: absent */
 };
 
@@ -34,9 +41,12 @@ struct request_field {
 /* Walks the body's members through the table. */
 NODISCARD status request_fields_read(struct request_parse *parse);
 
-/* Notes a field that is not honoured for x-ignored-params; with strict it is an error. */
+/* Notes a field that is not honoured for x-ignored-params; with strict, for request_strict_verdict. */
 NODISCARD status request_field_ignored(struct request_parse *parse, const char *name,
                                        const char *code);
+
+/* With strict: the error that names all fields that are not honoured, if there are any. */
+NODISCARD status request_strict_verdict(const struct request_parse *parse);
 
 /* Custom readers, named in the table. */
 typedef status request_reader(struct request_parse *parse, const struct request_field *field,
@@ -46,7 +56,10 @@ request_reader request_read_messages, request_read_tools, request_read_tool_choi
 request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
     request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
     request_read_stream_options, request_read_response_format, request_read_modalities,
-    request_read_max_completion_tokens, request_read_max_tokens;
+    request_read_max_completion_tokens, request_read_max_tokens, request_read_suffix,
+    request_read_best_of, request_read_prompt_logprobs, request_read_truncate_prompt_tokens,
+    request_read_service_tier, request_read_metadata, request_read_skip_special_tokens,
+    request_read_priority;
 
 /* Brings `messages` into the shape that templates know (in place). Also for /tokenize. */
 NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,

@@ -100,14 +100,6 @@ static status read_accepted_text(struct request_parse *parse, const struct reque
     return field_read_text(value, field->name, API_TEXT_BYTES_MAX, &text, parse->error);
 }
 
-static status read_metadata(struct request_parse *parse, const struct request_field *field,
-                            json_t *value)
-{
-    if (!json_is_object(value))
-        return field_fail_type(parse->error, field->name, "an object", value);
-    return STATUS_OK;
-}
-
 static status read_strict(struct request_parse *parse, const struct request_field *field,
                           json_t *value)
 {
@@ -165,7 +157,7 @@ static const struct request_field request_table[] = {
     {"prompt", SCOPE_TEXT, request_read_prompt, 0, 0, 0, NULL},
     {"echo", SCOPE_TEXT, read_bool, FIELD(echo), 0, 0, NULL},
     {"echo", SCOPE_CHAT, read_refused, 0, 0, 0, "false"},
-    {"suffix", SCOPE_TEXT, read_refused, 0, 0, 0, "\"\""},
+    {"suffix", SCOPE_TEXT, request_read_suffix, 0, 0, 0, NULL},
     {"tools", SCOPE_CHAT, request_read_tools, 0, 0, 0, NULL},
     {"tool_choice", SCOPE_CHAT, request_read_tool_choice, 0, 0, 0, NULL},
     {"parallel_tool_calls", SCOPE_CHAT, read_ignored, 0, 0, 0, "true"},
@@ -181,11 +173,12 @@ static const struct request_field request_table[] = {
     {"audio", SCOPE_CHAT, read_refused, 0, 0, 0, NULL},
     {"web_search_options", SCOPE_CHAT, read_refused, 0, 0, 0, NULL},
     {"mm_processor_kwargs", SCOPE_CHAT, read_ignored, 0, 0, 0, "{}"},
-    {"truncate_prompt_tokens", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"truncate_prompt_tokens", SCOPE_BOTH, request_read_truncate_prompt_tokens, 0, -1, INT32_MAX, NULL},
 
     /* how much, how many */
     {"n", SCOPE_BOTH, read_n, 0, 0, 0, NULL},
-    {"best_of", SCOPE_BOTH, read_refused, 0, 0, 0, "1"},
+    {"best_of", SCOPE_TEXT, request_read_best_of, 0, 0, 0, NULL},
+    {"best_of", SCOPE_CHAT, read_refused, 0, 0, 0, "1"},
     {"max_tokens", SCOPE_BOTH, request_read_max_tokens, 0, 0, 0, NULL},
     {"max_completion_tokens", SCOPE_CHAT, request_read_max_completion_tokens, 0, 0, 0, NULL},
     {"min_tokens", SCOPE_BOTH, read_int32, FIELD(sampling.min_tokens), 0, INT32_MAX, NULL},
@@ -207,7 +200,7 @@ static const struct request_field request_table[] = {
     {"logprobs", SCOPE_CHAT, read_logprobs_on, 0, 0, 0, NULL},
     {"logprobs", SCOPE_TEXT, request_read_logprobs_count, 0, 0, LOGPROBS_MAX, NULL},
     {"top_logprobs", SCOPE_CHAT, request_read_top_logprobs, 0, 0, LOGPROBS_MAX, NULL},
-    {"prompt_logprobs", SCOPE_BOTH, read_refused, 0, 0, 0, NULL},
+    {"prompt_logprobs", SCOPE_BOTH, request_read_prompt_logprobs, 0, 0, LOGPROBS_MAX, NULL},
     {"allowed_token_ids", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
     {"bad_words", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
     {"logits_processors", SCOPE_BOTH, read_refused, 0, 0, 0, "[]"},
@@ -247,25 +240,26 @@ static const struct request_field request_table[] = {
     {"stream", SCOPE_BOTH, read_bool, FIELD(stream), 0, 0, NULL},
     {"stream_options", SCOPE_BOTH, request_read_stream_options, 0, 0, 0, NULL},
     {"return_token_ids", SCOPE_BOTH, read_bool, FIELD(return_token_ids), 0, 0, NULL},
-    {"return_tokens_as_token_ids", SCOPE_BOTH, read_ignored, 0, 0, 0, "false"},
-    {"skip_special_tokens", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
+    {"return_tokens_as_token_ids", SCOPE_BOTH, read_bool, FIELD(shows_token_ids), 0, 0, NULL},
+    {"skip_special_tokens", SCOPE_BOTH, request_read_skip_special_tokens, 0, 0, 0, NULL},
     {"spaces_between_special_tokens", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
     {"detokenize", SCOPE_BOTH, read_refused, 0, 0, 0, "true"},
     {"timings_per_token", SCOPE_BOTH, read_ignored, 0, 0, 0, "false"},
 
     /* around the request */
     {"strict", SCOPE_BOTH, read_strict, 0, 0, 0, NULL},
-    {"priority", SCOPE_BOTH, read_int32, FIELD(priority), INT32_MIN, INT32_MAX, NULL},
+    {"priority", SCOPE_BOTH, request_read_priority, 0, INT32_MIN, INT32_MAX, NULL},
     {"cache_salt", SCOPE_BOTH, read_cache_salt, 0, 0, 0, NULL},
     {"user", SCOPE_BOTH, read_text, FIELD(user), 0, 0, NULL},
-    {"metadata", SCOPE_BOTH, read_metadata, 0, 0, 0, NULL},
+    {"metadata", SCOPE_BOTH, request_read_metadata, 0, 0, 0, NULL},
     {"safety_identifier", SCOPE_BOTH, read_accepted_text, 0, 0, 0, NULL},
     {"store", SCOPE_CHAT, read_ignored, 0, 0, 0, "false"},
-    {"service_tier", SCOPE_BOTH, read_ignored, 0, 0, 0, "\"auto\""},
+    {"service_tier", SCOPE_BOTH, request_read_service_tier, 0, 0, 0, NULL},
     {"moderation", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
-    {"prompt_cache_key", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
-    {"prompt_cache_options", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
-    {"prompt_cache_retention", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
+    /* the gateway role sends equal keys to one replica; a replica keeps one cache for all of a tenant */
+    {"prompt_cache_key", SCOPE_BOTH, read_accepted_text, 0, 0, 0, NULL},
+    {"prompt_cache_options", SCOPE_BOTH, read_ignored, 0, 0, 0, "{\"mode\":\"implicit\"}"},
+    {"prompt_cache_retention", SCOPE_BOTH, read_ignored, 0, 0, 0, "\"in_memory\""},
     {"cache_prompt", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
     {"request_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
     {"session_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
@@ -282,36 +276,58 @@ static const struct request_field *field_find(const char *name, unsigned scope)
     return NULL;
 }
 
-/* A name becomes part of a header: whatever is no token character is shown as '?'. */
-static void ignored_append(char *list, const char *name)
+/* Adds a name to a list of API_IGNORED_BYTES_MAX, in quotes for people. It may become part of a
+ * header: whatever is no token character is shown as '?'. */
+static void names_append(char *list, const char *name, bool is_quoted)
 {
     size_t used = strlen(list);
     size_t room = API_IGNORED_BYTES_MAX - 1 - used;
     size_t bytes = strlen(name);
-    if (bytes + 2 > room)
+    if (bytes + 5 > room)
         return;
-    if (used > 0)
-        list[used++] = ',';
+    used += (size_t)sprintf(list + used, "%s%s", used == 0 ? "" : is_quoted ? ", " : ",",
+                            is_quoted ? "'" : "");
     for (size_t i = 0; i < bytes; i++) {
         char c = name[i];
         bool is_safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                        c == '_' || c == '-' || c == '.';
         list[used++] = is_safe ? c : '?';
     }
+    if (is_quoted)
+        list[used++] = '\'';
     list[used] = '\0';
 }
 
 status request_field_ignored(struct request_parse *parse, const char *name, const char *code)
 {
-    if (parse->is_strict)
-        return field_fail(parse->error, name, code,
-                          strcmp(code, "unknown_parameter") == 0
-                              ? "Unknown parameter: '%s'."
-                              : "Unsupported parameter: '%s' is known but not honoured, and the "
-                                "request is strict.",
-                          name);
-    ignored_append(parse->out->ignored, name);
+    if (!parse->is_strict) {
+        names_append(parse->out->ignored, name, false);
+        return STATUS_OK;
+    }
+    if (parse->strict_count++ == 0) {
+        snprintf(parse->strict_first, sizeof parse->strict_first, "%s", name);
+        parse->strict_code = code;
+    }
+    names_append(parse->strict_names, name, true);
     return STATUS_OK;
+}
+
+status request_strict_verdict(const struct request_parse *parse)
+{
+    if (parse->strict_count == 0)
+        return STATUS_OK;
+    if (parse->strict_count > 1)
+        return field_fail(parse->error, parse->strict_first, parse->strict_code,
+                          "The request is strict, and %u of its parameters are unknown or not "
+                          "honoured: %s.",
+                          parse->strict_count, parse->strict_names);
+    if (strcmp(parse->strict_code, "unknown_parameter") == 0)
+        return field_fail(parse->error, parse->strict_first, parse->strict_code,
+                          "Unknown parameter: '%s'.", parse->strict_first);
+    return field_fail(parse->error, parse->strict_first, parse->strict_code,
+                      "Unsupported parameter: '%s' is known but not honoured, and the request is "
+                      "strict.",
+                      parse->strict_first);
 }
 
 status request_fields_read(struct request_parse *parse)

@@ -122,7 +122,7 @@ static void a_chat_completion_has_all_members_of_the_official_type(void **state)
 {
     (void)state;
     struct buffer out;
-    struct api_usage usage = {7, 4, 5};
+    struct api_usage usage = {.prompt_tokens = 7, .cached_tokens = 4, .completion_tokens = 5};
     int32_t ids[] = {1, 2};
     struct output_items items = text_items("line\n\"q\" \xc3\xa9");
     struct api_choice choice = {
@@ -189,7 +189,7 @@ static void calls_and_reasoning_stand_beside_the_content(void **state)
     };
     struct buffer out;
     struct output_items items;
-    struct api_usage usage = {1, 0, 2};
+    struct api_usage usage = {.prompt_tokens = 1, .cached_tokens = 0, .completion_tokens = 2};
     struct api_choice choice = {
         .items = &items, .finish = FINISH_STOP, .stop_token = -1, .call_count = 2};
     buffer_init(&out, 1 << 20);
@@ -229,7 +229,7 @@ static void a_text_completion_has_its_own_shape(void **state)
 {
     (void)state;
     struct buffer out;
-    struct api_usage usage = {1, 0, 2};
+    struct api_usage usage = {.prompt_tokens = 1, .cached_tokens = 0, .completion_tokens = 2};
     struct output_items items = text_items("t");
     struct api_choice choice = {.items = &items, .finish = FINISH_STOP, .stop_token = 17};
     buffer_init(&out, 1 << 20);
@@ -252,7 +252,7 @@ static void chunks_are_events_with_one_json_line(void **state)
     (void)state;
     struct buffer out;
     struct api_answer streamed = chat;
-    struct api_usage usage = {3, 0, 1};
+    struct api_usage usage = {.prompt_tokens = 3, .cached_tokens = 0, .completion_tokens = 1};
     struct output_delta piece = {.kind = OUTPUT_TEXT, .text = text_slice_of("a\nb")};
     struct api_choice choice = {
         .index = 2, .delta = &piece, .finish = FINISH_LENGTH, .stop_token = -1};
@@ -301,6 +301,81 @@ static void chunks_are_events_with_one_json_line(void **state)
     buffer_deinit(&out);
 }
 
+static void a_scored_prompt_comes_first_in_the_text_logprobs(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {TOKEN_END, 'a', 'b'}; /* the first was put there by the server */
+    static const struct token_score scores[] = {{7.0f, 7}, {-0.5f, 2}, {-INFINITY, 258}};
+    static const struct token_logprob best[] = {{3, 9.0f},    {4, 9.0f},  {'x', -0.25f},
+                                                {'a', -0.5f}, {'y', 0.0f}, {-1, 0.0f}};
+    struct api_prompt_scores prompt = {.tokenizer = words,
+                                       .ids = ids,
+                                       .count = 3,
+                                       .scores = scores,
+                                       .alternatives = best,
+                                       .width = 2,
+                                       .asked_count = 2,
+                                       .shown_count = 1};
+    struct api_logprobs logprobs;
+    struct buffer out;
+    buffer_init(&out, 1 << 16);
+    api_logprobs_init(&logprobs, false, words, 1 << 16);
+    api_logprobs_add_prompt(&logprobs, &prompt, true);
+    struct engine_token token = {.id = 'c', .logprob = -1.0f};
+    api_logprobs_add(&logprobs, &token, 1);
+    api_logprobs_write(&logprobs, &out);
+    assert_string_equal(out.data, "{\"tokens\":[\"<end>\",\"a\",\"b\",\"c\"],"
+                                  "\"token_logprobs\":[null,-0.5,-9999.0,-1.0],"
+                                  "\"top_logprobs\":[null,{\"x\":-0.25,\"a\":-0.5},"
+                                  "{\"y\":0.0,\"b\":-9999.0},{\"c\":-1.0}],"
+                                  "\"text_offset\":[0,0,1,2]}");
+    buffer_clear(&out);
+    api_prompt_scores_write(&prompt, &out);
+    assert_string_equal(
+        out.data, "[null,"
+                  "{\"97\":{\"logprob\":-0.5,\"rank\":2,\"decoded_token\":\"a\"},"
+                  "\"120\":{\"logprob\":-0.25,\"rank\":1,\"decoded_token\":\"x\"}},"
+                  "{\"98\":{\"logprob\":-9999.0,\"rank\":258,\"decoded_token\":\"b\"},"
+                  "\"121\":{\"logprob\":0.0,\"rank\":1,\"decoded_token\":\"y\"}}]");
+    buffer_clear(&out);
+    logprobs.shows_ids = true;
+    api_logprobs_add(&logprobs, &token, 1);
+    api_logprobs_write(&logprobs, &out);
+    assert_non_null(strstr(out.data, "\"tokens\":[\"token_id:99\"]"));
+    assert_non_null(strstr(out.data, "{\"token_id:99\":-1.0}"));
+    api_logprobs_deinit(&logprobs);
+    buffer_deinit(&out);
+}
+
+static void the_last_usage_tells_tokens_by_kind_and_times(void **state)
+{
+    (void)state;
+    struct buffer out;
+    struct api_usage usage = {.prompt_tokens = 40,
+                              .cached_tokens = 16,
+                              .cache_write_tokens = 16,
+                              .completion_tokens = 9,
+                              .reasoning_tokens = 4,
+                              .timings = {.queue = 1.5, .total = 12.25},
+                              .has_timings = true};
+    struct api_answer answer = chat;
+    answer.service_tier = "flex";
+    buffer_init(&out, 1 << 16);
+    wire_format_chat.answer_begin(&out, &answer);
+    wire_format_chat.answer_end(&out, &answer, &usage);
+    json_t *root = read_back(&out);
+    const json_t *u = at(root, "usage");
+    const json_t *prompt = at(u, "prompt_tokens_details");
+    assert_int_equal(json_integer_value(at(prompt, "cache_write_tokens")), 16);
+    assert_int_equal(json_integer_value(at(at(u, "completion_tokens_details"), "reasoning_tokens")),
+                     4);
+    assert_true(json_real_value(at(at(u, "timings"), "queue_ms")) == 1.5);
+    assert_true(json_real_value(at(at(u, "timings"), "total_ms")) == 12.25);
+    assert_string_equal(text_at(root, "service_tier"), "flex");
+    json_decref(root);
+    buffer_deinit(&out);
+}
+
 static void prompt_ids_stand_where_vllm_has_them(void **state)
 {
     (void)state;
@@ -308,7 +383,7 @@ static void prompt_ids_stand_where_vllm_has_them(void **state)
     int32_t ids[] = {5, 6, 7};
     buffer_init(&out, 1 << 20);
     struct api_answer answer = chat;
-    struct api_usage usage = {3, 0, 0};
+    struct api_usage usage = {.prompt_tokens = 3, .cached_tokens = 0, .completion_tokens = 0};
     struct api_choice choice = {.prompt_ids = ids, .prompt_count = 3};
     answer.prompt_ids = ids;
     answer.prompt_count = 3;
@@ -462,6 +537,8 @@ int main(void)
         cmocka_unit_test(calls_and_reasoning_stand_beside_the_content),
         cmocka_unit_test(a_text_completion_has_its_own_shape),
         cmocka_unit_test(chunks_are_events_with_one_json_line),
+        cmocka_unit_test(a_scored_prompt_comes_first_in_the_text_logprobs),
+        cmocka_unit_test(the_last_usage_tells_tokens_by_kind_and_times),
         cmocka_unit_test(prompt_ids_stand_where_vllm_has_them),
         cmocka_unit_test(chat_logprobs_carry_bytes_even_of_broken_characters),
         cmocka_unit_test(text_logprobs_are_four_lists_of_equal_length),

@@ -20,6 +20,7 @@ static void answer_choice(struct buffer *out, struct api_answer *answer,
     output_items_write(choice->items, OUTPUT_TEXT, out);
     completion_write_logprobs(out, choice);
     completion_write_finish(out, choice);
+    completion_write_prompt_scores(out, choice->prompt_scores);
     completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
     buffer_append_byte(out, '}');

@@ -92,13 +92,32 @@ static void fail_status(struct job *job, status s, const char *message)
 
 static struct api_usage sum_usage(const struct job *job)
 {
-    struct api_usage usage = {0, 0, 0};
+    struct api_usage usage = {0};
     for (uint32_t i = 0; i < job->part_count; i++) {
         usage.prompt_tokens += job->parts[i].request.prompt_count;
         usage.cached_tokens += job->parts[i].cached_tokens;
+        usage.cache_write_tokens += job->parts[i].cache_write_tokens;
     }
-    for (uint32_t i = 0; i < job->choice_count; i++)
+    for (uint32_t i = 0; i < job->choice_count; i++) {
         usage.completion_tokens += job->choices[i].completion_tokens;
+        usage.reasoning_tokens += job->choices[i].reasoning_tokens;
+    }
+    return usage;
+}
+
+/* The last usage of an answer tells its times too. */
+static struct api_usage final_usage(const struct job *job)
+{
+    const struct engine_timing *timing = &job->timing;
+    struct api_usage usage = sum_usage(job);
+    usage.has_timings = true;
+    usage.timings = (struct api_timings){
+        .prepare = milliseconds_between(job->start_ns, job->prepared_ns),
+        .queue = milliseconds_between(timing->submitted_ns, timing->admitted_ns),
+        .prefill = milliseconds_between(timing->admitted_ns, timing->first_token_ns),
+        .decode = milliseconds_between(timing->first_token_ns, timing->last_token_ns),
+        .total = milliseconds_between(job->start_ns, clock_now_ns()),
+    };
     return usage;
 }
 
@@ -201,13 +220,14 @@ static void deliver_delta(struct job *job, uint32_t index, const struct output_d
 /* The prompt's text goes before the first token's, and before its log probabilities. */
 static void deliver_echo(struct job *job, uint32_t index, struct buffer *out)
 {
-    struct output_delta echo = {.kind = OUTPUT_TEXT, .text = part_of(job, index)->echo};
+    const struct job_part *part = part_of(job, index);
+    struct output_delta echo = {.kind = OUTPUT_TEXT, .text = part->echo};
     struct job_choice *choice = &job->choices[index];
+    struct api_prompt_scores scores;
     if (!choice->is_started && echo.text.bytes > 0) {
-        bool has_logprobs = choice->has_logprobs;
-        choice->has_logprobs = false;
+        if (choice->has_logprobs && part_view_scores(part, &scores))
+            api_logprobs_add_prompt(&choice->logprobs, &scores, part->has_bos);
         deliver_delta(job, index, &echo, out);
-        choice->has_logprobs = has_logprobs;
     }
     choice->is_started = true;
 }
@@ -239,7 +259,7 @@ static void deliver_output(struct job *job, const struct engine_event *event, st
 
 static void finish_stream(struct job *job, struct buffer *out)
 {
-    struct api_usage usage = sum_usage(job);
+    struct api_usage usage = final_usage(job);
     job->format->stream_end(out, &job->answer, &usage);
     http_stream_write(job->request, buffer_slice(out));
     http_stream_end(take_request(job), false);
@@ -250,16 +270,23 @@ static void reply_completion(struct job *job)
 {
     struct buffer body;
     struct answer_headers headers = {.count = 0};
-    struct api_usage usage = sum_usage(job);
+    struct api_usage usage = final_usage(job);
+    struct api_prompt_scores scores;
     buffer_init(&body, ANSWER_BYTES_MAX);
+    if (job->parsed.has_prompt_scores && part_view_scores(&job->parts[0], &scores))
+        job->answer.prompt_scores = &scores;
     job->format->answer_begin(&body, &job->answer);
     for (uint32_t i = 0; i < job->choice_count; i++) {
         struct api_choice view = choice_view(job, i, NULL);
+        struct api_prompt_scores own;
+        if (job->parsed.has_prompt_scores && part_view_scores(part_of(job, i), &own))
+            view.prompt_scores = &own;
         job->format->answer_choice(&body, &job->answer, &view);
         if (job->choices[i].items.failed != STATUS_OK || job->choices[i].ids.failed != STATUS_OK)
             body.failed = STATUS_NO_MEMORY;
     }
     job->format->answer_end(&body, &job->answer, &usage);
+    job->answer.prompt_scores = NULL;
     if (body.failed != STATUS_OK) {
         fail_status(job, STATUS_NO_MEMORY, NULL);
     } else {
@@ -273,9 +300,23 @@ static void reply_completion(struct job *job)
     buffer_deinit(&body);
 }
 
-/* One event; false: the answer has ended by an error. */
-static bool deliver_event(struct job *job, const struct engine_event *event, struct buffer *out)
+/* max_tokens 0 with scores of the prompt: the engine had to generate a token to have computed it all. */
+static void drop_token(struct engine_event *event)
 {
+    event->text = (struct text_slice){NULL, 0};
+    event->stop_text = (struct text_slice){NULL, 0};
+    event->token_count = 0;
+    event->stop_token = -1;
+    event->usage.completion_tokens = 0;
+    if (event->finish == FINISH_STOP)
+        event->finish = FINISH_LENGTH;
+}
+
+/* One event; false: the answer has ended by an error. */
+static bool deliver_event(struct job *job, struct engine_event *event, struct buffer *out)
+{
+    if (job->parsed.max_tokens == 0)
+        drop_token(event);
     if (event->finish == FINISH_ERROR || event->finish == FINISH_ABORT) {
         if (out->bytes > 0)
             http_stream_write(job->request, buffer_slice(out));
@@ -285,6 +326,7 @@ static bool deliver_event(struct job *job, const struct engine_event *event, str
     job->timing = event->timing;
     job->choices[event->index].completion_tokens = event->usage.completion_tokens;
     part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
+    part_of(job, event->index)->cache_write_tokens = event->usage.cache_write_tokens;
     deliver_output(job, event, out);
     return true;
 }

@@ -47,7 +47,11 @@ struct job_part {
     struct token_list prompt;
     struct text_slice echo; /* text before the first token; in `echo_text`; empty: none */
     struct buffer echo_text;
-    uint32_t cached_tokens; /* loop */
+    bool has_bos; /* the server put the prompt's first token before the text */
+    /* owned; [prompt_count] and [prompt_count, prompt_alternative_count]; the engine's until its first token */
+    struct token_score *scores;
+    struct token_logprob *alternatives;
+    uint32_t cached_tokens, cache_write_tokens; /* loop */
     _Atomic int hold;       /* enum part_hold */
 };
 
@@ -60,7 +64,7 @@ struct job_choice {
     enum finish_reason finish;     /* FINISH_NONE: still running */
     struct text_slice stop_text;   /* in parsed.stops */
     int32_t stop_token;
-    uint32_t completion_tokens, call_count;
+    uint32_t completion_tokens, reasoning_tokens, call_count;
 };
 
 struct job {
@@ -115,6 +119,13 @@ void part_cancel(struct job_part *part);
 
 /* Loop: looks at the job's stage and events and moves the answer forward (deliver.c). */
 void job_deliver(struct job *job);
+
+/* What is asked of a part's prompt beside its tokens (prompt.c). Workers; false: job->error is set. */
+NODISCARD bool part_encode_infill(struct job_part *part, struct text_slice text);
+NODISCARD bool part_truncate(struct job_part *part);
+NODISCARD bool part_prepare_scores(struct job_part *part);
+/* The scores for the wire; false: none were asked for. Loop, once the first token has come. */
+bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out);
 
 /* Workers (prepare.c). */
 NODISCARD status prepare_start(struct replica *replica);

@@ -143,8 +143,15 @@ static bool part_tokenize(struct job_part *part, const struct api_prompt *prompt
         fail_status(job, part->echo_text.failed);
         return false;
     }
-    if (prompt->tokens == NULL)
-        return encode_raw(job, prompt->text, parsed->add_special, &part->prompt);
+    if (parsed->suffix.bytes > 0)
+        return part_encode_infill(part, prompt->text);
+    if (prompt->tokens == NULL) {
+        const tokenizer *t = engine_get_tokenizer(job->replica->engine);
+        bool is_done = encode_raw(job, prompt->text, parsed->add_special, &part->prompt);
+        part->has_bos = is_done && parsed->add_special && part->prompt.count > 0 &&
+                        part->prompt.ids[0] == tokenizer_bos(t);
+        return is_done;
+    }
     part->request.prompt = prompt->tokens;
     part->request.prompt_count = prompt->token_count;
     return true;
@@ -184,8 +191,8 @@ static uint32_t part_max_tokens(const struct job_part *part)
     const struct api_completion_request *parsed = &part->job->parsed;
     uint32_t context_max = engine_get_info(part->job->replica->engine)->context_max;
     uint32_t left = context_max - part->request.prompt_count;
-    if (parsed->max_tokens >= 0)
-        return (uint32_t)parsed->max_tokens;
+    if (parsed->max_tokens >= 0) /* 0, with scores: one token is generated, and dropped (deliver.c) */
+        return parsed->max_tokens > 0 ? (uint32_t)parsed->max_tokens : 1;
     if (!parsed->is_chat && left > API_TEXT_MAX_TOKENS_DEFAULT)
         return API_TEXT_MAX_TOKENS_DEFAULT;
     return left;
@@ -220,7 +227,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
         request->prompt = part->prompt.ids;
         request->prompt_count = (uint32_t)part->prompt.count;
     }
-    if (!part_check_length(part))
+    if (!part_truncate(part) || !part_check_length(part))
         return false;
     request->n = job->parsed.n;
     request->max_tokens = part_max_tokens(part);
@@ -228,11 +235,12 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     request->stops = job->parsed.stops;
     request->stop_count = job->parsed.stop_count;
     request->include_stop = job->parsed.include_stop;
+    request->shows_special = job->parsed.shows_special;
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
     request->on_event = publish_event;
     request->context = part;
-    return true;
+    return part_prepare_scores(part);
 }
 
 static bool allocate_parts(struct job *job)
@@ -270,6 +278,8 @@ static void choices_init(struct job *job)
         buffer_init(&choice->ids, CHOICE_BYTES_MAX);
         choice->has_logprobs = job->parsed.sampling.logprobs >= 0;
         api_logprobs_init(&choice->logprobs, job->parsed.is_chat, t, CHOICE_BYTES_MAX);
+        choice->logprobs.shows_ids = job->parsed.shows_token_ids;
+        choice->logprobs.shows_special = job->parsed.shows_special;
     }
     job->open_count = job->choice_count;
 }
@@ -290,6 +300,7 @@ static void answer_init(struct job *job)
         .fingerprint = job->replica->fingerprint,
         .is_usage_wanted = job->parsed.include_usage,
         .is_usage_continuous = job->parsed.continuous_usage,
+        .service_tier = api_service_tier_names[job->parsed.service_tier],
         .prompt_ids = job->parsed.return_token_ids ? first->prompt : NULL,
         .prompt_count = first->prompt_count,
     };
@@ -350,7 +361,7 @@ static bool finish_without_engine(struct job *job)
 
 static bool completion_submit(struct job *job)
 {
-    if (job->parsed.max_tokens == 0)
+    if (job->parsed.max_tokens == 0 && job->parts[0].scores == NULL)
         return finish_without_engine(job);
     for (uint32_t i = 0; i < job->part_count; i++) {
         struct job_part *part = &job->parts[i];

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "chat_template.h"
+#include "fim_tokens.h"
 #include "metrics.h"
 #include "sampling.h"
 #include "status.h"
@@ -70,6 +71,7 @@ struct engine_info {
 const struct engine_info *engine_get_info(const engine *e);
 const tokenizer *engine_get_tokenizer(const engine *e);         /* any thread */
 const chat_template *engine_get_chat_template(const engine *e); /* NULL: the file has none */
+const struct fim_tokens *engine_get_fim_tokens(const engine *e); /* NULL: the model has none */
 
 struct engine_token {
     int32_t id;
@@ -81,7 +83,8 @@ struct engine_token {
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR };
 
 struct engine_usage {
-    uint32_t prompt_tokens, cached_tokens; /* cached: of the prompt, found in the prefix cache */
+    /* of the prompt: found in the prefix cache, and put there */
+    uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
     uint32_t completion_tokens;            /* of this index */
 };
 

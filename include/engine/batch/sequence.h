@@ -62,6 +62,7 @@ struct batch_request {
     bool is_waiting;           /* counted in the queue gate */
     bool was_admitted;         /* has run at least once */
     uint32_t cached_tokens;    /* of the prompt, found at first admission */
+    uint32_t written_tokens;   /* of the prompt, in blocks that the cache did not hold */
     uint32_t scored_count;     /* scores_prompt: rows of the prompt whose logits a step has given */
     uint32_t preemption_count; /* of all its sequences */
     struct batch_request *next, *previous; /* list of live requests */

@@ -2,6 +2,7 @@
 #define PENSTOCK_ENGINE_MODEL_H
 
 #include "backend.h"
+#include "fim_tokens.h"
 #include "gguf.h"
 #include "status.h"
 #include "tokenizer.h"
@@ -70,6 +71,9 @@ void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, ui
  * (src/llama-vocab.cpp): special token ids, and whether BOS and a leading space are added.
  * Statuses as tokenizer_create. */
 NODISCARD status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note);
+/* The tokens for filling in the middle: those that the file names, or that are known by their texts. False: not all three
+ * are there. */
+bool model_file_fim_tokens(const gguf *file, const tokenizer *t, struct fim_tokens *out);
 /* The chat template, inside the mapping; false when the file has none. */
 bool model_file_chat_template(const gguf *file, struct text_slice *out);
 

@@ -54,6 +54,8 @@ struct token_list {
 };
 void token_list_init(struct token_list *list, size_t count_max);
 void token_list_deinit(struct token_list *list);
+/* STATUS_TOO_LARGE at the ceiling, STATUS_NO_MEMORY. */
+NODISCARD status token_list_append(struct token_list *list, int32_t id);
 
 /* Appends the ids of `text`. Control tokens ("<|im_start|>") are recognised only where they lie wholly inside one of
  * `trusted` (rising, not overlapping): what the template wrote is trusted, what a user wrote stays text. Ordinary text is

@@ -35,6 +35,9 @@ struct api_limits {
 };
 
 #define API_IGNORED_BYTES_MAX 512u
+#define API_METADATA_MAX      16u   /* pairs; OpenAI's limit, as are the next two */
+#define API_METADATA_KEY_MAX  64u   /* bytes */
+#define API_METADATA_TEXT_MAX 512u  /* bytes */
 #define API_TOOLS_MAX         128u  /* OpenAI's limit */
 #define API_CHOICES_MAX       1024u /* prompts x n of one request */
 #define API_TEXT_BYTES_MAX    1024u /* model, user, cache_salt and their kin */
@@ -42,6 +45,10 @@ struct api_limits {
 
 /* OpenAI's max_tokens for text completions that name none; chat has none, the context is its limit. */
 #define API_TEXT_MAX_TOKENS_DEFAULT 16
+
+/* Who may wait: a request without a priority of its own gets that of its tier. */
+enum api_service_tier { TIER_NOT_GIVEN, TIER_DEFAULT, TIER_FLEX, TIER_PRIORITY, TIER_COUNT };
+extern const char *const api_service_tier_names[TIER_COUNT]; /* of TIER_NOT_GIVEN: NULL */
 
 /* A chat or text completion request. */
 struct api_completion_request {
@@ -60,6 +67,7 @@ struct api_completion_request {
         uint32_t token_count;
     } * prompts;
     uint32_t prompt_count;
+    struct text_slice suffix; /* what follows the text that is asked for; in `body`; empty: none */
     bool echo;
     uint32_t n;
     int64_t max_tokens;              /* -1: not given; 0 only without chat */
@@ -68,6 +76,12 @@ struct api_completion_request {
     struct text_slice *stops;
     uint32_t stop_count;
     bool include_stop;
+    bool shows_special;     /* control tokens are part of the text */
+    bool shows_token_ids;   /* log probabilities name tokens "token_id:17" */
+    bool has_prompt_scores; /* prompt_logprobs was given: so many alternatives beside each token's own */
+    uint32_t prompt_alternatives;
+    uint32_t prompt_tokens_max; /* of a longer prompt the last ones are kept; 0: no such limit */
+    enum api_service_tier service_tier;
     int32_t priority;
     bool return_token_ids;
     const char *user;             /* NULL: absent */

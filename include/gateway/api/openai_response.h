@@ -12,6 +12,8 @@
  * parallel arrays for text completions. Owned by one thread. */
 struct api_logprobs {
     bool is_chat;
+    bool shows_ids;     /* tokens are named "token_id:17" */
+    bool shows_special; /* control tokens are part of the text, for text_offset */
     const tokenizer *tokenizer; /* borrowed */
     struct buffer items[4];     /* chat: [0] content; text: tokens, token_logprobs, top_logprobs,
                                    text_offset */
@@ -25,6 +27,24 @@ void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *
                       uint32_t count);
 /* Writes the object and forgets the items (not the offset). */
 void api_logprobs_write(struct api_logprobs *logprobs, struct buffer *out);
+
+/* What the engine said of a prompt's own tokens. Borrowed. */
+struct api_prompt_scores {
+    const tokenizer *tokenizer;
+    const int32_t *ids; /* [count] */
+    uint32_t count;
+    const struct token_score *scores;         /* [count]; the first is not set */
+    const struct token_logprob *alternatives; /* [count, width], best first; the first are not set */
+    uint32_t width;
+    uint32_t asked_count; /* alternatives that prompt_logprobs asks for; <= width */
+    uint32_t shown_count; /* and those that echo with logprobs does */
+};
+/* Text completions with echo: the prompt's tokens come first. `has_bos`: the first was added by the
+ * server and is not in the text. */
+void api_logprobs_add_prompt(struct api_logprobs *logprobs, const struct api_prompt_scores *scores,
+                             bool has_bos);
+/* The list of prompt_logprobs, as vLLM has it: null, then for each token an object by token id. */
+void api_prompt_scores_write(const struct api_prompt_scores *scores, struct buffer *out);
 
 /* GET /v1/models and /v1/models/{id}. */
 struct api_model {

@@ -19,6 +19,8 @@
  *
  * Thread: parse on any (prepare workers), the writers on the one that owns the buffers. */
 
+struct api_prompt_scores;
+
 /* What all parts of one answer share. Texts are borrowed. */
 struct api_answer {
     const char *id;           /* "chatcmpl-..." */
@@ -26,14 +28,23 @@ struct api_answer {
     uint64_t created_s;       /* Unix time */
     const char *model;        /* as the client named it */
     const char *fingerprint;  /* "fp_..." */
+    const char *service_tier; /* NULL: none was asked for */
     bool is_usage_wanted;     /* streams: chunks carry "usage":null until the last */
     bool is_usage_continuous; /* streams: every chunk carries the usage so far */
     const int32_t *prompt_ids; /* chat, its one prompt; NULL: not asked for */
     uint32_t prompt_count;
+    const struct api_prompt_scores *prompt_scores; /* chat; NULL: not asked for */
 };
 
 struct api_usage {
-    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    /* cached, cache_write: of the prompt, found in the prefix cache and put there */
+    uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
+    uint32_t completion_tokens, reasoning_tokens; /* reasoning: of the completion */
+    /* Where the time went, milliseconds; only with the last usage of an answer */
+    struct api_timings {
+        double prepare, queue, prefill, decode, total;
+    } timings;
+    bool has_timings;
 };
 
 struct api_logprobs;
@@ -48,6 +59,7 @@ struct api_choice {
     uint32_t token_count;
     const int32_t *prompt_ids; /* text: of this choice; NULL: not asked for */
     uint32_t prompt_count;
+    const struct api_prompt_scores *prompt_scores; /* text: prompt_logprobs; NULL: not asked for */
     uint32_t call_count;         /* calls of tools so far */
     enum finish_reason finish;   /* FINISH_STOP or FINISH_LENGTH; NONE while it runs */
     struct text_slice stop_text; /* the stop string that matched; empty: none */

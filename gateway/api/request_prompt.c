@@ -1,0 +1,102 @@
+/* Readers of what is asked about the prompt of a text completion, and of any prompt. */
+
+#include "request_parse.h"
+
+static status prompt_tokens_read(struct request_parse *parse, const json_t *value, const char *path,
+                                 struct api_prompt *out)
+{
+    size_t count = json_array_size(value);
+    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    status s = field_read_tokens(value, path, parse->limits->vocabulary, tokens, parse->error);
+    *out = (struct api_prompt){{NULL, 0}, tokens, (uint32_t)count};
+    return s;
+}
+
+static status prompt_item_read(struct request_parse *parse, const json_t *item, const char *path,
+                               struct api_prompt *out)
+{
+    if (json_is_string(item))
+        return field_read_text(item, path, parse->limits->prompt_bytes_max, &out->text,
+                               parse->error);
+    if (!json_is_array(item))
+        return field_fail_type(parse->error, path, "a string or an array of token ids", item);
+    status s = field_check_array(item, path, 1, UINT32_MAX, parse->error);
+    return s == STATUS_OK ? prompt_tokens_read(parse, item, path, out) : s;
+}
+
+/* A text, a list of token ids, or a list of either. */
+status request_read_prompt(struct request_parse *parse, const struct request_field *field,
+                           json_t *value)
+{
+    parse->has_prompt = true;
+    bool is_list = json_is_array(value) && !json_is_integer(json_array_get(value, 0));
+    if (!json_is_array(value) && !json_is_string(value))
+        return field_fail_type(parse->error, field->name,
+                               "a string, an array of strings, an array of token ids or an array "
+                               "of such arrays",
+                               value);
+    status s = STATUS_OK;
+    if (is_list)
+        s = field_check_array(value, field->name, 1, API_CHOICES_MAX, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    size_t count = is_list ? json_array_size(value) : 1;
+    struct api_prompt *prompts = request_allocate(parse, count, sizeof *prompts);
+    if (prompts == NULL)
+        return STATUS_NO_MEMORY;
+    parse->out->prompts = prompts;
+    parse->out->prompt_count = (uint32_t)count;
+    if (!is_list)
+        return prompt_item_read(parse, value, field->name, &prompts[0]);
+    for (size_t i = 0; i < count && s == STATUS_OK; i++) {
+        struct field_path path = field_path_of("%s[%zu]", field->name, i);
+        s = prompt_item_read(parse, json_array_get(value, i), path.text, &prompts[i]);
+    }
+    return s;
+}
+
+status request_read_suffix(struct request_parse *parse, const struct request_field *field,
+                           json_t *value)
+{
+    return field_read_text(value, field->name, parse->limits->prompt_bytes_max, &parse->out->suffix,
+                           parse->error);
+}
+
+status request_read_best_of(struct request_parse *parse, const struct request_field *field,
+                            json_t *value)
+{
+    int64_t count = 0;
+    status s =
+        field_read_integer(value, field->name, 1, parse->limits->n_max, &count, parse->error);
+    if (s == STATUS_OK)
+        parse->best_of = (uint32_t)count;
+    return s;
+}
+
+status request_read_prompt_logprobs(struct request_parse *parse, const struct request_field *field,
+                                    json_t *value)
+{
+    int64_t count = 0;
+    status s = field_read_integer(value, field->name, 0, (int64_t)field->max, &count, parse->error);
+    parse->out->has_prompt_scores = s == STATUS_OK;
+    parse->out->prompt_alternatives = (uint32_t)count;
+    return s;
+}
+
+/* -1: as many as the model can take. */
+status request_read_truncate_prompt_tokens(struct request_parse *parse,
+                                           const struct request_field *field, json_t *value)
+{
+    int64_t count = 0;
+    status s = field_read_integer(value, field->name, (int64_t)field->min, (int64_t)field->max,
+                                  &count, parse->error);
+    if (s == STATUS_OK && count == 0)
+        s = field_fail(parse->error, field->name, "invalid_value",
+                       "Invalid '%s': expected -1 or a value >= 1, but got 0 instead.",
+                       field->name);
+    if (s == STATUS_OK)
+        parse->out->prompt_tokens_max = count > 0 ? (uint32_t)count : UINT32_MAX;
+    return s;
+}

@@ -1,0 +1,122 @@
+/* What is asked of a prompt beside its tokens: a middle to be filled in, a length that is not to be
+ * passed, how likely the model finds it. */
+
+#include "check.h"
+#include "job.h"
+#include "memory.h"
+
+static bool fail_status(struct job *job, status s)
+{
+    api_error_from_status(&job->error, s, NULL);
+    return false;
+}
+
+/* Raw text is the client's own writing in the model's format: its control tokens are meant. */
+static status append_text(const tokenizer *t, struct token_list *list, struct text_slice text)
+{
+    struct text_span whole = {0, text.bytes};
+    return tokenizer_encode(t, text, &whole, text.bytes > 0 ? 1 : 0, false, list);
+}
+
+/* [BOS] prefix-token, the text before, suffix-token, the text after, middle-token. */
+bool part_encode_infill(struct job_part *part, struct text_slice text)
+{
+    struct job *job = part->job;
+    const tokenizer *t = engine_get_tokenizer(job->replica->engine);
+    const struct fim_tokens *fim = engine_get_fim_tokens(job->replica->engine);
+    struct token_list *list = &part->prompt;
+    status s = STATUS_OK;
+    if (fim == NULL) {
+        api_error_set(&job->error, 400, "invalid_request_error", "unsupported_parameter", "suffix",
+                      "Unsupported parameter: 'suffix'. This model has no tokens for filling in the "
+                      "middle of a text.");
+        return false;
+    }
+    if (job->parsed.add_special)
+        s = tokenizer_encode(t, (struct text_slice){"", 0}, NULL, 0, true, list);
+    if (list->count > 1) /* an end token of the empty text */
+        list->count = 1;
+    if (list->count == 1 && list->ids[0] != tokenizer_bos(t))
+        list->count = 0;
+    if (s == STATUS_OK)
+        s = token_list_append(list, fim->prefix);
+    if (s == STATUS_OK)
+        s = append_text(t, list, text);
+    if (s == STATUS_OK)
+        s = token_list_append(list, fim->suffix);
+    if (s == STATUS_OK)
+        s = append_text(t, list, job->parsed.suffix);
+    if (s == STATUS_OK)
+        s = token_list_append(list, fim->middle);
+    return s == STATUS_OK || fail_status(job, s);
+}
+
+/* The last tokens are kept: what is near the answer matters most to it. */
+bool part_truncate(struct job_part *part)
+{
+    struct job *job = part->job;
+    struct engine_request *request = &part->request;
+    uint32_t context_max = engine_get_info(job->replica->engine)->context_max;
+    uint32_t most = job->parsed.prompt_tokens_max;
+    int64_t room = (int64_t)context_max - (job->parsed.max_tokens > 0 ? job->parsed.max_tokens : 1);
+    if (most == 0)
+        return true;
+    if (most == UINT32_MAX)
+        most = room > 0 ? (uint32_t)room : 0;
+    if (request->prompt_count <= most || most == 0)
+        return true;
+    request->prompt += request->prompt_count - most;
+    request->prompt_count = most;
+    part->has_bos = false;
+    if (!job->parsed.echo)
+        return true;
+    buffer_clear(&part->echo_text);
+    tokenizer_decode(engine_get_tokenizer(job->replica->engine), request->prompt, most, true,
+                     &part->echo_text);
+    part->echo = buffer_slice(&part->echo_text);
+    return part->echo_text.failed == STATUS_OK || fail_status(job, part->echo_text.failed);
+}
+
+static bool is_echo_scored(const struct api_completion_request *parsed)
+{
+    return parsed->echo && parsed->sampling.logprobs >= 0;
+}
+
+bool part_prepare_scores(struct job_part *part)
+{
+    struct engine_request *request = &part->request;
+    const struct api_completion_request *parsed = &part->job->parsed;
+    if (!parsed->has_prompt_scores && !is_echo_scored(parsed))
+        return true;
+    uint32_t width = parsed->prompt_alternatives;
+    if (is_echo_scored(parsed) && (uint32_t)parsed->sampling.logprobs > width)
+        width = (uint32_t)parsed->sampling.logprobs;
+    size_t count = request->prompt_count;
+    part->scores = memory_allocate_array(count, sizeof *part->scores);
+    part->alternatives = memory_allocate_array(count * (width > 0 ? width : 1),
+                                               sizeof *part->alternatives);
+    if (part->scores == NULL || part->alternatives == NULL)
+        return fail_status(part->job, STATUS_NO_MEMORY);
+    request->prompt_scores = part->scores;
+    request->prompt_alternatives = part->alternatives;
+    request->prompt_alternative_count = width;
+    return true;
+}
+
+bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out)
+{
+    const struct api_completion_request *parsed = &part->job->parsed;
+    if (part->scores == NULL)
+        return false;
+    *out = (struct api_prompt_scores){
+        .tokenizer = engine_get_tokenizer(part->job->replica->engine),
+        .ids = part->request.prompt,
+        .count = part->request.prompt_count,
+        .scores = part->scores,
+        .alternatives = part->alternatives,
+        .width = part->request.prompt_alternative_count,
+        .asked_count = parsed->prompt_alternatives,
+        .shown_count = is_echo_scored(parsed) ? (uint32_t)parsed->sampling.logprobs : 0,
+    };
+    return true;
+}
