@@ -6,14 +6,17 @@
  * contiguous range stays within few sequences.
  *
  * Along the positions a tile is a row of chunks (kernel_table.h) whose partial results are merged
- * in order. Normally one member does them one after the other. When there are too few tiles to keep
- * the team busy (one long sequence), each chunk is a piece of its own; the member that finishes the
+ * in order. Normally one member does them one after the other. When tiles are too few or too
+ * unequal to keep the team busy (a long sequence, alone or beside short ones), each chunk is a piece of its own; the member that finishes the
  * last chunk of a tile merges them, in the same order, so the result is the same to the bit. */
 
 #include <string.h>
 
 #include "check.h"
 #include "cpu_backend.h"
+
+/* Pieces of the largest tile's size that there have to be for each member. */
+#define TILES_PER_MEMBER 4u
 
 struct attention_job {
     struct cpu_backend *cpu;
@@ -184,12 +187,28 @@ static void split_chunks(void *context, uint32_t member, uint32_t first, uint32_
     }
 }
 
+/* Is one tile so large a share of the work that members would wait for it? */
+static bool is_uneven(const struct attention_job *job)
+{
+    const struct step_batch *batch = job->batch;
+    uint64_t total = 0, largest = 0;
+    for (uint32_t s = 0; s < batch->n_sequences; s++) {
+        uint32_t rows = batch->row_start[s + 1] - batch->row_start[s];
+        uint32_t positions = rows > 0 ? batch->row_position[batch->row_start[s + 1] - 1] + 1 : 0;
+        if (job->shape->window != 0 && positions > job->shape->window + rows)
+            positions = job->shape->window + rows;
+        uint64_t chunks = (positions + CHUNK_TOKENS - 1) / CHUNK_TOKENS;
+        total += chunks * (job->cpu->tile_start[s + 1] - job->cpu->tile_start[s]);
+        largest = chunks > largest ? chunks : largest;
+    }
+    return largest * TILES_PER_MEMBER * team_size(job->cpu->team) > total;
+}
+
 /* Lays out the chunks of all tiles as items. 0: not worth it, or no room. */
 static uint32_t plan_split(struct attention_job *job)
 {
     struct cpu_backend *cpu = job->cpu;
-    if (team_size(cpu->team) == 1 || job->n_tiles >= 4 * team_size(cpu->team) ||
-        job->n_tiles > SPLIT_TILES_MAX)
+    if (team_size(cpu->team) == 1 || job->n_tiles > SPLIT_TILES_MAX || !is_uneven(job))
         return 0;
     uint32_t items = 0;
     for (uint32_t index = 0; index < job->n_tiles; index++) {
