@@ -1,6 +1,6 @@
 /* A completion request as a whole: defaults, the fields, then what the fields say together. */
 
-#include "request_parse.h"
+#include "dialect.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -108,11 +108,16 @@ static size_t arena_bytes_max(struct text_slice body, const struct api_limits *l
     return 2 * (body.bytes + (size_t)limits->json_values_max * 64) + 65536;
 }
 
-static status request_parse(struct text_slice body, const struct api_limits *limits, bool is_chat,
-                            struct api_completion_request *out, struct api_error *error)
+/* `dialect` NULL: the body is a chat or text completion request as it stands. */
+static status request_parse(const struct wire_request *source, bool is_chat,
+                            const struct dialect *dialect, struct api_completion_request *out,
+                            struct api_error *error)
 {
+    const struct api_limits *limits = source->limits;
+    struct text_slice body = source->body;
     set_defaults(out, is_chat);
     struct request_parse parse = {.limits = limits,
+                                  .history = source->history,
                                   .out = out,
                                   .error = error,
                                   .is_strict = limits->strict,
@@ -125,7 +130,10 @@ static status request_parse(struct text_slice body, const struct api_limits *lim
         api_error_from_status(error, s, NULL);
         goto fail;
     }
-    s = request_fields_read(&parse);
+    if (dialect != NULL)
+        s = dialect_translate(&parse, dialect);
+    if (s == STATUS_OK)
+        s = request_fields_read(&parse);
     if (s == STATUS_OK)
         s = check_together(&parse);
     if (s == STATUS_OK)
@@ -141,13 +149,21 @@ fail:
 status api_chat_request_parse(struct text_slice body, const struct api_limits *limits,
                               struct api_completion_request *out, struct api_error *error)
 {
-    return request_parse(body, limits, true, out, error);
+    struct wire_request source = {.body = body, .limits = limits};
+    return request_parse(&source, true, NULL, out, error);
 }
 
 status api_completion_request_parse(struct text_slice body, const struct api_limits *limits,
                                     struct api_completion_request *out, struct api_error *error)
 {
-    return request_parse(body, limits, false, out, error);
+    struct wire_request source = {.body = body, .limits = limits};
+    return request_parse(&source, false, NULL, out, error);
+}
+
+status dialect_parse(const struct wire_request *source, const struct dialect *dialect,
+                     struct api_completion_request *out, struct api_error *error)
+{
+    return request_parse(source, true, dialect, out, error);
 }
 
 void api_completion_request_release_body(struct api_completion_request *request)

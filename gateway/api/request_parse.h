@@ -2,6 +2,13 @@
 #define PENSTOCK_GATEWAY_API_REQUEST_PARSE_H
 
 #include "field.h"
+#include "wire_format.h"
+
+/* A field that a client of another API knows by another name. */
+struct request_alias {
+    const char *name;  /* ours */
+    const char *shown; /* theirs */
+};
 
 /* What the parsers of one completion request share: the result, and what only the checks across
  * fields need. */
@@ -21,7 +28,9 @@ struct request_parse {
     char strict_first[128]; /* the first of them */
     const char *strict_code;
     uint32_t strict_count;
-    int64_t top_logprobs; /* chat; -1: absent */
+    int64_t top_logprobs;                /* chat; -1: absent */
+    const struct request_alias *aliases; /* ends with a NULL name; NULL: none */
+    const struct api_history *history;   /* stored responses; NULL: none */
 };
 
 /* One row a field. `read` gets the value (never null: that is "absent") and its row. */

@@ -330,6 +330,14 @@ status request_strict_verdict(const struct request_parse *parse)
                       parse->strict_first);
 }
 
+static const char *name_shown(const struct request_parse *parse, const char *name)
+{
+    for (const struct request_alias *a = parse->aliases; a != NULL && a->name != NULL; a++)
+        if (strcmp(a->name, name) == 0)
+            return a->shown;
+    return name;
+}
+
 status request_fields_read(struct request_parse *parse)
 {
     unsigned scope = parse->out->is_chat ? SCOPE_CHAT : SCOPE_TEXT;
@@ -341,11 +349,15 @@ status request_fields_read(struct request_parse *parse)
     json_object_foreach(parse->out->body, name, value)
     {
         const struct request_field *field = field_find(name, scope);
+        const char *shown = name_shown(parse, name);
         status s = STATUS_OK;
-        if (field == NULL)
-            s = request_field_ignored(parse, name, "unknown_parameter");
-        else if (!json_is_null(value))
-            s = field->read(parse, field, value);
+        if (field == NULL) {
+            s = request_field_ignored(parse, shown, "unknown_parameter");
+        } else if (!json_is_null(value)) {
+            struct request_field as_shown = *field;
+            as_shown.name = shown;
+            s = field->read(parse, &as_shown, value);
+        }
         if (s != STATUS_OK)
             return s;
     }

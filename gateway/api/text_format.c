@@ -78,9 +78,15 @@ static void stream_end(struct buffer *out, struct api_answer *answer, const stru
     completion_stream_end(out, answer, OBJECT, usage);
 }
 
+static status parse(const struct wire_request *source, struct api_completion_request *out,
+                    struct api_error *error)
+{
+    return api_completion_request_parse(source->body, source->limits, out, error);
+}
+
 const struct wire_format wire_format_text = {
     .id_prefix = "cmpl-",
-    .parse = api_completion_request_parse,
+    .parse = parse,
     .stream_begin = stream_begin,
     .stream_delta = stream_delta,
     .stream_finish = stream_finish,

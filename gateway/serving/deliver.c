@@ -57,6 +57,9 @@ static void add_common(struct answer_headers *headers, const struct job *job)
         add_timing(headers, job);
     if (job->parsed.ignored[0] != '\0')
         add_header(headers, "x-ignored-params", job->parsed.ignored);
+    struct http_header id;
+    if (reply_id_header(job->request, job->format, &id))
+        headers->items[headers->count++] = id;
 }
 
 /* The request is answered: on_end drops its reference later. */
@@ -300,6 +303,15 @@ static void reply_completion(struct job *job)
     buffer_deinit(&body);
 }
 
+/* A body that a worker has made. */
+static void reply_body(struct job *job)
+{
+    struct answer_headers headers = {.count = 0};
+    add_common(&headers, job);
+    http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
+               buffer_slice(&job->body));
+}
+
 /* max_tokens 0 with scores of the prompt: the engine had to generate a token to have computed it all. */
 static void drop_token(struct engine_event *event)
 {
@@ -434,7 +446,7 @@ void job_deliver(struct job *job)
         if (job->body.failed != STATUS_OK)
             fail_status(job, STATUS_NO_MEMORY, NULL);
         else
-            reply_json(take_request(job), 200, &job->body);
+            reply_body(job);
         return;
     case JOB_RUNNING:
         break;

@@ -214,6 +214,16 @@ void job_start_text(struct replica *replica, http_request *request)
     job_start(replica, request, JOB_COMPLETION, &wire_format_text);
 }
 
+void job_start_messages(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_COMPLETION, &wire_format_messages);
+}
+
+void job_start_messages_count(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_COUNT, &wire_format_messages);
+}
+
 void job_start_tokenize(struct replica *replica, http_request *request)
 {
     job_start(replica, request, JOB_TOKENIZE, &wire_format_text);

@@ -28,12 +28,12 @@
  * call, and the publisher's last event waits for a holder (never longer than one engine_cancel,
  * which does not block) before it marks the part as gone. */
 
-enum job_kind { JOB_COMPLETION, JOB_TOKENIZE, JOB_DETOKENIZE };
+enum job_kind { JOB_COMPLETION, JOB_COUNT, JOB_TOKENIZE, JOB_DETOKENIZE };
 
 enum job_stage {
     JOB_PREPARING,
     JOB_FAILED,   /* `error` tells */
-    JOB_ANSWERED, /* `body` is the answer (tokenize, detokenize) */
+    JOB_ANSWERED, /* `body` is the answer (count, tokenize, detokenize) */
     JOB_RUNNING   /* the engine has all parts */
 };
 

@@ -298,6 +298,7 @@ static void answer_init(struct job *job)
         .created_s = clock_wall_ms() / 1000,
         .model = job->parsed.model,
         .fingerprint = job->replica->fingerprint,
+        .request = &job->parsed,
         .is_usage_wanted = job->parsed.include_usage,
         .is_usage_continuous = job->parsed.continuous_usage,
         .service_tier = api_service_tier_names[job->parsed.service_tier],
@@ -309,8 +310,9 @@ static void answer_init(struct job *job)
 static bool completion_prepare(struct job *job)
 {
     struct api_completion_request *parsed = &job->parsed;
-    status s =
-        job->format->parse(buffer_slice(&job->body), &job->replica->limits, parsed, &job->error);
+    struct wire_request source = {.body = buffer_slice(&job->body),
+                                  .limits = &job->replica->limits};
+    status s = job->format->parse(&source, parsed, &job->error);
     if (s != STATUS_OK || !check_model(job, parsed->model))
         return false;
     if (!parsed->has_seed)
@@ -382,6 +384,24 @@ static bool completion_submit(struct job *job)
     return true;
 }
 
+/* How many tokens the prompt of a request would have. */
+static enum job_stage count_answer(struct job *job)
+{
+    struct wire_request source = {.body = buffer_slice(&job->body),
+                                  .limits = &job->replica->limits};
+    struct job_part part = {.job = job};
+    if (job->format->parse_count(&source, &job->parsed, &job->error) != STATUS_OK)
+        return JOB_FAILED;
+    bool is_done = check_model(job, job->parsed.model) && part_tokenize(&part, NULL);
+    if (is_done) {
+        buffer_deinit(&job->body);
+        buffer_init(&job->body, CHOICE_BYTES_MAX);
+        job->format->count_write(&job->body, (uint32_t)part.prompt.count);
+    }
+    token_list_deinit(&part.prompt);
+    return is_done ? JOB_ANSWERED : JOB_FAILED;
+}
+
 static enum job_stage tokenize_answer(struct job *job)
 {
     struct api_tokenize_request parsed;
@@ -439,6 +459,8 @@ static enum job_stage prepare(struct job *job)
         fail_status(job, STATUS_CLOSED);
         return JOB_FAILED;
     }
+    if (job->kind == JOB_COUNT)
+        return count_answer(job);
     if (job->kind == JOB_TOKENIZE)
         return tokenize_answer(job);
     if (job->kind == JOB_DETOKENIZE)

@@ -66,13 +66,18 @@ route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, pr
     probe_model;
 
 /* Handlers that make a job (job.c). Loop. */
-route_fn job_start_chat, job_start_text, job_start_tokenize, job_start_detokenize;
+route_fn job_start_chat, job_start_text, job_start_messages, job_start_messages_count,
+    job_start_tokenize, job_start_detokenize;
 
 /* Answers with an error as the format writes it; Retry-After where the error has one. Loop; the
  * request is dead afterwards. */
 void reply_error(http_request *request, const struct wire_format *format,
                  const struct api_error *error);
 void reply_json(http_request *request, int http_status, const struct buffer *body);
+/* The header that a format gives every answer beside x-request-id; false: it has none. The value is
+ * borrowed from the request. */
+bool reply_id_header(const http_request *request, const struct wire_format *format,
+                     struct http_header *out);
 
 /* When a client that finds the queue full should come again: the time until half of what waits has
  * started, from the speed of steps and the mean length of answers so far. Any thread. */

@@ -19,17 +19,19 @@ struct route {
 
 // clang-format off
 static const struct route routes[] = {
-    {"POST", "/v1/chat/completions", false, job_start_chat,       &wire_format_chat},
-    {"POST", "/v1/completions",      false, job_start_text,       &wire_format_text},
-    {"GET",  "/v1/models",           false, probe_models,         &wire_format_chat},
-    {"GET",  "/v1/models/",          true,  probe_model,          &wire_format_chat},
-    {"POST", "/tokenize",            false, job_start_tokenize,   &wire_format_chat},
-    {"POST", "/detokenize",          false, job_start_detokenize, &wire_format_chat},
-    {"GET",  "/livez",               false, probe_live,           &wire_format_chat},
-    {"GET",  "/readyz",              false, probe_ready,          &wire_format_chat},
-    {"GET",  "/health",              false, probe_health,         &wire_format_chat},
-    {"GET",  "/version",             false, probe_version,        &wire_format_chat},
-    {"GET",  "/metrics",             false, probe_metrics,        &wire_format_chat},
+    {"POST", "/v1/chat/completions",      false, job_start_chat,           &wire_format_chat},
+    {"POST", "/v1/completions",           false, job_start_text,           &wire_format_text},
+    {"POST", "/v1/messages",              false, job_start_messages,       &wire_format_messages},
+    {"POST", "/v1/messages/count_tokens", false, job_start_messages_count, &wire_format_messages},
+    {"GET",  "/v1/models",                false, probe_models,             &wire_format_chat},
+    {"GET",  "/v1/models/",               true,  probe_model,              &wire_format_chat},
+    {"POST", "/tokenize",                 false, job_start_tokenize,       &wire_format_chat},
+    {"POST", "/detokenize",               false, job_start_detokenize,     &wire_format_chat},
+    {"GET",  "/livez",                    false, probe_live,               &wire_format_chat},
+    {"GET",  "/readyz",                   false, probe_ready,              &wire_format_chat},
+    {"GET",  "/health",                   false, probe_health,             &wire_format_chat},
+    {"GET",  "/version",                  false, probe_version,            &wire_format_chat},
+    {"GET",  "/metrics",                  false, probe_metrics,            &wire_format_chat},
 };
 // clang-format on
 
@@ -38,11 +40,21 @@ void reply_json(http_request *request, int http_status, const struct buffer *bod
     http_reply(request, http_status, NULL, 0, "application/json", buffer_slice(body));
 }
 
+bool reply_id_header(const http_request *request, const struct wire_format *format,
+                     struct http_header *out)
+{
+    if (format->request_id_header == NULL)
+        return false;
+    *out = (struct http_header){text_slice_of(format->request_id_header),
+                                text_slice_of(http_request_id(request))};
+    return true;
+}
+
 void reply_error(http_request *request, const struct wire_format *format,
                  const struct api_error *error)
 {
     char seconds[32], milliseconds[32];
-    struct http_header headers[2];
+    struct http_header headers[3];
     size_t count = 0;
     struct buffer body;
     buffer_init(&body, 16384);
@@ -55,6 +67,8 @@ void reply_error(http_request *request, const struct wire_format *format,
         headers[count++] =
             (struct http_header){text_slice_of("retry-after-ms"), text_slice_of(milliseconds)};
     }
+    if (reply_id_header(request, format, &headers[count]))
+        count++;
     http_reply(request, error->http_status, headers, count, "application/json",
                buffer_slice(&body));
     buffer_deinit(&body);

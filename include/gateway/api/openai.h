@@ -86,6 +86,7 @@ struct api_completion_request {
     bool return_token_ids;
     const char *user;             /* NULL: absent */
     struct text_slice cache_salt; /* empty: absent */
+    bool is_cache_marked;         /* Anthropic's cache_control stood somewhere */
     /* comma-separated fields for x-ignored-params; "" : none */
     char ignored[API_IGNORED_BYTES_MAX];
 };

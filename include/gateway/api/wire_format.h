@@ -34,6 +34,14 @@ struct api_answer {
     const int32_t *prompt_ids; /* chat, its one prompt; NULL: not asked for */
     uint32_t prompt_count;
     const struct api_prompt_scores *prompt_scores; /* chat; NULL: not asked for */
+    const struct api_completion_request *request; /* what it answers; without its body */
+    /* event streams: where the format stands; it begins as zero */
+    struct api_progress {
+        uint32_t sequence;   /* number of the next event */
+        uint32_t item_count; /* items begun */
+        bool is_open;        /* the last one has not ended */
+        enum output_kind open_kind;
+    } progress;
 };
 
 struct api_usage {
@@ -66,13 +74,32 @@ struct api_choice {
     int32_t stop_token;          /* -1: none, or the model's own end */
 };
 
+/* Answers of before that a request may continue; whoever keeps them implements it. */
+struct api_history {
+    void *context;
+    /* Appends the items of the conversation up to and with the answer of this id, as a JSON array.
+     * STATUS_OK, STATUS_NOT_FOUND, STATUS_NO_MEMORY. */
+    status (*find)(void *context, struct text_slice id, struct buffer *out);
+};
+
+struct wire_request {
+    struct text_slice body;
+    const struct api_limits *limits;
+    const struct api_history *history; /* NULL: none is kept */
+};
+
 struct wire_format {
-    const char *id_prefix; /* of answers: "chatcmpl-" */
-    bool keeps_output;     /* streams are given all of a choice's output beside what is new */
+    const char *id_prefix;         /* of answers: "chatcmpl-" */
+    const char *request_id_header; /* beside x-request-id; NULL: none */
+    bool keeps_output; /* streams are given all of a choice's output beside what is new */
 
     /* As api_chat_request_parse says. */
-    status (*parse)(struct text_slice body, const struct api_limits *limits,
-                    struct api_completion_request *out, struct api_error *error);
+    status (*parse)(const struct wire_request *source, struct api_completion_request *out,
+                    struct api_error *error);
+    /* The same for a question how many tokens a prompt has, and its answer; NULL: there is none. */
+    status (*parse_count)(const struct wire_request *source, struct api_completion_request *out,
+                          struct api_error *error);
+    void (*count_write)(struct buffer *out, uint32_t prompt_tokens);
 
     /* Server-sent events. `usage`: so far. */
     void (*stream_begin)(struct buffer *out, struct api_answer *answer,
@@ -97,8 +124,9 @@ struct wire_format {
     void (*error_write)(struct buffer *out, const struct api_error *error, const char *request_id);
 };
 
-extern const struct wire_format wire_format_chat; /* POST /v1/chat/completions */
-extern const struct wire_format wire_format_text; /* POST /v1/completions */
+extern const struct wire_format wire_format_chat;     /* POST /v1/chat/completions */
+extern const struct wire_format wire_format_text;     /* POST /v1/completions */
+extern const struct wire_format wire_format_messages; /* POST /v1/messages (Anthropic) */
 
 /* The id of something inside an answer: the prefix ("call_"), the answer's own unique part, and the
  * numbers of the choice and of the thing in it. */

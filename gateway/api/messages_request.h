@@ -1,0 +1,21 @@
+#ifndef PENSTOCK_GATEWAY_API_MESSAGES_REQUEST_H
+#define PENSTOCK_GATEWAY_API_MESSAGES_REQUEST_H
+
+#include "dialect.h"
+
+/* Bodies of Anthropic's messages API. */
+NODISCARD status messages_parse(const struct wire_request *source,
+                                struct api_completion_request *out, struct api_error *error);
+NODISCARD status messages_parse_count(const struct wire_request *source,
+                                      struct api_completion_request *out, struct api_error *error);
+
+/* `system` and `messages` -> chat's messages (messages_content.c). */
+NODISCARD status messages_read_system(struct request_parse *parse, const char *name, json_t *value,
+                                      json_t *chat);
+NODISCARD status messages_read_messages(struct request_parse *parse, const char *name,
+                                        json_t *value, json_t *chat);
+/* Checks and notes the marker of an object that may have one. */
+NODISCARD status messages_check_cache_control(struct request_parse *parse, const char *path,
+                                              const json_t *object);
+
+#endif
