@@ -48,7 +48,7 @@ status request_read_stop(struct request_parse *parse, const struct request_field
     if (json_is_string(value))
         return stop_add(parse, value, field->name);
     for (size_t i = 0; i < count && s == STATUS_OK; i++) {
-        struct field_path path = field_path_of("stop[%zu]", i);
+        struct field_path path = field_path_of("%s[%zu]", field->name, i);
         s = stop_add(parse, json_array_get(value, i), path.text);
     }
     return s;

@@ -43,6 +43,7 @@ struct edge_model {
 
 struct control;
 struct proxy;
+struct wire_format;
 
 struct edge {
     http_server *server;        /* owned */
@@ -82,7 +83,8 @@ struct edge_record {
     const struct edge_model *model; /* NULL: none, or not known yet */
     int status_code;                /* of the answer; 499 when the client went first */
     uint64_t start_ns;
-    struct proxy *proxy; /* NULL: answered by the gateway itself */
+    struct proxy *proxy;              /* NULL: answered by the gateway itself */
+    const struct wire_format *format; /* how errors are written */
 };
 
 /* Answers from the gateway itself. The record, and all that lives in the request's memory, is dead

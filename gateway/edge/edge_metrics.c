@@ -9,6 +9,8 @@
 static const char *const route_names[ROUTE_COUNT] = {
     [ROUTE_CHAT_COMPLETIONS] = "/v1/chat/completions",
     [ROUTE_COMPLETIONS] = "/v1/completions",
+    [ROUTE_MESSAGES] = "/v1/messages",
+    [ROUTE_COUNT_TOKENS] = "/v1/messages/count_tokens",
     [ROUTE_TOKENIZE] = "/tokenize",
     [ROUTE_DETOKENIZE] = "/detokenize",
     [ROUTE_MODELS] = "/v1/models",

@@ -34,11 +34,11 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
-#include "openai.h"
 #include "route_body.h"
 #include "router.h"
 #include "sse_splitter.h"
 #include "upstream_headers.h"
+#include "wire_format.h"
 
 /* Of an answer that is kept whole: n=128 long choices with logprobs. */
 #define BODY_BYTES_MAX    (64u << 20)
@@ -108,10 +108,8 @@ static void proxy_fail(struct proxy *proxy, int http_status, const char *code, c
         edge_reply_error(record, &error);
         return;
     }
-    buffer_init(&event, sizeof(error) * 6 + 64); /* every byte escaped */
-    buffer_append_text(&event, "data: ");
-    api_error_write(&error, &event);
-    buffer_append_text(&event, "\n\n");
+    buffer_init(&event, sizeof(error) * 6 + 1024); /* every byte escaped, and what is around */
+    record->format->stream_error(&event, NULL, &error, http_request_id(record->request));
     record->status_code = http_status;
     if (event.failed == STATUS_OK)
         (void)http_stream_write(record->request, buffer_slice(&event));

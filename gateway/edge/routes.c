@@ -8,8 +8,8 @@
 #include "check.h"
 #include "clock.h"
 #include "edge.h"
-#include "openai.h"
 #include "proxy.h"
+#include "wire_format.h"
 
 struct route {
     const char *method, *path; /* a path that ends in '*' matches what begins like it */
@@ -17,27 +17,30 @@ struct route {
     bool is_open;      /* needs no key */
     bool is_passed_on; /* to a replica, under the same path */
     void (*answer)(struct edge_record *record, struct text_slice rest);
+    const struct wire_format *format; /* of errors; NULL: OpenAI's */
 };
 
 // clang-format off
 static const struct route public_routes[] = {
-    {"POST", "/v1/chat/completions", ROUTE_CHAT_COMPLETIONS, false, true, NULL},
-    {"POST", "/v1/completions", ROUTE_COMPLETIONS, false, true, NULL},
-    {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL},
-    {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL},
-    {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models},
-    {"GET", "/v1/models/*", ROUTE_MODEL, false, false, answer_model},
-    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez},
-    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz},
-    {"GET", "/health", ROUTE_HEALTH, true, false, answer_readyz},
-    {"GET", "/version", ROUTE_VERSION, true, false, answer_version},
+    {"POST", "/v1/chat/completions", ROUTE_CHAT_COMPLETIONS, false, true, NULL, NULL},
+    {"POST", "/v1/completions", ROUTE_COMPLETIONS, false, true, NULL, NULL},
+    {"POST", "/v1/messages", ROUTE_MESSAGES, false, true, NULL, &wire_format_messages},
+    {"POST", "/v1/messages/count_tokens", ROUTE_COUNT_TOKENS, false, true, NULL, &wire_format_messages},
+    {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL, NULL},
+    {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL, NULL},
+    {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models, NULL},
+    {"GET", "/v1/models/*", ROUTE_MODEL, false, false, answer_model, NULL},
+    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez, NULL},
+    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz, NULL},
+    {"GET", "/health", ROUTE_HEALTH, true, false, answer_readyz, NULL},
+    {"GET", "/version", ROUTE_VERSION, true, false, answer_version, NULL},
 };
 static const struct route admin_routes[] = {
-    {"GET", "/metrics", ROUTE_ADMIN, true, false, admin_metrics},
-    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez},
-    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz},
-    {"GET", "/admin/replicas", ROUTE_ADMIN, true, false, admin_replicas},
-    {"GET", "/admin/config", ROUTE_ADMIN, true, false, admin_config},
+    {"GET", "/metrics", ROUTE_ADMIN, true, false, admin_metrics, NULL},
+    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez, NULL},
+    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz, NULL},
+    {"GET", "/admin/replicas", ROUTE_ADMIN, true, false, admin_replicas, NULL},
+    {"GET", "/admin/config", ROUTE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on
 
@@ -134,6 +137,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     *record = (struct edge_record){.edge = edge,
                                    .request = request,
                                    .route = ROUTE_OTHER,
+                                   .format = &wire_format_chat,
                                    .start_ns = http_request_start_ns(request),
                                    .status_code = 499};
     http_request_on_end(request, record_end, record);
@@ -141,6 +145,8 @@ static void handle(http_request *request, struct edge *edge, const struct route 
         if (!path_matches(&routes[i], path, &rest))
             continue;
         other = &routes[i];
+        if (other->format != NULL)
+            record->format = other->format;
         if (method_matches(other, http_request_method(request)))
             route = other;
     }

@@ -1,17 +1,28 @@
 #include "sse_splitter.h"
 
-#define DONE_LINE       "data: [DONE]"
-#define DONE_LINE_BYTES (sizeof(DONE_LINE) - 1)
+#include "check.h"
+
+/* By these lines a stream's last event is known: OpenAI's mark, Anthropic's event, and those of
+ * OpenAI's responses. */
+static const char *const end_lines[] = {"data: [DONE]", "event: message_stop",
+                                        "event: response.completed", "event: response.incomplete",
+                                        "event: response.failed"};
+
+static bool is_end_line(const struct sse_splitter *splitter)
+{
+    struct text_slice line = {splitter->line, splitter->line_bytes};
+
+    for (size_t i = 0; i < ARRAY_COUNT(end_lines); i++) {
+        if (line.bytes <= sizeof(splitter->line) && text_slice_is(line, end_lines[i]))
+            return true;
+    }
+    return false;
+}
 
 static void line_take(struct sse_splitter *splitter, char byte)
 {
-    if (splitter->line_bytes == 0) {
-        splitter->is_comment = byte == ':';
-        splitter->done_bytes = 0;
-    }
-    if (splitter->line_bytes == splitter->done_bytes && splitter->done_bytes < DONE_LINE_BYTES &&
-        byte == DONE_LINE[splitter->done_bytes])
-        splitter->done_bytes++;
+    if (splitter->line_bytes < sizeof(splitter->line))
+        splitter->line[splitter->line_bytes] = byte;
     splitter->line_bytes++;
 }
 
@@ -25,9 +36,8 @@ static bool line_end(struct sse_splitter *splitter)
         splitter->is_done |= splitter->has_done;
         splitter->has_field = splitter->has_done = false;
     } else {
-        splitter->has_field |= !splitter->is_comment;
-        splitter->has_done |=
-            splitter->done_bytes == DONE_LINE_BYTES && splitter->line_bytes == DONE_LINE_BYTES;
+        splitter->has_field |= splitter->line[0] != ':';
+        splitter->has_done |= is_end_line(splitter);
     }
     splitter->line_bytes = 0;
     return is_blank;

@@ -10,14 +10,15 @@
  * passed on: when a replica dies in the middle of one, the client must not be left with half of it
  * before our error event. WHATWG HTML, section 9.2.6, with lines that end in LF or CR LF (nobody
  * sends lone CRs). */
+#define SSE_END_LINE_BYTES_MAX 32u /* of the lines by which a last event is known, and more */
+
 struct sse_splitter {
-    size_t line_bytes;   /* of the unfinished line, CR not counted */
-    bool is_comment;     /* the unfinished line begins with ':' */
-    bool has_field;      /* the unfinished event has a line that is no comment */
-    bool has_done;       /* the unfinished event is "data: [DONE]" */
-    unsigned done_bytes; /* of the unfinished line, equal to "data: [DONE]" so far */
-    bool has_begun;      /* some finished event was not only comments: something was produced */
-    bool is_done;        /* "data: [DONE]" has passed */
+    size_t line_bytes;                 /* of the unfinished line, CR not counted */
+    bool has_field;                    /* the unfinished event has a line that is no comment */
+    bool has_done;                     /* the unfinished event is the last that its API sends */
+    char line[SSE_END_LINE_BYTES_MAX]; /* the unfinished line's first bytes */
+    bool has_begun; /* some finished event was not only comments: something was produced */
+    bool is_done;   /* the last event has passed */
 };
 
 /* Takes the next piece. Returns how many of its bytes belong to events that are now complete: 0

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 
+#include "check.h"
 #include "sse_splitter.h"
 
 static const char stream[] = ": hello\n\n"
@@ -44,6 +45,31 @@ static void the_way_it_is_cut_changes_nothing(void **state)
     }
 }
 
+static void each_api_has_its_last_event(void **state)
+{
+    static const char *const lasts[] = {"data: [DONE]\n\n", "event: message_stop\ndata: {}\n\n",
+                                        "event: response.completed\r\ndata: {}\r\n\r\n",
+                                        "event: response.failed\ndata: {}\n\n",
+                                        "event: response.incomplete\ndata: {}\n\n"};
+    static const char *const others[] = {"data: [DONE] \n\n", "event: message_stopped\n\n",
+                                         "event: response.completed_and_more_so\n\n",
+                                         "data: event: message_stop\n\n"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(lasts); i++) {
+        struct sse_splitter splitter = {0};
+
+        assert_int_equal(sse_splitter_feed(&splitter, text_slice_of(lasts[i])), strlen(lasts[i]));
+        assert_true(splitter.is_done);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
+        struct sse_splitter splitter = {0};
+
+        assert_int_equal(sse_splitter_feed(&splitter, text_slice_of(others[i])), strlen(others[i]));
+        assert_false(splitter.is_done);
+    }
+}
+
 static void comments_alone_have_not_begun(void **state)
 {
     struct sse_splitter splitter = {0};
@@ -78,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_whole_events_are_complete),
         cmocka_unit_test(the_way_it_is_cut_changes_nothing),
+        cmocka_unit_test(each_api_has_its_last_event),
         cmocka_unit_test(comments_alone_have_not_begun),
         cmocka_unit_test(done_is_only_the_whole_line),
     };
