@@ -42,15 +42,16 @@ void completion_write_usage(struct buffer *out, const struct api_usage *usage)
 {
     const struct api_timings *ms = &usage->timings;
     json_write_key(out, "usage");
-    buffer_append_format(out,
-                         "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
-                         "\"prompt_tokens_details\":{\"cached_tokens\":%u,"
-                         "\"cache_write_tokens\":%u,\"audio_tokens\":0},"
-                         "\"completion_tokens_details\":{\"reasoning_tokens\":%u,\"audio_tokens\":0,"
-                         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}",
-                         usage->prompt_tokens, usage->completion_tokens,
-                         (unsigned long long)usage->prompt_tokens + usage->completion_tokens,
-                         usage->cached_tokens, usage->cache_write_tokens, usage->reasoning_tokens);
+    buffer_append_format(
+        out,
+        "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+        "\"prompt_tokens_details\":{\"cached_tokens\":%u,"
+        "\"cache_write_tokens\":%u,\"audio_tokens\":0},"
+        "\"completion_tokens_details\":{\"reasoning_tokens\":%u,\"audio_tokens\":0,"
+        "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}",
+        usage->prompt_tokens, usage->completion_tokens,
+        (unsigned long long)usage->prompt_tokens + usage->completion_tokens, usage->cached_tokens,
+        usage->cache_write_tokens, usage->reasoning_tokens);
     if (usage->has_timings)
         buffer_append_format(out,
                              ",\"timings\":{\"prepare_ms\":%.3f,\"queue_ms\":%.3f,"

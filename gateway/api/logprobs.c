@@ -192,7 +192,8 @@ void api_prompt_scores_write(const struct api_prompt_scores *scores, struct buff
     for (uint32_t i = 1; i < scores->count; i++) {
         const struct token_logprob *alternatives = scores->alternatives + (size_t)i * scores->width;
         buffer_append_text(out, ",{");
-        write_scored(scores, out, scores->ids[i], scores->scores[i].logprob, scores->scores[i].rank);
+        write_scored(scores, out, scores->ids[i], scores->scores[i].logprob,
+                     scores->scores[i].rank);
         for (uint32_t j = 0; j < scores->asked_count && alternatives[j].token >= 0; j++)
             if (alternatives[j].token != scores->ids[i])
                 write_scored(scores, out, alternatives[j].token, alternatives[j].logprob, j + 1);

@@ -10,6 +10,9 @@
 
 #include "messages_request.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "check.h"
 
 /* The three kinds of input add up to the prompt. Prefixes are cached without being asked; what was
@@ -251,12 +254,22 @@ static const char *error_type(int http_status)
     }
 }
 
+/* There is no member for the field that is wrong: the text names it. */
+static void message_write(struct buffer *out, const struct api_error *error)
+{
+    char text[sizeof error->message + sizeof error->param + 8];
+    bool is_named = error->param[0] == '\0' || strstr(error->message, error->param) != NULL;
+    snprintf(text, sizeof text, "%s%s%s", is_named ? "" : error->param, is_named ? "" : ": ",
+             error->message);
+    json_write_text(out, text);
+}
+
 /* "error":{...},"request_id":... */
 static void error_members(struct buffer *out, const struct api_error *error, const char *request_id)
 {
     buffer_append_format(
         out, ",\"error\":{\"type\":\"%s\",\"message\":", error_type(error->http_status));
-    json_write_text(out, error->message);
+    message_write(out, error);
     buffer_append_byte(out, '}');
     json_write_key(out, "request_id");
     json_write_text(out, request_id);

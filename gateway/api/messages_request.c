@@ -214,6 +214,18 @@ static status read_later(struct request_parse *parse, const char *name, json_t *
     return STATUS_OK;
 }
 
+/* "standard_only" gives up a priority that nobody has bought here. */
+static status read_service_tier(struct request_parse *parse, const char *name, json_t *value,
+                                json_t *chat)
+{
+    const char *tier = json_string_value(value);
+    (void)chat;
+    if (tier != NULL && (strcmp(tier, "auto") == 0 || strcmp(tier, "standard_only") == 0))
+        return STATUS_OK;
+    return field_fail(parse->error, name, "invalid_value",
+                      "Invalid '%s': supported values are 'auto' and 'standard_only'.", name);
+}
+
 static status read_refused(struct request_parse *parse, const char *name, json_t *value,
                            json_t *chat)
 {
@@ -275,7 +287,7 @@ static const struct dialect_field fields[] = {
     {"container", read_refused},
     {"diagnostics", read_ignored},
     {"inference_geo", read_ignored},
-    {"service_tier", read_ignored},
+    {"service_tier", read_service_tier},
     {"speed", read_ignored},
     {"context_management", read_ignored},
     {"user_profile_id", read_ignored},

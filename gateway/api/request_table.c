@@ -285,7 +285,10 @@ static void names_append(char *list, const char *name, bool is_quoted)
     size_t bytes = strlen(name);
     if (bytes + 5 > room)
         return;
-    used += (size_t)sprintf(list + used, "%s%s", used == 0 ? "" : is_quoted ? ", " : ",",
+    used += (size_t)sprintf(list + used, "%s%s",
+                            used == 0   ? ""
+                            : is_quoted ? ", "
+                                        : ",",
                             is_quoted ? "'" : "");
     for (size_t i = 0; i < bytes; i++) {
         char c = name[i];

@@ -306,7 +306,7 @@ static void a_scored_prompt_comes_first_in_the_text_logprobs(void **state)
     (void)state;
     static const int32_t ids[] = {TOKEN_END, 'a', 'b'}; /* the first was put there by the server */
     static const struct token_score scores[] = {{7.0f, 7}, {-0.5f, 2}, {-INFINITY, 258}};
-    static const struct token_logprob best[] = {{3, 9.0f},    {4, 9.0f},  {'x', -0.25f},
+    static const struct token_logprob best[] = {{3, 9.0f},    {4, 9.0f},   {'x', -0.25f},
                                                 {'a', -0.5f}, {'y', 0.0f}, {-1, 0.0f}};
     struct api_prompt_scores prompt = {.tokenizer = words,
                                        .ids = ids,
@@ -331,12 +331,12 @@ static void a_scored_prompt_comes_first_in_the_text_logprobs(void **state)
                                   "\"text_offset\":[0,0,1,2]}");
     buffer_clear(&out);
     api_prompt_scores_write(&prompt, &out);
-    assert_string_equal(
-        out.data, "[null,"
-                  "{\"97\":{\"logprob\":-0.5,\"rank\":2,\"decoded_token\":\"a\"},"
-                  "\"120\":{\"logprob\":-0.25,\"rank\":1,\"decoded_token\":\"x\"}},"
-                  "{\"98\":{\"logprob\":-9999.0,\"rank\":258,\"decoded_token\":\"b\"},"
-                  "\"121\":{\"logprob\":0.0,\"rank\":1,\"decoded_token\":\"y\"}}]");
+    assert_string_equal(out.data,
+                        "[null,"
+                        "{\"97\":{\"logprob\":-0.5,\"rank\":2,\"decoded_token\":\"a\"},"
+                        "\"120\":{\"logprob\":-0.25,\"rank\":1,\"decoded_token\":\"x\"}},"
+                        "{\"98\":{\"logprob\":-9999.0,\"rank\":258,\"decoded_token\":\"b\"},"
+                        "\"121\":{\"logprob\":0.0,\"rank\":1,\"decoded_token\":\"y\"}}]");
     buffer_clear(&out);
     logprobs.shows_ids = true;
     api_logprobs_add(&logprobs, &token, 1);

@@ -52,7 +52,7 @@ struct job_part {
     struct token_score *scores;
     struct token_logprob *alternatives;
     uint32_t cached_tokens, cache_write_tokens; /* loop */
-    _Atomic int hold;       /* enum part_hold */
+    _Atomic int hold;                           /* enum part_hold */
 };
 
 /* One sequence of the answer. Loop only. */

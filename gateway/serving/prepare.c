@@ -191,7 +191,8 @@ static uint32_t part_max_tokens(const struct job_part *part)
     const struct api_completion_request *parsed = &part->job->parsed;
     uint32_t context_max = engine_get_info(part->job->replica->engine)->context_max;
     uint32_t left = context_max - part->request.prompt_count;
-    if (parsed->max_tokens >= 0) /* 0, with scores: one token is generated, and dropped (deliver.c) */
+    if (parsed->max_tokens >=
+        0) /* 0, with scores: one token is generated, and dropped (deliver.c) */
         return parsed->max_tokens > 0 ? (uint32_t)parsed->max_tokens : 1;
     if (!parsed->is_chat && left > API_TEXT_MAX_TOKENS_DEFAULT)
         return API_TEXT_MAX_TOKENS_DEFAULT;

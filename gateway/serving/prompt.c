@@ -27,9 +27,10 @@ bool part_encode_infill(struct job_part *part, struct text_slice text)
     struct token_list *list = &part->prompt;
     status s = STATUS_OK;
     if (fim == NULL) {
-        api_error_set(&job->error, 400, "invalid_request_error", "unsupported_parameter", "suffix",
-                      "Unsupported parameter: 'suffix'. This model has no tokens for filling in the "
-                      "middle of a text.");
+        api_error_set(
+            &job->error, 400, "invalid_request_error", "unsupported_parameter", "suffix",
+            "Unsupported parameter: 'suffix'. This model has no tokens for filling in the "
+            "middle of a text.");
         return false;
     }
     if (job->parsed.add_special)
@@ -93,8 +94,8 @@ bool part_prepare_scores(struct job_part *part)
         width = (uint32_t)parsed->sampling.logprobs;
     size_t count = request->prompt_count;
     part->scores = memory_allocate_array(count, sizeof *part->scores);
-    part->alternatives = memory_allocate_array(count * (width > 0 ? width : 1),
-                                               sizeof *part->alternatives);
+    part->alternatives =
+        memory_allocate_array(count * (width > 0 ? width : 1), sizeof *part->alternatives);
     if (part->scores == NULL || part->alternatives == NULL)
         return fail_status(part->job, STATUS_NO_MEMORY);
     request->prompt_scores = part->scores;

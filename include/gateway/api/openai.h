@@ -76,9 +76,10 @@ struct api_completion_request {
     struct text_slice *stops;
     uint32_t stop_count;
     bool include_stop;
-    bool shows_special;     /* control tokens are part of the text */
-    bool shows_token_ids;   /* log probabilities name tokens "token_id:17" */
-    bool has_prompt_scores; /* prompt_logprobs was given: so many alternatives beside each token's own */
+    bool shows_special;   /* control tokens are part of the text */
+    bool shows_token_ids; /* log probabilities name tokens "token_id:17" */
+    bool
+        has_prompt_scores; /* prompt_logprobs was given: so many alternatives beside each token's own */
     uint32_t prompt_alternatives;
     uint32_t prompt_tokens_max; /* of a longer prompt the last ones are kept; 0: no such limit */
     enum api_service_tier service_tier;

@@ -12,8 +12,8 @@
  * parallel arrays for text completions. Owned by one thread. */
 struct api_logprobs {
     bool is_chat;
-    bool shows_ids;     /* tokens are named "token_id:17" */
-    bool shows_special; /* control tokens are part of the text, for text_offset */
+    bool shows_ids;             /* tokens are named "token_id:17" */
+    bool shows_special;         /* control tokens are part of the text, for text_offset */
     const tokenizer *tokenizer; /* borrowed */
     struct buffer items[4];     /* chat: [0] content; text: tokens, token_logprobs, top_logprobs,
                                    text_offset */
@@ -33,8 +33,9 @@ struct api_prompt_scores {
     const tokenizer *tokenizer;
     const int32_t *ids; /* [count] */
     uint32_t count;
-    const struct token_score *scores;         /* [count]; the first is not set */
-    const struct token_logprob *alternatives; /* [count, width], best first; the first are not set */
+    const struct token_score *scores; /* [count]; the first is not set */
+    const struct token_logprob
+        *alternatives; /* [count, width], best first; the first are not set */
     uint32_t width;
     uint32_t asked_count; /* alternatives that prompt_logprobs asks for; <= width */
     uint32_t shown_count; /* and those that echo with logprobs does */

@@ -34,7 +34,7 @@ struct api_answer {
     const int32_t *prompt_ids; /* chat, its one prompt; NULL: not asked for */
     uint32_t prompt_count;
     const struct api_prompt_scores *prompt_scores; /* chat; NULL: not asked for */
-    const struct api_completion_request *request; /* what it answers; without its body */
+    const struct api_completion_request *request;  /* what it answers; without its body */
     /* event streams: where the format stands; it begins as zero */
     struct api_progress {
         uint32_t sequence;   /* number of the next event */
@@ -68,7 +68,7 @@ struct api_choice {
     const int32_t *prompt_ids; /* text: of this choice; NULL: not asked for */
     uint32_t prompt_count;
     const struct api_prompt_scores *prompt_scores; /* text: prompt_logprobs; NULL: not asked for */
-    uint32_t call_count;         /* calls of tools so far */
+    uint32_t call_count;                           /* calls of tools so far */
     enum finish_reason finish;   /* FINISH_STOP or FINISH_LENGTH; NONE while it runs */
     struct text_slice stop_text; /* the stop string that matched; empty: none */
     int32_t stop_token;          /* -1: none, or the model's own end */
