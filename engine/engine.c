@@ -216,15 +216,13 @@ static status make_metrics(engine *e, const struct engine_options *options)
 {
     if (options->metrics == NULL)
         return STATUS_OK;
-    static const char *const dtypes[] = {
-        [KV_F16] = "float16", [KV_BF16] = "bfloat16", [KV_INT8] = "int8"};
     struct engine_metrics_options metrics = {
         .registry = options->metrics,
         .model_name = options->served_name != NULL ? options->served_name : e->info.name,
         .context_max = e->info.context_max,
         .block_count = e->info.block_count,
         .draft_tokens_max = e->options.draft_tokens_max,
-        .cache_dtype = dtypes[ENGINE_KV_TYPE],
+        .cache_dtype = kv_type_name(ENGINE_KV_TYPE),
     };
     return engine_metrics_create(&metrics, &e->metrics);
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "check.h"
 #include "forced_model.h"
 #include "scores.h"
 
@@ -24,9 +25,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: penstock_scores MODEL.gguf < questions\n");
         return 2;
     }
+    enum kv_type type; /* as it is served */
+    CHECK(kv_type_find("auto", &type));
     struct forced_model forced;
-    if (!forced_model_open(&forced, argv[1], BACKEND_AUTO, KV_F16, SCORES_COUNT_MAX))
-        return 1;
+    forced_model_open(&forced, argv[1], BACKEND_AUTO, type, SCORES_COUNT_MAX);
     static struct scores_sequence sequence; /* 48 kB */
     struct answer answer = {&sequence, model_get_info(forced.m)->vocabulary};
     while (scores_read(&sequence, answer.vocabulary)) {

@@ -34,10 +34,16 @@ static void run_attention(void *context)
 
 static float frequencies[32];
 
+static double block_bytes(backend *b, enum kv_type type, uint32_t layers)
+{
+    struct kv_shape one = {layers, 3, 64, 1, type};
+    return (double)b->operations->kv_block_bytes(&one);
+}
+
 /* `n_sequences` with `context` positions each, of which the last `rows_each` are rows of the step.
  */
-static struct attention_run attention_open(backend *b, uint32_t n_sequences, uint32_t context,
-                                           uint32_t rows_each, uint32_t layers)
+static struct attention_run attention_open(backend *b, enum kv_type type, uint32_t n_sequences,
+                                           uint32_t context, uint32_t rows_each, uint32_t layers)
 {
     struct attention_run run = {.b = b, .layers = layers};
     run.shape =
@@ -46,7 +52,7 @@ static struct attention_run attention_open(backend *b, uint32_t n_sequences, uin
         frequencies[i] = (float)pow(1e5, -2.0 * i / 64);
     run.rope = (struct rope_table){frequencies, 64, 1, true};
     uint32_t blocks = (context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    struct kv_shape kv = {layers, 3, 64, n_sequences * blocks, KV_F16};
+    struct kv_shape kv = {layers, 3, 64, n_sequences * blocks, type};
     CHECK(b->operations->kv_create(b, &kv, &run.kv) == STATUS_OK);
     run.identity = identity_weight(b, TENSOR_Q8_0, 576);
     uint32_t n_rows = n_sequences * rows_each;
@@ -97,12 +103,12 @@ static void attention_close(struct attention_run *run)
 }
 
 /* Append fills the cache, a block goes from the first sequence to the second, attention reads both. */
-static void check_cache(struct bench *bench, uint32_t context)
+static void check_cache(struct bench *bench, enum kv_type type, uint32_t context)
 {
     float *rows[2];
     backend *backends[2] = {bench->reference, bench->b};
     for (int i = 0; i < 2; i++) {
-        struct attention_run run = attention_open(backends[i], 2, context, 3, 1);
+        struct attention_run run = attention_open(backends[i], type, 2, context, 3, 1);
         rows[i] = malloc(6 * 576 * sizeof(float));
         CHECK(rows[i] != NULL);
         const uint32_t *first = run.batch.block_tables,
@@ -117,29 +123,32 @@ static void check_cache(struct bench *bench, uint32_t context)
     free(rows[1]);
 }
 
-static void bench_attention(struct bench *bench, uint32_t n_sequences, uint32_t context,
-                            uint32_t rows_each)
+static void bench_attention(struct bench *bench, enum kv_type type, uint32_t n_sequences,
+                            uint32_t context, uint32_t rows_each)
 {
-    struct attention_run run = attention_open(bench->b, n_sequences, context, rows_each, LAYERS);
+    struct attention_run run =
+        attention_open(bench->b, type, n_sequences, context, rows_each, LAYERS);
     struct timing t = {.operation = "attention", .n_rows = n_sequences * rows_each};
-    snprintf(t.shape, sizeof(t.shape), "%u x %u positions", n_sequences, context);
+    snprintf(t.shape, sizeof(t.shape), "%u x %u of %s", n_sequences, context, kv_type_name(type));
     double pairs = 0;
     for (uint32_t r = 0; r < rows_each; r++)
         pairs += (double)n_sequences * (context - r);
-    t.bytes = (double)n_sequences * context * 3 * 64 * 2 * 2;
-    t.float_ops = pairs * 9 * 64 * 2 * 2;
+    t.bytes = (double)n_sequences * context * block_bytes(bench->b, type, 1) / KV_BLOCK_TOKENS;
+    *(type == KV_INT8 ? &t.int8_ops : &t.float_ops) = pairs * 9 * 64 * 2 * 2;
     t.ns = fastest_ns(run_attention, &run) / LAYERS;
     report(bench, &t);
     attention_close(&run);
 }
 
-static void bench_append(struct bench *bench, uint32_t n_sequences, uint32_t rows_each)
+static void bench_append(struct bench *bench, enum kv_type type, uint32_t n_sequences,
+                         uint32_t rows_each)
 {
-    struct attention_run run = attention_open(bench->b, n_sequences, 512, rows_each, LAYERS);
+    struct attention_run run = attention_open(bench->b, type, n_sequences, 512, rows_each, LAYERS);
     struct timing t = {.operation = "append", .n_rows = n_sequences * rows_each};
-    snprintf(t.shape, sizeof(t.shape), "%u x %u rows", n_sequences, rows_each);
+    snprintf(t.shape, sizeof(t.shape), "%u x %u rows of %s", n_sequences, rows_each,
+             kv_type_name(type));
     run.is_append = true;
-    t.bytes = (double)t.n_rows * (960 * 4 + 768); /* reads floats, writes halves */
+    t.bytes = t.n_rows * (960 * sizeof(float) + block_bytes(bench->b, type, 1) / KV_BLOCK_TOKENS);
     t.ns = fastest_ns(run_attention, &run) / LAYERS;
     report(bench, &t);
     attention_close(&run);
@@ -156,14 +165,13 @@ static void run_copy(void *context)
     run->b->operations->kv_copy_blocks(run->b, run->kv, from, to, COPY_BLOCKS);
 }
 
-static void bench_copy(struct bench *bench)
+static void bench_copy(struct bench *bench, enum kv_type type)
 {
     struct attention_run run =
-        attention_open(bench->b, 1, 2 * COPY_BLOCKS * KV_BLOCK_TOKENS, 1, LAYERS);
+        attention_open(bench->b, type, 1, 2 * COPY_BLOCKS * KV_BLOCK_TOKENS, 1, LAYERS);
     struct timing t = {.operation = "copy", .n_rows = COPY_BLOCKS};
-    struct kv_shape one = {LAYERS, 3, 64, 1, KV_F16};
-    snprintf(t.shape, sizeof(t.shape), "blocks of %u layers", LAYERS);
-    t.bytes = 2.0 * COPY_BLOCKS * (double)bench->b->operations->kv_block_bytes(&one);
+    snprintf(t.shape, sizeof(t.shape), "%u layers of %s", LAYERS, kv_type_name(type));
+    t.bytes = 2.0 * COPY_BLOCKS * block_bytes(bench->b, type, LAYERS);
     t.ns = fastest_ns(run_copy, &run);
     report(bench, &t);
     attention_close(&run);
@@ -177,14 +185,17 @@ void bench_cache_operations(struct bench *bench)
                   {32, 192, 1}, {16, 1024, 1}, {1, 512, 512}, {1, 2048, 512}};
     bool wants_attention = is_wanted(bench, "attention"), wants_append = is_wanted(bench, "append"),
          wants_copy = is_wanted(bench, "copy");
-    if (wants_attention || wants_append || wants_copy)
-        check_cache(bench, 300);
-    for (size_t i = 0; wants_attention && i < ARRAY_COUNT(shapes); i++)
-        bench_attention(bench, shapes[i].n_sequences, shapes[i].context, shapes[i].rows_each);
-    if (wants_append) {
-        bench_append(bench, 16, 1);
-        bench_append(bench, 1, 512);
+    for (enum kv_type type = 0; type < KV_TYPE_COUNT; type++) {
+        if (wants_attention || wants_append || wants_copy)
+            check_cache(bench, type, 300);
+        for (size_t i = 0; wants_attention && i < ARRAY_COUNT(shapes); i++)
+            bench_attention(bench, type, shapes[i].n_sequences, shapes[i].context,
+                            shapes[i].rows_each);
+        if (wants_append) {
+            bench_append(bench, type, 16, 1);
+            bench_append(bench, type, 1, 512);
+        }
+        if (wants_copy)
+            bench_copy(bench, type);
     }
-    if (wants_copy)
-        bench_copy(bench);
 }

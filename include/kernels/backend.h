@@ -140,7 +140,16 @@ struct expert_shape {
 /* Which experts the rows of a step go to, with which share. A row has a slot in the expert's order for each of them. */
 typedef struct expert_routes expert_routes;
 
-enum kv_type { KV_F16, KV_BF16, KV_INT8 };
+/* What an element of a key or value is. INT8: code * scale; each head's key (after RoPE) and value of each token has its
+ * own scale, f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). */
+enum kv_type { KV_F16, KV_INT8, KV_TYPE_COUNT };
+
+const char *kv_type_name(enum kv_type type); /* "f16", "int8" */
+/* The type called `name`; the default for "auto" and NULL. False: there is none. */
+bool kv_type_find(const char *name, enum kv_type *out);
+
+/* A vector with no magnitude above this has codes of zero: the inverse of its scale might not be a finite float. */
+#define KV_INT8_LEAST 1e-30f
 
 struct kv_shape {
     uint32_t n_layers, n_kv_heads, d_head, n_blocks;

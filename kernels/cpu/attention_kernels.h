@@ -1,5 +1,5 @@
-/* Attention over one chunk of positions, written over lanes.h. Included once by the file of each
- * instruction set, which defines KERNEL(name), PANELS and PANEL_QUERIES.
+/* Attention over one chunk of positions of an f16 cache, written over lanes.h. Included once by
+ * the file of each instruction set, which defines KERNEL(name), PANELS and PANEL_QUERIES.
  *
  * Both products, scores = queries x keys and out = weights x values, have the same shape: rows of
  * broadcast floats times a panel [k][16] of f16. panel_product keeps PANEL_QUERIES x PANELS
@@ -8,19 +8,9 @@
  * rows, share each load of a key or value. Every accumulator sums over k in order, whatever the
  * tile. */
 
-#include <math.h>
+#include "attention_chunk.h"
 
-#include "kernel_table.h"
-#include "lanes.h"
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
-
-void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
-                             float *partials);
+attention_function KERNEL(attention_f16);
 void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total);
 void KERNEL(attention_sink)(float score, uint32_t d_head, float *total);
 void KERNEL(attention_finish)(float *total, uint32_t d_head);
@@ -152,89 +142,49 @@ static void value_queries(uint32_t n_queries, const float *weights, const uint16
         QUERY_CASES(VALUE_ONE)
 }
 
-/* Scores of one query into weights exp(score - maximum); partial[0] = maximum, partial[1] = their
- * sum. Positions outside [first, end) (relative to the chunk) get weight 0. A query with none keeps
- * the lowest finite maximum and the sum 0. */
+/* Scores of one query into weights 2^(exponent - maximum); partial[0] = maximum, partial[1] = their
+ * sum. Positions outside [first, end) get weight 0. A query with none keeps the lowest finite
+ * maximum and the sum 0. */
 static void softmax_chunk(const struct attention_tile *tile, uint32_t first, uint32_t end,
                           uint32_t count, float *scores, float *partial)
 {
-    lanes scale = lanes_set(tile->scale);
-    lanes highest = lanes_set(-1e30f);
+    partial[0] = scores_to_exponents(tile, first, end, count, scores);
+    lanes maximum = lanes_set(partial[0]), total = lanes_zero();
     for (uint32_t c = 0; c < count; c += LANES) {
-        lanes s = lanes_mul(lanes_load(scores + c), scale);
-        if (tile->soft_cap > 0)
-            s = lanes_mul(lanes_set(tile->soft_cap),
-                          lanes_tanh(lanes_mul(s, lanes_set(1.0f / tile->soft_cap))));
-        uint32_t from = first > c ? first - c : 0, to = end > c ? end - c : 0;
-        s = lanes_keep(s, from < LANES ? from : LANES, to < LANES ? to : LANES, -INFINITY);
-        highest = lanes_max(highest, s);
-        lanes_store(scores + c, s);
-    }
-    partial[0] = lanes_highest(highest);
-    lanes maximum = lanes_set(partial[0]);
-    lanes total = lanes_zero();
-    for (uint32_t c = 0; c < count; c += LANES) {
-        lanes w = lanes_exp(lanes_sub(lanes_load(scores + c), maximum));
+        lanes w = lanes_exp2_of_negative(lanes_sub(lanes_load(scores + c), maximum));
         total = lanes_add(total, w);
         lanes_store(scores + c, w);
     }
     partial[1] = lanes_sum(total);
 }
 
-/* Keys that this member most likely wants after the chunk that ends at `chunk_end`: the next
- * chunk's, or the next head's first ones (tiles are numbered with the heads innermost). */
-static void find_next_keys(const struct attention_tile *tile, uint32_t chunk_end, uint32_t end,
-                           const uint16_t *next[CHUNK_BLOCKS])
+void KERNEL(attention_f16)(const struct attention_tile *tile, uint32_t chunk, float *scores,
+                           float *partials)
 {
-    uint32_t position = chunk_end, head = tile->kv_head;
-    if (chunk_end >= end) {
-        position = 0;
-        head++;
-    }
-    if (head >= tile->kv->shape.n_kv_heads)
-        return;
-    for (uint32_t b = 0; b < CHUNK_BLOCKS && position + b * KV_BLOCK_TOKENS < end; b++)
-        next[b] =
-            kv_head_data(tile->kv, tile->layer, tile->blocks[position / KV_BLOCK_TOKENS + b], head);
-}
-
-void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
-                             float *partials)
-{
-    uint32_t base = UINT32_MAX, end = 0; /* of the positions that some query wants */
-    for (uint32_t q = 0; q < tile->n_queries; q++) {
-        base = tile->first[q] < base ? tile->first[q] : base;
-        end = tile->end[q] > end ? tile->end[q] : end;
-    }
-    base -= base % KV_BLOCK_TOKENS;
-    base = base > chunk * CHUNK_TOKENS ? base : chunk * CHUNK_TOKENS;
-    uint32_t chunk_end = (chunk + 1) * CHUNK_TOKENS;
-    uint32_t count = (end < chunk_end ? end : chunk_end) - base;
-    uint32_t n_blocks = (count + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    const uint16_t *keys[CHUNK_BLOCKS], *values[CHUNK_BLOCKS];
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        keys[b] = kv_head_data(tile->kv, tile->layer, tile->blocks[base / KV_BLOCK_TOKENS + b],
-                               tile->kv_head);
+    struct chunk_view view;
+    chunk_view_init(tile, chunk, &view);
+    const uint16_t *keys[CHUNK_BLOCKS], *values[CHUNK_BLOCKS], *next[CHUNK_BLOCKS];
+    for (uint32_t b = 0; b < view.n_blocks; b++) {
+        keys[b] = (const uint16_t *)(const void *)view.heads[b];
         values[b] = keys[b] + (size_t)KV_BLOCK_TOKENS * tile->d_head;
+        next[b] = (const uint16_t *)(const void *)view.next[b];
     }
     size_t stride = PARTIAL_FLOATS(tile->d_head);
     uint32_t parts = (tile->n_queries + PANEL_QUERIES - 1) / PANEL_QUERIES;
     for (uint32_t part = 0; part < parts; part++) {
         uint32_t q = tile->n_queries * part / parts;
         uint32_t n = tile->n_queries * (part + 1) / parts - q;
-        score_queries(n, tile->queries + q, keys, n_blocks, tile->d_head,
+        score_queries(n, tile->queries + q, keys, view.n_blocks, tile->d_head,
                       scores + (size_t)q * CHUNK_TOKENS);
     }
     for (uint32_t q = 0; q < tile->n_queries; q++)
-        softmax_chunk(tile, tile->first[q] > base ? tile->first[q] - base : 0,
-                      tile->end[q] > base ? tile->end[q] - base : 0, n_blocks * KV_BLOCK_TOKENS,
-                      scores + (size_t)q * CHUNK_TOKENS, partials + q * stride);
-    const uint16_t *next[CHUNK_BLOCKS] = {NULL};
-    find_next_keys(tile, chunk_end, end, next);
+        softmax_chunk(tile, view_offset(&view, tile->first[q]), view_offset(&view, tile->end[q]),
+                      view.n_blocks * KV_BLOCK_TOKENS, scores + (size_t)q * CHUNK_TOKENS,
+                      partials + q * stride);
     for (uint32_t part = 0; part < parts; part++) {
         uint32_t q = tile->n_queries * part / parts;
         uint32_t n = tile->n_queries * (part + 1) / parts - q;
-        value_queries(n, scores + (size_t)q * CHUNK_TOKENS, values, next, tile->d_head, count,
+        value_queries(n, scores + (size_t)q * CHUNK_TOKENS, values, next, tile->d_head, view.count,
                       partials + q * stride + 2, stride);
     }
 }
@@ -242,7 +192,7 @@ void KERNEL(attention_chunk)(const struct attention_tile *tile, uint32_t chunk, 
 void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total)
 {
     float maximum = partial[0] > total[0] ? partial[0] : total[0];
-    float keep = expf(total[0] - maximum), take = expf(partial[0] - maximum);
+    float keep = exp2f(total[0] - maximum), take = exp2f(partial[0] - maximum);
     total[0] = maximum;
     total[1] = total[1] * keep + partial[1] * take;
     lanes keep_lanes = lanes_set(keep), take_lanes = lanes_set(take);
@@ -254,13 +204,14 @@ void KERNEL(attention_merge)(const float *partial, uint32_t d_head, float *total
 
 void KERNEL(attention_sink)(float score, uint32_t d_head, float *total)
 {
-    if (score <= total[0]) {
-        total[1] += expf(score - total[0]);
+    float exponent = score * LOG2_E; /* of 2, as the maxima of partials are */
+    if (exponent <= total[0]) {
+        total[1] += exp2f(exponent - total[0]);
         return;
     }
-    float keep = expf(total[0] - score);
+    float keep = exp2f(total[0] - exponent);
     lanes keep_lanes = lanes_set(keep);
-    total[0] = score;
+    total[0] = exponent;
     total[1] = total[1] * keep + 1.0f;
     for (uint32_t i = 0; i < d_head; i += LANES)
         lanes_store(total + 2 + i, lanes_mul(lanes_load(total + 2 + i), keep_lanes));

@@ -25,6 +25,7 @@ struct attention_job {
     const struct step_batch *batch;
     const kv_store *kv;
     uint32_t layer;
+    const struct kv_kernels *kernels; /* for the cache's type */
     activation *out;
     uint32_t group;        /* query heads of a KV head */
     uint32_t tile_queries; /* queries of a full tile */
@@ -91,6 +92,7 @@ static void place_tile(const struct attention_job *job, uint32_t index, struct p
     uint32_t in_sequence = index - job->cpu->tile_start[sequence];
     uint32_t run = in_sequence / job->shape->n_kv_heads;
     struct attention_tile *tile = &placed->tile;
+    tile->codes = NULL;
     placed->row_start = job->batch->row_start[sequence];
     placed->first_query = run * job->tile_queries;
     uint32_t left = sequence_queries(job, sequence) - placed->first_query;
@@ -110,6 +112,17 @@ static void place_tile(const struct attention_job *job, uint32_t index, struct p
     }
     placed->first_chunk = first / CHUNK_TOKENS;
     placed->end_chunk = (end + CHUNK_TOKENS - 1) / CHUNK_TOKENS;
+}
+
+/* The tile's queries in the form that the cache's type wants. */
+static void prepare_queries(const struct attention_job *job, struct attention_tile *tile,
+                            struct member_scratch *scratch)
+{
+    if (job->kernels->quantise_query == NULL)
+        return;
+    for (uint32_t q = 0; q < tile->n_queries; q++)
+        job->kernels->quantise_query(tile->queries[q], tile->d_head, &scratch->queries[q]);
+    tile->codes = scratch->queries;
 }
 
 /* Divides the sums and stores the heads as columns of the output rows' floats. */
@@ -143,14 +156,14 @@ static void whole_tiles(void *context, uint32_t member, uint32_t first, uint32_t
 {
     const struct attention_job *job = context;
     struct member_scratch *scratch = &job->cpu->scratch[member];
-    const struct cpu_kernels *kernels = job->cpu->kernels;
     for (uint32_t index = first; index < first + count; index++) {
         struct placed_tile placed;
         place_tile(job, index, &placed);
-        kernels->attention_chunk(&placed.tile, placed.first_chunk, scratch->scores,
-                                 scratch->totals);
+        prepare_queries(job, &placed.tile, scratch);
+        job->kernels->attention_chunk(&placed.tile, placed.first_chunk, scratch->scores,
+                                      scratch->totals);
         for (uint32_t chunk = placed.first_chunk + 1; chunk < placed.end_chunk; chunk++) {
-            kernels->attention_chunk(&placed.tile, chunk, scratch->scores, scratch->partials);
+            job->kernels->attention_chunk(&placed.tile, chunk, scratch->scores, scratch->partials);
             merge_chunk(job, &placed, scratch->partials, scratch->totals);
         }
         finish_tile(job, &placed, scratch->totals);
@@ -174,8 +187,9 @@ static void split_chunks(void *context, uint32_t member, uint32_t first, uint32_
             index++;
         struct placed_tile placed;
         place_tile(job, index, &placed);
+        prepare_queries(job, &placed.tile, &cpu->scratch[member]);
         uint32_t base = cpu->split_start[index];
-        cpu->kernels->attention_chunk(&placed.tile, placed.first_chunk + item - base,
+        job->kernels->attention_chunk(&placed.tile, placed.first_chunk + item - base,
                                       cpu->scratch[member].scores, split_partials(job, item));
         /* Release: this chunk's partials; acquire: the other chunks', for the one who comes last.
          */
@@ -239,6 +253,7 @@ void cpu_attention(backend *b, const float *qkv, const struct attention_shape *s
                                 .batch = batch,
                                 .kv = kv,
                                 .layer = layer,
+                                .kernels = &cpu->kernels->kv[kv->shape.type],
                                 .out = out,
                                 .group = shape->n_heads / shape->n_kv_heads};
     job.tile_queries =

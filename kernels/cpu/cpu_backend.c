@@ -218,22 +218,28 @@ static void cpu_kv_destroy(backend *b, kv_store *kv)
     memory_release(kv);
 }
 
+static size_t kv_head_bytes(const struct kv_shape *shape)
+{
+    return shape->type == KV_INT8 ? KV_INT8_HEAD_BYTES(shape->d_head)
+                                  : 2 * sizeof(uint16_t) * KV_BLOCK_TOKENS * shape->d_head;
+}
+
 static uint64_t cpu_kv_block_bytes(const struct kv_shape *shape)
 {
-    return (uint64_t)shape->n_layers * shape->n_kv_heads * shape->d_head * KV_BLOCK_TOKENS * 2 *
-           sizeof(uint16_t);
+    return (uint64_t)shape->n_layers * shape->n_kv_heads * kv_head_bytes(shape);
 }
 
 static status cpu_kv_create(backend *b, const struct kv_shape *shape, kv_store **out)
 {
-    if (shape->type != KV_F16 || shape->d_head % BLOCK_COLS != 0 || shape->d_head > HEAD_MAX)
+    CHECK(shape->type < KV_TYPE_COUNT);
+    if (shape->d_head % BLOCK_COLS != 0 || shape->d_head > HEAD_MAX)
         return STATUS_UNSUPPORTED;
     kv_store *kv = memory_allocate_array(1, sizeof(*kv));
     if (kv == NULL)
         return STATUS_NO_MEMORY;
     kv->shape = *shape;
-    kv->head_halves = 2 * (size_t)KV_BLOCK_TOKENS * shape->d_head;
-    kv->block_halves = shape->n_kv_heads * kv->head_halves;
+    kv->head_bytes = kv_head_bytes(shape);
+    kv->layer_bytes = shape->n_kv_heads * kv->head_bytes;
     kv->data = huge_allocate(cpu_kv_block_bytes(shape) * shape->n_blocks);
     if (kv->data == NULL || cpu_reserve(cpu_of(b), 1, shape->d_head) != STATUS_OK) {
         cpu_kv_destroy(b, kv);
@@ -260,7 +266,7 @@ static void cpu_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *from, c
     for (uint32_t i = 0; i < count; i++) {
         CHECK(from[i] < kv->shape.n_blocks && to[i] < kv->shape.n_blocks);
         memcpy(kv_head_data(kv, 0, to[i], 0), kv_head_data(kv, 0, from[i], 0),
-               kv->shape.n_layers * kv->block_halves * sizeof(uint16_t));
+               kv->shape.n_layers * kv->layer_bytes);
     }
 }
 

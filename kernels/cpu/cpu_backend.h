@@ -22,6 +22,7 @@ struct member_scratch {
     _Alignas(64) float gate[TILE_FLOATS];
     _Alignas(64) float up[TILE_FLOATS];
     _Alignas(64) float scores[TILE_QUERIES * CHUNK_TOKENS];
+    struct query_codes queries[TILE_QUERIES];
     float partials[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
     float totals[TILE_QUERIES * PARTIAL_FLOATS(HEAD_MAX)];
 };

@@ -230,8 +230,9 @@ static void rope_row(const struct rope_job *job, uint32_t r)
                                   keys + h * d);
         kernels->rope_head(keys + h * d, d, angles->d_rope, angles->is_interleaved, cosines, sines,
                            key);
-        kernels->kv_store_head(key, values + h * d, d, position % KV_BLOCK_TOKENS,
-                               kv_head_data(job->kv, job->layer, block, h));
+        kernels->kv[job->kv->shape.type].store_head(key, values + h * d, d,
+                                                    position % KV_BLOCK_TOKENS,
+                                                    kv_head_data(job->kv, job->layer, block, h));
     }
 }
 

@@ -10,10 +10,12 @@
         .name = path_name, .gemm_codes = gemm_codes_##gemm_isa, .gemm_floats = gemm_floats_##isa,  \
         .gemm_tiles = tiles, .tile_store = tile_store_##isa, .gate_apply = gate_apply_##isa,       \
         .quantise_span = quantise_span_##isa, .rms_norm_row = rms_norm_row_##isa,                  \
-        .rope_head = rope_head_##isa, .kv_store_head = kv_store_head_##isa,                        \
-        .attention_chunk = attention_chunk_##isa, .attention_merge = attention_merge_##isa,        \
+        .rope_head = rope_head_##isa, .attention_merge = attention_merge_##isa,                    \
         .attention_sink = attention_sink_##isa, .attention_finish = attention_finish_##isa,        \
         .soft_cap = soft_cap_##isa, .add_scaled = add_scaled_##isa,                                \
+        .kv[KV_F16] = {kv_store_f16_##isa, NULL, attention_f16_##isa},                             \
+        .kv[KV_INT8] = {kv_store_int8_##isa, quantise_query_##gemm_isa,                            \
+                        attention_int8_##gemm_isa},                                                \
     }
 
 #define DECLARE_LANES(isa)                                                                         \
@@ -28,10 +30,8 @@
                             float *out);                                                           \
     void rope_head_##isa(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved, \
                          const float *cosines, const float *sines, float *out);                    \
-    void kv_store_head_##isa(const float *key, const float *value, uint32_t d_head,                \
-                             uint32_t token, uint16_t *head_data);                                 \
-    void attention_chunk_##isa(const struct attention_tile *tile, uint32_t chunk, float *scores,   \
-                               float *partials);                                                   \
+    kv_store_function kv_store_f16_##isa, kv_store_int8_##isa;                                     \
+    attention_function attention_f16_##isa;                                                        \
     void attention_merge_##isa(const float *partial, uint32_t d_head, float *total);               \
     void attention_sink_##isa(float score, uint32_t d_head, float *total);                         \
     void attention_finish_##isa(float *total, uint32_t d_head);                                    \
@@ -44,6 +44,8 @@ gemm_function gemm_codes_avx2;
 gemm_function gemm_codes_avx_vnni;
 gemm_function gemm_codes_avx512_vnni;
 gemm_function gemm_codes_amx;
+query_function quantise_query_avx2, quantise_query_avx_vnni, quantise_query_avx512_vnni;
+attention_function attention_int8_avx2, attention_int8_avx_vnni, attention_int8_avx512_vnni;
 
 static const struct cpu_kernels kernels_avx2 = KERNELS("cpu-avx2", avx2, avx2, NULL);
 static const struct cpu_kernels kernels_avx_vnni = KERNELS("cpu-avx-vnni", avx2, avx_vnni, NULL);

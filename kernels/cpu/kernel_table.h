@@ -32,10 +32,21 @@ typedef void gemm_function(const struct segment *segment, uint32_t group, uint32
 #define TILE_QUERIES 24u
 #define HEAD_MAX     256u
 
+/* A query as attention over an int8 cache reads it: code * scale, codes -127..127, in the
+ * instruction set's own order. */
+struct query_codes {
+    _Alignas(64) uint8_t row[2 * HEAD_MAX];
+    float scale;
+    int32_t start; /* of its sums with stored keys, which are 128 too high */
+};
+
+typedef void query_function(const float *query, uint32_t d_head, struct query_codes *out);
+
 /* One tile: queries [0, n_queries) against the cache of one sequence and KV head. */
 struct attention_tile {
     const float *queries[TILE_QUERIES];
-    uint32_t first[TILE_QUERIES]; /* positions [first, end) are attended to */
+    const struct query_codes *codes; /* of the queries; NULL when floats are read */
+    uint32_t first[TILE_QUERIES];    /* positions [first, end) are attended to */
     uint32_t end[TILE_QUERIES];
     uint32_t n_queries;
     uint32_t d_head;
@@ -47,9 +58,26 @@ struct attention_tile {
     uint32_t kv_head;
 };
 
-/* Partial result of one query: sums of exp(score - maximum), and of the values weighted by it. A
- * partial is d_head + 2 floats: maximum, total, values. */
+/* Partial result of one query: sums of 2^(exponent - maximum), exponent = score * log2(e), and of the
+ * values weighted by it. A partial is d_head + 2 floats: maximum, total, values. */
 #define PARTIAL_FLOATS(d_head) ((size_t)(d_head) + 2)
+
+/* Puts a key and a value of one head into slot `token` (0..15) of a block's head. Several members
+ * may do so for different slots of one head at once. */
+typedef void kv_store_function(const float *key, const float *value, uint32_t d_head,
+                               uint32_t token, uint8_t *head_data);
+
+/* partials[q] = positions of chunk `chunk` for every query of the tile. `scores`: TILE_QUERIES *
+ * CHUNK_TOKENS floats of scratch. */
+typedef void attention_function(const struct attention_tile *tile, uint32_t chunk, float *scores,
+                                float *partials);
+
+/* What depends on the type of the cache. */
+struct kv_kernels {
+    kv_store_function *store_head;
+    query_function *quantise_query; /* NULL when floats are read */
+    attention_function *attention_chunk;
+};
 
 struct cpu_kernels {
     const char *name; /* of the backend */
@@ -86,14 +114,7 @@ struct cpu_kernels {
     void (*rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
                       const float *cosines, const float *sines, float *out);
 
-    /* Puts a key and a value of one head into slot `token` (0..15) of a block's head. */
-    void (*kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
-                          uint16_t *head_data);
-
-    /* partials[q] (d_head + 2 floats each) = positions of chunk `chunk` for every query of the
-     * tile. `scores`: TILE_QUERIES * CHUNK_TOKENS floats of scratch. */
-    void (*attention_chunk)(const struct attention_tile *tile, uint32_t chunk, float *scores,
-                            float *partials);
+    struct kv_kernels kv[KV_TYPE_COUNT]; /* by enum kv_type */
 
     /* Adds `partial` to `total` (both d_head + 2 floats). */
     void (*attention_merge)(const float *partial, uint32_t d_head, float *total);

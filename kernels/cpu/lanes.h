@@ -108,6 +108,13 @@ LANES_INLINE lanes lanes_scale(lanes a, lanes n)
 {
     return _mm512_scalef_ps(a, n);
 }
+/* a * 2^n where x >= limit, else 0; a and the product normal, n the low nine bits of `n_bits`. */
+LANES_INLINE lanes lanes_scale_above(lanes a, lanes n_bits, lanes x, float limit)
+{
+    __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(n_bits), 23);
+    __mmask16 is_kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GE_OQ);
+    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(is_kept, _mm512_castps_si512(a), shift));
+}
 /* a where x >= limit, else 0. */
 LANES_INLINE lanes lanes_keep_above(lanes a, lanes x, float limit)
 {
@@ -271,6 +278,18 @@ LANES_INLINE lanes lanes_scale(lanes a, lanes n)
 {
     return LANES_BOTH(lanes_scale_half(a.low, n.low), lanes_scale_half(a.high, n.high));
 }
+LANES_INLINE __m256 lanes_scale_half_above(__m256 a, __m256 n_bits, __m256 x, __m256 limit)
+{
+    __m256i shift = _mm256_slli_epi32(_mm256_castps_si256(n_bits), 23);
+    __m256 scaled = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shift));
+    return _mm256_and_ps(scaled, _mm256_cmp_ps(x, limit, _CMP_GE_OQ));
+}
+LANES_INLINE lanes lanes_scale_above(lanes a, lanes n_bits, lanes x, float limit)
+{
+    __m256 l = _mm256_set1_ps(limit);
+    return LANES_BOTH(lanes_scale_half_above(a.low, n_bits.low, x.low, l),
+                      lanes_scale_half_above(a.high, n_bits.high, x.high, l));
+}
 LANES_INLINE lanes lanes_keep_above(lanes a, lanes x, float limit)
 {
     __m256 l = _mm256_set1_ps(limit);
@@ -347,6 +366,22 @@ LANES_INLINE lanes lanes_exp(lanes exponent)
     p = lanes_fma(p, r, lanes_set(5.0000001201e-1f));
     p = lanes_fma(p, lanes_mul(r, r), lanes_add(r, lanes_set(1.0f)));
     return lanes_keep_above(lanes_scale(p, n), exponent, -87.3f);
+}
+
+/* 2^x for x <= 0, to 3e-7; 0 below -126. The least operations that a softmax can do with: adding 1.5 x
+ * 2^23 rounds to a whole number and leaves it in the low bits; the polynomial is the minimax one on
+ * [-0.5, 0.5]. */
+LANES_INLINE lanes lanes_exp2_of_negative(lanes x)
+{
+    const lanes rounder = lanes_set(12582912.0f);
+    lanes n_bits = lanes_add(x, rounder);
+    lanes r = lanes_sub(x, lanes_sub(n_bits, rounder));
+    lanes p = lanes_fma(lanes_set(1.3276461e-3f), r, lanes_set(9.6755419e-3f));
+    p = lanes_fma(p, r, lanes_set(5.5507135e-2f));
+    p = lanes_fma(p, r, lanes_set(2.4022120e-1f));
+    p = lanes_fma(p, r, lanes_set(6.9314694e-1f));
+    p = lanes_fma(p, r, lanes_set(1.0f));
+    return lanes_scale_above(p, n_bits, x, -126.0f);
 }
 
 /* tanh to about 1e-6: through e^(-2|x|), which neither overflows nor cancels where it matters. */

@@ -169,23 +169,38 @@ static inline struct row_tile *activation_tile(const struct activation *a, uint3
     return a->tiles + (size_t)(row / TILE_ROWS) * a->n_blocks + block;
 }
 
-/* Cache of one layer, block and KV head: keys [d_head][16 tokens], so that the scores of 16
- * positions are multiply-adds over d_head without horizontal sums, then values [16 tokens][d_head];
- * f16. All layers of a block lie together: a short sequence touches few pages of memory (with the
+/* Cache of one layer, block and KV head: 16 keys, then 16 values.
+ *
+ *   KV_F16   keys [d_head][16 tokens], so that the scores of 16 positions are multiply-adds over
+ *            d_head without horizontal sums; values [16 tokens][d_head]
+ *   KV_INT8  a key or value is scale * code, codes -127..127, scale f32 and of its own:
+ *            keys [d_head / 4][16 tokens][4] of u8, 128 + code; 16 scales;
+ *            values [16 tokens / 4][d_head][4 tokens] of s8; 16 scales.
+ *            Four codes side by side are what vpdpbusd multiplies with four of a query (keys), or
+ *            with the weights of four positions (values): 16 sums at once, none of them horizontal.
+ *
+ * All layers of a block lie together: a short sequence touches few pages of memory (with the
  * layers outermost the first prompt after a start faults in a huge page for each of them), and a
  * block is copied in one piece. */
 struct kv_store {
     struct kv_shape shape;
-    size_t head_halves;  /* 2 * 16 * d_head */
-    size_t block_halves; /* of one layer: n_kv_heads * head_halves */
-    uint16_t *data;      /* owned; [n_blocks][n_layers][n_kv_heads][head_halves] */
+    size_t head_bytes;
+    size_t layer_bytes; /* n_kv_heads * head_bytes */
+    uint8_t *data;      /* owned; [n_blocks][n_layers][n_kv_heads][head_bytes] */
 };
 
-static inline uint16_t *kv_head_data(const struct kv_store *kv, uint32_t layer, uint32_t block,
-                                     uint32_t head)
+static inline uint8_t *kv_head_data(const struct kv_store *kv, uint32_t layer, uint32_t block,
+                                    uint32_t head)
 {
     size_t index = (size_t)block * kv->shape.n_layers + layer;
-    return kv->data + index * kv->block_halves + head * kv->head_halves;
+    return kv->data + index * kv->layer_bytes + head * kv->head_bytes;
 }
+
+/* Where the parts of a KV_INT8 head lie. */
+#define KV_SCALES_BYTES              (KV_BLOCK_TOKENS * sizeof(float))
+#define KV_INT8_KEY_SCALES(d_head)   ((size_t)KV_BLOCK_TOKENS * (d_head))
+#define KV_INT8_VALUES(d_head)       (KV_INT8_KEY_SCALES(d_head) + KV_SCALES_BYTES)
+#define KV_INT8_VALUE_SCALES(d_head) (KV_INT8_VALUES(d_head) + KV_INT8_KEY_SCALES(d_head))
+#define KV_INT8_HEAD_BYTES(d_head)   (KV_INT8_VALUE_SCALES(d_head) + KV_SCALES_BYTES)
 
 #endif

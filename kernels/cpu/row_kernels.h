@@ -16,8 +16,7 @@ void KERNEL(add_scaled)(const float *x, float factor, uint32_t count, float *y);
 void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
 void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
                        const float *cosines, const float *sines, float *out);
-void KERNEL(kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
-                           uint16_t *head_data);
+kv_store_function KERNEL(kv_store_f16), KERNEL(kv_store_int8);
 
 LANES_INLINE void store_lanes(lanes sum, const float *bias, bool accumulate, float *y,
                               uint32_t count)
@@ -164,15 +163,52 @@ void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool
         memcpy(out + d_rope, head + d_rope, (d_head - d_rope) * sizeof(float));
 }
 
-void KERNEL(kv_store_head)(const float *key, const float *value, uint32_t d_head, uint32_t token,
-                           uint16_t *head_data)
+void KERNEL(kv_store_f16)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                          uint8_t *head_data)
 {
-    uint16_t *values = head_data + (size_t)KV_BLOCK_TOKENS * d_head + (size_t)token * d_head;
+    uint16_t *keys = (uint16_t *)(void *)head_data;
+    uint16_t *values = keys + (size_t)KV_BLOCK_TOKENS * d_head + (size_t)token * d_head;
     for (uint32_t i = 0; i < d_head; i += LANES) {
         uint16_t halves[LANES];
         lanes_store_f16(halves, lanes_load(key + i));
         for (uint32_t k = 0; k < LANES; k++)
-            head_data[(size_t)(i + k) * KV_BLOCK_TOKENS + token] = halves[k];
+            keys[(size_t)(i + k) * KV_BLOCK_TOKENS + token] = halves[k];
         lanes_store_f16(values + i, lanes_load(value + i));
     }
+}
+
+/* Symmetric codes with the largest magnitude at 127; returns the step. */
+LANES_INLINE float quantise_vector(const float *vector, uint32_t d_head, int8_t *codes)
+{
+    lanes magnitudes = lanes_zero();
+    for (uint32_t i = 0; i < d_head; i += LANES)
+        magnitudes = lanes_max(magnitudes, lanes_abs(lanes_load(vector + i)));
+    float highest = lanes_highest(magnitudes);
+    float factor = highest > KV_INT8_LEAST ? 127.0f / highest : 0.0f;
+    for (uint32_t i = 0; i < d_head; i += LANES)
+        lanes_store_codes(codes + i,
+                          lanes_round(lanes_mul(lanes_load(vector + i), lanes_set(factor))));
+    return highest / 127.0f;
+}
+
+/* Single bytes of the values, since a neighbour's token may be stored by another member meanwhile.
+ */
+void KERNEL(kv_store_int8)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                           uint8_t *head_data)
+{
+    int8_t codes[HEAD_MAX];
+    float scale = quantise_vector(key, d_head, codes);
+    memcpy(head_data + KV_INT8_KEY_SCALES(d_head) + token * sizeof(float), &scale, sizeof(scale));
+    for (uint32_t i = 0; i < d_head; i += 4) {
+        uint32_t four;
+        memcpy(&four, codes + i, sizeof(four));
+        four ^= 0x80808080u; /* each 128 + code */
+        memcpy(head_data + (size_t)i * KV_BLOCK_TOKENS + token * sizeof(four), &four, sizeof(four));
+    }
+    scale = quantise_vector(value, d_head, codes);
+    memcpy(head_data + KV_INT8_VALUE_SCALES(d_head) + token * sizeof(float), &scale, sizeof(scale));
+    uint8_t *values =
+        head_data + KV_INT8_VALUES(d_head) + (size_t)(token / 4) * 4 * d_head + token % 4;
+    for (uint32_t i = 0; i < d_head; i++)
+        values[(size_t)i * 4] = (uint8_t)codes[i];
 }

@@ -2,11 +2,11 @@
  *
  * Each operation is written as its formula: one row at a time, one output at a time, double sums.
  * The two roundings that belong to the stored state are kept, since a step reads them back:
- * residual rows are f32, keys and values are f16. Nothing here is shared with the fast paths except
+ * residual rows are f32, keys and values are what the cache's type holds. Nothing here is shared with the fast paths except
  * the definition of the tensor formats (tensor_type.c).
  *
- * Cache picture: keys and values are two arrays [n_layers][n_blocks][n_kv_heads][16][d_head] of
- * f16. */
+ * Cache picture: keys and values are two arrays [n_layers][n_blocks][n_kv_heads][16] of vectors;
+ * a vector is d_head halves, or d_head codes and their scale. */
 
 #include "reference.h"
 
@@ -19,6 +19,7 @@
 #include "memory.h"
 
 #define SOURCE_COUNT_MAX 8
+#define HEAD_MAX         1024u
 
 /* Scratch grows when weights and caches are made, so that operations allocate nothing. */
 struct reference_backend {
@@ -46,8 +47,8 @@ struct activation {
 
 struct kv_store {
     struct kv_shape shape;
-    uint16_t *keys;   /* owned */
-    uint16_t *values; /* owned */
+    uint8_t *keys;   /* owned */
+    uint8_t *values; /* owned */
 };
 
 static struct reference_backend *of_backend(backend *b)
@@ -195,20 +196,28 @@ static void reference_kv_destroy(backend *b, kv_store *kv)
     memory_release(kv);
 }
 
-/* Halves of one block of one layer, all heads. */
-static size_t kv_block_halves(const struct kv_shape *shape)
+/* A key or value of one head: its elements, or its codes and their scale. */
+static size_t kv_vector_bytes(const struct kv_shape *shape)
 {
-    return (size_t)shape->n_kv_heads * KV_BLOCK_TOKENS * shape->d_head;
+    return shape->type == KV_INT8 ? shape->d_head + sizeof(float)
+                                  : shape->d_head * sizeof(uint16_t);
+}
+
+/* Keys, or values, of one block of one layer, all heads. */
+static size_t kv_layer_bytes(const struct kv_shape *shape)
+{
+    return (size_t)shape->n_kv_heads * KV_BLOCK_TOKENS * kv_vector_bytes(shape);
 }
 
 static uint64_t reference_kv_block_bytes(const struct kv_shape *shape)
 {
-    return (uint64_t)shape->n_layers * kv_block_halves(shape) * 2 * sizeof(uint16_t);
+    return (uint64_t)shape->n_layers * kv_layer_bytes(shape) * 2;
 }
 
 static status reference_kv_create(backend *b, const struct kv_shape *shape, kv_store **out)
 {
-    if (shape->type != KV_F16)
+    CHECK(shape->type < KV_TYPE_COUNT);
+    if (shape->d_head > HEAD_MAX)
         return STATUS_UNSUPPORTED;
     struct reference_backend *reference = of_backend(b);
     uint64_t positions = (uint64_t)shape->n_blocks * KV_BLOCK_TOKENS;
@@ -224,9 +233,9 @@ static status reference_kv_create(backend *b, const struct kv_shape *shape, kv_s
     if (kv == NULL)
         return STATUS_NO_MEMORY;
     kv->shape = *shape;
-    size_t halves = (size_t)shape->n_layers * shape->n_blocks * kv_block_halves(shape);
-    kv->keys = memory_allocate_array(halves, sizeof(uint16_t));
-    kv->values = memory_allocate_array(halves, sizeof(uint16_t));
+    size_t bytes = (size_t)shape->n_layers * shape->n_blocks * kv_layer_bytes(shape);
+    kv->keys = memory_allocate_array(bytes, 1);
+    kv->values = memory_allocate_array(bytes, 1);
     if (kv->keys == NULL || kv->values == NULL) {
         reference_kv_destroy(b, kv);
         return STATUS_NO_MEMORY;
@@ -239,17 +248,50 @@ static void reference_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *f
                                      const uint32_t *to, uint32_t count)
 {
     (void)b;
-    size_t halves = kv_block_halves(&kv->shape);
+    size_t bytes = kv_layer_bytes(&kv->shape);
     for (uint32_t layer = 0; layer < kv->shape.n_layers; layer++) {
         size_t base = (size_t)layer * kv->shape.n_blocks;
         for (uint32_t i = 0; i < count; i++) {
             CHECK(from[i] < kv->shape.n_blocks && to[i] < kv->shape.n_blocks);
-            memcpy(kv->keys + (base + to[i]) * halves, kv->keys + (base + from[i]) * halves,
-                   halves * 2);
-            memcpy(kv->values + (base + to[i]) * halves, kv->values + (base + from[i]) * halves,
-                   halves * 2);
+            memcpy(kv->keys + (base + to[i]) * bytes, kv->keys + (base + from[i]) * bytes, bytes);
+            memcpy(kv->values + (base + to[i]) * bytes, kv->values + (base + from[i]) * bytes,
+                   bytes);
         }
     }
+}
+
+static void write_codes(const float *vector, uint32_t d, uint8_t *out)
+{
+    float highest = 0;
+    for (uint32_t i = 0; i < d; i++)
+        highest = fmaxf(highest, fabsf(vector[i]));
+    float factor = highest > KV_INT8_LEAST ? 127.0f / highest : 0.0f;
+    for (uint32_t i = 0; i < d; i++)
+        out[i] = (uint8_t)(int8_t)rintf(vector[i] * factor);
+    float scale = highest / 127.0f;
+    memcpy(out + d, &scale, sizeof(scale));
+}
+
+static void kv_write(const struct kv_shape *shape, const float *vector, uint8_t *out)
+{
+    if (shape->type == KV_INT8) {
+        write_codes(vector, shape->d_head, out);
+        return;
+    }
+    for (uint32_t i = 0; i < shape->d_head; i++) {
+        uint16_t half = f32_to_f16(vector[i]);
+        memcpy(out + i * sizeof(half), &half, sizeof(half));
+    }
+}
+
+static void kv_read(const struct kv_shape *shape, const uint8_t *in, float *vector)
+{
+    float scale = 0;
+    if (shape->type == KV_INT8)
+        memcpy(&scale, in + shape->d_head, sizeof(scale));
+    for (uint32_t i = 0; i < shape->d_head; i++)
+        vector[i] = shape->type == KV_INT8 ? scale * (float)(int8_t)in[i]
+                                           : load_f16(in + i * sizeof(uint16_t));
 }
 
 /* Writes all columns of output `output` of `w` (stacked sources) as f32. */
@@ -409,7 +451,7 @@ static void turn_head(float *head, const float *gain, const struct attention_sha
     rotate_head(head, rope, position);
 }
 
-/* Offset, in halves, of one token's vector of one head. */
+/* Offset, in bytes, of one token's vector of one head. */
 static size_t kv_offset(const kv_store *kv, const struct step_batch *batch, uint32_t sequence,
                         uint32_t position, uint32_t layer, uint32_t head)
 {
@@ -418,7 +460,7 @@ static size_t kv_offset(const kv_store *kv, const struct step_batch *batch, uint
                                          position / KV_BLOCK_TOKENS];
     CHECK(block < shape->n_blocks && layer < shape->n_layers);
     size_t index = ((size_t)layer * shape->n_blocks + block) * shape->n_kv_heads + head;
-    return (index * KV_BLOCK_TOKENS + position % KV_BLOCK_TOKENS) * shape->d_head;
+    return (index * KV_BLOCK_TOKENS + position % KV_BLOCK_TOKENS) * kv_vector_bytes(shape);
 }
 
 static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_table *rope,
@@ -427,6 +469,7 @@ static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_t
 {
     (void)b;
     uint32_t d = shape->d_head;
+    CHECK(d == kv->shape.d_head);
     uint32_t stride = (shape->n_heads + 2 * shape->n_kv_heads) * d;
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         float *row = qkv + (size_t)r * stride;
@@ -434,16 +477,13 @@ static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_t
         for (uint32_t h = 0; h < shape->n_heads; h++)
             turn_head(row + h * d, shape->query_gain, shape, rope, position);
         for (uint32_t h = 0; h < shape->n_kv_heads; h++) {
-            float key[1024];
-            CHECK(d <= ARRAY_COUNT(key));
+            float key[HEAD_MAX];
             memcpy(key, row + (shape->n_heads + h) * d, d * sizeof(float));
             turn_head(key, shape->key_gain, shape, rope, position);
             const float *value = row + (shape->n_heads + shape->n_kv_heads + h) * d;
             size_t at = kv_offset(kv, batch, batch->row_sequence[r], position, layer, h);
-            for (uint32_t i = 0; i < d; i++) {
-                kv->keys[at + i] = f32_to_f16(key[i]);
-                kv->values[at + i] = f32_to_f16(value[i]);
-            }
+            kv_write(&kv->shape, key, kv->keys + at);
+            kv_write(&kv->shape, value, kv->values + at);
         }
     }
 }
@@ -460,12 +500,10 @@ static void attend(const float *query, const struct attention_shape *shape,
     uint32_t first =
         shape->window != 0 && position >= shape->window ? position - shape->window + 1 : 0;
     double maximum = -INFINITY;
+    float vector[HEAD_MAX];
     for (uint32_t p = first; p <= position; p++) {
-        const uint16_t *key = kv->keys + kv_offset(kv, batch, sequence, p, layer, kv_head);
-        double sum = 0;
-        for (uint32_t i = 0; i < shape->d_head; i++)
-            sum += (double)query[i] * (double)f16_to_f32(key[i]);
-        sum *= (double)shape->scale;
+        kv_read(&kv->shape, kv->keys + kv_offset(kv, batch, sequence, p, layer, kv_head), vector);
+        double sum = dot(query, vector, shape->d_head) * (double)shape->scale;
         if (shape->soft_cap > 0)
             sum = (double)shape->soft_cap * tanh(sum / (double)shape->soft_cap);
         scores[p] = sum;
@@ -476,18 +514,16 @@ static void attend(const float *query, const struct attention_shape *shape,
         maximum = fmax(maximum, (double)shape->sinks[head]);
         total = exp((double)shape->sinks[head] - maximum);
     }
+    double sums[HEAD_MAX] = {0};
     for (uint32_t p = first; p <= position; p++) {
-        scores[p] = exp(scores[p] - maximum);
-        total += scores[p];
+        double share = exp(scores[p] - maximum);
+        total += share;
+        kv_read(&kv->shape, kv->values + kv_offset(kv, batch, sequence, p, layer, kv_head), vector);
+        for (uint32_t i = 0; i < shape->d_head; i++)
+            sums[i] += share * (double)vector[i];
     }
-    for (uint32_t i = 0; i < shape->d_head; i++) {
-        double sum = 0;
-        for (uint32_t p = first; p <= position; p++)
-            sum +=
-                scores[p] * (double)f16_to_f32(
-                                kv->values[kv_offset(kv, batch, sequence, p, layer, kv_head) + i]);
-        out[i] = (float)(sum / total);
-    }
+    for (uint32_t i = 0; i < shape->d_head; i++)
+        out[i] = (float)(sums[i] / total);
 }
 
 static void reference_attention(backend *b, const float *qkv, const struct attention_shape *shape,

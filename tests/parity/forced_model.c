@@ -16,7 +16,7 @@ static void require(status s, const struct error_note *note, const char *what)
     exit(1);
 }
 
-bool forced_model_open(struct forced_model *f, const char *path, enum backend_path backend_path,
+void forced_model_open(struct forced_model *f, const char *path, enum backend_path backend_path,
                        enum kv_type kv_type, uint32_t context_max)
 {
     struct error_note note = {""};
@@ -31,18 +31,12 @@ bool forced_model_open(struct forced_model *f, const char *path, enum backend_pa
                                     .context_max = context_max,
                                     .kv_blocks = f->block_count,
                                     .kv_type = kv_type};
-    status s = model_open(f->file, f->b, &options, &f->m, &note);
-    if (s == STATUS_UNSUPPORTED && kv_type != KV_F16) {
-        forced_model_close(f);
-        return false;
-    }
-    require(s, &note, path);
+    require(model_open(f->file, f->b, &options, &f->m, &note), &note, path);
     f->block_table = calloc(f->block_count, sizeof *f->block_table);
     f->logprobs = calloc(model_get_info(f->m)->vocabulary, sizeof *f->logprobs);
     CHECK(f->block_table != NULL && f->logprobs != NULL);
     for (uint32_t i = 0; i < f->block_count; i++)
         f->block_table[i] = f->block_count - 1 - i;
-    return true;
 }
 
 void forced_model_close(struct forced_model *f)

@@ -30,10 +30,8 @@ struct forced_run {
  */
 typedef void forced_visit(void *context, uint32_t position, const float *logprobs);
 
-/* False, with nothing left open, when the backend has no cache of `kv_type`. */
-NODISCARD bool forced_model_open(struct forced_model *f, const char *path,
-                                 enum backend_path backend, enum kv_type kv_type,
-                                 uint32_t context_max);
+void forced_model_open(struct forced_model *f, const char *path, enum backend_path backend,
+                       enum kv_type kv_type, uint32_t context_max);
 void forced_model_close(struct forced_model *f);
 void forced_model_run(struct forced_model *f, const struct forced_run *run, forced_visit *visit,
                       void *context);
