@@ -52,6 +52,10 @@ static status check_options(engine *e, const struct engine_options *options,
                        PROMPT_LOOKUP_LENGTH_MAX, options->lookup_min, options->lookup_max);
         return STATUS_INVALID;
     }
+    if (!kv_type_find(options->kv_cache_dtype, &e->kv_type)) {
+        error_note_set(note, "there is no kv_cache_dtype \"%s\"", options->kv_cache_dtype);
+        return STATUS_INVALID;
+    }
     const char *name = options->backend != NULL ? options->backend : "auto";
     for (int path = BACKEND_AUTO; path <= BACKEND_AMX; path++) {
         if (strcmp(name, backend_path_name((enum backend_path)path)) == 0) {
@@ -98,6 +102,7 @@ static void fill_info(engine *e)
     e->info.name = e->file_info.name;
     e->info.parameter_count = file->parameter_count;
     e->info.weight_bytes = file->weight_bytes;
+    e->info.kv_cache_dtype = kv_type_name(e->kv_type);
     e->info.kv_bytes_per_token = file->kv_block_bytes / BLOCK_TOKENS;
     e->info.vocabulary = file->vocabulary;
     e->info.layers = file->n_layers;
@@ -134,7 +139,7 @@ static status open_file(engine *e, const struct engine_options *options, struct 
 {
     status s = gguf_open(options->model_path, &e->file, note);
     if (s == STATUS_OK)
-        s = model_file_info(e->file, ENGINE_KV_TYPE, &e->file_info, note);
+        s = model_file_info(e->file, e->kv_type, &e->file_info, note);
     if (s == STATUS_OK)
         s = plan_memory(e, note);
     if (s != STATUS_OK)
@@ -222,7 +227,7 @@ static status make_metrics(engine *e, const struct engine_options *options)
         .context_max = e->info.context_max,
         .block_count = e->info.block_count,
         .draft_tokens_max = e->options.draft_tokens_max,
-        .cache_dtype = kv_type_name(ENGINE_KV_TYPE),
+        .cache_dtype = e->info.kv_cache_dtype,
     };
     return engine_metrics_create(&metrics, &e->metrics);
 }
@@ -270,7 +275,7 @@ status engine_open(const struct engine_options *options, engine **out, struct er
         return STATUS_NO_MEMORY;
     e->options = *options;
     e->options.model_path = e->options.backend = e->options.served_name = NULL;
-    e->options.weight_cache = NULL;
+    e->options.weight_cache = e->options.kv_cache_dtype = NULL;
     e->model_path = options->model_path;
     e->weight_cache = options->weight_cache;
     status s = check_options(e, options, note);

@@ -29,9 +29,6 @@
  * bounded rings of messages that are made once: when the publisher is slow, the step thread waits
  * for a message to come back, and loses nothing. */
 
-/* Halves of floats hold a key or value to three digits, more than the int8 products that made it. */
-#define ENGINE_KV_TYPE KV_F16
-
 _Static_assert(BLOCK_TOKENS == KV_BLOCK_TOKENS,
                "the cache and the kernels speak of the same block");
 
@@ -146,6 +143,7 @@ struct engine {
     size_t piece_bytes_max;   /* longest text of a token */
     struct hash_key hash_key; /* of the prefix cache */
     enum backend_path path;
+    enum kv_type kv_type;
 
     /* The step thread's. */
     backend *device;                            /* owned */

@@ -492,7 +492,7 @@ static status open_model(engine *e, struct error_note *note)
         .sequence_count_max = e->options.sequence_count_max,
         .context_max = e->info.context_max,
         .kv_blocks = e->info.block_count,
-        .kv_type = ENGINE_KV_TYPE,
+        .kv_type = e->kv_type,
         .weight_cache = e->weight_cache,
         .model_path = e->model_path,
     };

@@ -11,6 +11,7 @@
 
 struct plan {
     struct model_info info;
+    enum kv_type kv_type;
     uint64_t context;            /* tokens */
     uint32_t kv_blocks, threads; /* of each replica */
     uint64_t kv_bytes, replica_bytes;
@@ -47,8 +48,9 @@ static bool plan_make(const struct config *config, const struct config_model *ro
     status result = gguf_open(row->path, &file, &note);
 
     *plan = (struct plan){.threads = threads_of_replica(config, row)};
+    CHECK(kv_type_find(row->kv_cache_dtype, &plan->kv_type));
     if (result == STATUS_OK)
-        result = model_file_info(file, KV_F16, &plan->info, &note);
+        result = model_file_info(file, plan->kv_type, &plan->info, &note);
     gguf_close(file);
     if (result == STATUS_OK) {
         plan->context =
@@ -80,10 +82,11 @@ static void plan_print(const struct config_model *row, const struct plan *plan, 
     (void)printf("  weights    %s a replica\n", bytes_text(plan->info.weight_bytes, a));
     (void)printf("  context    %" PRIu64 " tokens%s\n", plan->context,
                  row->max_model_len == 0 ? " (as trained)" : "");
-    (void)printf(
-        "  KV cache   %s a replica: %s a token, %u blocks of %u tokens, %" PRIu64 " tokens\n",
-        bytes_text(plan->kv_bytes, a), bytes_text(plan->info.kv_block_bytes / KV_BLOCK_TOKENS, b),
-        plan->kv_blocks, KV_BLOCK_TOKENS, tokens);
+    (void)printf("  KV cache   %s a replica: %s, %s a token, %u blocks of %u tokens, %" PRIu64
+                 " tokens\n",
+                 bytes_text(plan->kv_bytes, a), kv_type_name(plan->kv_type),
+                 bytes_text(plan->info.kv_block_bytes / KV_BLOCK_TOKENS, b), plan->kv_blocks,
+                 KV_BLOCK_TOKENS, tokens);
     (void)printf("  sequences  %" PRId64 " at once; the cache holds %.1f of full length\n",
                  row->max_num_seqs, (double)tokens / (double)plan->context);
     (void)printf("  replicas   %" PRId64 " with %u threads each, on %u cores\n", row->replicas,

@@ -43,6 +43,7 @@ struct bench {
     struct list batches, contexts, lengths;
     uint32_t threads, repeat, step_tokens;
     uint64_t cache_bytes_max;
+    enum kv_type kv_type;
     bool uses_planner;
 
     gguf *file;
@@ -84,6 +85,7 @@ static bool fits(const struct bench *bench, uint32_t batch, uint32_t context)
 static bool size_run(const struct bench *bench, struct model_run_options *out)
 {
     *out = (struct model_run_options){.file = bench->file,
+                                      .kv_type = bench->kv_type,
                                       .step_tokens = bench->step_tokens,
                                       .sequence_count = 1,
                                       .uses_planner = bench->uses_planner};
@@ -248,6 +250,7 @@ static double measure_slot_bytes(const struct bench *bench)
     double resident[2];
     for (uint32_t i = 0; i < 2; i++) {
         struct model_run_options options = {.file = bench->file,
+                                            .kv_type = bench->kv_type,
                                             .step_tokens = SLOTS_PROBED + 1,
                                             .sequence_count = 1 + i * SLOTS_PROBED,
                                             .context_max = CONTEXT_MIN,
@@ -341,6 +344,7 @@ static const char usage[] =
     "  --repeat N         measurements a row (default 5)\n"
     "  --step-tokens N    rows of a prefill step (default 512, as the server's)\n"
     "  --planner          prefill steps as the engine's batcher plans them\n"
+    "  --kv-cache-dtype T auto, f16 or int8 (default: auto)\n"
     "  --cache-mib N      memory for keys and values (default: 60 % of what is free); rows that "
     "need\n"
     "                     more are skipped\n";
@@ -390,6 +394,8 @@ static bool parse_option(struct bench *bench, int option, char *value)
             return false;
         bench->lengths = bench->contexts;
         return true;
+    case 'd':
+        return kv_type_find(value, &bench->kv_type);
     case 'k':
         if (!parse_count(value, 1, 1u << 24, &mib))
             return false;
@@ -414,6 +420,7 @@ static void parse_options(struct bench *bench, int argc, char **argv)
                                             {"repeat", required_argument, NULL, 'r'},
                                             {"step-tokens", required_argument, NULL, 's'},
                                             {"planner", no_argument, NULL, 'l'},
+                                            {"kv-cache-dtype", required_argument, NULL, 'd'},
                                             {"cache-mib", required_argument, NULL, 'k'},
                                             {0}};
     bool is_valid = true;
@@ -430,7 +437,7 @@ static void open_file(struct bench *bench)
     struct error_note note = {""};
     status s = gguf_open(bench->model_path, &bench->file, &note);
     if (s == STATUS_OK)
-        s = model_file_info(bench->file, KV_F16, &bench->file_info, &note);
+        s = model_file_info(bench->file, bench->kv_type, &bench->file_info, &note);
     if (s != STATUS_OK) {
         fprintf(stderr, "engine_bench: %s\n", note.text);
         exit(1);
@@ -447,6 +454,7 @@ int main(int argc, char **argv)
                           .step_tokens = 512,
                           .cache_bytes_max =
                               (uint64_t)((double)memory_available_bytes() * CACHE_SHARE)};
+    CHECK(kv_type_find("auto", &bench.kv_type));
     parse_options(&bench, argc, argv);
     open_file(&bench);
     bench.rows = json_array();
@@ -458,12 +466,13 @@ int main(int argc, char **argv)
     }
     const struct model_info *info = &bench.file_info;
     json_t *report =
-        json_pack("{s:s,s:o,s:{s:s,s:s,s:I,s:I},s:i,s:i,s:b,s:I,s:o,s:o}", "benchmark", "engine",
-                  "machine", machine, "model", "name", info->name, "architecture",
+        json_pack("{s:s,s:o,s:{s:s,s:s,s:I,s:I},s:i,s:i,s:b,s:s,s:I,s:o,s:o}", "benchmark",
+                  "engine", "machine", machine, "model", "name", info->name, "architecture",
                   info->architecture, "parameters", (json_int_t)info->parameter_count, "file_bytes",
                   (json_int_t)info->weight_bytes, "threads", (int)bench.threads, "step_tokens",
-                  (int)bench.step_tokens, "planner", bench.uses_planner, "cache_bytes_max",
-                  (json_int_t)bench.cache_bytes_max, "paths", bench.paths, "rows", bench.rows);
+                  (int)bench.step_tokens, "planner", bench.uses_planner, "kv_cache_dtype",
+                  kv_type_name(bench.kv_type), "cache_bytes_max", (json_int_t)bench.cache_bytes_max,
+                  "paths", bench.paths, "rows", bench.rows);
     CHECK(report != NULL);
     int result = json_dumpf(report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     (void)putchar('\n');

@@ -76,7 +76,7 @@ static status open_parts(struct model_run *run, struct error_note *note)
         .sequence_count_max = o->sequence_count,
         .context_max = o->context_max,
         .kv_blocks = o->block_count,
-        .kv_type = KV_F16};
+        .kv_type = o->kv_type};
     status s = model_open(o->file, run->b, &options, &run->m, note);
     return s == STATUS_OK ? make_samplers(run) : s;
 }

@@ -20,7 +20,8 @@ struct model_run_options {
     uint32_t sequence_count; /* slots: rows of a decode step at most */
     uint32_t context_max;    /* tokens of a sequence at most; >= KV_BLOCK_TOKENS */
     uint32_t
-        block_count;   /* of the cache; room for context_max tokens and the one drawn after them */
+        block_count; /* of the cache; room for context_max tokens and the one drawn after them */
+    enum kv_type kv_type;
     bool uses_planner; /* prefill steps as the engine's batcher cuts them */
 };
 

@@ -14,7 +14,9 @@
 #define NAME_BYTES_MAX    128u
 #define SHA256_HEX_DIGITS 64u
 
-static const char *const backend_words[] = {"auto", "reference", "avx2", "avx-vnni", "avx512-vnni"};
+static const char *const backend_words[] = {"auto",     "reference",   "avx2",
+                                            "avx-vnni", "avx512-vnni", NULL};
+static const char *const kv_dtype_words[] = {"auto", "f16", "int8", NULL};
 
 struct check {
     const struct config *config;
@@ -175,12 +177,29 @@ static void check_name(const struct check *c, const char *const *value, uint32_t
     }
 }
 
+/* `words`: NULL-terminated. */
+static void check_word(const struct check *c, const char *key, const char *const *value,
+                       const char *const *words)
+{
+    char list[128] = "";
+    size_t count = 0, used = 0;
+    for (; words[count] != NULL; count++) {
+        if (strcmp(words[count], *value) == 0)
+            return;
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", count > 0 ? ", " : "",
+                                 words[count]);
+        CHECK(used < sizeof(list));
+    }
+    const char *nearest = settings_nearest(text_slice_of(*value), words, count);
+    FAIL(c, value, "%s '%s' is not one of %s%s%s%s", key, *value, list,
+         nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
+         nearest != NULL ? "'?" : "");
+}
+
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
     const char *const *aliases = model->aliases.items;
-    const char *nearest;
-    size_t i;
 
     check_name(c, &model->name, index, UINT32_MAX);
     for (uint32_t j = 0; j < model->aliases.count; j++)
@@ -189,17 +208,8 @@ static void check_model(const struct check *c, uint32_t index)
         c, "the model file", &model->path,
         "put the GGUF file there, mend the path, or give --model-path; tools/serve fetches the "
         "quickstart's model");
-    for (i = 0; i < ARRAY_COUNT(backend_words) && strcmp(backend_words[i], model->backend) != 0;
-         i++)
-        continue;
-    if (i == ARRAY_COUNT(backend_words)) {
-        nearest = settings_nearest(text_slice_of(model->backend), backend_words,
-                                   ARRAY_COUNT(backend_words));
-        FAIL(c, &model->backend,
-             "backend '%s' is not one of auto, reference, avx2, avx512, avx512-vnni, amx%s%s%s",
-             model->backend, nearest != NULL ? "; did you mean '" : "",
-             nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
-    }
+    check_word(c, "backend", &model->backend, backend_words);
+    check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
         model->weight_cache[0] != '/')
         FAIL(c, &model->weight_cache,

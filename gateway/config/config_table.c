@@ -218,6 +218,10 @@ static const struct setting model_table[] = {
      .help = "Memory of the KV cache of a replica. 0 takes what max_num_seqs sequences can use, at most a share of the "
              "free memory, which all local replicas divide.",
      .danger = "Too small makes sequences wait and be computed twice; too large gets the process killed."},
+    {TEXT("kv_cache_dtype", config_model, kv_cache_dtype, "auto"), .reload = RELOAD_RESTART,
+     .help = "What the cache holds keys and values in: auto, f16 or int8. int8, with a scale for each head's key and value, "
+             "takes about half the memory and is the quicker; f16 is closer to the model in floats, and what auto takes.",
+     .danger = "int8 changes answers a little; what it costs is measured in bench/NOTES.md."},
     {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
     {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,

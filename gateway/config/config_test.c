@@ -187,6 +187,8 @@ static const struct broken {
      "letters, digits"},
     {"backend that is none", MODELS "    backend: avx512-vnnl\n", 4, 14,
      "did you mean 'avx512-vnni'"},
+    {"cache type that is none", MODELS "    kv_cache_dtype: fp8\n", 4, 21,
+     "kv_cache_dtype 'fp8' is not one of auto, f16, int8"},
     {"batch smaller than its rows", MODELS "    max_num_seqs: 64\n    max_num_batched_tokens: 32\n",
      5, 29, "at least max_num_seqs (64)"},
     {"a shortest lookup above the longest",

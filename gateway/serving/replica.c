@@ -153,9 +153,9 @@ static void make_fingerprint(struct replica *replica)
     static const struct hash_key key = {0x70656e73746f636bull, 0x66696e6765727072ull};
     const struct engine_info *info = engine_get_info(replica->engine);
     char text[512];
-    int bytes =
-        snprintf(text, sizeof text, "%s %s %s %llu %s", PENSTOCK_VERSION, info->architecture,
-                 info->name, (unsigned long long)info->weight_bytes, info->backend);
+    int bytes = snprintf(text, sizeof text, "%s %s %s %llu %s %s", PENSTOCK_VERSION,
+                         info->architecture, info->name, (unsigned long long)info->weight_bytes,
+                         info->backend, info->kv_cache_dtype);
     size_t used = (size_t)bytes < sizeof text ? (size_t)bytes : sizeof text - 1;
     snprintf(replica->fingerprint, sizeof replica->fingerprint, "fp_%012llx",
              (unsigned long long)hash64(&key, text, used) & 0xffffffffffffull);
@@ -173,6 +173,7 @@ status replica_load(struct replica *replica, struct error_note *note)
         .context_max = (uint32_t)model->max_model_len,
         .sequence_count_max = (uint32_t)model->max_num_seqs,
         .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
+        .kv_cache_dtype = model->kv_cache_dtype,
         .kv_bytes = model->kv_cache_memory,
         .memory_share_count = config_replica_count(replica->config),
         .queue_requests_max = (uint32_t)model->max_queued_requests,

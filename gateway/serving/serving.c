@@ -125,12 +125,15 @@ static void drain(struct replica *replica, const struct signal_source *signals)
 static void log_ready(const struct replica *replica, const char *listen)
 {
     const struct engine_info *info = engine_get_info(replica->engine);
+    char how[128];
+    (void)snprintf(how, sizeof how, "%s, %u blocks of %s cache, %llu bytes a token", info->backend,
+                   info->block_count, info->kv_cache_dtype,
+                   (unsigned long long)info->kv_bytes_per_token);
     if (replica->is_trusted)
-        log_info(AREA, "serving %s on %s (%s, %u blocks)", replica->model->name, listen,
-                 info->backend, info->block_count);
+        log_info(AREA, "serving %s on %s (%s)", replica->model->name, listen, how);
     else
-        log_info(AREA, "serving %s on %s, port %u (%s, %u blocks)", replica->model->name, listen,
-                 http_server_port(replica->http, 0), info->backend, info->block_count);
+        log_info(AREA, "serving %s on %s, port %u (%s)", replica->model->name, listen,
+                 http_server_port(replica->http, 0), how);
     if (!replica->is_trusted && replica->config->auth.keys.count > 0)
         log_warn(AREA, "API keys are checked by the gateway role, not by a replica: whoever "
                        "reaches this port may use it");

@@ -32,6 +32,7 @@ struct engine_options {
     uint32_t context_max;        /* longest sequence, tokens; 0: the model's own */
     uint32_t sequence_count_max; /* rows of the running batch (max_num_seqs) */
     uint32_t batch_tokens_max;   /* tokens of one step (max_num_batched_tokens) */
+    const char *kv_cache_dtype;  /* "auto", "f16", "int8"; NULL: "auto" */
     /* KV cache size; 0: a share of free memory, at most what sequences can use */
     uint64_t kv_bytes;
     uint32_t memory_share_count; /* engines that share the free memory, this one counted; 0: 1 */
@@ -64,6 +65,7 @@ void engine_close(engine *e);
 struct engine_info {
     const char *architecture, *name; /* from the file */
     const char *backend;             /* the path chosen */
+    const char *kv_cache_dtype;      /* the type chosen */
     uint64_t parameter_count, weight_bytes, kv_bytes_per_token;
     uint32_t context_max, vocabulary, layers, width, block_count;
     uint32_t threads;

@@ -65,6 +65,7 @@ struct config_model {
     int64_t threads;          /* 0: the cores divided among local replicas */
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
+    const char *kv_cache_dtype;
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
     uint64_t inter_token_target_ns;
