@@ -17,9 +17,8 @@ static void score_row(void *context, uint32_t index)
     struct token_logprob *alternatives = NULL;
     if (width > 0)
         alternatives = caller->prompt_alternatives + (size_t)task->position * width;
-    task->status =
-        row_score_token(row, work->e->info.vocabulary, caller->prompt[task->position], width,
-                        &caller->prompt_scores[task->position], alternatives);
+    task->status = row_score_token(row, work->e->info.vocabulary, caller->prompt[task->position],
+                                   width, &caller->prompt_scores[task->position], alternatives);
 }
 
 void prompt_scores_compute(engine *e, const struct step_plan *plan, const float *logits)

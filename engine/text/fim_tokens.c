@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-static const char *const prefix_names[] = {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>",
+static const char *const prefix_names[] = {"<|fim_prefix|>",  "<fim-prefix>", "<fim_prefix>",
                                            "<｜fim▁begin｜>", "<PRE>",        "▁<PRE>",
                                            "<|code_prefix|>"};
 static const char *const suffix_names[] = {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>",

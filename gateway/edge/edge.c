@@ -1,8 +1,7 @@
 #include "edge.h"
 
-#include <stdio.h>
-
 #include "clock.h"
+#include "reply.h"
 #include "wire_format.h"
 
 #define ERROR_BODY_BYTES_MAX 16384u /* a message of 1,024 bytes, each escaped */
@@ -34,32 +33,15 @@ void edge_reply(struct edge_record *record, int status_code, const char *content
 
 void edge_reply_error(struct edge_record *record, const struct api_error *error)
 {
-    struct http_header headers[4];
-    size_t count = 0;
-    char seconds[24], milliseconds[24];
+    struct api_error_headers headers;
     struct buffer body;
 
     buffer_init(&body, ERROR_BODY_BYTES_MAX);
     record->format->error_write(&body, error, http_request_id(record->request));
-    if (error->retry_after_ms > 0) {
-        (void)snprintf(seconds, sizeof(seconds), "%llu",
-                       (unsigned long long)(error->retry_after_ms + 999) / 1000);
-        (void)snprintf(milliseconds, sizeof(milliseconds), "%llu",
-                       (unsigned long long)error->retry_after_ms);
-        headers[count++] =
-            (struct http_header){text_slice_of("retry-after"), text_slice_of(seconds)};
-        headers[count++] =
-            (struct http_header){text_slice_of("retry-after-ms"), text_slice_of(milliseconds)};
-    }
-    if (record->format->request_id_header != NULL)
-        headers[count++] = (struct http_header){text_slice_of(record->format->request_id_header),
-                                                text_slice_of(http_request_id(record->request))};
-    if (error->http_status == 401)
-        headers[count++] =
-            (struct http_header){text_slice_of("www-authenticate"), text_slice_of("Bearer")};
+    api_error_headers_make(error, record->format, record->request, &headers);
     record->status_code = error->http_status;
-    http_reply(record->request, error->http_status, headers, count, "application/json",
-               buffer_slice(&body));
+    http_reply(record->request, error->http_status, headers.items, headers.count,
+               "application/json", buffer_slice(&body));
     buffer_deinit(&body);
 }
 

@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "proxy.h"
 #include "reload.h"
+#include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
 #include "thread.h"
@@ -103,9 +104,15 @@ static status server_init(struct edge *edge, const struct config *config, struct
 {
     bool has_tls = config->server.tls_certificate[0] != '\0';
     const struct http_listener_options listeners[] = {
-        {config->server.listen, has_tls ? config->server.tls_certificate : NULL,
-         has_tls ? config->server.tls_key : NULL, routes_handle_public, edge},
-        {config->server.admin_listen, NULL, NULL, routes_handle_admin, edge},
+        {.address = config->server.listen,
+         .certificate = has_tls ? config->server.tls_certificate : NULL,
+         .key = has_tls ? config->server.tls_key : NULL,
+         .handler = routes_handle_public,
+         .context = edge,
+         .headers = api_answer_headers,
+         .header_count = api_answer_header_count,
+         .time_header = API_TIME_HEADER},
+        {.address = config->server.admin_listen, .handler = routes_handle_admin, .context = edge},
     };
     const struct http_server_options options = {
         .loop_count = loop_count(config),

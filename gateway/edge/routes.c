@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "edge.h"
 #include "proxy.h"
+#include "reply.h"
 #include "wire_format.h"
 
 struct route {
@@ -110,19 +111,13 @@ static void refuse_key(struct edge_record *record)
 
 static void refuse_path(struct edge_record *record, const struct route *other)
 {
-    struct text_slice path = http_request_path(record->request),
-                      method = http_request_method(record->request);
-    int path_bytes = path.bytes < 200 ? (int)path.bytes : 200;
     struct api_error error = {0};
 
-    if (other != NULL)
-        api_error_set(&error, 405, "invalid_request_error", "method_not_allowed", "",
-                      "%.*s is to be asked with %s", path_bytes, path.data, other->method);
+    if (other == NULL)
+        api_error_set_unknown_path(&error, record->request);
     else
-        api_error_set(&error, 404, "invalid_request_error", "unknown_url", "",
-                      "Unknown request URL: %.*s %.*s",
-                      (int)(method.bytes < 16 ? method.bytes : 16), method.data, path_bytes,
-                      path.data);
+        api_error_set_method(&error, record->request,
+                             strcmp(other->method, "GET") == 0 ? "GET, HEAD" : other->method);
     edge_reply_error(record, &error);
 }
 
@@ -133,6 +128,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     struct text_slice path = http_request_path(request), rest;
     const struct route *route = NULL, *other = NULL;
     const char *tenant = NULL;
+    struct api_error error = {0};
 
     *record = (struct edge_record){.edge = edge,
                                    .request = request,
@@ -157,6 +153,8 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     record->route = route->metric;
     if (!route->is_open && !authenticate(record, &tenant))
         refuse_key(record);
+    else if (route->is_passed_on && !api_check_content_type(request, &error))
+        edge_reply_error(record, &error);
     else if (route->is_passed_on)
         proxy_start(record, route->path, tenant);
     else

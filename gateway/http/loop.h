@@ -26,6 +26,9 @@ struct listener {
     char *certificate, *key; /* owned; NULL: no TLS */
     http_handler_fn *handler;
     void *context;
+    const struct http_header *headers; /* borrowed; as in the options */
+    size_t header_count;
+    const char *time_header;
     int *descriptors; /* owned; one a loop; -1: taken by its loop or closed */
     uint32_t index;
 };

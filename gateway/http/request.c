@@ -287,6 +287,31 @@ static void add_answer_header(http_request *request, struct http_header header)
         (struct http_header){copy_slice(request, header.name), copy_slice(request, header.value)};
 }
 
+static bool has_answer_header(const http_request *request, struct text_slice name)
+{
+    for (size_t i = 0; i < request->answer_header_count; i++)
+        if (text_slice_equals(request->answer_headers[i].name, name))
+            return true;
+    return false;
+}
+
+/* The listener's own headers, where the answer has none of the name. */
+static void add_listener_headers(http_request *request)
+{
+    const struct listener *listener = request->connection->acceptor->listener;
+    char milliseconds[24];
+    for (size_t i = 0; i < listener->header_count; i++)
+        if (!has_answer_header(request, listener->headers[i].name))
+            add_answer_header(request, listener->headers[i]);
+    if (listener->time_header == NULL ||
+        has_answer_header(request, text_slice_of(listener->time_header)))
+        return;
+    snprintf(milliseconds, sizeof milliseconds, "%llu",
+             (unsigned long long)((clock_now_ns() - request->start_ns) / NS_PER_MS));
+    add_answer_header(request, (struct http_header){text_slice_of(listener->time_header),
+                                                    text_slice_of(milliseconds)});
+}
+
 static void set_answer_head(http_request *request, int status_code,
                             const struct http_header *headers, size_t header_count,
                             const char *content_type)
@@ -294,8 +319,9 @@ static void set_answer_head(http_request *request, int status_code,
     CHECK(!request->is_started && status_code >= 200 && status_code <= 599);
     request->is_started = true;
     request->status_code = status_code;
+    size_t own_count = 3 + request->connection->acceptor->listener->header_count;
     request->answer_headers =
-        h2o_mem_alloc_pool(request->pool, (header_count + 2) * sizeof *headers);
+        h2o_mem_alloc_pool(request->pool, (header_count + own_count) * sizeof *headers);
     if (content_type != NULL)
         add_answer_header(request, (struct http_header){text_slice_of("content-type"),
                                                         text_slice_of(content_type)});
@@ -303,6 +329,7 @@ static void set_answer_head(http_request *request, int status_code,
         request, (struct http_header){text_slice_of("x-request-id"), text_slice_of(request->id)});
     for (size_t i = 0; i < header_count; i++)
         add_answer_header(request, headers[i]);
+    add_listener_headers(request);
 }
 
 static void hand_over(http_request *request, struct text_slice bytes, enum send_kind kind)

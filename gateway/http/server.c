@@ -113,8 +113,12 @@ static status open_listener(http_server *server, const struct http_listener_opti
                             struct error_note *note)
 {
     struct listener *listener = &server->listeners[server->listener_count];
-    *listener = (struct listener){
-        .handler = options->handler, .context = options->context, .index = server->listener_count};
+    *listener = (struct listener){.handler = options->handler,
+                                  .context = options->context,
+                                  .headers = options->headers,
+                                  .header_count = options->header_count,
+                                  .time_header = options->time_header,
+                                  .index = server->listener_count};
     status s = address_parse(options->address, &listener->address, note);
     if (s != STATUS_OK)
         return s;

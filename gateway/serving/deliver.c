@@ -4,7 +4,6 @@
 
 #include "job.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +20,7 @@
 struct answer_headers {
     struct http_header items[HEADERS_MAX];
     size_t count;
-    char timing[192], processing[32];
+    char timing[192];
 };
 
 static void add_header(struct answer_headers *headers, const char *name, const char *value)
@@ -294,9 +293,6 @@ static void reply_completion(struct job *job)
         fail_status(job, STATUS_NO_MEMORY, NULL);
     } else {
         add_common(&headers, job);
-        snprintf(headers.processing, sizeof headers.processing, "%" PRIu64,
-                 (uint64_t)((clock_now_ns() - job->start_ns) / NS_PER_MS));
-        add_header(&headers, "openai-processing-ms", headers.processing);
         http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
                    buffer_slice(&body));
     }

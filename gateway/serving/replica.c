@@ -19,6 +19,7 @@
 #include "job.h"
 #include "log.h"
 #include "memory.h"
+#include "reply.h"
 #include "thread.h"
 
 /* Jobs between loops and workers. Each waits for one parse and one tokenization, about a
@@ -94,6 +95,9 @@ static status create_server(struct replica *replica, const char *listen, struct 
         .key = has_tls ? server->tls_key : NULL,
         .handler = replica_handle,
         .context = replica,
+        .headers = api_answer_headers,
+        .header_count = api_answer_header_count,
+        .time_header = API_TIME_HEADER,
     };
     struct http_server_options options = {
         .loop_count = thread_core_count() > 4 ? 2 : 1, /* formatting 50k events/s is 1/6 core */

@@ -2,13 +2,11 @@
 
 #include "replica.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "check.h"
-#include "clock.h"
+#include "reply.h"
 
 struct route {
     const char *method, *path;
@@ -53,23 +51,12 @@ bool reply_id_header(const http_request *request, const struct wire_format *form
 void reply_error(http_request *request, const struct wire_format *format,
                  const struct api_error *error)
 {
-    char seconds[32], milliseconds[32];
-    struct http_header headers[3];
-    size_t count = 0;
+    struct api_error_headers headers;
     struct buffer body;
     buffer_init(&body, 16384);
     format->error_write(&body, error, http_request_id(request));
-    if (error->retry_after_ms > 0) {
-        snprintf(seconds, sizeof seconds, "%" PRIu64, (error->retry_after_ms + 999) / 1000);
-        snprintf(milliseconds, sizeof milliseconds, "%" PRIu64, error->retry_after_ms);
-        headers[count++] =
-            (struct http_header){text_slice_of("retry-after"), text_slice_of(seconds)};
-        headers[count++] =
-            (struct http_header){text_slice_of("retry-after-ms"), text_slice_of(milliseconds)};
-    }
-    if (reply_id_header(request, format, &headers[count]))
-        count++;
-    http_reply(request, error->http_status, headers, count, "application/json",
+    api_error_headers_make(error, format, request, &headers);
+    http_reply(request, error->http_status, headers.items, headers.count, "application/json",
                buffer_slice(&body));
     buffer_deinit(&body);
 }
@@ -82,27 +69,25 @@ static bool route_matches(const struct route *route, struct text_slice path)
     return path.bytes > bytes && memcmp(path.data, route->path, bytes) == 0;
 }
 
-static void reply_method(http_request *request, const struct route *route)
+/* The request is for this route if its method and its body are. */
+static void route_run(const struct route *route, struct replica *replica, http_request *request)
 {
-    bool is_get = strcmp(route->method, "GET") == 0;
-    struct http_header allow = {text_slice_of("allow"),
-                                text_slice_of(is_get ? "GET, HEAD" : "POST")};
+    struct text_slice method = http_request_method(request);
     struct api_error error;
-    struct buffer body;
-    api_error_set(&error, 405, "invalid_request_error", "method_not_allowed", "",
-                  "Not allowed to %.*s here; allowed: %.*s.",
-                  (int)http_request_method(request).bytes, http_request_method(request).data,
-                  (int)allow.value.bytes, allow.value.data);
-    buffer_init(&body, 16384);
-    route->format->error_write(&body, &error, http_request_id(request));
-    http_reply(request, 405, &allow, 1, "application/json", buffer_slice(&body));
-    buffer_deinit(&body);
+    bool is_get = strcmp(route->method, "GET") == 0;
+    if (!text_slice_is(method, route->method) && !(is_get && text_slice_is(method, "HEAD"))) {
+        api_error_set_method(&error, request, is_get ? "GET, HEAD" : "POST");
+        reply_error(request, route->format, &error);
+    } else if (!is_get && !api_check_content_type(request, &error)) {
+        reply_error(request, route->format, &error);
+    } else {
+        route->run(replica, request);
+    }
 }
 
 void replica_handle(http_request *request, void *context)
 {
     struct replica *replica = context;
-    struct text_slice method = http_request_method(request);
     struct text_slice path = http_request_path(request);
     struct api_error error;
     if (replica_phase(replica) == REPLICA_CLOSING) {
@@ -113,16 +98,9 @@ void replica_handle(http_request *request, void *context)
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
         if (!route_matches(&routes[i], path))
             continue;
-        bool is_head = text_slice_is(method, "HEAD") && strcmp(routes[i].method, "GET") == 0;
-        if (text_slice_is(method, routes[i].method) || is_head)
-            routes[i].run(replica, request);
-        else
-            reply_method(request, &routes[i]);
+        route_run(&routes[i], replica, request);
         return;
     }
-    api_error_set(&error, 404, "invalid_request_error", "unknown_url", "",
-                  "Unknown request URL: %.*s %.*s. Please check the URL for typos.",
-                  (int)(method.bytes < 32 ? method.bytes : 32), method.data,
-                  (int)(path.bytes < 512 ? path.bytes : 512), path.data);
+    api_error_set_unknown_path(&error, request);
     reply_error(request, &wire_format_chat, &error);
 }

@@ -71,8 +71,8 @@ struct engine_info {
     uint32_t threads;
 };
 const struct engine_info *engine_get_info(const engine *e);
-const tokenizer *engine_get_tokenizer(const engine *e);         /* any thread */
-const chat_template *engine_get_chat_template(const engine *e); /* NULL: the file has none */
+const tokenizer *engine_get_tokenizer(const engine *e);          /* any thread */
+const chat_template *engine_get_chat_template(const engine *e);  /* NULL: the file has none */
 const struct fim_tokens *engine_get_fim_tokens(const engine *e); /* NULL: the model has none */
 
 struct engine_token {
@@ -87,7 +87,7 @@ enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINI
 struct engine_usage {
     /* of the prompt: found in the prefix cache, and put there */
     uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
-    uint32_t completion_tokens;            /* of this index */
+    uint32_t completion_tokens; /* of this index */
 };
 
 struct engine_timing { /* monotonic ns; 0 when not reached */

@@ -45,12 +45,22 @@ struct http_limits {             /* every one is a row of the settings table */
     uint64_t keepalive_comment_ns;
 };
 
+struct http_header {
+    struct text_slice name;  /* lower-case token */
+    struct text_slice value; /* no CR, LF or NUL: such a header is dropped and logged */
+};
+
 struct http_listener_options {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     const char *certificate,
         *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
     http_handler_fn *handler;
     void *context;
+    /* Added to each answer that has none of the name: [header_count], and under `time_header` (NULL: none) the
+     * milliseconds from the request's head to the answer's. Borrowed for the server's life. */
+    const struct http_header *headers;
+    size_t header_count;
+    const char *time_header;
 };
 
 struct http_server_options {
@@ -145,10 +155,6 @@ void http_request_on_gone(http_request *request,
 void http_request_on_end(http_request *request, void (*on_end)(void *context), void *context);
 
 /* --- answer --- */
-struct http_header {
-    struct text_slice name;  /* lower-case token */
-    struct text_slice value; /* no CR, LF or NUL: such a header is dropped and logged */
-};
 /* Complete answer; everything is copied. */
 void http_reply(http_request *request, int status_code, const struct http_header *headers,
                 size_t header_count, const char *content_type, struct text_slice body);
