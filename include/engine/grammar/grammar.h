@@ -65,10 +65,11 @@ struct grammar_limits {
 };
 
 /* The texts of a vocabulary as a trie. Immutable; any thread. Made once a model. `t` is borrowed for its life;
- * end_tokens is copied. STATUS_NO_MEMORY. */
+ * end_tokens is copied. row_tokens: tokens of a row of logits; those that `t` lacks are never allowed. STATUS_NO_MEMORY. */
 typedef struct grammar_vocabulary grammar_vocabulary;
-NODISCARD status grammar_vocabulary_create(const tokenizer *t, const int32_t *end_tokens,
-                                           uint32_t end_token_count, grammar_vocabulary **out);
+NODISCARD status grammar_vocabulary_create(const tokenizer *t, uint32_t row_tokens,
+                                           const int32_t *end_tokens, uint32_t end_token_count,
+                                           grammar_vocabulary **out);
 void grammar_vocabulary_destroy(grammar_vocabulary *v); /* accepts NULL */
 
 /* Words of 32 tokens that a mask has; bit t % 32 of word t / 32 is token t. */
@@ -109,9 +110,6 @@ NODISCARD status grammar_matcher_fill(grammar_matcher *m, uint32_t *mask);
 
 /* Goes on by a token. STATUS_INVALID: it is not allowed (an end token never is), nothing has changed; STATUS_TOO_LARGE. */
 NODISCARD status grammar_matcher_accept(grammar_matcher *m, int32_t token);
-/* The same by bytes that are no whole token. */
-NODISCARD status grammar_matcher_accept_text(grammar_matcher *m, struct text_slice text);
-
 /* The text may end here. */
 bool grammar_matcher_is_complete(const grammar_matcher *m);
 /* It may end here, and cannot go on. */
