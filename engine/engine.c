@@ -112,7 +112,7 @@ static void fill_info(engine *e)
 
 static status open_text(engine *e, struct error_note *note)
 {
-    status s = model_file_tokenizer(e->file, &e->tokens, note);
+    status s = model_file_tokenizer(e->source, &e->tokens, note);
     if (s != STATUS_OK)
         return s;
     uint32_t count = tokenizer_token_count(e->tokens);
@@ -125,9 +125,9 @@ static status open_text(engine *e, struct error_note *note)
         size_t bytes = tokenizer_piece(e->tokens, (int32_t)i, true).bytes;
         e->piece_bytes_max = bytes > e->piece_bytes_max ? bytes : e->piece_bytes_max;
     }
-    e->has_fim = model_file_fim_tokens(e->file, e->tokens, &e->fim);
+    e->has_fim = model_file_fim_tokens(e->source, e->tokens, &e->fim);
     struct text_slice source;
-    if (!model_file_chat_template(e->file, &source))
+    if (!model_file_chat_template(e->source, &source))
         return STATUS_OK;
     s = chat_template_create(source, &e->chat, note);
     if (s != STATUS_OK)
@@ -137,9 +137,9 @@ static status open_text(engine *e, struct error_note *note)
 
 static status open_file(engine *e, const struct engine_options *options, struct error_note *note)
 {
-    status s = gguf_open(options->model_path, &e->file, note);
+    status s = model_source_open(options->model_path, &e->source, note);
     if (s == STATUS_OK)
-        s = model_file_info(e->file, e->kv_type, &e->file_info, note);
+        s = model_file_info(e->source, e->kv_type, &e->file_info, note);
     if (s == STATUS_OK)
         s = plan_memory(e, note);
     if (s != STATUS_OK)
@@ -336,7 +336,7 @@ void engine_close(engine *e)
     chat_template_destroy(e->chat);
     memory_release(e->end_tokens);
     tokenizer_destroy(e->tokens);
-    gguf_close(e->file);
+    model_source_close(e->source);
     memory_release(e);
 }
 

@@ -133,9 +133,9 @@ struct engine {
     struct engine_options options; /* texts are not kept */
     struct engine_info info;
     struct model_info file_info;
-    gguf *file;          /* owned */
-    tokenizer *tokens;   /* owned */
-    chat_template *chat; /* owned; NULL: the file has none */
+    model_source *source; /* owned */
+    tokenizer *tokens;    /* owned */
+    chat_template *chat;  /* owned; NULL: the file has none */
     struct fim_tokens fim;
     bool has_fim;
     int32_t *end_tokens; /* owned */

@@ -37,10 +37,10 @@ void *__wrap_malloc(size_t bytes)
 
 /* --- the made-up model --- */
 
-struct gguf {
+struct model_source {
     int unused;
 };
-static struct gguf fake_file;
+static struct model_source fake_source;
 static char fake_memory[64];
 static uint64_t fake_kv[BLOCKS_MAX][KV_BLOCK_TOKENS];
 #define LOGIT_ROWS_MAX 128u
@@ -57,50 +57,50 @@ static _Atomic uint32_t forward_poisons; /* 0: none; N: the N-th row of each ste
 static _Atomic uint32_t forward_us;      /* each step takes this long */
 static const char *_Atomic script; /* outputs spell this text over and over; NULL: by digest */
 
-status gguf_open(const char *path, gguf **out, struct error_note *note)
+status model_source_open(const char *path, model_source **out, struct error_note *note)
 {
     if (strcmp(path, "missing") == 0) {
         error_note_set(note, "missing: no such file");
         return STATUS_IO;
     }
-    *out = &fake_file;
+    *out = &fake_source;
     return STATUS_OK;
 }
 
-void gguf_close(gguf *file)
+void model_source_close(model_source *source)
 {
-    assert_true(file == NULL || file == &fake_file);
+    assert_true(source == NULL || source == &fake_source);
 }
 
-status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out,
+status model_file_info(const model_source *source, enum kv_type kv_type, struct model_info *out,
                        struct error_note *note)
 {
-    (void)file;
+    (void)source;
     (void)kv_type;
     (void)note;
     *out = fake_info;
     return STATUS_OK;
 }
 
-status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note)
+status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note)
 {
-    (void)file;
+    (void)source;
     (void)note;
     *out = (tokenizer *)fake_memory;
     return STATUS_OK;
 }
 
-bool model_file_fim_tokens(const gguf *file, const tokenizer *t, struct fim_tokens *out)
+bool model_file_fim_tokens(const model_source *source, const tokenizer *t, struct fim_tokens *out)
 {
-    (void)file;
+    (void)source;
     (void)t;
     (void)out;
     return false;
 }
 
-bool model_file_chat_template(const gguf *file, struct text_slice *out)
+bool model_file_chat_template(const model_source *source, struct text_slice *out)
 {
-    (void)file;
+    (void)source;
     (void)out;
     return false;
 }
@@ -134,10 +134,10 @@ struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_cont
     return (struct text_slice){&bytes[id], 1};
 }
 
-status model_open(const gguf *file, backend *b, const struct model_options *options, model **out,
-                  struct error_note *note)
+status model_open(const model_source *source, backend *b, const struct model_options *options,
+                  model **out, struct error_note *note)
 {
-    (void)file;
+    (void)source;
     (void)b;
     (void)note;
     assert_true(options->kv_blocks <= BLOCKS_MAX && options->logit_rows_max <= LOGIT_ROWS_MAX);

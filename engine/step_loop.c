@@ -496,7 +496,7 @@ static status open_model(engine *e, struct error_note *note)
         .weight_cache = e->weight_cache,
         .model_path = e->model_path,
     };
-    return model_open(e->file, e->device, &options, &e->model, note);
+    return model_open(e->source, e->device, &options, &e->model, note);
 }
 
 void *step_thread_run(void *context)

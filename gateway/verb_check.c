@@ -44,14 +44,14 @@ static bool plan_make(const struct config *config, const struct config_model *ro
                                       .share_count = config_replica_count(config),
                                       .sequence_count_max = (uint32_t)row->max_num_seqs};
     struct error_note note = {""};
-    gguf *file = NULL;
-    status result = gguf_open(row->path, &file, &note);
+    model_source *source = NULL;
+    status result = model_source_open(row->path, &source, &note);
 
     *plan = (struct plan){.threads = threads_of_replica(config, row)};
     CHECK(kv_type_find(row->kv_cache_dtype, &plan->kv_type));
     if (result == STATUS_OK)
-        result = model_file_info(file, plan->kv_type, &plan->info, &note);
-    gguf_close(file);
+        result = model_file_info(source, plan->kv_type, &plan->info, &note);
+    model_source_close(source);
     if (result == STATUS_OK) {
         plan->context =
             row->max_model_len > 0 ? (uint64_t)row->max_model_len : plan->info.context_trained;

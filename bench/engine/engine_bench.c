@@ -46,7 +46,7 @@ struct bench {
     enum kv_type kv_type;
     bool uses_planner;
 
-    gguf *file;
+    model_source *source;
     struct model_info file_info;
     json_t *rows, *paths;
 
@@ -84,7 +84,7 @@ static bool fits(const struct bench *bench, uint32_t batch, uint32_t context)
 /* The cache and the slots that the wanted rows need, of those that fit. False: nothing fits. */
 static bool size_run(const struct bench *bench, struct model_run_options *out)
 {
-    *out = (struct model_run_options){.file = bench->file,
+    *out = (struct model_run_options){.source = bench->source,
                                       .kv_type = bench->kv_type,
                                       .step_tokens = bench->step_tokens,
                                       .sequence_count = 1,
@@ -249,7 +249,7 @@ static double measure_slot_bytes(const struct bench *bench)
 {
     double resident[2];
     for (uint32_t i = 0; i < 2; i++) {
-        struct model_run_options options = {.file = bench->file,
+        struct model_run_options options = {.source = bench->source,
                                             .kv_type = bench->kv_type,
                                             .step_tokens = SLOTS_PROBED + 1,
                                             .sequence_count = 1 + i * SLOTS_PROBED,
@@ -305,7 +305,7 @@ static void bench_path(struct bench *bench)
         roofs_measure(bench->b, bench->path, bench->threads, bench->file_info.weight_bytes);
     roofs_print(&bench->roofs, backend_path_name(bench->path), bench->threads);
     json_t *memory = measure_memory(bench, &options);
-    bench->cost = model_cost_of(bench->file, model_run_info(bench->run));
+    bench->cost = model_cost_of(model_source_gguf(bench->source), model_run_info(bench->run));
     bench_rows(bench);
     json_object_set_new(
         bench->paths, backend_path_name(bench->path),
@@ -435,9 +435,13 @@ static void parse_options(struct bench *bench, int argc, char **argv)
 static void open_file(struct bench *bench)
 {
     struct error_note note = {""};
-    status s = gguf_open(bench->model_path, &bench->file, &note);
+    status s = model_source_open(bench->model_path, &bench->source, &note);
     if (s == STATUS_OK)
-        s = model_file_info(bench->file, bench->kv_type, &bench->file_info, &note);
+        s = model_file_info(bench->source, bench->kv_type, &bench->file_info, &note);
+    if (s == STATUS_OK && model_source_gguf(bench->source) == NULL) {
+        error_note_set(&note, "%s is not a GGUF file", bench->model_path);
+        s = STATUS_UNSUPPORTED;
+    }
     if (s != STATUS_OK) {
         fprintf(stderr, "engine_bench: %s\n", note.text);
         exit(1);
@@ -477,6 +481,6 @@ int main(int argc, char **argv)
     int result = json_dumpf(report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     (void)putchar('\n');
     json_decref(report);
-    gguf_close(bench.file);
+    model_source_close(bench.source);
     return result == 0 ? 0 : 1;
 }

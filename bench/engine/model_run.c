@@ -77,7 +77,7 @@ static status open_parts(struct model_run *run, struct error_note *note)
         .context_max = o->context_max,
         .kv_blocks = o->block_count,
         .kv_type = o->kv_type};
-    status s = model_open(o->file, run->b, &options, &run->m, note);
+    status s = model_open(o->source, run->b, &options, &run->m, note);
     return s == STATUS_OK ? make_samplers(run) : s;
 }
 

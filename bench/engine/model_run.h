@@ -15,10 +15,10 @@
 struct model_run;
 
 struct model_run_options {
-    const gguf *file;        /* borrowed for the run's life */
-    uint32_t step_tokens;    /* rows of a prefill step */
-    uint32_t sequence_count; /* slots: rows of a decode step at most */
-    uint32_t context_max;    /* tokens of a sequence at most; >= KV_BLOCK_TOKENS */
+    const model_source *source; /* borrowed for the run's life */
+    uint32_t step_tokens;       /* rows of a prefill step */
+    uint32_t sequence_count;    /* slots: rows of a decode step at most */
+    uint32_t context_max;       /* tokens of a sequence at most; >= KV_BLOCK_TOKENS */
     uint32_t
         block_count; /* of the cache; room for context_max tokens and the one drawn after them */
     enum kv_type kv_type;

@@ -2,12 +2,16 @@
  *
  *   tokens -> embed -> x [rows, d], the residual stream in float
  *   each layer:
- *     x -> rms_norm -> (a) -> qkv -> rope, cache append -> attention -> (a) -> output, added to x
+ *     x -> rms_norm -> (a) -> qkv -> head norms, rope, cache append -> attention -> (a) -> output, added to x
  *     x -> rms_norm -> (a) -> gate, up -> gated activation (h) -> down, added to x
+ *     or, in a mixture of experts:
+ *     x -> rms_norm -> (a) -> router -> routes
+ *     x -> rms_norm a slot -> (s) -> gate, up of its expert -> (t) -> down, shares added to x
  *   logit rows of x -> rms_norm -> (l) -> head -> logits
+ * Where a family norms what is added, it goes to y first.
  *
- * (a), (h) and (l) are activations: input rows in the form a weight reads. Layers run one after the
- * other, so all of them share one (a) and one (h) for each form that occurs: a form follows from a
+ * (a), (h), (s), (t) and (l) are activations: input rows in the form a weight reads. Layers run one after the
+ * other, so all of them share one of each for each form that occurs: a form follows from a
  * weight's columns and tensor types, and files mix types (a Q4_K_M file has Q6_K in some layers). A
  * gated product reads (a) while it writes (h), so the two are never the same object even where
  * their forms are equal.
@@ -19,29 +23,34 @@
 #include "model.h"
 
 #include <inttypes.h>
-#include <math.h>
+#include <string.h>
 
 #include "check.h"
 #include "memory.h"
 #include "model_rope.h"
 #include "model_shape.h"
+#include "model_source_private.h"
 #include "model_weights.h"
 #include "model_weights_open.h"
 
 /* One (a), (h) and (l) for each kind of mix: files have two or three. */
 #define FORMS_MAX 32u
 
-enum form_use { FORM_INPUT, FORM_GATED, FORM_LOGITS };
+enum form_use { FORM_INPUT, FORM_GATED, FORM_LOGITS, FORM_SLOTS, FORM_GATED_SLOTS };
 
 struct form {
     enum form_use use;
-    uint32_t n_cols, type_mask;
+    uint32_t n_cols;
+    uint64_t type_mask;
     activation *rows; /* owned */
 };
 
-/* What a layer reads through, found once at open. */
-struct layer_forms {
-    activation *attention_in, *attention_out, *ffn_in, *ffn_gated; /* borrowed from `forms` */
+/* What a layer reads through and how it attends, found once at open. */
+struct layer_plan {
+    /* Borrowed from `forms`; ffn_in is the router's in a mixture, whose experts read the slots. */
+    activation *attention_in, *attention_out, *ffn_in, *ffn_gated, *slots_in;
+    struct attention_shape attention;
+    const struct rope_table *rope; /* borrowed from the model */
 };
 
 struct model {
@@ -51,35 +60,51 @@ struct model {
     struct model_options options;
     struct model_info info;
     struct model_weights weights;
-    struct attention_shape attention;
-    struct rope_table rope;
-    float *frequencies; /* owned; [d_rope / 2] */
-    kv_store *kv;       /* owned */
+    struct rope_table rope, local_rope;
+    float *frequencies, *local_frequencies; /* owned; [d_rope / 2] */
+    kv_store *kv;                           /* owned */
+    expert_routes *routes;                  /* owned; NULL: no experts */
 
     struct form forms[FORMS_MAX];
     uint32_t form_count;
-    struct layer_forms *layers; /* owned; [n_layers] */
-    activation *logits_in;      /* borrowed from `forms` */
+    struct layer_plan *layers; /* owned; [n_layers] */
+    activation *logits_in;     /* borrowed from `forms` */
 
     float *x, *qkv, *logits; /* device, owned; [batch_tokens_max, d], [.., qkv width],
                                 [logit_rows_max, vocabulary] */
+    float *y;                /* device, owned; as x; NULL: no layer norms what it adds */
+    float *router_logits;    /* device, owned; [batch_tokens_max, n_experts]; NULL: no experts */
     float *host_logits;      /* as logits: `logits` itself where the host can read it, else owned */
 };
 
 /* --- facts about a file --- */
 
+/* A folder's own name. */
+static struct text_slice last_part_of(const char *path)
+{
+    size_t end = strlen(path), start;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/'; start--)
+        ;
+    return (struct text_slice){path + start, end - start};
+}
+
 /* Printable ASCII, so that logs and metrics may carry it as it is. */
-static void copy_name(const gguf *file, char out[MODEL_NAME_MAX])
+static void copy_name(const model_source *source, char out[MODEL_NAME_MAX])
 {
     struct text_slice name = {NULL, 0};
-    (void)gguf_get_text(file, "general.name", &name);
+    if (source->file != NULL)
+        (void)gguf_get_text(source->file, "general.name", &name);
+    else
+        name = last_part_of(source->folder);
     size_t bytes = name.bytes < MODEL_NAME_MAX ? name.bytes : MODEL_NAME_MAX - 1;
     for (size_t i = 0; i < bytes; i++)
         out[i] = name.data[i] >= ' ' && name.data[i] <= '~' ? name.data[i] : '?';
     out[bytes] = '\0';
 }
 
-static struct model_info info_of(const gguf *file, const struct model_shape *shape)
+static struct model_info info_of(const model_source *source, const struct model_shape *shape)
 {
     struct model_info info = {
         .architecture = shape->family->architecture,
@@ -92,9 +117,14 @@ static struct model_info info_of(const gguf *file, const struct model_shape *sha
         .vocabulary = shape->vocabulary,
         .context_trained = shape->context_trained,
     };
-    copy_name(file, info.name);
-    for (uint64_t i = 0; i < gguf_tensor_count(file); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(file, i);
+    for (uint32_t i = 0; i < shape->n_layers; i++)
+        info.windowed_layers += model_shape_has_window(shape, i);
+    info.window = info.windowed_layers > 0 ? shape->window : 0;
+    info.n_experts = shape->experts.n_experts;
+    info.n_experts_used = shape->experts.n_used;
+    copy_name(source, info.name);
+    for (uint64_t i = 0; i < model_source_tensor_count(source); i++) {
+        const struct source_tensor *tensor = model_source_tensor_at(source, i);
         info.weight_bytes += tensor->bytes;
         info.parameter_count += tensor->dimensions[0] * tensor->dimensions[1] *
                                 tensor->dimensions[2] * tensor->dimensions[3];
@@ -121,14 +151,14 @@ static uint64_t kv_block_bytes_of(const struct kv_shape *shape)
     return 2 * head * shape->n_kv_heads * shape->n_layers * KV_BLOCK_TOKENS;
 }
 
-status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out,
+status model_file_info(const model_source *source, enum kv_type kv_type, struct model_info *out,
                        struct error_note *note)
 {
     struct model_shape shape;
-    status s = model_shape_read(file, &shape, note);
+    status s = model_shape_read(source, &shape, note);
     if (s != STATUS_OK)
         return s;
-    *out = info_of(file, &shape);
+    *out = info_of(source, &shape);
     struct kv_shape kv = kv_shape_of(&shape, 1, kv_type);
     out->kv_block_bytes = kv_block_bytes_of(&kv);
     return STATUS_OK;
@@ -136,56 +166,128 @@ status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info
 
 /* --- open --- */
 
-/* The activation for rows that `matrix` reads. */
-static status form_get(model *m, enum form_use use, const struct matrix *matrix, activation **out)
+static uint32_t form_rows(const model *m, enum form_use use)
+{
+    const struct expert_facts *experts = &m->shape.experts;
+    const struct expert_shape shape = {experts->n_experts, experts->n_used, m->shape.d,
+                                       experts->router};
+    if (use == FORM_LOGITS)
+        return m->options.logit_rows_max;
+    if (use == FORM_SLOTS || use == FORM_GATED_SLOTS)
+        return m->operations->routes_slots_max(&shape, m->options.batch_tokens_max);
+    return m->options.batch_tokens_max;
+}
+
+/* The activation for rows that `w`, of these columns and types, reads. */
+static status form_get(model *m, enum form_use use, const weight *w, uint32_t n_cols,
+                       uint64_t type_mask, activation **out)
 {
     for (uint32_t i = 0; i < m->form_count; i++) {
         const struct form *form = &m->forms[i];
-        if (form->use == use && form->n_cols == matrix->n_cols &&
-            form->type_mask == matrix->type_mask) {
+        if (form->use == use && form->n_cols == n_cols && form->type_mask == type_mask) {
             *out = form->rows;
             return STATUS_OK;
         }
     }
     if (m->form_count == FORMS_MAX)
         return STATUS_UNSUPPORTED;
-    uint32_t rows_max =
-        use == FORM_LOGITS ? m->options.logit_rows_max : m->options.batch_tokens_max;
     struct form *form = &m->forms[m->form_count];
-    status s = m->operations->activation_create(m->b, matrix->w, rows_max, &form->rows);
+    status s = m->operations->activation_create(m->b, w, form_rows(m, use), &form->rows);
     if (s != STATUS_OK)
         return s;
     form->use = use;
-    form->n_cols = matrix->n_cols;
-    form->type_mask = matrix->type_mask;
+    form->n_cols = n_cols;
+    form->type_mask = type_mask;
     m->form_count++;
     *out = form->rows;
     return STATUS_OK;
 }
 
-static status open_forms(model *m, struct error_note *note)
+static status form_of(model *m, enum form_use use, const struct matrix *matrix, activation **out)
+{
+    return form_get(m, use, matrix->w, matrix->n_cols, matrix->type_mask, out);
+}
+
+static status form_of_experts(model *m, enum form_use use, const struct expert_matrix *matrix,
+                              activation **out)
+{
+    return form_get(m, use, matrix->w[0], matrix->n_cols, matrix->type_mask, out);
+}
+
+static status open_layer_forms(model *m, const struct model_layer *layer, struct layer_plan *plan)
+{
+    status s = form_of(m, FORM_INPUT, &layer->qkv, &plan->attention_in);
+    if (s == STATUS_OK)
+        s = form_of(m, FORM_INPUT, &layer->attention_out, &plan->attention_out);
+    if (m->weights.n_experts == 0) {
+        if (s == STATUS_OK)
+            s = form_of(m, FORM_INPUT, &layer->gate_up, &plan->ffn_in);
+        return s == STATUS_OK ? form_of(m, FORM_GATED, &layer->down, &plan->ffn_gated) : s;
+    }
+    if (s == STATUS_OK)
+        s = form_of(m, FORM_INPUT, &layer->router, &plan->ffn_in);
+    if (s == STATUS_OK)
+        s = form_of_experts(m, FORM_SLOTS, &layer->expert_gate_up, &plan->slots_in);
+    if (s == STATUS_OK)
+        s = form_of_experts(m, FORM_GATED_SLOTS, &layer->expert_down, &plan->ffn_gated);
+    return s;
+}
+
+static struct attention_shape attention_of(const model *m, uint32_t index)
+{
+    const struct model_shape *shape = &m->shape;
+    const struct model_layer *layer = &m->weights.layers[index];
+    return (struct attention_shape){
+        .n_heads = shape->n_heads,
+        .n_kv_heads = shape->n_kv_heads,
+        .d_head = shape->d_head,
+        .scale = shape->attention_scale,
+        .soft_cap = shape->attention_cap,
+        .window = model_shape_has_window(shape, index) ? shape->window : 0,
+        .sinks = layer->sinks,
+        .query_gain = layer->query_gain,
+        .key_gain = layer->key_gain,
+        .gain_epsilon = shape->rms_epsilon,
+    };
+}
+
+static status open_layers(model *m, struct error_note *note)
 {
     status s = STATUS_OK;
     m->layers = memory_allocate_array(m->shape.n_layers, sizeof *m->layers);
     if (m->layers == NULL)
         s = STATUS_NO_MEMORY;
     for (uint32_t i = 0; i < m->shape.n_layers && s == STATUS_OK; i++) {
-        const struct model_layer *layer = &m->weights.layers[i];
-        struct layer_forms *forms = &m->layers[i];
-        s = form_get(m, FORM_INPUT, &layer->qkv, &forms->attention_in);
-        if (s == STATUS_OK)
-            s = form_get(m, FORM_INPUT, &layer->attention_out, &forms->attention_out);
-        if (s == STATUS_OK)
-            s = form_get(m, FORM_INPUT, &layer->gate_up, &forms->ffn_in);
-        if (s == STATUS_OK)
-            s = form_get(m, FORM_GATED, &layer->down, &forms->ffn_gated);
+        struct layer_plan *plan = &m->layers[i];
+        plan->attention = attention_of(m, i);
+        plan->rope = model_shape_is_local(&m->shape, i) ? &m->local_rope : &m->rope;
+        s = open_layer_forms(m, &m->weights.layers[i], plan);
     }
     if (s == STATUS_OK)
-        s = form_get(m, FORM_LOGITS, &m->weights.head, &m->logits_in);
+        s = form_of(m, FORM_LOGITS, &m->weights.head, &m->logits_in);
     if (s != STATUS_OK)
         error_note_set(note, "no room for the input rows of a step of %" PRIu32 " tokens (%s)",
                        m->options.batch_tokens_max, status_name(s));
     return s;
+}
+
+/* What only some families need. */
+static bool open_extra_buffers(model *m)
+{
+    uint64_t rows = m->options.batch_tokens_max;
+    const struct expert_facts *experts = &m->shape.experts;
+    if (family_has(m->shape.family, FAMILY_POST_NORMS)) {
+        m->y = m->operations->allocate(m->b, rows * m->shape.d * sizeof(float));
+        if (m->y == NULL)
+            return false;
+    }
+    if (experts->n_experts == 0)
+        return true;
+    const struct expert_shape shape = {experts->n_experts, experts->n_used, m->shape.d,
+                                       experts->router};
+    m->router_logits = m->operations->allocate(m->b, rows * experts->n_experts * sizeof(float));
+    return m->router_logits != NULL &&
+           m->operations->routes_create(m->b, &shape, (uint32_t)rows, &m->routes) == STATUS_OK;
 }
 
 static status open_buffers(model *m, struct error_note *note)
@@ -199,31 +301,43 @@ static status open_buffers(model *m, struct error_note *note)
         m->operations->memory_is_host
             ? m->logits
             : memory_allocate_array(m->options.logit_rows_max * vocabulary, sizeof(float));
-    if (m->x != NULL && m->qkv != NULL && m->logits != NULL && m->host_logits != NULL)
+    if (m->x != NULL && m->qkv != NULL && m->logits != NULL && m->host_logits != NULL &&
+        open_extra_buffers(m))
         return STATUS_OK;
     error_note_set(note, "no memory for the buffers of a step of %" PRIu64 " tokens", rows);
     return STATUS_NO_MEMORY;
 }
 
+static status open_rope_table(model *m, const struct rope_shape *rope, const float *divisors,
+                              float **frequencies, struct rope_table *out)
+{
+    *frequencies = memory_allocate_array(rope->d_rope / 2, sizeof **frequencies);
+    if (*frequencies == NULL)
+        return STATUS_NO_MEMORY;
+    model_rope_frequencies(rope, divisors, *frequencies);
+    *out = (struct rope_table){.frequencies = *frequencies,
+                               .d_rope = rope->d_rope,
+                               .magnitude = model_rope_magnitude(rope),
+                               .is_interleaved = m->shape.rope_is_interleaved};
+    return STATUS_OK;
+}
+
+/* LongRoPE's factors follow from the longest sequence there can be: keys in the cache are rotated
+ * already, so that they cannot follow a growing one. */
 static status open_rope(model *m, struct error_note *note)
 {
     const struct rope_shape *rope = &m->shape.rope;
-    m->frequencies = memory_allocate_array(rope->d_rope / 2, sizeof *m->frequencies);
-    if (m->frequencies == NULL) {
+    const struct rope_divisors *divisors = &m->weights.rope;
+    const float *chosen = divisors->always;
+    if (chosen == NULL)
+        chosen =
+            m->options.context_max > rope->context_original ? divisors->long_ : divisors->short_;
+    status s = open_rope_table(m, rope, chosen, &m->frequencies, &m->rope);
+    if (s == STATUS_OK && family_has(m->shape.family, FAMILY_LOCAL_ROPE))
+        s = open_rope_table(m, &m->shape.local_rope, NULL, &m->local_frequencies, &m->local_rope);
+    if (s != STATUS_OK)
         error_note_set(note, "no memory for the rope table");
-        return STATUS_NO_MEMORY;
-    }
-    model_rope_frequencies(rope, m->weights.rope_divisors, m->frequencies);
-    m->rope = (struct rope_table){.frequencies = m->frequencies,
-                                  .d_rope = rope->d_rope,
-                                  .magnitude = model_rope_magnitude(rope),
-                                  .is_interleaved = m->shape.family->rope_is_interleaved};
-    m->attention = (struct attention_shape){.n_heads = m->shape.n_heads,
-                                            .n_kv_heads = m->shape.n_kv_heads,
-                                            .d_head = m->shape.d_head,
-                                            .scale = 1.0f / sqrtf((float)m->shape.d_head),
-                                            .window = m->shape.window};
-    return STATUS_OK;
+    return s;
 }
 
 static status open_cache(model *m, struct error_note *note)
@@ -239,14 +353,14 @@ static status open_cache(model *m, struct error_note *note)
     return s;
 }
 
-static status open_parts(model *m, const gguf *file, struct error_note *note)
+static status open_parts(model *m, const model_source *source, struct error_note *note)
 {
-    status s = model_shape_read(file, &m->shape, note);
+    status s = model_shape_read(source, &m->shape, note);
     if (s != STATUS_OK)
         return s;
-    m->info = info_of(file, &m->shape);
+    m->info = info_of(source, &m->shape);
     const struct weight_keeping keeping = {m->options.weight_cache, m->options.model_path};
-    s = model_weights_open(file, m->b, &m->shape, &keeping, &m->weights, note);
+    s = model_weights_open(source, m->b, &m->shape, &keeping, &m->weights, note);
     if (s != STATUS_OK)
         return s;
     m->info.weight_bytes = m->weights.bytes;
@@ -256,12 +370,12 @@ static status open_parts(model *m, const gguf *file, struct error_note *note)
     if (s == STATUS_OK)
         s = open_buffers(m, note);
     if (s == STATUS_OK)
-        s = open_forms(m, note);
+        s = open_layers(m, note);
     return s;
 }
 
-status model_open(const gguf *file, backend *b, const struct model_options *options, model **out,
-                  struct error_note *note)
+status model_open(const model_source *source, backend *b, const struct model_options *options,
+                  model **out, struct error_note *note)
 {
     CHECK(options->batch_tokens_max > 0 && options->logit_rows_max > 0 &&
           options->sequence_count_max > 0);
@@ -275,7 +389,7 @@ status model_open(const gguf *file, backend *b, const struct model_options *opti
     m->operations = b->operations;
     m->weights.b = b;
     m->options = *options;
-    status s = open_parts(m, file, note);
+    status s = open_parts(m, source, note);
     m->options.model_path = m->options.weight_cache = NULL; /* borrowed for the call only */
     if (s != STATUS_OK) {
         model_close(m);
@@ -300,6 +414,10 @@ void model_close(model *m)
     if (m->kv != NULL)
         m->operations->kv_destroy(m->b, m->kv);
     release_device(m, m->x);
+    release_device(m, m->y);
+    release_device(m, m->router_logits);
+    if (m->routes != NULL)
+        m->operations->routes_destroy(m->b, m->routes);
     release_device(m, m->qkv);
     if (m->host_logits != m->logits)
         memory_release(m->host_logits);
@@ -307,6 +425,7 @@ void model_close(model *m)
     model_weights_unload(&m->weights);
     memory_release(m->layers);
     memory_release(m->frequencies);
+    memory_release(m->local_frequencies);
     memory_release(m);
 }
 
@@ -317,31 +436,69 @@ const struct model_info *model_get_info(const model *m)
 
 /* --- the step --- */
 
+/* The stream grows by what is in y, after its norm. */
+static void add_normed(model *m, const float *gain, uint32_t n_rows)
+{
+    m->operations->rms_norm_add(m->b, m->y, gain, m->shape.rms_epsilon, n_rows, m->shape.d, m->x);
+}
+
+/* Adds w a + bias to the stream; through y where there is a gain. */
+static void add_product(model *m, const struct matrix *matrix, const activation *a, uint32_t n_rows,
+                        const float *gain)
+{
+    m->operations->matmul(m->b, matrix->w, a, n_rows, matrix->bias, gain == NULL,
+                          gain != NULL ? m->y : m->x);
+    if (gain != NULL)
+        add_normed(m, gain, n_rows);
+}
+
 static void forward_attention(model *m, uint32_t index, const struct step_batch *batch)
 {
     const struct backend_operations *o = m->operations;
     const struct model_layer *layer = &m->weights.layers[index];
-    const struct layer_forms *forms = &m->layers[index];
+    const struct layer_plan *plan = &m->layers[index];
     uint32_t n_rows = batch->n_rows;
     o->rms_norm(m->b, m->x, layer->attention_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
-                forms->attention_in);
-    o->matmul(m->b, layer->qkv.w, forms->attention_in, n_rows, layer->qkv.bias, false, m->qkv);
-    o->rope_kv_append(m->b, m->qkv, &m->rope, &m->attention, batch, m->kv, index);
-    o->attention(m->b, m->qkv, &m->attention, batch, m->kv, index, forms->attention_out);
-    o->matmul(m->b, layer->attention_out.w, forms->attention_out, n_rows, layer->attention_out.bias,
-              true, m->x);
+                plan->attention_in);
+    o->matmul(m->b, layer->qkv.w, plan->attention_in, n_rows, layer->qkv.bias, false, m->qkv);
+    o->rope_kv_append(m->b, m->qkv, plan->rope, &plan->attention, batch, m->kv, index);
+    o->attention(m->b, m->qkv, &plan->attention, batch, m->kv, index, plan->attention_out);
+    add_product(m, &layer->attention_out, plan->attention_out, n_rows, layer->post_attention_norm);
+}
+
+static void forward_experts(model *m, const struct model_layer *layer,
+                            const struct layer_plan *plan)
+{
+    const struct backend_operations *o = m->operations;
+    const struct expert_matrix *gate_up = &layer->expert_gate_up, *down = &layer->expert_down;
+    const float *gain = layer->post_ffn_norm;
+    o->rms_norm_routed(m->b, m->x, layer->ffn_norm, m->shape.rms_epsilon, m->shape.d, m->routes,
+                       plan->slots_in);
+    o->matmul_gated_routed(m->b, gate_up->w, plan->slots_in, m->routes, gate_up->bias,
+                           m->shape.family->gate, plan->ffn_gated);
+    o->matmul_routed(m->b, down->w, plan->ffn_gated, m->routes, down->bias, gain == NULL,
+                     gain != NULL ? m->y : m->x);
 }
 
 static void forward_ffn(model *m, uint32_t index, uint32_t n_rows)
 {
     const struct backend_operations *o = m->operations;
     const struct model_layer *layer = &m->weights.layers[index];
-    const struct layer_forms *forms = &m->layers[index];
+    const struct layer_plan *plan = &m->layers[index];
     o->rms_norm(m->b, m->x, layer->ffn_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
-                forms->ffn_in);
-    o->matmul_gated(m->b, layer->gate_up.w, forms->ffn_in, n_rows, NULL, m->shape.family->gate,
-                    forms->ffn_gated);
-    o->matmul(m->b, layer->down.w, forms->ffn_gated, n_rows, layer->down.bias, true, m->x);
+                plan->ffn_in);
+    if (m->routes == NULL) {
+        o->matmul_gated(m->b, layer->gate_up.w, plan->ffn_in, n_rows, layer->gate_up.bias,
+                        m->shape.family->gate, plan->ffn_gated);
+        add_product(m, &layer->down, plan->ffn_gated, n_rows, layer->post_ffn_norm);
+        return;
+    }
+    o->matmul(m->b, layer->router.w, plan->ffn_in, n_rows, layer->router.bias, false,
+              m->router_logits);
+    o->route(m->b, m->router_logits, n_rows, m->routes);
+    forward_experts(m, layer, plan);
+    if (layer->post_ffn_norm != NULL)
+        add_normed(m, layer->post_ffn_norm, n_rows);
 }
 
 static void forward_head(model *m, const struct model_step *step)
@@ -351,6 +508,8 @@ static void forward_head(model *m, const struct model_step *step)
     o->rms_norm(m->b, m->x, m->weights.output_norm, m->shape.rms_epsilon, step->logit_rows, n_rows,
                 m->shape.d, m->logits_in);
     o->matmul(m->b, m->weights.head.w, m->logits_in, n_rows, NULL, false, m->logits);
+    if (m->shape.logit_cap > 0)
+        o->soft_cap(m->b, m->logits, (uint64_t)n_rows * m->shape.vocabulary, m->shape.logit_cap);
     if (m->host_logits != m->logits)
         o->download(m->b, m->host_logits, m->logits,
                     (uint64_t)n_rows * m->shape.vocabulary * sizeof(float));
@@ -377,9 +536,8 @@ status model_forward(model *m, const struct model_step *step, const float **logi
 {
     check_step(m, step);
     alloc_guard_begin();
-    float scale = m->shape.family->scales_embedding ? sqrtf((float)m->shape.d) : 1.0f;
-    m->operations->embed(m->b, m->weights.embedding.w, step->tokens, step->batch.n_rows, scale,
-                         m->x);
+    m->operations->embed(m->b, m->weights.embedding.w, step->tokens, step->batch.n_rows,
+                         m->shape.embedding_scale, m->x);
     for (uint32_t i = 0; i < m->shape.n_layers; i++) {
         forward_attention(m, i, &step->batch);
         forward_ffn(m, i, step->batch.n_rows);

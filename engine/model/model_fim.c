@@ -10,8 +10,9 @@ static int32_t read_token(const gguf *file, const char *key, const char *old_key
     return is_there && id < count ? (int32_t)id : -1;
 }
 
-bool model_file_fim_tokens(const gguf *file, const tokenizer *t, struct fim_tokens *out)
+bool model_file_fim_tokens(const model_source *source, const tokenizer *t, struct fim_tokens *out)
 {
+    const gguf *file = model_source_gguf(source);
     uint32_t count = tokenizer_token_count(t);
     out->prefix = read_token(file, "tokenizer.ggml.fim_pre_token_id",
                              "tokenizer.ggml.prefix_token_id", count);

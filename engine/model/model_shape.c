@@ -7,33 +7,21 @@
 #include <string.h>
 
 #include "check.h"
+#include "model_shape_parts.h"
 
 /* Four times the largest published decoder in each direction, or more; they keep every product of
  * two of these numbers in 64 bits and every buffer's row in 32. */
-#define LAYERS_MAX      1024u
-#define WIDTH_MAX       (1u << 17)
-#define FFN_WIDTH_MAX   (1u << 20)
-#define HEADS_MAX       1024u
-#define HEAD_WIDTH_MAX  1024u
-#define VOCABULARY_MAX  (1u << 22)
-#define CONTEXT_MAX     (1u << 28)
-#define ROPE_BASE_MAX   1e12
-#define ROPE_FACTOR_MAX 1e6
+#define WIDTH_MAX      (1u << 17)
+#define FFN_WIDTH_MAX  (1u << 20)
+#define HEADS_MAX      1024u
+#define HEAD_WIDTH_MAX 1024u
+#define VOCABULARY_MAX (1u << 22)
+#define EXPERTS_MAX    1024u
+#define SCORE_MAX      1e6
 
-#define KEY_TEXT_MAX 128
-
-/* clang-format off */
-static const struct model_family FAMILIES[] = {
-    /* architecture  interleaved  qkv bias  scaled  gate */
-    {"llama",        true,        false,    false,  GATE_SILU}, /* Llama 2/3, Mistral, SmolLM */
-    {"qwen2",        false,       true,     false,  GATE_SILU},      /* Qwen 2 and 2.5, dense */
-    {"gemma",        false,       false,    true,   GATE_GELU_TANH}, /* Gemma 1 */
-};
-/* clang-format on */
-
-/* Every integer key, with its field. The keys begin with the architecture's name. */
+/* Every whole number, with its field. */
 struct number_row {
-    const char *suffix;
+    struct fact_key key;
     size_t offset; /* in struct numbers */
     uint32_t min, max;
     bool is_required;
@@ -42,77 +30,78 @@ struct number_row {
 /* 0: absent. */
 struct numbers {
     uint32_t n_layers, d, d_ffn, n_heads, n_kv_heads, key_width, value_width, context, d_rope,
-        window, original_context;
+        window, original_context, n_experts, n_experts_too, n_used, d_expert;
 };
 
-#define NUMBER(suffix, field, min, max, is_required)                                               \
+#define NUMBER(gguf, hf, field, min, max, is_required)                                             \
     {                                                                                              \
-        suffix, offsetof(struct numbers, field), min, max, is_required                             \
+        {gguf, hf}, offsetof(struct numbers, field), min, max, is_required                         \
     }
 static const struct number_row NUMBERS[] = {
-    NUMBER("block_count", n_layers, 1, LAYERS_MAX, true),
-    NUMBER("embedding_length", d, 1, WIDTH_MAX, true),
-    NUMBER("feed_forward_length", d_ffn, 1, FFN_WIDTH_MAX, true),
-    NUMBER("attention.head_count", n_heads, 1, HEADS_MAX, true),
-    NUMBER("attention.head_count_kv", n_kv_heads, 1, HEADS_MAX, false),
-    NUMBER("attention.key_length", key_width, 2, HEAD_WIDTH_MAX, false),
-    NUMBER("attention.value_length", value_width, 2, HEAD_WIDTH_MAX, false),
-    NUMBER("attention.sliding_window", window, 0, CONTEXT_MAX, false),
-    NUMBER("context_length", context, 1, CONTEXT_MAX, true),
-    NUMBER("rope.dimension_count", d_rope, 2, HEAD_WIDTH_MAX, false),
-    NUMBER("rope.scaling.original_context_length", original_context, 1, CONTEXT_MAX, false),
+    NUMBER("block_count", "num_hidden_layers", n_layers, 1, LAYERS_MAX, true),
+    NUMBER("embedding_length", "hidden_size", d, 1, WIDTH_MAX, true),
+    NUMBER("feed_forward_length", "intermediate_size", d_ffn, 0, FFN_WIDTH_MAX, false),
+    NUMBER("attention.head_count", "num_attention_heads", n_heads, 1, HEADS_MAX, true),
+    NUMBER("attention.head_count_kv", "num_key_value_heads", n_kv_heads, 1, HEADS_MAX, false),
+    NUMBER("attention.key_length", "head_dim", key_width, 2, HEAD_WIDTH_MAX, false),
+    NUMBER("attention.value_length", NULL, value_width, 2, HEAD_WIDTH_MAX, false),
+    NUMBER("attention.sliding_window", "sliding_window", window, 0, CONTEXT_MAX, false),
+    NUMBER("context_length", "max_position_embeddings", context, 1, CONTEXT_MAX, true),
+    NUMBER("rope.dimension_count", NULL, d_rope, 2, HEAD_WIDTH_MAX, false),
+    NUMBER("rope.scaling.original_context_length", "original_max_position_embeddings",
+           original_context, 1, CONTEXT_MAX, false),
+    NUMBER("expert_count", "num_local_experts", n_experts, 0, EXPERTS_MAX, false),
+    NUMBER(NULL, "num_experts", n_experts_too, 0, EXPERTS_MAX, false),
+    NUMBER("expert_used_count", "num_experts_per_tok", n_used, 0, EXPERTS_USED_MAX, false),
+    NUMBER("expert_feed_forward_length", "moe_intermediate_size", d_expert, 1, FFN_WIDTH_MAX,
+           false),
 };
 
-static const char *key_of(const struct model_family *family, const char *suffix,
-                          char key[KEY_TEXT_MAX])
-{
-    int bytes = snprintf(key, KEY_TEXT_MAX, "%s.%s", family->architecture, suffix);
-    CHECK(bytes > 0 && bytes < KEY_TEXT_MAX);
-    return key;
-}
-
-static status find_family(const gguf *file, const struct model_family **out,
+static status find_family(const model_source *source, const struct model_family **out,
                           struct error_note *note)
 {
-    struct text_slice name;
-    if (!gguf_get_text(file, "general.architecture", &name)) {
-        error_note_set(note, "the key general.architecture is missing");
+    struct text_slice name = {NULL, 0};
+    bool is_folder = source->file == NULL;
+    const char *key = is_folder ? "model_type" : "general.architecture";
+    if (is_folder)
+        name = text_slice_of(json_string_value(json_object_get(source->config, key)));
+    else
+        (void)gguf_get_text(source->file, key, &name);
+    if (name.data == NULL) {
+        error_note_set(note, "the key %s is missing", key);
         return STATUS_INVALID;
     }
-    char known[256] = "";
-    for (size_t i = 0; i < ARRAY_COUNT(FAMILIES); i++) {
-        if (text_slice_is(name, FAMILIES[i].architecture)) {
-            *out = &FAMILIES[i];
-            return STATUS_OK;
-        }
-        size_t used = strlen(known);
-        (void)snprintf(known + used, sizeof known - used, "%s%s", i != 0 ? ", " : "",
-                       FAMILIES[i].architecture);
-    }
+    *out = is_folder ? model_family_find_type(name) : model_family_find(name);
+    if (*out != NULL)
+        return STATUS_OK;
+    char known[256];
+    model_family_list(is_folder, known, sizeof known);
     error_note_set(note, "the architecture '%.*s' is not supported (these are: %s)",
                    (int)(name.bytes < 64 ? name.bytes : 64), name.data, known);
     return STATUS_UNSUPPORTED;
 }
 
-static status read_number(const gguf *file, const struct model_family *family,
+static status read_number(const model_source *source, const struct model_family *family,
                           const struct number_row *row, uint32_t *out, struct error_note *note)
 {
-    char key[KEY_TEXT_MAX];
+    char name[FACT_NAME_MAX];
+    uint64_t value = 0;
+    enum fact_outcome outcome = fact_u64(source, family, &row->key, &value);
+    fact_name(source, family, &row->key, name);
     enum gguf_type element;
-    uint64_t value;
-    key_of(family, row->suffix, key);
-    if (gguf_get_array(file, key, &element, &value)) {
-        error_note_set(note, "%s differs from layer to layer, which is not supported", key);
+    if (outcome == FACT_WRONG && source->file != NULL &&
+        gguf_get_array(source->file, name, &element, &value)) {
+        error_note_set(note, "%s differs from layer to layer, which is not supported", name);
         return STATUS_UNSUPPORTED;
     }
-    if (!gguf_get_u64(file, key, &value)) {
-        if (!row->is_required)
-            return STATUS_OK;
-        error_note_set(note, "the key %s is missing or not a whole number", key);
+    if (outcome == FACT_ABSENT && !row->is_required)
+        return STATUS_OK;
+    if (outcome != FACT_FOUND) {
+        error_note_set(note, "the key %s is missing or not a whole number", name);
         return STATUS_INVALID;
     }
     if (value < row->min || value > row->max) {
-        error_note_set(note, "%s is %" PRIu64 "; %" PRIu32 " to %" PRIu32 " are possible", key,
+        error_note_set(note, "%s is %" PRIu64 "; %" PRIu32 " to %" PRIu32 " are possible", name,
                        value, row->min, row->max);
         return STATUS_INVALID;
     }
@@ -120,46 +109,23 @@ static status read_number(const gguf *file, const struct model_family *family,
     return STATUS_OK;
 }
 
-static status read_numbers(const gguf *file, const struct model_family *family, struct numbers *out,
-                           struct error_note *note)
+static status read_numbers(const model_source *source, const struct model_family *family,
+                           struct numbers *out, struct error_note *note)
 {
     *out = (struct numbers){0};
     for (size_t i = 0; i < ARRAY_COUNT(NUMBERS); i++) {
         uint32_t *field = (uint32_t *)(void *)((char *)out + NUMBERS[i].offset);
-        status s = read_number(file, family, &NUMBERS[i], field, note);
+        status s = read_number(source, family, &NUMBERS[i], field, note);
         if (s != STATUS_OK)
             return s;
     }
+    if (out->n_experts == 0)
+        out->n_experts = out->n_experts_too;
     return STATUS_OK;
 }
 
-/* A positive real in (0, max], or `fallback` where the key is absent. */
-static status read_real(const gguf *file, const struct model_family *family, const char *suffix,
-                        double fallback, double max, double *out, struct error_note *note)
-{
-    char key[KEY_TEXT_MAX];
-    *out = fallback;
-    if (!gguf_get_f64(file, key_of(family, suffix, key), out))
-        return STATUS_OK;
-    if (*out > 0 && *out <= max)
-        return STATUS_OK;
-    error_note_set(note, "%s is %g; more than 0 and at most %g is possible", key, *out, max);
-    return STATUS_INVALID;
-}
-
-static status refuse_experts(const gguf *file, const struct model_family *family,
-                             struct error_note *note)
-{
-    char key[KEY_TEXT_MAX];
-    uint64_t experts;
-    if (!gguf_get_u64(file, key_of(family, "expert_count", key), &experts) || experts == 0)
-        return STATUS_OK;
-    error_note_set(note, "a mixture of %" PRIu64 " experts (%s) is not supported", experts, key);
-    return STATUS_UNSUPPORTED;
-}
-
-static status fill_heads(const struct numbers *numbers, struct model_shape *shape,
-                         struct error_note *note)
+static status fill_heads(const model_source *source, const struct numbers *numbers,
+                         struct model_shape *shape, struct error_note *note)
 {
     shape->n_heads = numbers->n_heads;
     shape->n_kv_heads = numbers->n_kv_heads != 0 ? numbers->n_kv_heads : numbers->n_heads;
@@ -169,8 +135,12 @@ static status fill_heads(const struct numbers *numbers, struct model_shape *shap
         return STATUS_INVALID;
     }
     uint32_t by_width = numbers->d % numbers->n_heads == 0 ? numbers->d / numbers->n_heads : 0;
+    if (source->file == NULL && shape->family->d_head != 0)
+        by_width = shape->family->d_head;
     shape->d_head = numbers->key_width != 0 ? numbers->key_width : by_width;
-    uint32_t value_width = numbers->value_width != 0 ? numbers->value_width : by_width;
+    uint32_t value_width = numbers->value_width != 0 ? numbers->value_width
+                           : source->file != NULL    ? by_width
+                                                     : shape->d_head;
     if (shape->d_head == 0 || shape->d_head % 2 != 0 || shape->d_head > HEAD_WIDTH_MAX) {
         error_note_set(
             note, "a head width of %" PRIu32 " (width %" PRIu32 ", %" PRIu32 " heads) cannot be",
@@ -187,68 +157,108 @@ static status fill_heads(const struct numbers *numbers, struct model_shape *shap
     return STATUS_OK;
 }
 
-static status read_scaling_kind(const gguf *file, const struct model_family *family,
-                                struct rope_shape *rope, struct error_note *note)
+/* Gemma 2 and 3 scale scores by what query_pre_attn_scalar says, usually the head's width; GGUF files do not say it, but the
+ * 27B models, known by their layers, take the width a head (llama.cpp's src/llama-model.cpp). */
+static double score_divisor(const model_source *source, const struct model_shape *shape)
 {
-    char key[KEY_TEXT_MAX];
-    struct text_slice kind;
-    rope->scaling = ROPE_SCALING_LINEAR; /* without a factor it changes nothing */
-    if (!gguf_get_text(file, key_of(family, "rope.scaling.type", key), &kind) ||
-        text_slice_is(kind, "linear"))
-        return STATUS_OK;
-    if (text_slice_is(kind, "none")) {
-        rope->scaling = ROPE_SCALING_NONE;
-        return STATUS_OK;
-    }
-    if (text_slice_is(kind, "yarn")) {
-        rope->scaling = ROPE_SCALING_YARN;
-        return STATUS_OK;
-    }
-    error_note_set(note, "%s '%.*s' is not supported (none, linear and yarn are)", key,
-                   (int)(kind.bytes < 32 ? kind.bytes : 32), kind.data);
-    return STATUS_UNSUPPORTED;
+    if (!family_has(shape->family, FAMILY_POST_NORMS))
+        return shape->d_head;
+    if (source->file == NULL)
+        return 256; /* the class' default */
+    bool is_27b = text_slice_is(text_slice_of(shape->family->architecture), "gemma2")
+                      ? shape->n_layers == 46
+                      : shape->n_layers == 62;
+    return is_27b ? (double)shape->d / shape->n_heads : shape->d_head;
 }
 
-/* The keys, defaults and the older name of the factor are llama.cpp's (src/llama-model.cpp). */
-static status read_rope(const gguf *file, const struct model_family *family,
-                        const struct numbers *numbers, struct model_shape *shape,
-                        struct error_note *note)
+static status read_scores(const model_source *source, struct model_shape *shape,
+                          struct error_note *note)
 {
-    struct rope_shape *rope = &shape->rope;
-    rope->d_rope = numbers->d_rope != 0 ? numbers->d_rope : shape->d_head;
-    rope->context_original =
-        numbers->original_context != 0 ? numbers->original_context : numbers->context;
-    if (rope->d_rope % 2 != 0 || rope->d_rope > shape->d_head) {
-        error_note_set(note, "%" PRIu32 " rotated features in heads of %" PRIu32 " cannot be",
-                       rope->d_rope, shape->d_head);
+    static const struct fact_key scalar = {NULL, "query_pre_attn_scalar"},
+                                 scale = {"attention.scale", NULL},
+                                 attention_cap = {"attn_logit_softcapping",
+                                                  "attn_logit_softcapping"},
+                                 logit_cap = {"final_logit_softcapping", "final_logit_softcapping"};
+    const struct model_family *family = shape->family;
+    double divisor, cap = 0, factor = 0;
+    status s = fact_positive(source, family, &scalar, score_divisor(source, shape), SCORE_MAX,
+                             &divisor, note);
+    if (s == STATUS_OK)
+        s = fact_positive(source, family, &scale, 1 / sqrt(divisor), SCORE_MAX, &factor, note);
+    shape->attention_scale = (float)factor;
+    /* A folder says null for none. */
+    bool is_null = json_is_null(json_object_get(source->config, attention_cap.hf));
+    if (s == STATUS_OK)
+        s = fact_positive(source, family, &attention_cap,
+                          is_null ? 0 : (double)family->attention_cap, SCORE_MAX, &cap, note);
+    shape->attention_cap = (float)cap;
+    is_null = json_is_null(json_object_get(source->config, logit_cap.hf));
+    if (s == STATUS_OK)
+        s = fact_positive(source, family, &logit_cap, is_null ? 0 : (double)family->logit_cap,
+                          SCORE_MAX, &cap, note);
+    shape->logit_cap = (float)cap;
+    return s;
+}
+
+void model_shape_fill_windows(struct model_shape *shape, uint32_t period)
+{
+    for (uint32_t i = 0; i < shape->n_layers; i++)
+        if (period == 0 || (i + 1) % period != 0)
+            shape->windowed[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static status read_windows(const model_source *source, struct model_shape *shape,
+                           struct error_note *note)
+{
+    if (source->file == NULL)
+        return model_shape_read_hf_windows(source, shape, note);
+    static const struct fact_key pattern = {"attention.sliding_window_pattern", NULL};
+    uint64_t period = shape->family->windows == WINDOW_ALTERNATE     ? 2
+                      : shape->family->windows == WINDOW_FIVE_SIXTHS ? 6
+                                                                     : 0;
+    uint64_t said;
+    if (fact_u64(source, shape->family, &pattern, &said) == FACT_FOUND && said <= LAYERS_MAX)
+        period = said;
+    model_shape_fill_windows(shape, (uint32_t)period);
+    return STATUS_OK;
+}
+
+static status read_experts(const model_source *source, const struct numbers *numbers,
+                           struct model_shape *shape, struct error_note *note)
+{
+    struct expert_facts *experts = &shape->experts;
+    shape->d_ffn = numbers->d_ffn;
+    if (numbers->n_experts == 0) {
+        if (numbers->d_ffn == 0) {
+            error_note_set(note, "the width of the MLP is missing or 0");
+            return STATUS_INVALID;
+        }
+        return STATUS_OK;
+    }
+    experts->n_experts = numbers->n_experts;
+    experts->n_used = numbers->n_used;
+    experts->d_hidden = numbers->d_expert != 0 ? numbers->d_expert : numbers->d_ffn;
+    experts->router = shape->family->router;
+    const json_t *normed = json_object_get(source->config, "norm_topk_prob");
+    if (strcmp(shape->family->architecture, "qwen3moe") == 0 && source->file == NULL &&
+        !json_is_true(normed))
+        experts->router = ROUTER_SHARES;
+    if (experts->n_used == 0 || experts->n_used > experts->n_experts || experts->d_hidden == 0) {
+        error_note_set(note,
+                       "%" PRIu32 " of %" PRIu32 " experts with %" PRIu32 " features cannot be",
+                       experts->n_used, experts->n_experts, experts->d_hidden);
         return STATUS_INVALID;
     }
-    status s = read_scaling_kind(file, family, rope, note);
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.freq_base", 10000.0, ROPE_BASE_MAX, &rope->base, note);
-    double old_factor = 1.0;
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.scale_linear", 1.0, ROPE_FACTOR_MAX, &old_factor, note);
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.scaling.factor", old_factor, ROPE_FACTOR_MAX,
-                      &rope->factor, note);
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.scaling.attn_factor", 1.0, ROPE_FACTOR_MAX,
-                      &rope->attention_factor, note);
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.scaling.yarn_beta_fast", 32.0, ROPE_FACTOR_MAX,
-                      &rope->beta_fast, note);
-    if (s == STATUS_OK)
-        s = read_real(file, family, "rope.scaling.yarn_beta_slow", 1.0, ROPE_FACTOR_MAX,
-                      &rope->beta_slow, note);
-    return s;
+    shape->d_ffn = experts->d_hidden;
+    return STATUS_OK;
 }
 
 /* The embedding's rows are the truth about the vocabulary: `vocab_size` is absent from many files.
  */
-static status read_vocabulary(const gguf *file, struct model_shape *shape, struct error_note *note)
+static status read_vocabulary(const model_source *source, struct model_shape *shape,
+                              struct error_note *note)
 {
-    const struct gguf_tensor *embedding = gguf_tensor_find(file, "token_embd.weight");
+    const struct source_tensor *embedding = model_source_tensor_find(source, "token_embd.weight");
     if (embedding == NULL || embedding->dimensions[1] > VOCABULARY_MAX) {
         error_note_set(
             note, embedding == NULL
@@ -257,48 +267,92 @@ static status read_vocabulary(const gguf *file, struct model_shape *shape, struc
         return STATUS_INVALID;
     }
     shape->vocabulary = (uint32_t)embedding->dimensions[1];
+    shape->is_head_tied = model_source_tensor_find(source, "output.weight") == NULL;
     enum gguf_type element;
     uint64_t tokens;
-    if (gguf_get_array(file, "tokenizer.ggml.tokens", &element, &tokens) &&
+    if (source->file != NULL &&
+        gguf_get_array(source->file, "tokenizer.ggml.tokens", &element, &tokens) &&
         tokens > shape->vocabulary) {
         error_note_set(
             note, "the tokenizer has %" PRIu64 " tokens, but token_embd.weight %" PRIu32 " rows",
             tokens, shape->vocabulary);
         return STATUS_INVALID;
     }
+    const json_t *tied = json_object_get(source->config, "tie_word_embeddings");
+    if (json_is_false(tied) && shape->is_head_tied) {
+        error_note_set(note, "the tensor lm_head.weight is missing (tie_word_embeddings is false)");
+        return STATUS_INVALID;
+    }
     return STATUS_OK;
 }
 
-status model_shape_read(const gguf *file, struct model_shape *out, struct error_note *note)
+static status read_norms(const model_source *source, struct model_shape *shape,
+                         struct error_note *note)
+{
+    static const struct fact_key key = {"attention.layer_norm_rms_epsilon", "rms_norm_eps"};
+    double epsilon = 0;
+    status s = fact_positive(source, shape->family, &key, 0, 1, &epsilon, note);
+    if (s == STATUS_OK && epsilon == 0) {
+        char name[FACT_NAME_MAX];
+        error_note_set(note, "the key %s is missing", fact_name(source, shape->family, &key, name));
+        s = STATUS_INVALID;
+    }
+    shape->rms_epsilon = (float)epsilon;
+    bool is_offset = family_has(shape->family, FAMILY_UNIT_NORMS) && source->file == NULL;
+    shape->norm_offset = is_offset ? 1.0f : 0.0f;
+    shape->embedding_scale =
+        family_has(shape->family, FAMILY_SCALED_INPUT) ? sqrtf((float)shape->d) : 1.0f;
+    return s;
+}
+
+static status read_rope(const model_source *source, const struct numbers *numbers,
+                        struct model_shape *shape, struct error_note *note)
+{
+    uint32_t original = numbers->original_context;
+    shape->rope.d_rope = numbers->d_rope != 0 ? numbers->d_rope : shape->d_head;
+    shape->rope_is_interleaved = family_has(shape->family, FAMILY_PERMUTED) && source->file != NULL;
+    status s = source->file != NULL ? model_shape_read_gguf_rope(source, original, shape, note)
+                                    : model_shape_read_hf_rope(source, original, shape, note);
+    const struct rope_shape *rope = &shape->rope;
+    if (s == STATUS_OK &&
+        (rope->d_rope % 2 != 0 || rope->d_rope < 2 || rope->d_rope > shape->d_head)) {
+        error_note_set(note, "%" PRIu32 " rotated features in heads of %" PRIu32 " cannot be",
+                       rope->d_rope, shape->d_head);
+        s = STATUS_INVALID;
+    }
+    return s;
+}
+
+status model_shape_read(const model_source *source, struct model_shape *out,
+                        struct error_note *note)
 {
     struct model_shape shape = {0};
     struct numbers numbers;
-    status s = find_family(file, &shape.family, note);
+    status s = find_family(source, &shape.family, note);
     if (s == STATUS_OK)
-        s = refuse_experts(file, shape.family, note);
-    if (s == STATUS_OK)
-        s = read_numbers(file, shape.family, &numbers, note);
+        s = read_numbers(source, shape.family, &numbers, note);
     if (s != STATUS_OK)
         return s;
     shape.n_layers = numbers.n_layers;
     shape.d = numbers.d;
-    shape.d_ffn = numbers.d_ffn;
     shape.context_trained = numbers.context;
     shape.window = numbers.window;
-    s = fill_heads(&numbers, &shape, note);
+    if (source->file == NULL)
+        s = model_shape_check_hf(source, &shape, note);
     if (s == STATUS_OK)
-        s = read_rope(file, shape.family, &numbers, &shape, note);
-    double epsilon = 0;
+        s = read_experts(source, &numbers, &shape, note);
     if (s == STATUS_OK)
-        s = read_real(file, shape.family, "attention.layer_norm_rms_epsilon", 0, 1, &epsilon, note);
-    if (s == STATUS_OK && epsilon == 0) {
-        error_note_set(note, "the key %s.attention.layer_norm_rms_epsilon is missing",
-                       shape.family->architecture);
-        s = STATUS_INVALID;
-    }
-    shape.rms_epsilon = (float)epsilon;
+        s = fill_heads(source, &numbers, &shape, note);
     if (s == STATUS_OK)
-        s = read_vocabulary(file, &shape, note);
+        s = read_rope(source, &numbers, &shape, note);
+    if (s == STATUS_OK)
+        s = read_windows(source, &shape, note);
+    if (s == STATUS_OK)
+        s = read_scores(source, &shape, note);
+    if (s == STATUS_OK)
+        s = read_norms(source, &shape, note);
+    if (s == STATUS_OK)
+        s = read_vocabulary(source, &shape, note);
     if (s == STATUS_OK)
         *out = shape;
     return s;

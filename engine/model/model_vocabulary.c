@@ -8,6 +8,7 @@
 #include "check.h"
 #include "memory.h"
 #include "model.h"
+#include "model_source_private.h"
 
 /* Names like "gpt2" and "llama-bpe". */
 #define WORD_BYTES_MAX  64u
@@ -184,7 +185,7 @@ static void lists_free(struct lists *lists)
     memory_release(lists->scores);
 }
 
-status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note)
+static status create_tokenizer(const gguf *file, tokenizer **out, struct error_note *note)
 {
     char kind[WORD_BYTES_MAX], pre[WORD_BYTES_MAX];
     struct tokenizer_source source = {.kind = kind, .pre = pre};
@@ -204,7 +205,15 @@ status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note
     return s;
 }
 
-bool model_file_chat_template(const gguf *file, struct text_slice *out)
+status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note)
 {
-    return gguf_get_text(file, "tokenizer.chat_template", out);
+    if (source->file != NULL)
+        return create_tokenizer(source->file, out, note);
+    error_note_set(note, "the tokenizer of a folder is not supported");
+    return STATUS_UNSUPPORTED;
+}
+
+bool model_file_chat_template(const model_source *source, struct text_slice *out)
+{
+    return source->file != NULL && gguf_get_text(source->file, "tokenizer.chat_template", out);
 }

@@ -9,7 +9,7 @@ static const int32_t ATTRIBUTES[14] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3}
 
 struct opened {
     void *data;
-    gguf *file;
+    model_source *source;
 };
 
 static void open_builder(struct gguf_builder *b, struct opened *out)
@@ -17,12 +17,12 @@ static void open_builder(struct gguf_builder *b, struct opened *out)
     size_t bytes;
     out->data = gguf_builder_finish(b, &bytes);
     gguf_builder_deinit(b);
-    assert_int_equal(gguf_open_memory(out->data, bytes, &out->file, NULL), STATUS_OK);
+    assert_int_equal(model_source_open_memory(out->data, bytes, &out->source, NULL), STATUS_OK);
 }
 
 static void close_opened(struct opened *opened)
 {
-    gguf_close(opened->file);
+    model_source_close(opened->source);
     free(opened->data);
 }
 
@@ -39,11 +39,11 @@ static void begin(struct gguf_builder *b, const char *pre)
 }
 
 /* The ids of "abcd" with whatever the model adds. */
-static size_t encode(const gguf *file, int32_t ids[8])
+static size_t encode(const model_source *source, int32_t ids[8])
 {
     struct error_note note = {""};
     tokenizer *t = NULL;
-    if (model_file_tokenizer(file, &t, &note) != STATUS_OK)
+    if (model_file_tokenizer(source, &t, &note) != STATUS_OK)
         fail_msg("%s", note.text);
     struct token_list list;
     token_list_init(&list, 8);
@@ -63,12 +63,12 @@ static void a_file_that_names_no_special_ids_gets_the_defaults(void **state)
     begin(&b, "smollm");
     open_builder(&b, &opened);
     tokenizer *t;
-    assert_int_equal(model_file_tokenizer(opened.file, &t, NULL), STATUS_OK);
+    assert_int_equal(model_file_tokenizer(opened.source, &t, NULL), STATUS_OK);
     assert_int_equal(tokenizer_bos(t), 11);
     assert_int_equal(tokenizer_eos(t), 11);
     tokenizer_destroy(t);
     int32_t ids[8];
-    assert_int_equal(encode(opened.file, ids), 2);
+    assert_int_equal(encode(opened.source, ids), 2);
     assert_int_equal(ids[0], 9);
     assert_int_equal(ids[1], 10);
     close_opened(&opened);
@@ -86,7 +86,7 @@ static void ids_and_flags_of_the_file_win_and_bad_ids_fall_back(void **state)
     gguf_builder_bool(&b, "tokenizer.ggml.add_eos_token", true);
     open_builder(&b, &opened);
     int32_t ids[8];
-    assert_int_equal(encode(opened.file, ids), 4);
+    assert_int_equal(encode(opened.source, ids), 4);
     assert_int_equal(ids[0], 12);
     assert_int_equal(ids[3], 11);
     close_opened(&opened);
@@ -104,7 +104,7 @@ static void llama3_adds_bos_unless_the_file_forbids_it(void **state)
             gguf_builder_bool(&b, "tokenizer.ggml.add_bos_token", false);
         open_builder(&b, &opened);
         int32_t ids[8];
-        assert_int_equal(encode(opened.file, ids), is_forbidden ? 2 : 3);
+        assert_int_equal(encode(opened.source, ids), is_forbidden ? 2 : 3);
         assert_int_equal(ids[0], is_forbidden ? 9 : 12);
         close_opened(&opened);
     }
@@ -116,7 +116,7 @@ static void expect_refusal(struct gguf_builder *b, status expected, const char *
     struct error_note note = {""};
     tokenizer *t = NULL;
     open_builder(b, &opened);
-    status s = model_file_tokenizer(opened.file, &t, &note);
+    status s = model_file_tokenizer(opened.source, &t, &note);
     if (s != expected || strstr(note.text, part) == NULL)
         fail_msg("%s '%s', expected '%s'", status_name(s), note.text, part);
     close_opened(&opened);
@@ -155,12 +155,12 @@ static void the_chat_template_is_where_the_file_has_one(void **state)
     struct text_slice text;
     gguf_builder_init(&b);
     open_builder(&b, &opened);
-    assert_false(model_file_chat_template(opened.file, &text));
+    assert_false(model_file_chat_template(opened.source, &text));
     close_opened(&opened);
     gguf_builder_init(&b);
     gguf_builder_text(&b, "tokenizer.chat_template", "{{ x }}");
     open_builder(&b, &opened);
-    assert_true(model_file_chat_template(opened.file, &text) && text_slice_is(text, "{{ x }}"));
+    assert_true(model_file_chat_template(opened.source, &text) && text_slice_is(text, "{{ x }}"));
     close_opened(&opened);
 }
 

@@ -15,26 +15,46 @@ struct matrix {
     weight *w;         /* owned, but for a tied head; NULL in a pass that writes */
     const float *bias; /* device, owned; NULL: none */
     uint32_t n_cols;
-    uint32_t type_mask; /* 1 << enum tensor_type */
+    uint64_t type_mask; /* 1 << enum tensor_type */
+};
+
+/* One matrix an expert, all of one shape and form. */
+struct expert_matrix {
+    weight **w;  /* owned, as the weights in it; [n_experts] */
+    float *bias; /* device, owned; [n_experts, biases]; NULL: none */
+    uint32_t n_cols;
+    uint64_t type_mask;
 };
 
 struct model_layer {
-    float *attention_norm, *ffn_norm; /* device, owned; [d] */
+    /* Device, owned; [d]. The post norms are NULL in families without. */
+    float *attention_norm, *post_attention_norm, *ffn_norm, *post_ffn_norm;
+    float *query_gain, *key_gain;     /* device, owned; [d_head]; NULL: heads are not normed */
+    float *sinks;                     /* device, owned; [n_heads]; NULL: none */
     struct matrix qkv, attention_out; /* rows of Q, then K, then V */
-    struct matrix gate_up, down;
+    struct matrix gate_up, down;      /* of a dense MLP */
+    struct matrix router;             /* of a mixture: [n_experts, d] */
+    struct expert_matrix expert_gate_up, expert_down;
+};
+
+/* Host, owned; [d_rope / 2] each, or NULL: what each pair's frequency is divided by. */
+struct rope_divisors {
+    float *always;         /* rope_freqs.weight */
+    float *short_, *long_; /* LongRoPE: contexts up to the original one, and beyond */
 };
 
 struct model_weights {
     backend *b;                 /* borrowed */
     uint32_t n_layers;          /* of `layers` */
+    uint32_t n_experts;         /* of a layer; 0: dense */
     struct model_layer *layers; /* owned */
     struct matrix embedding;    /* [vocabulary, d] */
     struct matrix head;         /* the embedding itself when the head is tied */
     bool is_head_tied;
-    float *output_norm;   /* device, owned; [d] */
-    float *rope_divisors; /* host, owned; [d_rope / 2] or NULL */
-    uint64_t bytes;       /* in the backend's layout */
-    weight_cache *cache;  /* owned; what the weights lie in. NULL: in the backend's memory */
+    float *output_norm; /* device, owned; [d] */
+    struct rope_divisors rope;
+    uint64_t bytes;      /* in the backend's layout */
+    weight_cache *cache; /* owned; what the weights lie in. NULL: in the backend's memory */
 };
 
 /* How matrices get into the backend's layout: both NULL, laid out from the file; `cache`, taken out
@@ -48,7 +68,8 @@ struct weight_route {
  * STATUS_UNSUPPORTED: a tensor the architecture does not use, or a bias that cannot be fused;
  * STATUS_NO_MEMORY; STATUS_IO from the writer. `out` may be given to model_weights_unload after any
  * outcome. */
-NODISCARD status model_weights_load(const gguf *file, backend *b, const struct model_shape *shape,
+NODISCARD status model_weights_load(const model_source *source, backend *b,
+                                    const struct model_shape *shape,
                                     const struct weight_route *route, struct model_weights *out,
                                     struct error_note *note);
 /* Leaves `weights` as after a load that failed at once. */

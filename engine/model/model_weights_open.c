@@ -19,7 +19,7 @@
 #define AREA "engine/model"
 
 struct opening {
-    const gguf *file;
+    const model_source *source;
     backend *b;
     const struct model_shape *shape;
     struct weight_cache_key key;
@@ -36,7 +36,7 @@ static status load(struct opening *o, weight_cache *cache, weight_cache_writer *
                    struct error_note *note)
 {
     const struct weight_route route = {.cache = cache, .writer = writer};
-    return model_weights_load(o->file, o->b, o->shape, &route, o->out, note);
+    return model_weights_load(o->source, o->b, o->shape, &route, o->out, note);
 }
 
 static bool take(struct opening *o, const char *path)
@@ -99,11 +99,11 @@ static bool open_kept(struct opening *o, const struct weight_cache_places *place
     strncpy(o->key.layout, layout, sizeof o->key.layout - 1);
     if (o->b->operations->layout_checksum(o->b, &o->key.layout_checksum) != STATUS_OK)
         return false;
-    gguf_get_identity(o->file, &o->key.model);
+    model_source_get_identity(o->source, &o->key.model);
     for (uint32_t i = 0; i < places->count; i++)
         if (take(o, places->paths[i]))
             return true;
-    gguf_prefetch(o->file);
+    model_source_prefetch(o->source);
     for (uint32_t i = 0; i < places->count; i++)
         if (write_and_take(o, places->paths[i]))
             return true;
@@ -111,11 +111,11 @@ static bool open_kept(struct opening *o, const struct weight_cache_places *place
     return false;
 }
 
-status model_weights_open(const gguf *file, backend *b, const struct model_shape *shape,
+status model_weights_open(const model_source *source, backend *b, const struct model_shape *shape,
                           const struct weight_keeping *keeping, struct model_weights *out,
                           struct error_note *note)
 {
-    struct opening o = {.file = file, .b = b, .shape = shape, .out = out};
+    struct opening o = {.source = source, .b = b, .shape = shape, .out = out};
     struct weight_cache_places places = {.count = 0};
     if (b->operations->layout_name != NULL)
         weight_cache_places_find(keeping->setting, keeping->model_path, b->operations->layout_name,
@@ -123,7 +123,7 @@ status model_weights_open(const gguf *file, backend *b, const struct model_shape
     if (open_kept(&o, &places))
         return STATUS_OK;
     uint64_t start_ns = clock_now_ns();
-    gguf_prefetch(file);
+    model_source_prefetch(source);
     status s = load(&o, NULL, NULL, note);
     if (s == STATUS_OK)
         log_info(AREA, "weights: %.1f MB laid out in %.3f s", (double)out->bytes / 1e6,

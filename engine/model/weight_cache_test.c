@@ -185,16 +185,16 @@ static uint64_t checksum_weights(const struct model_weights *weights)
 static status start(const char *setting, uint64_t *sum, bool *is_mapped)
 {
     struct error_note note = {""};
-    gguf *file = NULL;
+    model_source *source = NULL;
     struct model_shape shape;
     struct model_weights weights;
     const struct weight_keeping keeping = {setting, model_path};
     int64_t left = allocations_left;
     allocations_left = INT64_MAX; /* only what is under test fails */
-    assert_int_equal(gguf_open(model_path, &file, &note), STATUS_OK);
-    assert_int_equal(model_shape_read(file, &shape, &note), STATUS_OK);
+    assert_int_equal(model_source_open(model_path, &source, &note), STATUS_OK);
+    assert_int_equal(model_shape_read(source, &shape, &note), STATUS_OK);
     allocations_left = left;
-    status s = model_weights_open(file, b, &shape, &keeping, &weights, &note);
+    status s = model_weights_open(source, b, &shape, &keeping, &weights, &note);
     if (s == STATUS_OK) {
         *sum = checksum_weights(&weights);
         *is_mapped = weights.cache != NULL;
@@ -203,7 +203,7 @@ static status start(const char *setting, uint64_t *sum, bool *is_mapped)
         assert_int_equal(weights.bytes > 0, true);
     }
     model_weights_unload(&weights);
-    gguf_close(file);
+    model_source_close(source);
     return s;
 }
 

@@ -78,38 +78,38 @@ static void read_tensors(const gguf *file)
     }
 }
 
-static void read_model(const gguf *file)
+static void read_model(const model_source *source)
 {
     struct error_note note = {""};
     struct model_info info;
     tokenizer *t;
     struct text_slice chat_template;
-    if (model_file_info(file, KV_F16, &info, &note) == STATUS_OK)
+    if (model_file_info(source, KV_F16, &info, &note) == STATUS_OK)
         sink += info.parameter_count;
     else
         CHECK(note.text[0] != '\0');
-    if (model_file_tokenizer(file, &t, &note) == STATUS_OK)
+    if (model_file_tokenizer(source, &t, &note) == STATUS_OK)
         tokenizer_destroy(t);
-    sink += model_file_chat_template(file, &chat_template);
+    sink += model_file_chat_template(source, &chat_template);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    /* An exact copy with the alignment that gguf_open_memory asks for. */
+    /* An exact copy with the alignment that model_source_open_memory asks for. */
     void *copy = malloc(bytes != 0 ? bytes : 1);
     CHECK(copy != NULL);
     if (bytes != 0)
         memcpy(copy, data, bytes);
     struct error_note note = {""};
-    gguf *file = NULL;
-    status s = gguf_open_memory(copy, bytes, &file, &note);
+    model_source *source = NULL;
+    status s = model_source_open_memory(copy, bytes, &source, &note);
     if (s == STATUS_OK) {
-        read_keys(file);
-        read_tensors(file);
-        read_model(file);
-        gguf_close(file);
+        read_keys(model_source_gguf(source));
+        read_tensors(model_source_gguf(source));
+        read_model(source);
+        model_source_close(source);
     } else {
-        CHECK(note.text[0] != '\0' && file == NULL);
+        CHECK(note.text[0] != '\0' && source == NULL);
     }
     free(copy);
     return 0;

@@ -23,7 +23,7 @@ void forced_model_open(struct forced_model *f, const char *path, enum backend_pa
     struct backend_options backend_options = {.path = backend_path, .threads = THREADS};
     *f =
         (struct forced_model){.block_count = (context_max + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS};
-    require(gguf_open(path, &f->file, &note), &note, path);
+    require(model_source_open(path, &f->source, &note), &note, path);
     require(backend_open(&backend_options, &f->b, &note), &note, backend_path_name(backend_path));
     struct model_options options = {.batch_tokens_max = FORCED_CHUNK_MAX,
                                     .logit_rows_max = FORCED_CHUNK_MAX,
@@ -31,7 +31,7 @@ void forced_model_open(struct forced_model *f, const char *path, enum backend_pa
                                     .context_max = context_max,
                                     .kv_blocks = f->block_count,
                                     .kv_type = kv_type};
-    require(model_open(f->file, f->b, &options, &f->m, &note), &note, path);
+    require(model_open(f->source, f->b, &options, &f->m, &note), &note, path);
     f->block_table = calloc(f->block_count, sizeof *f->block_table);
     f->logprobs = calloc(model_get_info(f->m)->vocabulary, sizeof *f->logprobs);
     CHECK(f->block_table != NULL && f->logprobs != NULL);
@@ -43,7 +43,7 @@ void forced_model_close(struct forced_model *f)
 {
     model_close(f->m);
     backend_close(f->b);
-    gguf_close(f->file);
+    model_source_close(f->source);
     free(f->block_table);
     free(f->logprobs);
 }

@@ -7,7 +7,7 @@
  * about every next token can be compared with somebody else's. Ends the process when something
  * cannot be opened. */
 struct forced_model {
-    gguf *file;
+    model_source *source;
     backend *b;
     model *m;
     uint32_t *block_table; /* blocks in falling order, so that a cache that ignores the table is

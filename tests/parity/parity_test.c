@@ -168,10 +168,10 @@ static void prompt_token_ids_are_equal(void **state)
 {
     (void)state;
     struct error_note note = {""};
-    gguf *file;
+    model_source *source;
     tokenizer *t;
-    assert_int_equal(gguf_open(getenv("PENSTOCK_TEST_MODEL"), &file, &note), STATUS_OK);
-    assert_int_equal(model_file_tokenizer(file, &t, &note), STATUS_OK);
+    assert_int_equal(model_source_open(getenv("PENSTOCK_TEST_MODEL"), &source, &note), STATUS_OK);
+    assert_int_equal(model_file_tokenizer(source, &t, &note), STATUS_OK);
     const json_t *items = json_object_get(document, "items");
     for (size_t i = 0; i < json_array_size(items); i++) {
         struct item item;
@@ -189,7 +189,7 @@ static void prompt_token_ids_are_equal(void **state)
         free(item.ids);
     }
     tokenizer_destroy(t);
-    gguf_close(file);
+    model_source_close(source);
 }
 
 static void the_oracle_agrees_to_float_rounding(void **state)

@@ -3,7 +3,7 @@
 
 #include "backend.h"
 #include "fim_tokens.h"
-#include "gguf.h"
+#include "model_source.h"
 #include "status.h"
 #include "tokenizer.h"
 
@@ -19,8 +19,10 @@ struct model_info {
     char name[MODEL_NAME_MAX];
     uint32_t n_layers, d, n_heads, n_kv_heads, d_head, d_ffn, vocabulary;
     uint32_t context_trained;
-    uint64_t parameter_count; /* elements of the file's tensors; a tied head counts once */
-    uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: in the file */
+    uint32_t window, windowed_layers;   /* layers that attend to the last `window` positions only */
+    uint32_t n_experts, n_experts_used; /* of a layer, and of them for one token; 0: dense */
+    uint64_t parameter_count; /* elements of the files' tensors; a tied head counts once */
+    uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: in the files */
     uint64_t kv_block_bytes;  /* keys and values of KV_BLOCK_TOKENS positions, all layers */
 };
 
@@ -35,20 +37,21 @@ struct model_options {
      * "auto": beside the model, or in the user's cache folder when that may not be written; "off" or
      * NULL: nowhere. Not needed after model_open. */
     const char *weight_cache;
-    const char *model_path; /* of `file`; needed for weight_cache */
+    const char *model_path; /* of the source; needed for weight_cache */
 };
 
-/* Loads from an open file, which must stay open until the model is closed. Counts in `options`
+/* Loads from an open source, which must stay open until the model is closed. Counts in `options`
  * are > 0. STATUS_UNSUPPORTED names the architecture or feature; STATUS_INVALID the key or
  * tensor that is wrong; STATUS_NO_MEMORY. */
-NODISCARD status model_open(const gguf *file, backend *b, const struct model_options *options,
-                            model **out, struct error_note *note);
+NODISCARD status model_open(const model_source *source, backend *b,
+                            const struct model_options *options, model **out,
+                            struct error_note *note);
 void model_close(model *m); /* accepts NULL */
 const struct model_info *model_get_info(const model *m);
 
 /* Reads only the hyperparameters: for sizing the cache before loading. Statuses as model_open. */
-NODISCARD status model_file_info(const gguf *file, enum kv_type kv_type, struct model_info *out,
-                                 struct error_note *note);
+NODISCARD status model_file_info(const model_source *source, enum kv_type kv_type,
+                                 struct model_info *out, struct error_note *note);
 
 struct model_step {
     const int32_t *tokens; /* [batch.n_rows] */
@@ -70,11 +73,11 @@ void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, ui
 /* The vocabulary of a file, with llama.cpp's defaults for what it leaves out
  * (src/llama-vocab.cpp): special token ids, and whether BOS and a leading space are added.
  * Statuses as tokenizer_create. */
-NODISCARD status model_file_tokenizer(const gguf *file, tokenizer **out, struct error_note *note);
+NODISCARD status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note);
 /* The tokens for filling in the middle: those that the file names, or that are known by their texts. False: not all three
  * are there. */
-bool model_file_fim_tokens(const gguf *file, const tokenizer *t, struct fim_tokens *out);
+bool model_file_fim_tokens(const model_source *source, const tokenizer *t, struct fim_tokens *out);
 /* The chat template, inside the mapping; false when the file has none. */
-bool model_file_chat_template(const gguf *file, struct text_slice *out);
+bool model_file_chat_template(const model_source *source, struct text_slice *out);
 
 #endif
