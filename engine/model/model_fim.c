@@ -6,7 +6,8 @@
 static int32_t read_token(const gguf *file, const char *key, const char *old_key, uint32_t count)
 {
     uint64_t id;
-    bool is_there = gguf_get_u64(file, key, &id) || gguf_get_u64(file, old_key, &id);
+    bool is_there =
+        file != NULL && (gguf_get_u64(file, key, &id) || gguf_get_u64(file, old_key, &id));
     return is_there && id < count ? (int32_t)id : -1;
 }
 

@@ -1,0 +1,88 @@
+"""Every family through both kinds of files, on the oracle and on every path this CPU can run, against transformers.
+
+The models are those of family_models.py, written here; the expected log-probabilities are tests/data/families.json
+(make_family_reference.py). Sequences are three times longer than the context that scaled models were "trained" with, and
+longer than windows. Read in chunks and then token by token, a model must say what it says when it reads all at once: on CPU
+paths to the last bit.
+
+Tolerances (nats). With float matrices what is left is f16 rounding of keys and values, and f32 sums: the weights are made
+large so that features matter, which enlarges it. Q8_0 files run with 8-bit activations on the fast paths, with sums over 64
+to 128 terms only; they are here to show that no path leaves a feature out. In a mixture such rounding may choose another
+expert for a token, which is why only the median is compared there.
+"""
+import json
+import struct
+import subprocess
+
+import pytest
+
+import family_models as fm
+from support.tool_process import ROOT, find_program
+
+pytestmark = pytest.mark.parity
+
+BACKENDS = ["reference", "avx2", "avx-vnni", "avx512-vnni", "amx"]
+FLOAT_MEDIAN, FLOAT_LARGEST = 0.002, 0.05
+CODE_MEDIAN, CODE_LARGEST = 0.1, 1.0
+
+FOLDER_KINDS = {"llama": ["bf16", "f16", "f32"], "fp8": ["fp8"], "gptoss": ["bf16", "mxfp4"]}
+GGUF_KINDS = {"llama": ["f32", "f16", "bf16", "q8_0"], "gptoss": ["bf16", "mxfp4", "q8_0"]}
+ITEMS = json.loads((ROOT / "tests/data/families.json").read_text())["items"]
+
+
+def cases():
+    for name in fm.VARIANTS:
+        for kind in FOLDER_KINDS.get(name, ["bf16"]):
+            yield name, "folder", kind
+        if fm.VARIANTS[name][1] is not None:
+            for kind in GGUF_KINDS.get(name, ["f16", "q8_0"]):
+                yield name, "gguf", kind
+
+
+def run(model, backend, context, ids, chunk, decode_from):
+    command = [find_program("logits_tool"), model, backend, str(context), str(chunk), str(decode_from)]
+    result = subprocess.run(command, input=struct.pack(f"=I{len(ids)}i", len(ids), *ids), capture_output=True, timeout=120)
+    if result.returncode == 77:
+        pytest.skip(f"this CPU has no {backend}")
+    assert result.returncode == 0, result.stderr.decode()
+    return result.stdout
+
+
+def write(folder, name, files, kind):
+    if files == "folder":
+        return fm.write_folder(folder / name, name, kind, shards=3 if name == "qwen3" else 1)
+    return fm.write_gguf(folder / f"{name}.gguf", name, kind)
+
+
+def differences(item, logprobs):
+    out = []
+    for position, theirs in zip(item["positions"], item["logprobs"]):
+        ours = struct.unpack_from(f"={fm.VOCABULARY}f", logprobs, position * fm.VOCABULARY * 4)
+        out += [abs(a - b) for a, b in zip(ours, theirs)]
+    return sorted(out)
+
+
+@pytest.mark.parametrize("name,files,kind", cases())
+def test_family_agrees_with_transformers(name, files, kind, tmp_path):
+    model = write(tmp_path, name, files, kind)
+    ids = fm.tokens()
+    checked = 0
+    for backend in BACKENDS:
+        is_coded = backend != "reference" and kind in ("q8_0", "mxfp4")
+        median_max, largest_max = (CODE_MEDIAN, CODE_LARGEST) if is_coded else (FLOAT_MEDIAN, FLOAT_LARGEST)
+        if is_coded and fm.VARIANTS[name][0]["model_type"] in ("mixtral", "qwen3_moe", "gpt_oss"):
+            largest_max = 20.0
+        for item in (item for item in ITEMS if item["name"] == name):
+            sequence = ids[:item["length"]]
+            try:
+                whole = run(model, backend, item["context"], sequence, fm.LENGTH, fm.LENGTH)
+            except pytest.skip.Exception:
+                continue
+            pieces = run(model, backend, item["context"], sequence, 13, 70)
+            assert pieces == whole, f"{backend}: cut into other steps the answers differ"
+            values = differences(item, whole)
+            median, largest = values[len(values) // 2], values[-1]
+            print(f"{name} {files} {kind} on {backend}: median {median:.5f}, largest {largest:.5f}")
+            assert median <= median_max and largest <= largest_max, f"{backend}: median {median}, largest {largest}"
+            checked += 1
+    assert checked >= 1
