@@ -14,21 +14,15 @@
 #include "check.h"
 #include "unicode_class.h"
 
-#define STAGE_COUNT_MAX 5
-
-/* Tries the stage's expression at text[at] (at < end). Returns the match's end, or `at` when none
- * begins there; then *skip (preset to the next character) may be moved to the first place after
- * `at` where one may begin. */
-typedef size_t match_fn(const char *text, size_t at, size_t end, const void *rules, size_t *skip);
-
+/* A family's stages, in the order that its tokenizer.json has them. */
+#define FAMILY_STAGES_MAX 5
 struct stage {
     match_fn *match;
     const void *rules;
 };
-
-struct pre_tokenizer {
-    const char *names[12];
-    struct stage stages[STAGE_COUNT_MAX];
+struct family {
+    const char *names[14];
+    struct stage stages[FAMILY_STAGES_MAX];
     bool ignores_merges;
 };
 
@@ -438,7 +432,7 @@ static const struct word_rules rules_minicpm = {UNICODE_LETTER, UINT16_MAX, true
 static const struct word_rules rules_gpt4o = {0, 3, true, true};
 static const struct word_rules rules_tekken = {0, 1, false, true};
 
-static const struct pre_tokenizer pre_tokenizers[] = {
+static const struct family families[] = {
     {{"default"},
      {{match_punctuation, "$+<=>^~|"}, {match_gpt2, NULL}, {match_numbers, NULL}, {match_three_ascii_digits, NULL}}, false},
     {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
@@ -466,60 +460,301 @@ static const struct pre_tokenizer pre_tokenizers[] = {
 };
 // clang-format on
 
-const struct pre_tokenizer *pre_tokenizer_find(const char *name)
+static const struct family *family_find(const char *name)
 {
-    if (name == NULL || name[0] == '\0')
-        name = "default";
-    for (size_t i = 0; i < ARRAY_COUNT(pre_tokenizers); i++) {
-        const struct pre_tokenizer *pre = &pre_tokenizers[i];
-        for (size_t n = 0; n < ARRAY_COUNT(pre->names) && pre->names[n] != NULL; n++) {
-            if (strcmp(pre->names[n], name) == 0)
-                return pre;
+    for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
+        const struct family *family = &families[i];
+        for (size_t n = 0; n < ARRAY_COUNT(family->names) && family->names[n] != NULL; n++) {
+            if (strcmp(family->names[n], name) == 0)
+                return family;
         }
     }
     return NULL;
 }
 
-bool pre_tokenizer_ignores_merges(const struct pre_tokenizer *pre)
+bool pre_tokenizer_named(const char *name, struct pre_tokenizer *out, bool *ignores_merges)
 {
-    return pre->ignores_merges;
+    const struct family *family = family_find(name == NULL || name[0] == '\0' ? "default" : name);
+    if (family == NULL)
+        return false;
+    *out = (struct pre_tokenizer){.stage_count = 0};
+    for (size_t i = 0; i < FAMILY_STAGES_MAX && family->stages[i].match != NULL; i++)
+        out->stages[out->stage_count++] = (struct pre_stage){.kind = PRE_STAGE_SPLIT,
+                                                             .match = family->stages[i].match,
+                                                             .rules = family->stages[i].rules};
+    *ignores_merges = family->ignores_merges;
+    return true;
 }
 
+/* Expressions as tokenizer.json files spell them. */
+#define WORDS_CL100K(letters, others, digits)                                                      \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?" letters "+|" digits "| ?[^\\s" others    \
+    "]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define WORDS_CASED(ending, digits)                                                                \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"     \
+    "+" ending "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{"   \
+               "Lo}\\p{M}]*" ending "|" digits                                                     \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+// clang-format off
+static const struct {
+    const char *expression;
+    struct stage stage;
+} expressions[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", {match_gpt2, NULL}},
+    {WORDS_CL100K("\\p{L}", "\\p{L}\\p{N}", "\\p{N}{1,3}"), {match_word, &rules_llama3}},
+    {WORDS_CL100K("\\p{L}", "\\p{L}\\p{N}", "\\p{N}"), {match_word, &rules_qwen2}},
+    {WORDS_CL100K("\\p{L}", "\\p{L}\\p{N}", "\\p{N}+"), {match_word, &rules_minicpm}},
+    {WORDS_CL100K("[\\p{L}\\p{M}]", "\\p{L}\\p{M}\\p{N}", "\\p{N}"), {match_word, &rules_qwen35}},
+    {WORDS_CASED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "\\p{N}{1,3}"), {match_word, &rules_gpt4o}},
+    {WORDS_CASED("", "\\p{N}"), {match_word, &rules_tekken}},
+    {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+     "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", {match_deepseek3, NULL}},
+    {"\\p{N}{1,3}", {match_three_numbers, NULL}},
+    {"\\p{N}+", {match_numbers, NULL}},
+    {"[0-9][0-9][0-9]", {match_three_ascii_digits, NULL}},
+    {"[\\r\\n]", {match_newline, NULL}},
+    {"[\r\n]", {match_newline, NULL}},
+    {"\\s?\\p{L}+", {match_spaced_flag, &letter_flag}},
+    {"\\s?\\p{P}+", {match_spaced_flag, &punctuation_flag}},
+    {"\\s+$", {match_spaces_at_end, NULL}},
+    {"[一-龥぀-ゟ゠-ヿ]+", {match_set, &kana_set}},
+    {"[一-龥ࠀ-一가-퟿]+", {match_set, &han_set}},
+};
+// clang-format on
+
+bool pre_tokenizer_expression(struct text_slice expression, struct pre_stage *out)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(expressions); i++) {
+        if (!text_slice_is(expression, expressions[i].expression))
+            continue;
+        out->kind = PRE_STAGE_SPLIT;
+        out->match = expressions[i].stage.match;
+        out->rules = expressions[i].stage.rules;
+        return true;
+    }
+    return false;
+}
+
+/* Runs of one class, for the library's own splitters. */
+
+/* One or more of a flag */
+static size_t match_flags(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)skip;
+    return run_of(text, at, end, *(const uint16_t *)rules, 0);
+}
+
+/* One of a flag */
+static size_t match_flag(const char *text, size_t at, size_t end, const void *rules, size_t *skip)
+{
+    (void)skip;
+    struct text_character c = text_character_at(text, at, end);
+    return c.flags & *(const uint16_t *)rules ? at + c.bytes : at;
+}
+
+/* \w+|[^\w\s]+ */
+static size_t match_word_or_sign(const char *text, size_t at, size_t end, const void *rules,
+                                 size_t *skip)
+{
+    (void)rules, (void)skip;
+    size_t stop = run_of(text, at, end, UNICODE_WORD, 0);
+    return stop > at ? stop : run_without(text, at, end, UNICODE_WORD | UNICODE_SPACE);
+}
+
+static const uint16_t whitespace_flag = UNICODE_WHITESPACE, digit_flag = UNICODE_DIGIT,
+                      bert_punctuation_flag = UNICODE_BERT_PUNCTUATION;
+
+void pre_tokenizer_class(enum pre_class which, struct pre_stage *out)
+{
+    static const struct stage stages[] = {
+        [PRE_CLASS_GPT2] = {match_gpt2, NULL},
+        [PRE_CLASS_DIGIT] = {match_digit, NULL},
+        [PRE_CLASS_DIGITS] = {match_flags, &digit_flag},
+        [PRE_CLASS_WHITESPACE] = {match_flag, &whitespace_flag},
+        [PRE_CLASS_PUNCTUATION] = {match_flag, &bert_punctuation_flag},
+        [PRE_CLASS_WORD_OR_SIGN] = {match_word_or_sign, NULL},
+    };
+    out->kind = PRE_STAGE_SPLIT;
+    out->match = stages[which].match;
+    out->rules = stages[which].rules;
+}
+
+static size_t match_literal(const char *text, size_t at, size_t end, const void *rules,
+                            size_t *skip)
+{
+    const struct pre_stage *stage = rules;
+    const char *found = memmem(text + at, end - at, stage->text, stage->text_bytes);
+    if (found == text + at)
+        return at + stage->text_bytes;
+    *skip = found != NULL ? (size_t)(found - text) : end;
+    return at;
+}
+
+/* One text on its way through the stages. */
 struct splitter {
     const struct pre_tokenizer *pre;
-    const char *text;
+    struct pre_scratch *scratch;
+    bool is_text_start; /* of the whole text, for Metaspace's "first" */
     word_fn *on_word;
     void *context;
+    status failed;
 };
 
-/* Depth: the number of stages. */
-static void split_stage(const struct splitter *s, size_t stage, size_t start, size_t end)
+static void run_stage(struct splitter *s, uint32_t stage, struct text_slice piece, bool is_first);
+
+/* What a stage holds back while it does not know what its neighbour will be. */
+struct held_piece {
+    size_t start, end;
+    bool is_there, is_match;
+};
+
+struct stage_run {
+    struct splitter *splitter;
+    uint32_t next; /* the stage that pieces go to */
+    struct text_slice text;
+    bool is_first;
+    struct held_piece held;
+};
+
+static void give(struct stage_run *run, size_t start, size_t end)
+{
+    if (start < end)
+        run_stage(run->splitter, run->next,
+                  (struct text_slice){run->text.data + start, end - start},
+                  run->is_first && start == 0);
+}
+
+static void give_held(struct stage_run *run)
+{
+    if (run->held.is_there)
+        give(run, run->held.start, run->held.end);
+    run->held.is_there = false;
+}
+
+static bool joins_held(const struct held_piece *held, enum split_behaviour behaviour, bool is_match)
+{
+    if (!held->is_there)
+        return false;
+    switch (behaviour) {
+    case SPLIT_CONTIGUOUS:
+        return held->is_match == is_match;
+    case SPLIT_MERGED_WITH_PREVIOUS:
+        return is_match && !held->is_match;
+    case SPLIT_MERGED_WITH_NEXT:
+        return held->is_match && !is_match;
+    case SPLIT_ISOLATED:
+    case SPLIT_REMOVED:
+        break;
+    }
+    return false;
+}
+
+/* The next part of the text: a match, or what lies between two. */
+static void take_part(struct stage_run *run, const struct pre_stage *stage, size_t start,
+                      size_t end, bool is_match)
 {
     if (start == end)
         return;
-    if (stage == STAGE_COUNT_MAX || s->pre->stages[stage].match == NULL) {
-        s->on_word(s->context, start, end);
+    is_match = is_match != stage->inverts;
+    if (stage->behaviour == SPLIT_ISOLATED || stage->behaviour == SPLIT_REMOVED) {
+        if (stage->behaviour == SPLIT_ISOLATED || !is_match)
+            give(run, start, end);
         return;
     }
-    const struct stage *now = &s->pre->stages[stage];
-    size_t gap = start, at = start;
-    while (at < end) {
-        size_t skip = at + text_character_at(s->text, at, end).bytes;
-        size_t stop = now->match(s->text, at, end, now->rules, &skip);
+    if (joins_held(&run->held, stage->behaviour, is_match)) {
+        /* a match that has joined is closed: the next one stands alone */
+        run->held.end = end;
+        run->held.is_match = stage->behaviour == SPLIT_MERGED_WITH_NEXT ? false : is_match;
+        return;
+    }
+    give_held(run);
+    run->held = (struct held_piece){start, end, true, is_match};
+}
+
+static void split_text(struct splitter *s, uint32_t at_stage, struct text_slice text, bool is_first)
+{
+    const struct pre_stage *stage = &s->pre->stages[at_stage];
+    const void *rules = stage->kind == PRE_STAGE_LITERAL ? stage : stage->rules;
+    match_fn *match = stage->kind == PRE_STAGE_LITERAL ? match_literal : stage->match;
+    struct stage_run run = {
+        .splitter = s, .next = at_stage + 1, .text = text, .is_first = is_first};
+    size_t gap = 0, at = 0;
+    while (at < text.bytes && s->failed == STATUS_OK) {
+        size_t skip = at + text_character_at(text.data, at, text.bytes).bytes;
+        size_t stop = match(text.data, at, text.bytes, rules, &skip);
         if (stop == at) {
             at = skip;
             continue;
         }
-        split_stage(s, stage + 1, gap, at);
-        split_stage(s, stage + 1, at, stop);
+        take_part(&run, stage, gap, at, false);
+        take_part(&run, stage, at, stop, true);
         gap = at = stop;
     }
-    split_stage(s, stage + 1, gap, end);
+    take_part(&run, stage, gap, text.bytes, false);
+    give_held(&run);
 }
 
-void pre_tokenizer_split(const struct pre_tokenizer *pre, const char *text, size_t start,
-                         size_t end, word_fn *on_word, void *context)
+/* Spaces become the stage's text, which also goes in front where the scheme says so. */
+static void write_metaspace(struct splitter *s, uint32_t at_stage, struct text_slice piece,
+                            bool is_first)
 {
-    const struct splitter s = {pre, text, on_word, context};
-    split_stage(&s, 0, start, end);
+    const struct pre_stage *stage = &s->pre->stages[at_stage];
+    struct buffer *out = &s->scratch->texts[at_stage];
+    bool has_prefix =
+        piece.data[0] == ' ' || (piece.bytes >= stage->text_bytes &&
+                                 memcmp(piece.data, stage->text, stage->text_bytes) == 0);
+    buffer_clear(out);
+    if (!has_prefix && (stage->prepend == PREPEND_ALWAYS ||
+                        (stage->prepend == PREPEND_FIRST && is_first && s->is_text_start)))
+        buffer_append(out, stage->text, stage->text_bytes);
+    for (size_t i = 0; i < piece.bytes; i++) {
+        if (piece.data[i] == ' ' && stage->replaces_spaces)
+            buffer_append(out, stage->text, stage->text_bytes);
+        else
+            buffer_append_byte(out, piece.data[i]);
+    }
+}
+
+/* Depth: the number of stages. */
+static void run_stage(struct splitter *s, uint32_t stage, struct text_slice piece, bool is_first)
+{
+    if (piece.bytes == 0 || s->failed != STATUS_OK)
+        return;
+    if (stage == s->pre->stage_count) {
+        s->on_word(s->context, piece);
+        return;
+    }
+    if (s->pre->stages[stage].kind != PRE_STAGE_PREFIX) {
+        split_text(s, stage, piece, is_first);
+        return;
+    }
+    write_metaspace(s, stage, piece, is_first);
+    s->failed = s->scratch->texts[stage].failed;
+    run_stage(s, stage + 1, buffer_slice(&s->scratch->texts[stage]), is_first);
+}
+
+status pre_tokenizer_split(const struct pre_tokenizer *pre, struct text_slice text,
+                           bool is_text_start, struct pre_scratch *scratch, word_fn *on_word,
+                           void *context)
+{
+    struct splitter s = {.pre = pre,
+                         .scratch = scratch,
+                         .is_text_start = is_text_start,
+                         .on_word = on_word,
+                         .context = context};
+    run_stage(&s, 0, text, true);
+    return s.failed;
+}
+
+void pre_scratch_init(struct pre_scratch *scratch, size_t bytes_max)
+{
+    for (size_t i = 0; i < PRE_STAGES_MAX; i++)
+        buffer_init(&scratch->texts[i], bytes_max);
+}
+
+void pre_scratch_deinit(struct pre_scratch *scratch)
+{
+    for (size_t i = 0; i < PRE_STAGES_MAX; i++)
+        buffer_deinit(&scratch->texts[i]);
 }

@@ -2,11 +2,6 @@
 
 #include "memory.h"
 
-static bool is_special(const struct vocabulary *v, int32_t id)
-{
-    return vocabulary_is_control(v, id) || v->attributes[id] == TOKEN_USER_DEFINED;
-}
-
 static uint32_t child_of(const struct special_trie *trie, uint32_t node, uint8_t byte)
 {
     if (node == 0)
@@ -17,7 +12,7 @@ static uint32_t child_of(const struct special_trie *trie, uint32_t node, uint8_t
     return child;
 }
 
-static status insert(struct special_trie *trie, struct text_slice text, int32_t id)
+status special_trie_insert(struct special_trie *trie, struct text_slice text, int32_t id)
 {
     uint32_t at = 0;
     for (size_t i = 0; i < text.bytes; i++) {
@@ -44,20 +39,11 @@ static status insert(struct special_trie *trie, struct text_slice text, int32_t 
     return STATUS_OK;
 }
 
-status special_trie_init(struct special_trie *trie, const struct vocabulary *v)
+status special_trie_init(struct special_trie *trie)
 {
     *trie = (struct special_trie){.capacity = 256, .node_count = 1};
     trie->nodes = memory_allocate_array(trie->capacity, sizeof(trie->nodes[0]));
-    status result = trie->nodes != NULL ? STATUS_OK : STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < v->count && result == STATUS_OK; i++) {
-        int32_t id = (int32_t)i;
-        struct text_slice text = vocabulary_text(v, id);
-        if (text.bytes > 0 && is_special(v, id))
-            result = insert(trie, text, id);
-    }
-    if (result != STATUS_OK)
-        special_trie_deinit(trie);
-    return result;
+    return trie->nodes != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 void special_trie_deinit(struct special_trie *trie)

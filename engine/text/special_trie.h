@@ -21,8 +21,10 @@ struct special_trie {
     uint32_t root_child[256]; /* 0: no special token begins with this byte */
 };
 
-/* STATUS_NO_MEMORY leaves nothing to deinit. */
-NODISCARD status special_trie_init(struct special_trie *trie, const struct vocabulary *v);
+/* Empty. STATUS_NO_MEMORY leaves nothing to deinit. */
+NODISCARD status special_trie_init(struct special_trie *trie);
+/* `text` is not empty. Of equal texts the last wins. STATUS_NO_MEMORY. */
+NODISCARD status special_trie_insert(struct special_trie *trie, struct text_slice text, int32_t id);
 void special_trie_deinit(struct special_trie *trie);
 
 /* The longest special token at text[at]; a control token only if it ends at or before `control_end`

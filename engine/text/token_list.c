@@ -1,5 +1,5 @@
 #include "memory.h"
-#include "tokenizer.h"
+#include "token_output.h"
 
 void token_list_init(struct token_list *list, size_t count_max)
 {
@@ -12,18 +12,28 @@ void token_list_deinit(struct token_list *list)
     *list = (struct token_list){.count_max = list->count_max};
 }
 
+status token_list_reserve(struct token_list *list, size_t extra)
+{
+    size_t wanted = list->count + extra;
+    if (wanted <= list->capacity)
+        return STATUS_OK;
+    size_t capacity = list->capacity * 2 > wanted ? list->capacity * 2 : wanted + 64;
+    if (capacity > SIZE_MAX / sizeof(list->ids[0]))
+        return STATUS_NO_MEMORY;
+    int32_t *grown = memory_resize(list->ids, capacity * sizeof(list->ids[0]));
+    if (grown == NULL)
+        return STATUS_NO_MEMORY;
+    list->ids = grown;
+    list->capacity = capacity;
+    return STATUS_OK;
+}
+
 status token_list_append(struct token_list *list, int32_t id)
 {
     if (list->count >= list->count_max)
         return STATUS_TOO_LARGE;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity > 0 ? list->capacity * 2 : 16;
-        int32_t *ids = memory_resize(list->ids, capacity * sizeof *ids);
-        if (ids == NULL)
-            return STATUS_NO_MEMORY;
-        list->ids = ids;
-        list->capacity = capacity;
-    }
-    list->ids[list->count++] = id;
-    return STATUS_OK;
+    status s = token_list_reserve(list, 1);
+    if (s == STATUS_OK)
+        list->ids[list->count++] = id;
+    return s;
 }

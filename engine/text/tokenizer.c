@@ -1,188 +1,16 @@
-/* Encoding in four steps: special tokens cut the text into segments, the pre-tokenizer cuts
- * segments into words, a word's bytes become the ids of single bytes, and merges join them. The
- * bytes are put straight behind the ids of the result and merged there, so a word costs no copy
- * and, once the list has grown, no allocation.
+/* Encoding in four steps: special tokens cut the text into segments, a segment is normalized and
+ * cut into words, and the word model turns words into ids (word_models.c). What a user wrote and
+ * what a template wrote is known of the text as it came, so control tokens are looked for there,
+ * before anything is normalized.
  *
- * A byte whose character the vocabulary lacks is left out, as the `tokenizers` library does without
- * an unknown token. Everything is fixed at creation; the scratch of an encode lives on its caller's
- * stack. */
+ * Everything is fixed at creation; the scratch of an encode lives on its caller's stack. */
 #include "tokenizer.h"
 
 #include <string.h>
 
-#include "bpe.h"
-#include "check.h"
 #include "memory.h"
-#include "pre_tokenizer.h"
-#include "special_trie.h"
-#include "vocabulary.h"
-
-struct tokenizer {
-    struct vocabulary vocabulary;
-    struct special_trie specials;
-    struct bpe_table merges;
-    const struct pre_tokenizer *pre; /* static */
-    int32_t bos, eos;
-    bool add_bos, add_eos;
-    uint8_t *ends; /* owned, [token_count]: 1 when the token ends generation */
-};
-
-/* Control tokens that end a turn or a text in one model family or another, whichever of them the
- * file names as EOS: a chat model often ends with one and its file names the other. List:
- * llama.cpp, src/llama-vocab.cpp, special_eog_ids. */
-static const char *const end_texts[] = {"<|eot_id|>",
-                                        "<|im_end|>",
-                                        "<|end|>",
-                                        "<|return|>",
-                                        "<|call|>",
-                                        "<|flush|>",
-                                        "<|calls|>",
-                                        "<end_of_turn>",
-                                        "<|endoftext|>",
-                                        "</s>",
-                                        "<|eom_id|>",
-                                        "<EOT>",
-                                        "_<EOT>",
-                                        "[EOT]",
-                                        "[EOS]",
-                                        "<|end_of_text|>",
-                                        "<end_of_utterance>",
-                                        "<eos>",
-                                        "<turn|>",
-                                        "[e~[",
-                                        "<｜end▁of▁sentence｜>"};
-
-static status check_kind(const struct tokenizer_source *source, const struct pre_tokenizer **pre,
-                         struct error_note *note)
-{
-    if (source->kind == NULL || strcmp(source->kind, "gpt2") != 0) {
-        error_note_set(note,
-                       "tokenizer kind \"%s\" is not supported (byte-level BPE, \"gpt2\", is)",
-                       source->kind != NULL ? source->kind : "");
-        return STATUS_UNSUPPORTED;
-    }
-    *pre = pre_tokenizer_find(source->pre);
-    if (*pre == NULL) {
-        error_note_set(note, "pre-tokenizer \"%s\" is not known", source->pre);
-        return STATUS_UNSUPPORTED;
-    }
-    const int32_t ids[] = {source->bos, source->eos, source->eot, source->unknown, source->padding};
-    for (size_t i = 0; i < ARRAY_COUNT(ids); i++) {
-        if (ids[i] < -1 || (ids[i] >= 0 && (uint32_t)ids[i] >= source->token_count)) {
-            error_note_set(note, "special token id %d is outside the %u tokens", ids[i],
-                           source->token_count);
-            return STATUS_INVALID;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* One line of the merges: "left right"; a token may itself begin with a space, so the search starts
- * at the second byte. */
-static bool split_merge(struct text_slice line, struct text_slice *left, struct text_slice *right)
-{
-    const char *space = line.bytes > 1 ? memchr(line.data + 1, ' ', line.bytes - 1) : NULL;
-    if (space == NULL)
-        return false;
-    size_t at = (size_t)(space - line.data);
-    *left = (struct text_slice){line.data, at};
-    *right = (struct text_slice){space + 1, line.bytes - at - 1};
-    return right->bytes > 0;
-}
-
-static int32_t find_merged(const struct vocabulary *v, struct text_slice left,
-                           struct text_slice right)
-{
-    char text[1024];
-    if (left.bytes + right.bytes > sizeof(text))
-        return -1;
-    memcpy(text, left.data, left.bytes);
-    memcpy(text + left.bytes, right.data, right.bytes);
-    return vocabulary_find(v, (struct text_slice){text, left.bytes + right.bytes});
-}
-
-/* A merge that would build a control token is left out: else a user could write one. */
-static status load_merges(tokenizer *t, const struct tokenizer_source *source,
-                          struct error_note *note)
-{
-    const struct vocabulary *v = &t->vocabulary;
-    status result = bpe_table_init(&t->merges, source->merge_count);
-    if (result != STATUS_OK)
-        return result;
-    for (uint32_t rank = 0; rank < source->merge_count; rank++) {
-        struct text_slice left, right;
-        if (!split_merge(source->merges[rank], &left, &right)) {
-            error_note_set(note, "merge %u is not two tokens with a space between", rank);
-            return STATUS_INVALID;
-        }
-        int32_t left_id = vocabulary_find(v, left), right_id = vocabulary_find(v, right);
-        int32_t merged = find_merged(v, left, right);
-        if (left_id < 0 || right_id < 0 || merged < 0) {
-            error_note_set(
-                note, "merge %u (\"%.*s\") names a token that the vocabulary lacks", rank,
-                (int)(source->merges[rank].bytes < 200 ? source->merges[rank].bytes : 200),
-                source->merges[rank].data);
-            return STATUS_INVALID;
-        }
-        if (!vocabulary_is_control(v, merged))
-            bpe_table_put(&t->merges, left_id, right_id, rank, merged);
-    }
-    return STATUS_OK;
-}
-
-static status mark_ends(tokenizer *t, const struct tokenizer_source *source)
-{
-    const struct vocabulary *v = &t->vocabulary;
-    t->ends = memory_allocate_array(v->count, 1);
-    if (t->ends == NULL)
-        return STATUS_NO_MEMORY;
-    for (size_t i = 0; i < ARRAY_COUNT(end_texts); i++) {
-        int32_t id = vocabulary_find(v, text_slice_of(end_texts[i]));
-        if (id >= 0 && vocabulary_is_control(v, id))
-            t->ends[id] = 1;
-    }
-    /* Harmony (gpt-oss) ends a message with <|end|> and goes on to the next one. */
-    int32_t end = vocabulary_find(v, text_slice_of("<|end|>"));
-    bool is_harmony = vocabulary_find(v, text_slice_of("<|return|>")) >= 0 &&
-                      vocabulary_find(v, text_slice_of("<|call|>")) >= 0;
-    if (is_harmony && end >= 0)
-        t->ends[end] = 0;
-    if (source->eos >= 0)
-        t->ends[source->eos] = 1;
-    if (source->eot >= 0)
-        t->ends[source->eot] = 1;
-    return STATUS_OK;
-}
-
-status tokenizer_create(const struct tokenizer_source *source, tokenizer **out,
-                        struct error_note *note)
-{
-    const struct pre_tokenizer *pre = NULL;
-    status result = check_kind(source, &pre, note);
-    if (result != STATUS_OK)
-        return result;
-    tokenizer *t = memory_allocate_array(1, sizeof(*t));
-    if (t == NULL)
-        return STATUS_NO_MEMORY;
-    t->pre = pre;
-    t->bos = source->bos;
-    t->eos = source->eos;
-    t->add_bos = source->add_bos && source->bos >= 0;
-    t->add_eos = source->add_eos && source->eos >= 0;
-    result = vocabulary_init(&t->vocabulary, source, note);
-    if (result == STATUS_OK)
-        result = special_trie_init(&t->specials, &t->vocabulary);
-    if (result == STATUS_OK)
-        result = load_merges(t, source, note);
-    if (result == STATUS_OK)
-        result = mark_ends(t, source);
-    if (result != STATUS_OK) {
-        tokenizer_destroy(t);
-        return result;
-    }
-    *out = t;
-    return STATUS_OK;
-}
+#include "tokenizer_private.h"
+#include "unicode_class.h"
 
 void tokenizer_destroy(tokenizer *t)
 {
@@ -190,9 +18,20 @@ void tokenizer_destroy(tokenizer *t)
         return;
     vocabulary_deinit(&t->vocabulary);
     special_trie_deinit(&t->specials);
-    bpe_table_deinit(&t->merges);
+    special_trie_deinit(&t->normalized_specials);
+    normalizer_deinit(&t->normalizer);
+    word_model_deinit(&t->model);
+    memory_release(t->special_flags);
     memory_release(t->ends);
     memory_release(t);
+}
+
+static status add_ids(struct token_list *list, const int32_t *ids, uint32_t count)
+{
+    status s = STATUS_OK;
+    for (uint32_t i = 0; i < count && s == STATUS_OK; i++)
+        s = token_list_append(list, ids[i]);
+    return s;
 }
 
 /* One encode. */
@@ -200,116 +39,255 @@ struct encoding {
     const tokenizer *tokenizer;
     struct text_slice text;
     struct token_list *out;
-    struct bpe_scratch scratch;
-    bool ignores_merges;
+    struct word_scratch words;
+    struct pre_scratch pieces;
+    struct buffer normalized[2];
     status failed;
 };
 
-static status reserve_ids(struct token_list *list, size_t extra)
+static void encoding_init(struct encoding *e, const tokenizer *t, struct token_list *out)
 {
-    size_t wanted = list->count + extra;
-    if (wanted <= list->capacity)
-        return STATUS_OK;
-    size_t capacity = list->capacity * 2 > wanted ? list->capacity * 2 : wanted + 64;
-    if (capacity > SIZE_MAX / sizeof(list->ids[0]))
-        return STATUS_NO_MEMORY;
-    void *grown = memory_resize(list->ids, capacity * sizeof(list->ids[0]));
-    if (grown == NULL)
-        return STATUS_NO_MEMORY;
-    list->ids = grown;
-    list->capacity = capacity;
-    return STATUS_OK;
+    *e = (struct encoding){.tokenizer = t, .out = out};
 }
 
-static status add_id(struct token_list *list, int32_t id)
+static void encoding_begin_text(struct encoding *e, struct text_slice text)
 {
-    if (list->count >= list->count_max)
-        return STATUS_TOO_LARGE;
-    status result = reserve_ids(list, 1);
-    if (result == STATUS_OK)
-        list->ids[list->count++] = id;
-    return result;
+    size_t bytes_max = text.bytes * NORMALIZED_GROWTH_MAX + 1024;
+    e->text = text;
+    pre_scratch_init(&e->pieces, bytes_max);
+    buffer_init(&e->normalized[0], bytes_max);
+    buffer_init(&e->normalized[1], bytes_max);
 }
 
-static status add_word(struct encoding *e, struct text_slice word)
+static void encoding_end_text(struct encoding *e)
 {
-    const struct vocabulary *v = &e->tokenizer->vocabulary;
-    if (e->ignores_merges) {
-        int32_t id = vocabulary_find_word(v, word);
-        if (id >= 0)
-            return add_id(e->out, id);
-    }
-    struct token_list *list = e->out;
-    status result = reserve_ids(list, word.bytes);
-    if (result != STATUS_OK)
-        return result;
-    int32_t *ids = list->ids + list->count;
-    size_t count = 0;
-    for (size_t i = 0; i < word.bytes; i++) {
-        int32_t id = v->byte_ids[(uint8_t)word.data[i]];
-        ids[count] = id;
-        count += id >= 0;
-    }
-    result = bpe_merge(&e->tokenizer->merges, ids, &count, &e->scratch);
-    if (result != STATUS_OK)
-        return result;
-    if (count > list->count_max - list->count)
-        return STATUS_TOO_LARGE;
-    list->count += count;
-    return STATUS_OK;
+    pre_scratch_deinit(&e->pieces);
+    buffer_deinit(&e->normalized[0]);
+    buffer_deinit(&e->normalized[1]);
 }
 
-static void on_word(void *context, size_t start, size_t end)
+static void on_word(void *context, struct text_slice word)
 {
     struct encoding *e = context;
+    const tokenizer *t = e->tokenizer;
     if (e->failed == STATUS_OK)
-        e->failed = add_word(e, (struct text_slice){e->text.data + start, end - start});
+        e->failed = word_model_encode(&t->model, &t->vocabulary, word, &e->words, e->out);
 }
 
-/* Walks over the text once; `trusted` is walked beside it. */
-static void encode_segments(struct encoding *e, const struct text_span *trusted,
-                            size_t trusted_count)
+static uint8_t flags_of(const tokenizer *t, int32_t id)
+{
+    return t->special_flags != NULL ? t->special_flags[id] : 0;
+}
+
+/* The first character of white space in text[from, at) after which there is nothing else. */
+static size_t spaces_before(struct text_slice text, size_t from, size_t at)
+{
+    size_t start = at;
+    while (start > from) {
+        size_t back = start - 1;
+        while (back > from && ((unsigned char)text.data[back] & 0xC0) == 0x80 && start - back < 4)
+            back--;
+        struct text_character c = text_character_at(text.data, back, start);
+        if (back + c.bytes != start || !(c.flags & UNICODE_SPACE))
+            break;
+        start = back;
+    }
+    return start;
+}
+
+static size_t spaces_after(struct text_slice text, size_t at)
+{
+    while (at < text.bytes) {
+        struct text_character c = text_character_at(text.data, at, text.bytes);
+        if (!(c.flags & UNICODE_SPACE))
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
+/* The library's \w here is Rust's, which has the two joiners as well. */
+static bool is_word(struct text_character c)
+{
+    return (c.flags & UNICODE_WORD) || c.code_point == 0x200C || c.code_point == 0x200D;
+}
+
+static bool touches_word(struct text_slice text, size_t start, size_t stop)
+{
+    if (stop < text.bytes && is_word(text_character_at(text.data, stop, text.bytes)))
+        return true;
+    size_t back = start;
+    while (back > 0 && start - back < 4) {
+        back--;
+        struct text_character c = text_character_at(text.data, back, start);
+        if (back + c.bytes == start && c.code_point != UINT32_MAX)
+            return is_word(c);
+    }
+    return false;
+}
+
+typedef void segment_fn(struct encoding *e, struct text_slice segment, bool is_text_start);
+
+/* Where control tokens may be found: spans of the text, walked beside it. */
+struct trust {
+    const struct text_span *spans;
+    size_t count, at;
+};
+
+static size_t trusted_until(struct trust *trust, size_t at)
+{
+    while (trust->at < trust->count && trust->spans[trust->at].end <= at)
+        trust->at++;
+    bool is_inside = trust->at < trust->count && trust->spans[trust->at].start <= at;
+    return is_inside ? trust->spans[trust->at].end : 0;
+}
+
+/* Walks over the text once: special tokens become ids, what lies between goes to `on_segment`. */
+static void walk_specials(struct encoding *e, const struct special_trie *trie,
+                          struct text_slice text, struct trust *trust, bool is_text_start,
+                          segment_fn *on_segment)
 {
     const tokenizer *t = e->tokenizer;
-    size_t segment = 0, at = 0, span = 0;
-    while (at < e->text.bytes && e->failed == STATUS_OK) {
-        if (t->specials.root_child[(uint8_t)e->text.data[at]] == 0) {
-            at++;
-            continue;
-        }
-        while (span < trusted_count && trusted[span].end <= at)
-            span++;
-        bool is_trusted = span < trusted_count && trusted[span].start <= at;
+    size_t segment = 0, at = 0;
+    while (at < text.bytes && e->failed == STATUS_OK) {
         size_t stop = at;
-        int32_t id = special_trie_match(&t->specials, &t->vocabulary, e->text, at,
-                                        is_trusted ? trusted[span].end : 0, &stop);
-        if (id < 0) {
-            at++;
+        int32_t id = -1;
+        if (trie->root_child[(uint8_t)text.data[at]] != 0)
+            id =
+                special_trie_match(trie, &t->vocabulary, text, at, trusted_until(trust, at), &stop);
+        uint8_t flags = id >= 0 ? flags_of(t, id) : 0;
+        if (id < 0 || ((flags & SPECIAL_WHOLE_WORD) && touches_word(text, at, stop))) {
+            at = id < 0 ? at + 1 : stop;
             continue;
         }
-        pre_tokenizer_split(t->pre, e->text.data, segment, at, on_word, e);
+        size_t start = flags & SPECIAL_TAKES_LEFT ? spaces_before(text, segment, at) : at;
+        if (flags & SPECIAL_TAKES_RIGHT)
+            stop = spaces_after(text, stop);
+        on_segment(e, (struct text_slice){text.data + segment, start - segment},
+                   is_text_start && segment == 0);
         if (e->failed == STATUS_OK)
-            e->failed = add_id(e->out, id);
+            e->failed = token_list_append(e->out, id);
         segment = at = stop;
     }
     if (e->failed == STATUS_OK)
-        pre_tokenizer_split(t->pre, e->text.data, segment, e->text.bytes, on_word, e);
+        on_segment(e, (struct text_slice){text.data + segment, text.bytes - segment},
+                   is_text_start && segment == 0);
+}
+
+static void encode_words(struct encoding *e, struct text_slice segment, bool is_text_start)
+{
+    status s =
+        pre_tokenizer_split(&e->tokenizer->pre, segment, is_text_start, &e->pieces, on_word, e);
+    if (e->failed == STATUS_OK)
+        e->failed = s;
+}
+
+static void encode_segment(struct encoding *e, struct text_slice segment, bool is_text_start)
+{
+    const tokenizer *t = e->tokenizer;
+    struct trust nothing = {NULL, 0, 0};
+    if (segment.bytes == 0)
+        return;
+    e->failed = normalizer_apply(&t->normalizer, segment, e->normalized, &segment);
+    if (e->failed == STATUS_OK)
+        walk_specials(e, &t->normalized_specials, segment, &nothing, is_text_start, encode_words);
+}
+
+static void encode_text(struct encoding *e, struct text_slice text, const struct text_span *trusted,
+                        size_t trusted_count)
+{
+    struct trust trust = {trusted, trusted_count, 0};
+    if (e->failed != STATUS_OK)
+        return;
+    encoding_begin_text(e, text);
+    walk_specials(e, &e->tokenizer->specials, text, &trust, true, encode_segment);
+    encoding_end_text(e);
 }
 
 status tokenizer_encode(const tokenizer *t, struct text_slice text, const struct text_span *trusted,
                         size_t trusted_count, bool add_special, struct token_list *out)
 {
-    struct encoding e = {.tokenizer = t, .text = text, .out = out};
-    e.ignores_merges = pre_tokenizer_ignores_merges(t->pre);
+    struct encoding e;
     if (out->count > out->count_max)
         return STATUS_TOO_LARGE;
-    if (add_special && t->add_bos)
-        e.failed = add_id(out, t->bos);
-    encode_segments(&e, trusted, trusted_count);
-    if (e.failed == STATUS_OK && add_special && t->add_eos)
-        e.failed = add_id(out, t->eos);
-    bpe_scratch_deinit(&e.scratch);
+    encoding_init(&e, t, out);
+    if (add_special)
+        e.failed = add_ids(out, t->frame.before, t->frame.before_count);
+    encode_text(&e, text, trusted, trusted_count);
+    if (e.failed == STATUS_OK && add_special)
+        e.failed = add_ids(out, t->frame.after, t->frame.after_count);
+    word_scratch_deinit(&e.words);
     return e.failed;
+}
+
+/* Takes tokens off the end of the longer text until both fit. */
+static void cut_pair(size_t *first, size_t *second, size_t room)
+{
+    size_t half = room / 2;
+    if (*first + *second <= room)
+        return;
+    if (*first <= half)
+        *second = room - *first;
+    else if (*second <= room - half)
+        *first = room - *second;
+    else
+        *first = half, *second = room - half;
+}
+
+static status put_pair(const struct token_frame *frame, const int32_t *ids, size_t first,
+                       size_t first_all, size_t second, struct token_list *out,
+                       size_t *second_start)
+{
+    status s = add_ids(out, frame->before, frame->before_count);
+    if (s == STATUS_OK)
+        s = add_ids(out, ids, (uint32_t)first);
+    if (s == STATUS_OK)
+        s = add_ids(out, frame->between, frame->between_count);
+    *second_start = out->count - frame->between_count + frame->between_first_count;
+    if (s == STATUS_OK)
+        s = add_ids(out, ids + first_all, (uint32_t)second);
+    if (s == STATUS_OK)
+        s = add_ids(out, frame->last, frame->last_count);
+    if (!frame->tells_texts_apart)
+        *second_start = out->count;
+    return s;
+}
+
+status tokenizer_encode_pair(const tokenizer *t, struct text_slice first, struct text_slice second,
+                             size_t pair_max, struct token_list *out, size_t *second_start)
+{
+    const struct token_frame *frame = &t->frame;
+    struct token_list both;
+    struct encoding e;
+    size_t around = frame->before_count + frame->between_count + frame->last_count;
+    if (!frame->has_pair)
+        return STATUS_UNSUPPORTED;
+    token_list_init(&both, out->count_max);
+    encoding_init(&e, t, &both);
+    encode_text(&e, first, NULL, 0);
+    size_t first_all = both.count;
+    encode_text(&e, second, NULL, 0);
+    size_t first_count = first_all, second_count = both.count - first_all;
+    if (e.failed == STATUS_OK && pair_max > 0) {
+        cut_pair(&first_count, &second_count, pair_max > around ? pair_max - around : 0);
+    }
+    if (e.failed == STATUS_OK)
+        e.failed =
+            put_pair(frame, both.ids, first_count, first_all, second_count, out, second_start);
+    word_scratch_deinit(&e.words);
+    token_list_deinit(&both);
+    return e.failed;
+}
+
+void tokenizer_truncate(const tokenizer *t, struct token_list *list, size_t count_max)
+{
+    size_t after = t->frame.after_count;
+    if (list->count <= count_max)
+        return;
+    after = after < count_max ? after : count_max;
+    memmove(list->ids + count_max - after, list->ids + list->count - after,
+            after * sizeof list->ids[0]);
+    list->count = count_max;
 }
 
 static bool has_id(const tokenizer *t, int32_t id)
@@ -327,8 +305,16 @@ struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_cont
 void tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, bool with_control,
                       struct buffer *out)
 {
-    for (size_t i = 0; i < count; i++)
-        buffer_append_slice(out, tokenizer_piece(t, ids[i], with_control));
+    bool may_strip = t->strips_first_space;
+    for (size_t i = 0; i < count; i++) {
+        struct text_slice piece = tokenizer_piece(t, ids[i], with_control);
+        if (may_strip && piece.bytes > 0 && !tokenizer_is_control(t, ids[i])) {
+            may_strip = false;
+            if (piece.data[0] == ' ')
+                piece = (struct text_slice){piece.data + 1, piece.bytes - 1};
+        }
+        buffer_append_slice(out, piece);
+    }
 }
 
 uint32_t tokenizer_token_count(const tokenizer *t)

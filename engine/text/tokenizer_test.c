@@ -207,8 +207,12 @@ static void bad_sources_are_refused_with_a_reason(void **unused)
     struct error_note note = {{0}};
     tokenizer *t = NULL;
     fill(&f);
-    f.source.kind = "llama";
+    f.source.kind = "rwkv";
     assert_int_equal(tokenizer_create(&f.source, &t, &note), STATUS_UNSUPPORTED);
+    assert_non_null(strstr(note.text, "rwkv"));
+    f.source.kind = "llama"; /* and no scores */
+    assert_int_equal(tokenizer_create(&f.source, &t, &note), STATUS_INVALID);
+    assert_non_null(strstr(note.text, "scores"));
     fill(&f);
     f.source.pre = "no-such-thing";
     assert_int_equal(tokenizer_create(&f.source, &t, &note), STATUS_UNSUPPORTED);

@@ -1,9 +1,10 @@
 /* The byte alphabet: GPT-2 writes the 188 printable bytes of Latin-1 as themselves and the other
  * 68, in order, as the characters from U+0100 on (bytes_to_unicode in OpenAI's encoder.py).
  * Ordinary tokens are turned back into bytes once, at load; control and user-defined tokens are
- * written in the file as they are. */
+ * written in the file as they are, but that SentencePiece writes spaces as U+2581 in the latter too. */
 #include "vocabulary.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "memory.h"
@@ -48,7 +49,73 @@ static uint32_t decode_text(const int16_t *byte_of, struct text_slice text, char
     return written;
 }
 
-static status check_source(const struct tokenizer_source *source, size_t *total,
+static const char metaspace[] = "\xE2\x96\x81"; /* U+2581 */
+#define METASPACE_BYTES (sizeof metaspace - 1)
+
+/* The byte that "<0x0A>" names; -1: another text. */
+static int byte_of_name(struct text_slice text)
+{
+    if (text.bytes != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>')
+        return -1;
+    int value = 0;
+    for (size_t i = 3; i < 5; i++) {
+        char c = text.data[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'F')))
+            return -1;
+        value = value * 16 + (c <= '9' ? c - '0' : c - 'A' + 10);
+    }
+    return value;
+}
+
+static uint32_t decode_metaspace(struct text_slice text, char *out)
+{
+    int byte = byte_of_name(text);
+    if (byte >= 0) {
+        out[0] = (char)byte;
+        return 1;
+    }
+    uint32_t written = 0;
+    for (size_t at = 0; at < text.bytes;) {
+        bool is_space = text.bytes - at >= METASPACE_BYTES &&
+                        memcmp(text.data + at, metaspace, METASPACE_BYTES) == 0;
+        out[written++] = is_space ? ' ' : text.data[at];
+        at += is_space ? METASPACE_BYTES : 1;
+    }
+    return written;
+}
+
+static uint32_t decode_wordpiece(struct text_slice text, char *out)
+{
+    bool goes_on = text.bytes > 2 && text.data[0] == '#' && text.data[1] == '#';
+    if (goes_on) {
+        memcpy(out, text.data + 2, text.bytes - 2);
+        return (uint32_t)text.bytes - 2;
+    }
+    out[0] = ' ';
+    memcpy(out + 1, text.data, text.bytes);
+    return (uint32_t)text.bytes + 1;
+}
+
+static uint32_t decode_piece(enum piece_kind kind, const int16_t *byte_of, struct text_slice text,
+                             char *out)
+{
+    if (text.bytes == 0)
+        return 0;
+    switch (kind) {
+    case PIECE_ALPHABET:
+        return decode_text(byte_of, text, out);
+    case PIECE_METASPACE:
+        return decode_metaspace(text, out);
+    case PIECE_WORDPIECE:
+        return decode_wordpiece(text, out);
+    case PIECE_PLAIN:
+        break;
+    }
+    memcpy(out, text.data, text.bytes);
+    return (uint32_t)text.bytes;
+}
+
+static status check_source(const struct vocabulary_source *source, size_t *total,
                            struct error_note *note)
 {
     *total = 0;
@@ -78,7 +145,7 @@ static status allocate(struct vocabulary *v, uint32_t count, size_t total)
         slots *= 2;
     *v = (struct vocabulary){.count = count, .slot_mask = (uint32_t)(slots - 1)};
     v->texts = memory_allocate(total);
-    v->pieces = memory_allocate(total);
+    v->pieces = memory_allocate(total + count); /* a word piece has a space more than its text */
     v->text_starts = memory_allocate_array((size_t)count + 1, sizeof(uint32_t));
     v->piece_starts = memory_allocate_array((size_t)count + 1, sizeof(uint32_t));
     v->attributes = memory_allocate_array(count, 1);
@@ -100,7 +167,7 @@ static uint32_t *slot_of(const struct vocabulary *v, struct text_slice text)
     return &v->slots[at];
 }
 
-static void fill_tokens(struct vocabulary *v, const struct tokenizer_source *source,
+static void fill_tokens(struct vocabulary *v, const struct vocabulary_source *source,
                         const int16_t *byte_of)
 {
     for (uint32_t i = 0; i < v->count; i++) {
@@ -114,19 +181,22 @@ static void fill_tokens(struct vocabulary *v, const struct tokenizer_source *sou
         v->text_starts[i + 1] = start + (uint32_t)text.bytes;
         if (text.bytes > v->longest_text)
             v->longest_text = (uint32_t)text.bytes;
-        if (vocabulary_is_control(v, (int32_t)i) || attribute == TOKEN_USER_DEFINED) {
+        bool is_itself = vocabulary_is_control(v, (int32_t)i) ||
+                         (attribute == TOKEN_USER_DEFINED && source->pieces != PIECE_METASPACE);
+        if (is_itself) {
             if (text.bytes > 0)
                 memcpy(v->pieces + piece, text.data, text.bytes);
             piece += (uint32_t)text.bytes;
         } else {
-            piece += decode_text(byte_of, text, v->pieces + piece);
+            piece += decode_piece(source->pieces, byte_of, text, v->pieces + piece);
         }
         v->piece_starts[i + 1] = piece;
-        *slot_of(v, text) = i + 1;
+        if (text.bytes > 0)
+            *slot_of(v, text) = i + 1;
     }
 }
 
-status vocabulary_init(struct vocabulary *v, const struct tokenizer_source *source,
+status vocabulary_init(struct vocabulary *v, const struct vocabulary_source *source,
                        struct error_note *note)
 {
     size_t total = 0;
@@ -141,9 +211,13 @@ status vocabulary_init(struct vocabulary *v, const struct tokenizer_source *sour
     alphabet_fill(byte_of, character_of);
     fill_tokens(v, source, byte_of);
     for (uint32_t byte = 0; byte < 256; byte++) {
-        char text[4];
-        size_t bytes = utf8_encode(character_of[byte], text);
-        v->byte_ids[byte] = vocabulary_find(v, (struct text_slice){text, bytes});
+        char text[8];
+        size_t bytes = 0;
+        if (source->pieces == PIECE_ALPHABET)
+            bytes = utf8_encode(character_of[byte], text);
+        else if (source->pieces == PIECE_METASPACE)
+            bytes = (size_t)snprintf(text, sizeof text, "<0x%02X>", byte);
+        v->byte_ids[byte] = bytes > 0 ? vocabulary_find(v, (struct text_slice){text, bytes}) : -1;
     }
     return STATUS_OK;
 }

@@ -9,8 +9,8 @@
 #include "text_slice.h"
 
 /* Text <-> token ids, exactly as the model was trained. Immutable after creation: any thread may use it, no locks.
- * Byte-level BPE (GPT-2 alphabet) with the pre-tokenizer that the file names; other kinds (SentencePiece, WordPiece) join
- * behind the same calls. Oracle: the `tokenizers` library. */
+ * Byte-level BPE with the pre-tokenizer that the file names, SentencePiece BPE and Unigram, WordPiece; from GGUF here, from
+ * Hugging Face folders by tokenizer_folder.h. Oracle: the `tokenizers` library. */
 typedef struct tokenizer tokenizer;
 
 enum token_attribute { /* GGUF tokenizer.ggml.token_type */
@@ -24,8 +24,9 @@ enum token_attribute { /* GGUF tokenizer.ggml.token_type */
 
 /* What a model file says about its vocabulary. Borrowed during tokenizer_create only; the tokenizer copies. */
 struct tokenizer_source {
-    const char *kind; /* "gpt2" (byte-level BPE); "llama", "bert" later */
-    const char *pre;  /* pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
+    /* "gpt2": byte-level BPE; "llama": SentencePiece BPE by scores; "bert": WordPiece; "t5": SentencePiece Unigram */
+    const char *kind;
+    const char *pre; /* of "gpt2": "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
     uint32_t token_count;
     const struct text_slice *tokens; /* [token_count] */
     const int32_t *attributes;       /* [token_count] enum token_attribute; NULL: all normal */
@@ -66,11 +67,22 @@ NODISCARD status tokenizer_encode(const tokenizer *t, struct text_slice text,
                                   const struct text_span *trusted, size_t trusted_count,
                                   bool add_special, struct token_list *out);
 
+/* The ids of two texts for a model that reads pairs (cross-encoders), as the model was trained: for BERT [CLS] first [SEP]
+ * second [SEP]. No control tokens are recognised in either. *second_start: the index in `out` from which ids belong to the
+ * second text; out->count where the model does not tell them apart. pair_max > 0: the longer text is cut until all fits.
+ * STATUS_UNSUPPORTED: the tokenizer says nothing about pairs; else as tokenizer_encode. */
+NODISCARD status tokenizer_encode_pair(const tokenizer *t, struct text_slice first,
+                                       struct text_slice second, size_t pair_max,
+                                       struct token_list *out, size_t *second_start);
+
+/* Cuts a list that tokenizer_encode made with add_special down to `count_max`, keeping what the model has at the end. */
+void tokenizer_truncate(const tokenizer *t, struct token_list *list, size_t count_max);
+
 /* The bytes of a token (a piece may be part of a character); control tokens have their text only if `with_control`, else
  * nothing. Borrowed for the tokenizer's life. An id out of range gives an empty slice. */
 struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_control);
 
-/* Appends the pieces of `ids`. */
+/* Appends the pieces of `ids`, a whole text: without the space that SentencePiece and WordPiece put before its first word. */
 void tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, bool with_control,
                       struct buffer *out);
 
