@@ -12,7 +12,7 @@ function(kernel_file name)
   set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/cpu/${name}.c PROPERTIES COMPILE_OPTIONS
     "${kernel_flags};${ARGN}")
 endfunction()
-foreach(part rows attention float_gemm quantise)
+foreach(part rows attention encoder float_gemm quantise)
   kernel_file(${part}_avx2 ${kernel_flags_avx2})
   kernel_file(${part}_avx512 ${kernel_flags_avx512})
 endforeach()

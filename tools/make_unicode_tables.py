@@ -16,7 +16,7 @@ import unicodedata
 
 import tokenizers
 from tokenizers import Regex, normalizers
-from tokenizers.pre_tokenizers import BertPreTokenizer, Digits, Split, WhitespaceSplit
+from tokenizers.pre_tokenizers import BertPreTokenizer, Digits, Split, Whitespace, WhitespaceSplit
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "engine" / "text"
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
@@ -34,7 +34,7 @@ PROPERTIES = [
     ("UPPER", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"),
     ("LOWER", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"),
     ("HAN", r"\p{Han}"),
-    ("WORD", r"\w"),
+    ("WORD", lambda: joined(Whitespace())),
     ("WHITESPACE", lambda: dropped_words(WhitespaceSplit())),
     ("BERT_PUNCTUATION", lambda: isolated(BertPreTokenizer())),
     ("BERT_REMOVED", lambda: removed(bert(clean_text=True))),
@@ -67,6 +67,15 @@ def isolated(splitter):
     for start in range(0, len(CODE_POINTS), 2000):
         text = "a" + "aa".join(map(chr, CODE_POINTS[start:start + 2000])) + "a"
         found.update(ord(p) for p, _ in splitter.pre_tokenize_str(text) if len(p) == 1 and p != "a")
+    return found
+
+
+def joined(splitter):
+    """Code points that a splitter leaves in one word with letters around them."""
+    found = set()
+    for start in range(0, len(CODE_POINTS), 2000):
+        text = " ".join("a" + chr(c) + "a" for c in CODE_POINTS[start:start + 2000])
+        found.update(ord(p[1]) for p, _ in splitter.pre_tokenize_str(text) if len(p) == 3)
     return found
 
 

@@ -493,7 +493,7 @@ bool pre_tokenizer_named(const char *name, struct pre_tokenizer *out, bool *igno
 #define WORDS_CASED(ending, digits)                                                                \
     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"     \
     "+" ending "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{"   \
-               "Lo}\\p{M}]*" ending "|" digits                                                     \
+    "Lo}\\p{M}]*" ending "|" digits                                                                \
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 // clang-format off
@@ -559,7 +559,7 @@ static size_t match_word_or_sign(const char *text, size_t at, size_t end, const 
 {
     (void)rules, (void)skip;
     size_t stop = run_of(text, at, end, UNICODE_WORD, 0);
-    return stop > at ? stop : run_without(text, at, end, UNICODE_WORD | UNICODE_SPACE);
+    return stop > at ? stop : run_without(text, at, end, UNICODE_WORD | UNICODE_WHITESPACE);
 }
 
 static const uint16_t whitespace_flag = UNICODE_WHITESPACE, digit_flag = UNICODE_DIGIT,

@@ -106,22 +106,16 @@ static size_t spaces_after(struct text_slice text, size_t at)
     return at;
 }
 
-/* The library's \w here is Rust's, which has the two joiners as well. */
-static bool is_word(struct text_character c)
-{
-    return (c.flags & UNICODE_WORD) || c.code_point == 0x200C || c.code_point == 0x200D;
-}
-
 static bool touches_word(struct text_slice text, size_t start, size_t stop)
 {
-    if (stop < text.bytes && is_word(text_character_at(text.data, stop, text.bytes)))
+    if (stop < text.bytes && (text_character_at(text.data, stop, text.bytes).flags & UNICODE_WORD))
         return true;
     size_t back = start;
     while (back > 0 && start - back < 4) {
         back--;
         struct text_character c = text_character_at(text.data, back, start);
         if (back + c.bytes == start && c.code_point != UINT32_MAX)
-            return is_word(c);
+            return c.flags & UNICODE_WORD;
     }
     return false;
 }

@@ -20,7 +20,7 @@ enum unicode_flag {
     UNICODE_UPPER = 1 << 7, /* Lu Lt Lm Lo M: what may stand in the upper-case part of a word */
     UNICODE_LOWER = 1 << 8, /* Ll Lm Lo M: what may stand in the lower-case part */
     UNICODE_HAN = 1 << 9,   /* \p{Han} */
-    UNICODE_WORD = 1 << 10, /* \w */
+    UNICODE_WORD = 1 << 10, /* \w of the Whitespace pre-tokenizer (Rust's) */
     UNICODE_WHITESPACE = 1 << 11, /* where the WhitespaceSplit and BERT pre-tokenizers split */
     UNICODE_BERT_PUNCTUATION = 1 << 12, /* what the BERT pre-tokenizer sets apart */
     UNICODE_BERT_REMOVED = 1 << 13,     /* what the BERT normalizer's cleaning takes out */

@@ -142,6 +142,8 @@ typedef struct expert_routes expert_routes;
 
 /* What an element of a key or value is. INT8: code * scale; each head's key (after RoPE) and value of each token has its
  * own scale, f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). */
+#define ATTENTION_FULL_ROWS_MAX 16384u
+
 enum kv_type { KV_F16, KV_INT8, KV_TYPE_COUNT };
 
 const char *kv_type_name(enum kv_type type); /* "f16", "int8" */
@@ -278,6 +280,27 @@ struct backend_operations {
     void (*attention)(backend *b, const float *qkv, const struct attention_shape *shape,
                       const struct step_batch *batch, const kv_store *kv, uint32_t layer,
                       activation *out);
+
+    /* --- encoders: rows see all rows of their sequence, and no cache --- */
+    /* x[r, :] += row ids[r] of `table`. x: [n_rows, n_cols]. */
+    void (*embed_add)(backend *b, const weight *table, const int32_t *ids, uint32_t n_rows, float *x);
+
+    /* x row r = (x row r - its mean) / sqrt(its variance + epsilon) * gain + bias, in place, and in the form of `out`.
+     * gain, bias: [d] (device). Ba et al. 2016, "Layer Normalization". */
+    void (*layer_norm)(backend *b, float *x, const float *gain, const float *bias, float epsilon,
+                       uint32_t n_rows, uint32_t d, activation *out);
+
+    /* out[r, c] = the gate's function of y[r, c] (GATE_SILU, GATE_GELU_*). y: [n_rows, out's n_cols]. */
+    void (*activate)(backend *b, const float *y, uint32_t n_rows, enum gate_kind kind,
+                     activation *out);
+
+    /* Softmax attention of every row over all rows of its own sequence, before and after it. qkv: [n_rows, (n_heads + 2
+     * n_kv_heads) * d_head]; sequence s owns rows [row_start[s], row_start[s + 1]); out: rows of n_heads * d_head.
+     * scratch: device, [n_rows + 15 * n_sequences, n_kv_heads * d_head]. Of the shape, heads and scale count. At most
+     * ATTENTION_FULL_ROWS_MAX rows a sequence. */
+    void (*attention_full)(backend *b, const float *qkv, const struct attention_shape *shape,
+                           const uint32_t *row_start, uint32_t n_sequences, float *scratch,
+                           activation *out);
 
     /* Runs body(context, i) for i in [0, count) on the compute team, in any order; returns when all are done. For
      * host work on rows (sampling). */

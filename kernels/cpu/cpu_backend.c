@@ -308,6 +308,10 @@ static const struct backend_operations cpu_operations = {
     .matmul_routed = cpu_matmul_routed,
     .rope_kv_append = cpu_rope_kv_append,
     .attention = cpu_attention,
+    .embed_add = cpu_embed_add,
+    .layer_norm = cpu_layer_norm,
+    .activate = cpu_activate,
+    .attention_full = cpu_attention_full,
     .parallel_for = cpu_parallel_for,
 };
 

@@ -102,6 +102,14 @@ void cpu_matmul_routed(backend *b, weight *const *experts, const activation *a,
 void cpu_attention(backend *b, const float *qkv, const struct attention_shape *shape,
                    const struct step_batch *batch, const kv_store *kv, uint32_t layer,
                    activation *out);
+void cpu_embed_add(backend *b, const weight *table, const int32_t *ids, uint32_t n_rows, float *x);
+void cpu_layer_norm(backend *b, float *x, const float *gain, const float *bias, float epsilon,
+                    uint32_t n_rows, uint32_t d, activation *out);
+void cpu_activate(backend *b, const float *y, uint32_t n_rows, enum gate_kind kind,
+                  activation *out);
+void cpu_attention_full(backend *b, const float *qkv, const struct attention_shape *shape,
+                        const uint32_t *row_start, uint32_t n_sequences, float *scratch,
+                        activation *out);
 void cpu_parallel_for(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
                       void *context);
 

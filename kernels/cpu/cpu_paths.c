@@ -13,6 +13,8 @@
         .rope_head = rope_head_##isa, .attention_merge = attention_merge_##isa,                    \
         .attention_sink = attention_sink_##isa, .attention_finish = attention_finish_##isa,        \
         .soft_cap = soft_cap_##isa, .add_scaled = add_scaled_##isa,                                \
+        .layer_norm_row = layer_norm_row_##isa, .add_row = add_row_##isa,                          \
+        .attend_rows = attend_rows_##isa,                                                          \
         .kv[KV_F16] = {kv_store_f16_##isa, NULL, attention_f16_##isa},                             \
         .kv[KV_INT8] = {kv_store_int8_##isa, quantise_query_##gemm_isa,                            \
                         attention_int8_##gemm_isa},                                                \
@@ -36,6 +38,10 @@
     void attention_sink_##isa(float score, uint32_t d_head, float *total);                         \
     void attention_finish_##isa(float *total, uint32_t d_head);                                    \
     void soft_cap_##isa(float *x, uint64_t count, float cap);                                      \
+    void layer_norm_row_##isa(float *x, const float *gain, const float *bias, float epsilon,       \
+                              uint32_t d, float *out);                                             \
+    void add_row_##isa(const float *x, uint32_t d, float *y);                                      \
+    void attend_rows_##isa(const struct full_tile *tile, float *scores);                           \
     void add_scaled_##isa(const float *x, float factor, uint32_t count, float *y);
 
 DECLARE_LANES(avx2)

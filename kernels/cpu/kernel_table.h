@@ -79,6 +79,17 @@ struct kv_kernels {
     attention_function *attention_chunk;
 };
 
+/* Some queries of one sequence and head against all its keys, without a cache. */
+struct full_tile {
+    const float *queries; /* of the first row; rows `stride` apart */
+    const float *keys;    /* [d_head][key_stride]: a key is a column; key_stride a multiple of 16 */
+    const float *values;  /* of the first key; rows `stride` apart */
+    float *out;           /* of the first row; rows `out_stride` apart */
+    size_t stride, key_stride, out_stride;
+    uint32_t n_rows, n_keys, d_head;
+    float scale;
+};
+
 struct cpu_kernels {
     const char *name; /* of the backend */
 
@@ -108,6 +119,13 @@ struct cpu_kernels {
 
     /* out[c] = x[c] * gain[c] / the root of the mean square. */
     void (*rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
+
+    /* In place and to `out`: as backend.h's layer_norm. */
+    void (*layer_norm_row)(float *x, const float *gain, const float *bias, float epsilon,
+                           uint32_t d, float *out);
+    void (*add_row)(const float *x, uint32_t d, float *y); /* y += x */
+    /* `scores`: n_keys floats, rounded up to 16. */
+    void (*attend_rows)(const struct full_tile *tile, float *scores);
 
     /* Rotates the first d_rope elements of a head; `cosines` and `sines` as rope.c lays them out.
      */

@@ -143,7 +143,7 @@ SHAPES = {
     "qwen2": lambda: byte_level(split((CL100K % 1).replace("{1,1}", "")), bytes_after(), normalizer=normalizers.NFC()),
     "o200k": lambda: byte_level(split(CASED % (ENDING, ENDING, "{1,3}")), bytes_after()),
     "tekken": lambda: byte_level(split(CASED % ("", "", "")), bytes_after(), ignore_merges=True),
-    "deepseek3": lambda: byte_level(split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK3), bytes_after()),
+    "deepseek3": lambda: byte_level(split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK3.replace('\\"', '"')), bytes_after()),
     "smollm": lambda: byte_level(pre_tokenizers.Digits(True), bytes_after(True)),
     "nfkd lower": lambda: byte_level(bytes_after(True), normalizer=normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])),
     "words": sentence_words,
@@ -231,5 +231,7 @@ def test_long_runs_take_linear_time(pair):
 
 def test_plain_words_come_back(pair):
     reference, ours = pair
+    if reference.decoder is None:
+        pytest.skip("says nothing about texts")
     ids, decoded = ours.ask(b"the quick brown fox", 0)
     assert decoded.decode() == reference.decode(ids)
