@@ -283,7 +283,8 @@ struct backend_operations {
 
     /* --- encoders: rows see all rows of their sequence, and no cache --- */
     /* x[r, :] += row ids[r] of `table`. x: [n_rows, n_cols]. */
-    void (*embed_add)(backend *b, const weight *table, const int32_t *ids, uint32_t n_rows, float *x);
+    void (*embed_add)(backend *b, const weight *table, const int32_t *ids, uint32_t n_rows,
+                      float *x);
 
     /* x row r = (x row r - its mean) / sqrt(its variance + epsilon) * gain + bias, in place, and in the form of `out`.
      * gain, bias: [d] (device). Ba et al. 2016, "Layer Normalization". */

@@ -61,8 +61,7 @@ static void add_rows(void *context, uint32_t member, uint32_t first, uint32_t co
 
 void cpu_embed_add(backend *b, const weight *table, const int32_t *ids, uint32_t n_rows, float *x)
 {
-    struct row_job job = {
-        .cpu = cpu_of(b), .table = table, .ids = ids, .x = x, .d = table->n_cols};
+    struct row_job job = {.cpu = cpu_of(b), .table = table, .ids = ids, .x = x, .d = table->n_cols};
     CHECK(table->n_cols <= PIECE_ELEMENTS);
     team_run(cpu_of(b)->team, n_rows, rows_at_a_time(job.d), add_rows, &job);
 }
@@ -118,8 +117,7 @@ static void activate_rows(void *context, uint32_t member, uint32_t first, uint32
 void cpu_activate(backend *b, const float *y, uint32_t n_rows, enum gate_kind kind, activation *out)
 {
     CHECK(n_rows <= out->rows_max && kind != GATE_SILU_CLAMPED);
-    struct row_job job = {
-        .cpu = cpu_of(b), .y = y, .d = out->n_cols, .kind = kind, .out = out};
+    struct row_job job = {.cpu = cpu_of(b), .y = y, .d = out->n_cols, .kind = kind, .out = out};
     team_run(cpu_of(b)->team, n_rows, rows_at_a_time(job.d), activate_rows, &job);
     cpu_quantise(cpu_of(b), out, n_rows);
 }
@@ -131,7 +129,7 @@ struct full_job {
     const float *qkv;
     const struct attention_shape *shape;
     const uint32_t *row_start;
-    float *keys; /* the columns of all sequences */
+    float *keys;                                    /* the columns of all sequences */
     uint32_t sequence, n_keys, key_stride, n_tiles; /* the sequence in hand */
     activation *out;
 };

@@ -108,9 +108,9 @@ LANES_INLINE void sum_values(const struct full_tile *tile, const float *scores, 
         low[i] = high[i] = lanes_zero();
     for (uint32_t j = 0; j < count; j += CHAINS) {
         for (uint32_t i = 0; i < CHAINS && j + i < count; i++, value += tile->stride) {
-            lanes weight = lanes_set(scores[j + i]);
-            low[i] = lanes_fma(weight, lanes_load_first(value, low_count), low[i]);
-            high[i] = lanes_fma(weight, lanes_load_first(value + LANES, high_count), high[i]);
+            lanes share = lanes_set(scores[j + i]);
+            low[i] = lanes_fma(share, lanes_load_first(value, low_count), low[i]);
+            high[i] = lanes_fma(share, lanes_load_first(value + LANES, high_count), high[i]);
         }
     }
     for (uint32_t i = 1; i < CHAINS; i++) {

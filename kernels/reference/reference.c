@@ -712,7 +712,7 @@ static void reference_activate(backend *b, const float *y, uint32_t n_rows, enum
     (void)b;
     CHECK(n_rows <= out->rows_max && kind != GATE_SILU_CLAMPED);
     for (size_t i = 0; i < (size_t)n_rows * out->n_cols; i++)
-        out->values[i] = (float)gate_value(kind, (double)y[i]);
+        out->values[i] = (float)gate_value(kind, (double)y[i], 1.0);
 }
 
 static double score_full(const float *query, const float *key, const struct attention_shape *shape)
