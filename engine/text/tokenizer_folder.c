@@ -6,21 +6,13 @@
  */
 #include "tokenizer_folder.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "chat_template.h"
-#include "json.h"
+#include "json_file.h"
 #include "tokenizer_read.h"
 
-#define PATH_BYTES_MAX      4096u
 #define TOKENIZER_BYTES_MAX (256u * 1024u * 1024u)
-#define SMALL_BYTES_MAX     (16u * 1024u * 1024u)
 #define ENDS_MAX            32u
 
 /* The other files, parsed; NULL where absent. */
@@ -31,78 +23,17 @@ struct folder_files {
     int32_t ends[ENDS_MAX];
 };
 
-static status read_all(int descriptor, const char *path, struct buffer *out,
-                       struct error_note *note)
-{
-    char chunk[64 * 1024];
-    for (;;) {
-        ssize_t got = read(descriptor, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            error_note_set(note, "%s: cannot read it: %s", path, strerrordesc_np(errno));
-            return STATUS_IO;
-        }
-        if (got == 0)
-            break;
-        buffer_append(out, chunk, (size_t)got);
-        if (out->failed != STATUS_OK) {
-            error_note_set(note, "%s: larger than %zu bytes, or no memory for it", path,
-                           out->bytes_max);
-            return out->failed;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* STATUS_NOT_FOUND without a note where the file is absent. */
-static status read_file(const char *folder, const char *name, struct buffer *out,
-                        struct error_note *note)
-{
-    char path[PATH_BYTES_MAX];
-    struct stat info;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path) {
-        error_note_set(note, "the folder's path is too long");
-        return STATUS_TOO_LARGE;
-    }
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return STATUS_NOT_FOUND;
-    if (descriptor < 0 || fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-        error_note_set(note, "%s: cannot open it, or not a regular file", path);
-        if (descriptor >= 0)
-            close(descriptor);
-        return STATUS_IO;
-    }
-    status s = read_all(descriptor, path, out, note);
-    close(descriptor);
-    return s;
-}
-
 /* *out stays NULL where the file is absent. */
 static status read_json(const char *folder, const char *name, json_t **out, struct error_note *note)
 {
-    static const struct json_limits limits = {.depth_max = 64, .value_count_max = 1u << 20};
-    struct buffer text;
-    buffer_init(&text, SMALL_BYTES_MAX);
-    status s = read_file(folder, name, &text, note);
-    if (s == STATUS_OK) {
-        s = json_load_limited(buffer_slice(&text), &limits, out, note);
-        if (s != STATUS_OK)
-            error_note_prefix(note, "%s", name);
-        if (s == STATUS_OK && !json_is_object(*out)) {
-            error_note_set(note, "%s: not a JSON object", name);
-            s = STATUS_INVALID;
-        }
-    }
-    buffer_deinit(&text);
+    status s = folder_json_read(folder, name, out, note);
     return s == STATUS_NOT_FOUND ? STATUS_OK : s;
 }
 
 static status read_files(struct folder_files *files, struct error_note *note)
 {
     buffer_init(&files->tokenizer, TOKENIZER_BYTES_MAX);
-    status s = read_file(files->path, "tokenizer.json", &files->tokenizer, note);
+    status s = folder_file_read(files->path, "tokenizer.json", &files->tokenizer, note);
     if (s == STATUS_NOT_FOUND)
         error_note_set(note, "%s: there is no tokenizer.json", files->path);
     if (s == STATUS_OK)
@@ -196,7 +127,7 @@ static status read_template(const struct folder_files *files, struct tokenizer_f
                             struct error_note *note)
 {
     buffer_init(&out->chat_template, CHAT_TEMPLATE_SOURCE_BYTES_MAX);
-    status s = read_file(files->path, "chat_template.jinja", &out->chat_template, note);
+    status s = folder_file_read(files->path, "chat_template.jinja", &out->chat_template, note);
     if (s != STATUS_NOT_FOUND)
         return s;
     buffer_append_slice(&out->chat_template,
