@@ -70,6 +70,9 @@ static status translate(struct request_parse *parse, const struct dialect *diale
         if (s != STATUS_OK)
             return s;
     }
+    const json_t *n = json_object_get(chat, "n");
+    if (n != NULL && !json_is_null(n) && json_integer_value(n) != 1)
+        return field_fail_unsupported(parse->error, "n", "An answer of this API has one choice.");
     return dialect->finish(parse, body, chat);
 }
 
@@ -82,7 +85,9 @@ status dialect_translate(struct request_parse *parse, const struct dialect *dial
     parse->aliases = dialect->aliases;
     if (json_is_true(json_object_get(body, "strict")))
         parse->is_strict = true;
-    status s = translate(parse, dialect, body, chat);
+    status s = dialect->begin != NULL ? dialect->begin(parse) : STATUS_OK;
+    if (s == STATUS_OK)
+        s = translate(parse, dialect, body, chat);
     parse->out->body = chat;
     json_decref(body); /* what chat shares of it stays */
     return s;

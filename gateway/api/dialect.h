@@ -20,6 +20,8 @@ struct dialect_field {
 struct dialect {
     const struct dialect_field *fields;  /* ends with a NULL name */
     const struct request_alias *aliases; /* ends with a NULL name */
+    /* Before the fields; NULL: nothing is to be done. */
+    status (*begin)(struct request_parse *parse);
     /* After the fields: what several of them say together. */
     status (*finish)(struct request_parse *parse, json_t *body, json_t *chat);
 };

@@ -238,3 +238,44 @@ void api_logprobs_write(struct api_logprobs *logprobs, struct buffer *out)
     }
     buffer_append_byte(out, '}');
 }
+
+/* Moves what is new to what has been written. */
+static void content_keep(struct api_logprobs *logprobs)
+{
+    struct buffer *fresh = &logprobs->items[0], *kept = &logprobs->items[1];
+    if (fresh->bytes > 0 && kept->bytes > 0)
+        buffer_append_byte(kept, ',');
+    buffer_append_slice(kept, buffer_slice(fresh));
+    if (fresh->failed != STATUS_OK)
+        kept->failed = fresh->failed;
+    buffer_clear(fresh);
+}
+
+static void list_write(struct buffer *out, const struct buffer *items)
+{
+    buffer_append_byte(out, '[');
+    buffer_append_slice(out, buffer_slice(items));
+    buffer_append_byte(out, ']');
+    if (items->failed != STATUS_OK && out->failed == STATUS_OK)
+        out->failed = items->failed;
+}
+
+void api_logprobs_write_new(struct api_logprobs *logprobs, struct buffer *out)
+{
+    if (logprobs == NULL) {
+        buffer_append_text(out, "[]");
+        return;
+    }
+    list_write(out, &logprobs->items[0]);
+    content_keep(logprobs);
+}
+
+void api_logprobs_write_all(struct api_logprobs *logprobs, struct buffer *out)
+{
+    if (logprobs == NULL) {
+        buffer_append_text(out, "[]");
+        return;
+    }
+    content_keep(logprobs);
+    list_write(out, &logprobs->items[1]);
+}

@@ -306,13 +306,13 @@ static const struct request_alias aliases[] = {
 status messages_parse(const struct wire_request *source, struct api_completion_request *out,
                       struct api_error *error)
 {
-    static const struct dialect dialect = {fields, aliases, finish_create};
+    static const struct dialect dialect = {fields, aliases, NULL, finish_create};
     return dialect_parse(source, &dialect, out, error);
 }
 
 status messages_parse_count(const struct wire_request *source, struct api_completion_request *out,
                             struct api_error *error)
 {
-    static const struct dialect dialect = {fields, aliases, finish};
+    static const struct dialect dialect = {fields, aliases, NULL, finish};
     return dialect_parse(source, &dialect, out, error);
 }

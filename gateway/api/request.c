@@ -1,6 +1,7 @@
 /* A completion request as a whole: defaults, the fields, then what the fields say together. */
 
 #include "dialect.h"
+#include "responses.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -180,5 +181,6 @@ void api_completion_request_deinit(struct api_completion_request *request)
 {
     json_decref(request->body);
     arena_destroy(request->memory);
+    api_responses_destroy(request->responses);
     *request = (struct api_completion_request){0};
 }

@@ -241,6 +241,17 @@ static const struct setting model_table[] = {
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};
 
+static const struct setting responses_table[] = {
+    {INT("count", config_responses, count, "10000", 0, 1000000), .reload = RELOAD_RESTART, .unit = "responses",
+     .help = "Answers of /v1/responses that a replica keeps, so that clients can fetch and continue them by id; the "
+             "oldest go first. 0 keeps none."},
+    {BYTES("memory", config_responses, memory_bytes, "64MiB", 1 * MIB, 1024 * GIB), .reload = RELOAD_RESTART,
+     .help = "Memory of a replica for them, each with the conversation that it continues.",
+     .danger = "Too small, and conversations are forgotten between their turns."},
+    {DURATION("ttl", config_responses, ttl_ns, "24h", 1 * SEC, 365 * 86400 * SEC), .reload = RELOAD_RESTART,
+     .help = "How long one is kept. A replica that ends takes its answers with it."},
+    {.key = NULL}};
+
 #define SECTION(name, field, rows, text) \
     .key = name, .kind = SETTING_SECTION, .offset = offsetof(struct config, field), .table = rows, .help = text
 
@@ -253,6 +264,7 @@ const struct setting config_table[] = {
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},
     {SECTION("upstream", upstream, upstream_table, "The gateway's patience with replicas.")},
     {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
+    {SECTION("responses", responses, responses_table, "Stored answers of /v1/responses.")},
     {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},
     {.key = NULL}};
 // clang-format on

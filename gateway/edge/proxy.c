@@ -37,6 +37,7 @@
 #include "route_body.h"
 #include "router.h"
 #include "sse_splitter.h"
+#include "stored_replica.h"
 #include "upstream_headers.h"
 #include "wire_format.h"
 
@@ -51,10 +52,12 @@ struct proxy {
     struct edge_record *record;
     struct edge_loop *loop;
     struct edge_model *model;
-    const char *path;
+    struct edge_replica *keeper; /* has the response that is asked for; NULL: any replica will do */
+    const char *method, *path;
     struct text_slice body;
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
     size_t header_count;
+    char number[STORED_REPLICA_BYTES]; /* of the replica that is asked, for its ids */
     uint64_t connect_timeout_ns, first_byte_timeout_ns,
         idle_timeout_ns; /* copied: a reload may come */
     uint32_t retries_left;
@@ -141,6 +144,8 @@ static bool retry(struct proxy *proxy)
 
 static bool can_go_elsewhere(const struct proxy *proxy)
 {
+    if (proxy->keeper != NULL)
+        return false;
     if (edge_replica_state(proxy->replica) != REPLICA_READY)
         return true;
     return edge_ready_count(proxy->model) > 1;
@@ -368,6 +373,8 @@ static struct edge_replica *replica_pick(const struct proxy *proxy, uint64_t now
     struct edge_model *model = proxy->model;
     uint32_t turn = atomic_fetch_add_explicit(&model->turn, 1, memory_order_relaxed), picked;
 
+    if (proxy->keeper != NULL)
+        return edge_replica_state(proxy->keeper) == REPLICA_READY ? proxy->keeper : NULL;
     CHECK(model->replica_count <= REPLICA_COUNT_MAX);
     for (uint32_t i = 0; i < model->replica_count; i++) {
         const struct edge_replica *replica = &model->replicas[i];
@@ -383,10 +390,20 @@ static struct edge_replica *replica_pick(const struct proxy *proxy, uint64_t now
     return picked == ROUTER_NONE ? NULL : &model->replicas[picked];
 }
 
+/* What its replica kept went with it. */
+static void refuse_lost(struct edge_record *record)
+{
+    struct api_error error = {0};
+
+    api_error_set(&error, 404, "invalid_request_error", "response_not_found", "",
+                  "The response is not stored, or not any more: the replica that kept it is gone");
+    edge_reply_error(record, &error);
+}
+
 static void dispatch(struct proxy *proxy)
 {
     struct http_exchange_options options = {
-        .method = "POST",
+        .method = proxy->method,
         .path = proxy->path,
         .headers = proxy->headers,
         .header_count = proxy->header_count,
@@ -407,11 +424,16 @@ static void dispatch(struct proxy *proxy)
         return;
     }
     replica = replica_pick(proxy, now_ns);
+    if (replica == NULL && proxy->keeper != NULL) {
+        refuse_lost(proxy->record);
+        return;
+    }
     if (replica == NULL) {
         wait_for_replica(proxy, now_ns);
         return;
     }
     proxy->replica = replica;
+    stored_replica_write(replica->id, proxy->number);
     proxy->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
     proxy->status_code = 0;
     proxy->is_event_stream = false;
@@ -465,37 +487,100 @@ static struct text_slice body_with_name(const struct proxy *proxy)
     return (struct text_slice){copy, route_body_name(body, proxy->model->name, copy)};
 }
 
-void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant)
+static void start(struct edge_record *record, const struct proxy *given, const char *tenant)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
     http_request *request = record->request;
-    struct api_error error = {0};
-    struct proxy *proxy;
-    uint32_t index;
-    bool has_name;
+    struct proxy *proxy = http_request_allocate(request, sizeof(*proxy));
 
-    if (route_body(config, http_request_body(request), &index, &has_name, &error) != STATUS_OK) {
-        edge_reply_error(record, &error);
-        return;
-    }
-    proxy = http_request_allocate(request, sizeof(*proxy));
-    *proxy = (struct proxy){
-        .record = record,
-        .loop = http_loop_get(http_request_loop(request), EDGE_LOOP_SLOT),
-        .model = &record->edge->models[index],
-        .path = upstream_path,
-        .connect_timeout_ns = config->upstream.connect_timeout_ns,
-        .first_byte_timeout_ns = config->upstream.first_byte_timeout_ns,
-        .idle_timeout_ns = config->upstream.idle_timeout_ns,
-        .retries_left = (uint32_t)config->upstream.retries,
-        .wait_deadline_ns = clock_now_ns() + config->upstream.ready_timeout_ns,
-    };
-    proxy->body = has_name ? http_request_body(request) : body_with_name(proxy);
+    *proxy = *given;
+    proxy->record = record;
+    proxy->loop = http_loop_get(http_request_loop(request), EDGE_LOOP_SLOT);
+    proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
+    proxy->first_byte_timeout_ns = config->upstream.first_byte_timeout_ns;
+    proxy->idle_timeout_ns = config->upstream.idle_timeout_ns;
+    proxy->retries_left = proxy->keeper == NULL ? (uint32_t)config->upstream.retries : 0;
+    proxy->wait_deadline_ns = clock_now_ns() + config->upstream.ready_timeout_ns;
+    if (proxy->body.data == NULL && strcmp(proxy->method, "POST") == 0)
+        proxy->body = body_with_name(proxy);
     buffer_init(&proxy->held, BODY_BYTES_MAX);
     record->model = proxy->model;
     record->proxy = proxy;
     metrics_add(model_metrics(proxy)->in_flight, 1);
     proxy->header_count = upstream_headers_make(request, tenant, proxy->headers);
+    proxy->headers[proxy->header_count++] = (struct http_header){
+        text_slice_of(STORED_REPLICA_HEADER), {proxy->number, STORED_REPLICA_BYTES - 1}};
     http_request_on_gone(request, on_gone, proxy);
     dispatch(proxy);
+}
+
+/* A response is continued by the model that made it. */
+static bool check_keeper(const struct proxy *proxy, struct api_error *error)
+{
+    if (proxy->keeper == NULL || proxy->keeper->model == proxy->model)
+        return true;
+    api_error_set(error, 400, "invalid_request_error", "invalid_value", "previous_response_id",
+                  "The previous response was made by the model '%s', and only that one can "
+                  "continue it",
+                  proxy->keeper->model->name);
+    return false;
+}
+
+void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant)
+{
+    const struct config *config = config_store_get(&record->edge->configs)->config;
+    struct text_slice body = http_request_body(record->request);
+    struct route_target target;
+    struct api_error error = {0};
+    uint32_t keeper;
+
+    if (route_body(config, body, &target, &error) != STATUS_OK) {
+        edge_reply_error(record, &error);
+        return;
+    }
+    keeper = stored_replica_read(target.previous_response_id);
+    struct proxy given = {
+        .model = &record->edge->models[target.model],
+        .keeper = keeper != STORED_REPLICA_NONE ? edge_replica_at(record->edge, keeper) : NULL,
+        .method = "POST",
+        .path = upstream_path,
+    };
+    if (target.has_name)
+        given.body = body;
+    if (check_keeper(&given, &error))
+        start(record, &given, tenant);
+    else
+        edge_reply_error(record, &error);
+}
+
+/* The path with its query, as it came. */
+static const char *whole_path(http_request *request)
+{
+    struct text_slice path = http_request_path(request), query = http_request_query(request);
+    char *copy = http_request_allocate(request, path.bytes + query.bytes + 2);
+
+    memcpy(copy, path.data, path.bytes);
+    copy[path.bytes] = query.bytes > 0 ? '?' : '\0';
+    if (query.bytes > 0)
+        memcpy(copy + path.bytes + 1, query.data, query.bytes);
+    copy[path.bytes + query.bytes + (query.bytes > 0)] = '\0';
+    return copy;
+}
+
+void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id,
+                        const char *tenant)
+{
+    uint32_t number = stored_replica_read(id);
+    struct edge_replica *keeper =
+        number != STORED_REPLICA_NONE ? edge_replica_at(record->edge, number) : NULL;
+    struct proxy given = {.keeper = keeper, .method = method};
+
+    if (keeper == NULL) {
+        refuse_lost(record);
+        return;
+    }
+    given.model = keeper->model;
+    given.path = whole_path(record->request);
+    given.body = (struct text_slice){"", 0};
+    start(record, &given, tenant);
 }

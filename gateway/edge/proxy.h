@@ -7,6 +7,11 @@
  * the request's memory. `tenant` (NULL: none) must live as long as the turn. */
 void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant);
 
+/* The same for a stored response, under the request's own path: asked of the replica that the id
+ * names. `method` is static text. */
+void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id,
+                        const char *tenant);
+
 /* When the request has ended, in any way. */
 void proxy_release(struct proxy *proxy);
 

@@ -67,29 +67,38 @@ static status model_find(const struct config *config, struct text_slice raw, uin
     return result;
 }
 
-status route_body(const struct config *config, struct text_slice body, uint32_t *model,
-                  bool *has_name, struct api_error *error)
+/* What is between a string's quotes. */
+static struct text_slice string_inside(struct text_slice raw)
+{
+    if (raw.bytes < 2 || raw.data[0] != '"')
+        return (struct text_slice){NULL, 0};
+    return (struct text_slice){raw.data + 1, raw.bytes - 2};
+}
+
+status route_body(const struct config *config, struct text_slice body, struct route_target *out,
+                  struct api_error *error)
 {
     const struct json_limits limits = {(uint32_t)config->limits.json_depth,
                                        (uint32_t)config->limits.json_values};
-    struct json_field fields[] = {{.name = "model"}};
+    struct json_field fields[] = {{.name = "model"}, {.name = "previous_response_id"}};
     struct error_note note = {""};
-    status result = json_scan(body, &limits, fields, 1, &note);
+    status result = json_scan(body, &limits, fields, ARRAY_COUNT(fields), &note);
 
     if (result != STATUS_OK) {
         api_error_set(error, 400, "invalid_request_error", "", "",
                       "The body is not a valid JSON object: %s", note.text);
         return result;
     }
-    *has_name = fields[0].value.data != NULL;
-    if (*has_name)
-        return model_find(config, fields[0].value, model, error);
+    out->has_name = fields[0].value.data != NULL;
+    out->previous_response_id = string_inside(fields[1].value);
+    if (out->has_name)
+        return model_find(config, fields[0].value, &out->model, error);
     if (config->models.count != 1) {
         api_error_set(error, 400, "invalid_request_error", "", "model",
                       "'model' is missing, and more than one model is served; see /v1/models");
         return STATUS_INVALID;
     }
-    *model = 0;
+    out->model = 0;
     return STATUS_OK;
 }
 

@@ -4,12 +4,18 @@
 #include "config.h"
 #include "openai.h"
 
-/* All that the gateway role reads of a body it only passes on: which model it is for. The body is
- * scanned once against the limits, no tree is built, and no byte is changed. Without a model field
- * the only model is meant, if there is only one. STATUS_OK with the model's index in the config, or
- * STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any thread. */
-NODISCARD status route_body(const struct config *config, struct text_slice body, uint32_t *model,
-                            bool *has_name, struct api_error *error);
+/* All that the gateway role reads of a body it only passes on: which model it is for, and which
+ * stored response it continues. The body is scanned once against the limits, no tree is built, and
+ * no byte is changed. Without a model field the only model is meant, if there is only one. */
+struct route_target {
+    uint32_t model; /* index in the config */
+    bool has_name;
+    struct text_slice previous_response_id; /* in the body, as it is escaped there; empty: none */
+};
+/* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
+ * thread. */
+NODISCARD status route_body(const struct config *config, struct text_slice body,
+                            struct route_target *out, struct api_error *error);
 
 /* The body (a valid object without a model field) with `"model":"NAME"` put first, for replicas and
  * other servers that insist on it. `out` has route_body_named_bytes; returns the bytes written. */

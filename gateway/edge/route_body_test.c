@@ -11,11 +11,16 @@ static struct config config = {.limits = {.json_depth = 8, .json_values = 100},
 
 static struct api_error error;
 static bool has_name;
+static struct route_target target;
 
 static status route(const char *body, uint32_t *model)
 {
     memset(&error, 0, sizeof(error));
-    return route_body(&config, text_slice_of(body), model, &has_name, &error);
+    target = (struct route_target){.model = 99};
+    status result = route_body(&config, text_slice_of(body), &target, &error);
+    *model = target.model;
+    has_name = target.has_name;
+    return result;
 }
 
 static void names_and_aliases_route_to_their_model(void **state)
@@ -71,6 +76,22 @@ static void everything_else_is_refused_with_the_field_named(void **state)
     }
 }
 
+static void what_is_continued_is_told(void **state)
+{
+    uint32_t model = 99;
+
+    (void)state;
+    assert_int_equal(route("{\"model\":\"qwen\",\"previous_response_id\":\"resp_1\"}", &model),
+                     STATUS_OK);
+    assert_true(text_slice_is(target.previous_response_id, "resp_1"));
+    assert_int_equal(route("{\"model\":\"qwen\",\"previous_response_id\":null}", &model),
+                     STATUS_OK);
+    assert_int_equal(target.previous_response_id.bytes, 0);
+    assert_int_equal(route("{\"model\":\"qwen\",\"x\":{\"previous_response_id\":\"r\"}}", &model),
+                     STATUS_OK);
+    assert_int_equal(target.previous_response_id.bytes, 0);
+}
+
 static void a_long_model_name_is_not_found(void **state)
 {
     static char body[2048] = "{\"model\":\"";
@@ -124,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_aliases_route_to_their_model),
         cmocka_unit_test(everything_else_is_refused_with_the_field_named),
+        cmocka_unit_test(what_is_continued_is_told),
         cmocka_unit_test(a_long_model_name_is_not_found),
         cmocka_unit_test(the_only_model_needs_no_name),
         cmocka_unit_test(the_name_is_put_into_a_body_without_one),

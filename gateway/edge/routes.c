@@ -16,7 +16,7 @@ struct route {
     const char *method, *path; /* a path that ends in '*' matches what begins like it */
     enum edge_route metric;
     bool is_open;      /* needs no key */
-    bool is_passed_on; /* to a replica, under the same path */
+    bool is_passed_on; /* to a replica, under the same path; with '*': the one that an id names */
     void (*answer)(struct edge_record *record, struct text_slice rest);
     const struct wire_format *format; /* of errors; NULL: OpenAI's */
 };
@@ -27,6 +27,11 @@ static const struct route public_routes[] = {
     {"POST", "/v1/completions", ROUTE_COMPLETIONS, false, true, NULL, NULL},
     {"POST", "/v1/messages", ROUTE_MESSAGES, false, true, NULL, &wire_format_messages},
     {"POST", "/v1/messages/count_tokens", ROUTE_COUNT_TOKENS, false, true, NULL, &wire_format_messages},
+    {"POST", "/v1/responses", ROUTE_RESPONSES, false, true, NULL, &wire_format_responses},
+    {"POST", "/v1/responses/input_tokens", ROUTE_COUNT_TOKENS, false, true, NULL, &wire_format_responses},
+    {"GET", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
+    {"DELETE", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
+    {"POST", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
     {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL, NULL},
     {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL, NULL},
     {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models, NULL},
@@ -153,8 +158,11 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     record->route = route->metric;
     if (!route->is_open && !authenticate(record, &tenant))
         refuse_key(record);
-    else if (route->is_passed_on && !api_check_content_type(request, &error))
+    else if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
+             !api_check_content_type(request, &error))
         edge_reply_error(record, &error);
+    else if (route->is_passed_on && rest.data != NULL)
+        proxy_start_stored(record, route->method, rest, tenant);
     else if (route->is_passed_on)
         proxy_start(record, route->path, tenant);
     else

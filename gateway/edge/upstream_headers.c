@@ -4,7 +4,7 @@
 
 /* Copied from the client's request when it is there. */
 static const char *const forwarded[] = {"accept", "traceparent", "tracestate"};
-_Static_assert(ARRAY_COUNT(forwarded) + 3 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
+_Static_assert(ARRAY_COUNT(forwarded) + 4 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
 
 static const char *const dropped[] = {
     /* of one connection */

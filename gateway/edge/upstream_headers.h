@@ -10,7 +10,7 @@
 #define UPSTREAM_HEADER_COUNT_MAX 8u
 #define ANSWER_HEADER_COUNT_MAX   32u
 
-/* Fills `out`; values are borrowed from the request. `tenant` is copied into its memory; NULL:
+/* Fills `out` but for its last place, which the caller may use; values are borrowed from the request. `tenant` is copied into its memory; NULL:
  * none. */
 size_t upstream_headers_make(http_request *request, const char *tenant,
                              struct http_header out[UPSTREAM_HEADER_COUNT_MAX]);

@@ -262,7 +262,9 @@ static void deliver_output(struct job *job, const struct engine_event *event, st
 static void finish_stream(struct job *job, struct buffer *out)
 {
     struct api_usage usage = final_usage(job);
+    struct api_choice view = choice_view(job, 0, NULL);
     job->format->stream_end(out, &job->answer, &usage);
+    job_store_response(job, &view, &usage);
     http_stream_write(job->request, buffer_slice(out));
     http_stream_end(take_request(job), false);
 }
@@ -274,13 +276,14 @@ static void reply_completion(struct job *job)
     struct answer_headers headers = {.count = 0};
     struct api_usage usage = final_usage(job);
     struct api_prompt_scores scores;
+    struct api_choice view = {0};
     buffer_init(&body, ANSWER_BYTES_MAX);
     if (job->parsed.has_prompt_scores && part_view_scores(&job->parts[0], &scores))
         job->answer.prompt_scores = &scores;
     job->format->answer_begin(&body, &job->answer);
     for (uint32_t i = 0; i < job->choice_count; i++) {
-        struct api_choice view = choice_view(job, i, NULL);
         struct api_prompt_scores own;
+        view = choice_view(job, i, NULL);
         if (job->parsed.has_prompt_scores && part_view_scores(part_of(job, i), &own))
             view.prompt_scores = &own;
         job->format->answer_choice(&body, &job->answer, &view);
@@ -292,6 +295,7 @@ static void reply_completion(struct job *job)
     if (body.failed != STATUS_OK) {
         fail_status(job, STATUS_NO_MEMORY, NULL);
     } else {
+        job_store_response(job, &view, &usage);
         add_common(&headers, job);
         http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
                    buffer_slice(&body));

@@ -104,17 +104,32 @@ static void job_end(void *context)
     job_release(job);
 }
 
-/* The gateway speaks for its clients by two headers; anybody else's are not looked at. */
-static void read_trusted_headers(struct job *job, const http_request *request)
+struct hash128 replica_request_tenant(const struct replica *replica, const http_request *request)
 {
     struct text_slice tenant = http_request_header(request, "x-penstock-tenant");
+    if (!replica->is_trusted || tenant.bytes == 0)
+        return (struct hash128){0, 0};
+    return hash128(&replica->salt_key, tenant.data, tenant.bytes);
+}
+
+/* Four hexadecimal digits. */
+static void read_replica_number(struct job *job, const http_request *request)
+{
+    struct text_slice number = http_request_header(request, "x-penstock-replica");
+    bool is_good = job->replica->is_trusted && number.bytes == 4;
+    for (size_t i = 0; is_good && i < number.bytes; i++)
+        is_good = strchr("0123456789abcdef", number.data[i]) != NULL;
+    memcpy(job->replica_number, is_good ? number.data : "0000", 4);
+}
+
+/* The gateway speaks for its clients by headers; anybody else's are not looked at. */
+static void read_trusted_headers(struct job *job, const http_request *request)
+{
     struct text_slice priority = http_request_header(request, "x-penstock-priority");
+    read_replica_number(job, request);
+    job->tenant_salt = replica_request_tenant(job->replica, request);
     if (!job->replica->is_trusted)
         return;
-    if (tenant.bytes > 0) {
-        job->has_tenant = true;
-        job->tenant_salt = hash128(&job->replica->salt_key, tenant.data, tenant.bytes);
-    }
     char text[16] = "";
     if (priority.bytes == 0 || priority.bytes >= sizeof text)
         return;
@@ -212,6 +227,16 @@ void job_start_chat(struct replica *replica, http_request *request)
 void job_start_text(struct replica *replica, http_request *request)
 {
     job_start(replica, request, JOB_COMPLETION, &wire_format_text);
+}
+
+void job_start_responses(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_COMPLETION, &wire_format_responses);
+}
+
+void job_start_responses_count(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_COUNT, &wire_format_responses);
 }
 
 void job_start_messages(struct replica *replica, http_request *request)

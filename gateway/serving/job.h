@@ -84,8 +84,9 @@ struct job {
 
     struct buffer body; /* the request's, then (tokenize) the answer's */
     struct hash128 tenant_salt;
-    bool has_tenant, has_priority;
-    int32_t priority; /* from the gateway's header */
+    bool has_priority;
+    int32_t priority;       /* from the gateway's header */
+    char replica_number[8]; /* of this replica among the gateway's, as ids of responses name it */
 
     struct api_completion_request parsed;
     struct api_error error;
@@ -126,6 +127,12 @@ NODISCARD bool part_truncate(struct job_part *part);
 NODISCARD bool part_prepare_scores(struct job_part *part);
 /* The scores for the wire; false: none were asked for. Loop, once the first token has come. */
 bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out);
+
+/* Stored responses (responses.c). For a worker, while the job is its own. */
+struct api_history job_history(struct job *job);
+/* Keeps a finished answer where the client wants that. Loop. */
+void job_store_response(struct job *job, const struct api_choice *choice,
+                        const struct api_usage *usage);
 
 /* Workers (prepare.c). */
 NODISCARD status prepare_start(struct replica *replica);

@@ -290,7 +290,8 @@ static void answer_init(struct job *job)
     const struct engine_request *first = &job->parts[0].request;
     unsigned char random[12];
     random_bytes(random, sizeof random);
-    int used = snprintf(job->id, sizeof job->id, "%s", job->format->id_prefix);
+    int used = snprintf(job->id, sizeof job->id, "%s%s", job->format->id_prefix,
+                        job->format->record_write != NULL ? job->replica_number : "");
     for (size_t i = 0; i < sizeof random; i++)
         used += snprintf(job->id + used, sizeof job->id - (size_t)used, "%02x", random[i]);
     job->answer = (struct api_answer){
@@ -311,8 +312,9 @@ static void answer_init(struct job *job)
 static bool completion_prepare(struct job *job)
 {
     struct api_completion_request *parsed = &job->parsed;
-    struct wire_request source = {.body = buffer_slice(&job->body),
-                                  .limits = &job->replica->limits};
+    struct api_history history = job_history(job);
+    struct wire_request source = {
+        .body = buffer_slice(&job->body), .limits = &job->replica->limits, .history = &history};
     status s = job->format->parse(&source, parsed, &job->error);
     if (s != STATUS_OK || !check_model(job, parsed->model))
         return false;
@@ -388,8 +390,9 @@ static bool completion_submit(struct job *job)
 /* How many tokens the prompt of a request would have. */
 static enum job_stage count_answer(struct job *job)
 {
-    struct wire_request source = {.body = buffer_slice(&job->body),
-                                  .limits = &job->replica->limits};
+    struct api_history history = job_history(job);
+    struct wire_request source = {
+        .body = buffer_slice(&job->body), .limits = &job->replica->limits, .history = &history};
     struct job_part part = {.job = job};
     if (job->format->parse_count(&source, &job->parsed, &job->error) != STATUS_OK)
         return JOB_FAILED;

@@ -116,6 +116,17 @@ static status create_server(struct replica *replica, const char *listen, struct 
     return s;
 }
 
+static status create_response_store(struct replica *replica)
+{
+    const struct config_responses *responses = &replica->config->responses;
+    struct response_store_limits limits = {
+        .bytes_max = responses->memory_bytes,
+        .count_max = (uint32_t)responses->count,
+        .ttl_ns = responses->ttl_ns,
+    };
+    return response_store_create(&limits, &replica->salt_key, &replica->responses);
+}
+
 status replica_open(const struct config *config, const struct config_model *model,
                     const char *listen, struct replica **out, struct error_note *note)
 {
@@ -131,6 +142,8 @@ status replica_open(const struct config *config, const struct config_model *mode
     status s = create_metrics(replica);
     if (s == STATUS_OK)
         s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
+    if (s == STATUS_OK)
+        s = create_response_store(replica);
     if (s != STATUS_OK)
         error_note_set(note, "cannot set up the replica: %s", status_name(s));
     else
@@ -271,6 +284,7 @@ void replica_close(struct replica *replica)
         http_server_destroy(replica->http);
     }
     ring_destroy(replica->prepare_queue);
+    response_store_destroy(replica->responses);
     metrics_registry_destroy(replica->metrics);
     memory_release(replica);
 }

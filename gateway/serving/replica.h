@@ -10,6 +10,7 @@
 #include "metrics.h"
 #include "openai.h"
 #include "openai_response.h"
+#include "response_store.h"
 #include "ring.h"
 
 /* The replica role as one object: what all its threads share. Everything but the atomics is
@@ -37,7 +38,8 @@ struct replica {
     uint64_t created_s;
     char fingerprint[REPLICA_FINGERPRINT_BYTES];
     char bos_text[REPLICA_TOKEN_TEXT_BYTES], eos_text[REPLICA_TOKEN_TEXT_BYTES];
-    struct hash_key salt_key; /* random for each process */
+    struct hash_key salt_key;  /* random for each process */
+    response_store *responses; /* owned */
     metrics_series *prepare_seconds;
 
     /* jobs on their way to the prepare workers; any loop pushes, workers pop */
@@ -66,8 +68,14 @@ route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, pr
     probe_model;
 
 /* Handlers that make a job (job.c). Loop. */
-route_fn job_start_chat, job_start_text, job_start_messages, job_start_messages_count,
-    job_start_tokenize, job_start_detokenize;
+route_fn job_start_chat, job_start_text, job_start_responses, job_start_responses_count,
+    job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize;
+
+/* Handlers of stored responses (responses.c). Loop. */
+route_fn responses_get, responses_delete, responses_cancel;
+
+/* Whom a request is for, as the gateway says; zero: it does not, or we do not believe it. Loop. */
+struct hash128 replica_request_tenant(const struct replica *replica, const http_request *request);
 
 /* Answers with an error as the format writes it; Retry-After where the error has one. Loop; the
  * request is dead afterwards. */

@@ -17,19 +17,24 @@ struct route {
 
 // clang-format off
 static const struct route routes[] = {
-    {"POST", "/v1/chat/completions",      false, job_start_chat,           &wire_format_chat},
-    {"POST", "/v1/completions",           false, job_start_text,           &wire_format_text},
-    {"POST", "/v1/messages",              false, job_start_messages,       &wire_format_messages},
-    {"POST", "/v1/messages/count_tokens", false, job_start_messages_count, &wire_format_messages},
-    {"GET",  "/v1/models",                false, probe_models,             &wire_format_chat},
-    {"GET",  "/v1/models/",               true,  probe_model,              &wire_format_chat},
-    {"POST", "/tokenize",                 false, job_start_tokenize,       &wire_format_chat},
-    {"POST", "/detokenize",               false, job_start_detokenize,     &wire_format_chat},
-    {"GET",  "/livez",                    false, probe_live,               &wire_format_chat},
-    {"GET",  "/readyz",                   false, probe_ready,              &wire_format_chat},
-    {"GET",  "/health",                   false, probe_health,             &wire_format_chat},
-    {"GET",  "/version",                  false, probe_version,            &wire_format_chat},
-    {"GET",  "/metrics",                  false, probe_metrics,            &wire_format_chat},
+    {"POST",   "/v1/chat/completions",       false, job_start_chat,            &wire_format_chat},
+    {"POST",   "/v1/completions",            false, job_start_text,            &wire_format_text},
+    {"POST",   "/v1/messages",               false, job_start_messages,        &wire_format_messages},
+    {"POST",   "/v1/messages/count_tokens",  false, job_start_messages_count,  &wire_format_messages},
+    {"POST",   "/v1/responses",              false, job_start_responses,       &wire_format_responses},
+    {"POST",   "/v1/responses/input_tokens", false, job_start_responses_count, &wire_format_responses},
+    {"GET",    "/v1/responses/",             true,  responses_get,             &wire_format_responses},
+    {"DELETE", "/v1/responses/",             true,  responses_delete,          &wire_format_responses},
+    {"POST",   "/v1/responses/",             true,  responses_cancel,          &wire_format_responses},
+    {"GET",    "/v1/models",                 false, probe_models,              &wire_format_chat},
+    {"GET",    "/v1/models/",                true,  probe_model,               &wire_format_chat},
+    {"POST",   "/tokenize",                  false, job_start_tokenize,        &wire_format_chat},
+    {"POST",   "/detokenize",                false, job_start_detokenize,      &wire_format_chat},
+    {"GET",    "/livez",                     false, probe_live,                &wire_format_chat},
+    {"GET",    "/readyz",                    false, probe_ready,               &wire_format_chat},
+    {"GET",    "/health",                    false, probe_health,              &wire_format_chat},
+    {"GET",    "/version",                   false, probe_version,             &wire_format_chat},
+    {"GET",    "/metrics",                   false, probe_metrics,             &wire_format_chat},
 };
 // clang-format on
 
@@ -69,20 +74,27 @@ static bool route_matches(const struct route *route, struct text_slice path)
     return path.bytes > bytes && memcmp(path.data, route->path, bytes) == 0;
 }
 
-/* The request is for this route if its method and its body are. */
+static bool method_matches(const struct route *route, struct text_slice method)
+{
+    bool is_get = strcmp(route->method, "GET") == 0;
+    return text_slice_is(method, route->method) || (is_get && text_slice_is(method, "HEAD"));
+}
+
 static void route_run(const struct route *route, struct replica *replica, http_request *request)
 {
-    struct text_slice method = http_request_method(request);
+    struct api_error error;
+    if (strcmp(route->method, "POST") == 0 && !api_check_content_type(request, &error))
+        reply_error(request, route->format, &error);
+    else
+        route->run(replica, request);
+}
+
+static void refuse_method(const struct route *route, http_request *request)
+{
     struct api_error error;
     bool is_get = strcmp(route->method, "GET") == 0;
-    if (!text_slice_is(method, route->method) && !(is_get && text_slice_is(method, "HEAD"))) {
-        api_error_set_method(&error, request, is_get ? "GET, HEAD" : "POST");
-        reply_error(request, route->format, &error);
-    } else if (!is_get && !api_check_content_type(request, &error)) {
-        reply_error(request, route->format, &error);
-    } else {
-        route->run(replica, request);
-    }
+    api_error_set_method(&error, request, is_get ? "GET, HEAD" : "POST");
+    reply_error(request, route->format, &error);
 }
 
 void replica_handle(http_request *request, void *context)
@@ -95,10 +107,18 @@ void replica_handle(http_request *request, void *context)
         reply_error(request, &wire_format_chat, &error);
         return;
     }
+    const struct route *other = NULL; /* of this path, with another method */
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
         if (!route_matches(&routes[i], path))
             continue;
-        route_run(&routes[i], replica, request);
+        if (method_matches(&routes[i], http_request_method(request))) {
+            route_run(&routes[i], replica, request);
+            return;
+        }
+        other = other != NULL ? other : &routes[i];
+    }
+    if (other != NULL) {
+        refuse_method(other, request);
         return;
     }
     api_error_set_unknown_path(&error, request);

@@ -11,6 +11,8 @@
  * error names the field, its range and what came). What goes back is in openai_response.h. Oracle:
  * the official Python client, version 3. */
 
+struct api_responses;
+
 struct api_error {
     int http_status;
     const char *type; /* "invalid_request_error", ... */
@@ -86,9 +88,10 @@ struct api_completion_request {
     enum api_service_tier service_tier;
     int32_t priority;
     bool return_token_ids;
-    const char *user;             /* NULL: absent */
-    struct text_slice cache_salt; /* empty: absent */
-    bool is_cache_marked;         /* Anthropic's cache_control stood somewhere */
+    const char *user;                /* NULL: absent */
+    struct text_slice cache_salt;    /* empty: absent */
+    bool is_cache_marked;            /* Anthropic's cache_control stood somewhere */
+    struct api_responses *responses; /* owned; of the responses API; NULL: another */
     /* comma-separated fields for x-ignored-params; "" : none */
     char ignored[API_IGNORED_BYTES_MAX];
 };

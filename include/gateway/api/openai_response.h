@@ -15,9 +15,10 @@ struct api_logprobs {
     bool shows_ids;             /* tokens are named "token_id:17" */
     bool shows_special;         /* control tokens are part of the text, for text_offset */
     const tokenizer *tokenizer; /* borrowed */
-    struct buffer items[4];     /* chat: [0] content; text: tokens, token_logprobs, top_logprobs,
+    struct buffer items
+        [4]; /* chat: [0] content, [1] what write_new wrote; text: tokens, token_logprobs, top_logprobs,
                                    text_offset */
-    uint64_t text_offset;       /* code points of the text before the next token */
+    uint64_t text_offset; /* code points of the text before the next token */
 };
 /* `bytes_max` is the ceiling of each of the arrays. */
 void api_logprobs_init(struct api_logprobs *logprobs, bool is_chat, const tokenizer *t,
@@ -27,6 +28,10 @@ void api_logprobs_add(struct api_logprobs *logprobs, const struct engine_token *
                       uint32_t count);
 /* Writes the object and forgets the items (not the offset). */
 void api_logprobs_write(struct api_logprobs *logprobs, struct buffer *out);
+/* Chat's kind, as a list: what has come since this was called last; and all there has been. NULL:
+ * an empty list. */
+void api_logprobs_write_new(struct api_logprobs *logprobs, struct buffer *out);
+void api_logprobs_write_all(struct api_logprobs *logprobs, struct buffer *out);
 
 /* What the engine said of a prompt's own tokens. Borrowed. */
 struct api_prompt_scores {

@@ -41,6 +41,7 @@ struct api_answer {
         uint32_t item_count; /* items begun */
         bool is_open;        /* the last one has not ended */
         enum output_kind open_kind;
+        const struct api_choice *whole; /* whole answers: from answer_choice to answer_end */
     } progress;
 };
 
@@ -77,9 +78,11 @@ struct api_choice {
 /* Answers of before that a request may continue; whoever keeps them implements it. */
 struct api_history {
     void *context;
-    /* Appends the items of the conversation up to and with the answer of this id, as a JSON array.
-     * STATUS_OK, STATUS_NOT_FOUND, STATUS_NO_MEMORY. */
+    /* Appends the items of the conversation up to and with the answer of this id, as JSON,
+     * comma-separated. STATUS_OK, STATUS_NOT_FOUND, STATUS_NO_MEMORY. */
     status (*find)(void *context, struct text_slice id, struct buffer *out);
+    /* An item that an answer has had, by its id; the caller's reference. NULL: not found. */
+    json_t *(*find_item)(void *context, const char *id);
 };
 
 struct wire_request {
@@ -114,19 +117,27 @@ struct wire_format {
     void (*stream_error)(struct buffer *out, struct api_answer *answer,
                          const struct api_error *error, const char *request_id);
 
+    /* The last choice's view lives until answer_end has been called. */
     void (*answer_begin)(struct buffer *out, struct api_answer *answer);
     void (*answer_choice)(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice);
     void (*answer_end)(struct buffer *out, struct api_answer *answer,
                        const struct api_usage *usage);
 
+    /* What is to be kept of a finished answer that the client wants stored, as
+     * api_responses_write_record says; NULL: this API keeps none. */
+    void (*record_write)(struct api_answer *answer, const struct api_choice *choice,
+                         const struct api_usage *usage, struct buffer *response,
+                         struct buffer *output);
+
     /* The body of an answer that is an error. */
     void (*error_write)(struct buffer *out, const struct api_error *error, const char *request_id);
 };
 
-extern const struct wire_format wire_format_chat;     /* POST /v1/chat/completions */
-extern const struct wire_format wire_format_text;     /* POST /v1/completions */
-extern const struct wire_format wire_format_messages; /* POST /v1/messages (Anthropic) */
+extern const struct wire_format wire_format_chat;      /* POST /v1/chat/completions */
+extern const struct wire_format wire_format_text;      /* POST /v1/completions */
+extern const struct wire_format wire_format_messages;  /* POST /v1/messages (Anthropic) */
+extern const struct wire_format wire_format_responses; /* POST /v1/responses */
 
 /* The id of something inside an answer: the prefix ("call_"), the answer's own unique part, and the
  * numbers of the choice and of the thing in it. */

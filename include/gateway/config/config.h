@@ -33,6 +33,11 @@ struct config_limits { /* http_limits plus what the API layer checks */
     uint64_t prompt_bytes;
 };
 
+struct config_responses { /* answers that a replica keeps for clients to continue */
+    uint64_t memory_bytes, ttl_ns;
+    int64_t count; /* 0: none are kept */
+};
+
 struct config_upstream { /* the gateway's patience with replicas */
     uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
     uint64_t ready_timeout_ns; /* how long a request waits for a replica to become ready */
@@ -84,6 +89,7 @@ struct config {
     struct config_upstream upstream;
     struct config_auth auth;
     struct config_supervise supervise;
+    struct config_responses responses;
     struct setting_list models; /* struct config_model */
     arena *memory;              /* owns all of the above's texts and lists */
     const char *file;
