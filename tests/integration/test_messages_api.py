@@ -59,7 +59,7 @@ async def test_the_async_client_streams_too(server):
 
 def test_a_stop_sequence_ends_the_answer_and_is_named(server):
     whole = client_of(server).messages.create(model=MODEL, max_tokens=30, messages=QUESTION, extra_body=GREEDY)
-    word = whole.content[0].text.split()[3]
+    word = whole.content[0].text[8:12]
     answer = client_of(server).messages.create(model=MODEL, max_tokens=30, messages=QUESTION, extra_body=GREEDY,
                                                stop_sequences=[word])
     assert answer.stop_reason == "stop_sequence" and answer.stop_sequence == word
