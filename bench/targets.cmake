@@ -10,7 +10,7 @@ target_link_libraries(kernel_bench PRIVATE bench_machine kernels base PkgConfig:
 
 file(GLOB engine_bench_sources CONFIGURE_DEPENDS bench/engine/*.c)
 add_executable(engine_bench ${engine_bench_sources})
-target_link_libraries(engine_bench PRIVATE bench_machine engine engine_model engine_batch engine_kv engine_sample kernels
+target_link_libraries(engine_bench PRIVATE bench_machine engine engine_grammar engine_model engine_batch engine_kv engine_sample kernels
   engine_text base PkgConfig::JANSSON m)
 
 # Log-probabilities for bench/accuracy/accuracy.py; llama_scores.c beside it is compiled by the script.

@@ -202,6 +202,16 @@ static void free_buffers(struct step_buffers *b)
     memory_release(b->tokens);
 }
 
+static status make_grammars(engine *e)
+{
+    status s = grammar_vocabulary_create(e->tokens, e->info.vocabulary, e->end_tokens,
+                                         e->end_token_count, &e->grammar_vocabulary);
+    if (s != STATUS_OK)
+        return s;
+    return grammar_cache_create(e->grammar_vocabulary, &e->options.grammar_limits,
+                                e->options.grammar_cache_bytes, &e->grammars);
+}
+
 static status make_messages(engine *e)
 {
     size_t count = (size_t)MESSAGES_PER_SEQUENCE * e->options.sequence_count_max;
@@ -237,6 +247,8 @@ static status make_state(engine *e, const struct engine_options *options)
     status s = make_batcher(e);
     if (s == STATUS_OK)
         s = make_buffers(e);
+    if (s == STATUS_OK)
+        s = make_grammars(e);
     if (s == STATUS_OK)
         s = make_messages(e);
     if (s == STATUS_OK)
@@ -334,10 +346,18 @@ void engine_close(engine *e)
     free_buffers(&e->step);
     batcher_destroy(e->batch);
     chat_template_destroy(e->chat);
+    grammar_cache_destroy(e->grammars);
+    grammar_vocabulary_destroy(e->grammar_vocabulary);
     memory_release(e->end_tokens);
     tokenizer_destroy(e->tokens);
     model_source_close(e->source);
     memory_release(e);
+}
+
+status engine_compile_grammar(engine *e, const struct grammar_source *source, grammar **out,
+                              struct error_note *note)
+{
+    return grammar_cache_get(e->grammars, source, out, note);
 }
 
 const struct engine_info *engine_get_info(const engine *e)

@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "engine_metrics.h"
 #include "gguf.h"
+#include "grammar.h"
 #include "model.h"
 #include "ring.h"
 #include "sampler.h"
@@ -61,6 +62,11 @@ struct live_request {
     stop_matcher *stops;           /* owned; NULL: none */
     prompt_index *prompt_runs;     /* in the arena; NULL: nothing is drafted */
     sampler **samplers;            /* [n]; the step thread's */
+    grammar *grammar;              /* counted; NULL: none */
+    struct constraint {            /* [n]; the step thread's; NULL: no grammar */
+        grammar_matcher *matcher;
+        uint32_t *allowed; /* mask of the token to be sampled */
+    } * constraints;
     struct stream *streams;        /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;         /* fixed */
     uint64_t admitted_ns;          /* step thread; 0: not yet */
@@ -118,6 +124,7 @@ struct step_buffers {
     struct sample_result {
         uint32_t first; /* of its results */
         uint32_t count; /* tokens that are to be taken */
+        bool is_finished; /* by the last of them the grammar is complete, and cannot go on */
         status status;  /* of the row after them */
     } * sample_results;
     struct score_task { /* the token at `position` of the prompt is scored by this row */
@@ -141,6 +148,8 @@ struct engine {
     int32_t *end_tokens; /* owned */
     uint32_t end_token_count;
     size_t piece_bytes_max;   /* longest text of a token */
+    grammar_vocabulary *grammar_vocabulary; /* owned */
+    grammar_cache *grammars;                /* owned */
     struct hash_key hash_key; /* of the prefix cache */
     enum backend_path path;
     enum kv_type kv_type;

@@ -122,6 +122,12 @@ bool tokenizer_is_end(const tokenizer *t, int32_t id)
     return id == END_TOKEN;
 }
 
+bool tokenizer_is_control(const tokenizer *t, int32_t id)
+{
+    (void)t;
+    return id == CONTROL || id == END_TOKEN;
+}
+
 struct text_slice tokenizer_piece(const tokenizer *t, int32_t id, bool with_control)
 {
     static char bytes[256];

@@ -76,6 +76,7 @@ static status make_stream(engine *e, struct live_request *r, uint32_t index,
         .output_count_max = output_count_max,
         .end_tokens = e->end_tokens,
         .end_token_count = e->end_token_count,
+        .allowed = r->grammar != NULL ? r->constraints[index].allowed : NULL,
     };
     status s = sampler_create(&options, r->memory, &r->samplers[index]);
     if (s != STATUS_OK)
@@ -83,6 +84,30 @@ static status make_stream(engine *e, struct live_request *r, uint32_t index,
     r->streams[index].stop = -1;
     return text_stream_init(&r->streams[index].text, r->stops, e->piece_bytes_max, stop_bytes_max,
                             r->memory);
+}
+
+/* Where each sequence stands in the grammar. */
+static status make_constraints(engine *e, struct live_request *r)
+{
+    uint32_t n = r->caller->n;
+    uint32_t words = grammar_mask_words(e->grammar_vocabulary);
+    r->grammar = r->caller->grammar;
+    if (r->grammar == NULL)
+        return STATUS_OK;
+    grammar_retain(r->grammar);
+    r->constraints = arena_allocate_array(r->memory, n, sizeof *r->constraints);
+    if (r->constraints == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        struct constraint *c = &r->constraints[i];
+        c->allowed = arena_allocate_array(r->memory, words, sizeof *c->allowed);
+        status s = c->allowed != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+        if (s == STATUS_OK)
+            s = grammar_matcher_create(r->grammar, r->memory, &c->matcher);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
 }
 
 static status make_sequences(engine *e, struct live_request *r, uint32_t output_count_max)
@@ -123,6 +148,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
         s = make_prompt_runs(e, r);
     if (s == STATUS_OK && caller->stop_count > 0)
         s = stop_matcher_create(caller->stops, caller->stop_count, caller->include_stop, &r->stops);
+    if (s == STATUS_OK)
+        s = make_constraints(e, r);
     if (s == STATUS_OK)
         s = make_sequences(e, r, output_count_max);
     return s;
@@ -166,6 +193,7 @@ void live_request_release(struct live_request *r)
     if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
         return;
     stop_matcher_destroy(r->stops);
+    grammar_release(r->grammar);
     arena_destroy(r->memory);
 }
 

@@ -190,24 +190,44 @@ struct sample_work {
     const struct step_sample *samples;
 };
 
+/* Moves the grammar on by a token that does not end the sequence. False: nothing can follow, or it failed. */
+static bool follow_grammar(struct constraint *c, int32_t token, struct sample_result *result)
+{
+    status s = grammar_matcher_accept(c->matcher, token);
+    if (s != STATUS_OK) {
+        /* The token was allowed: only room can be lacking. It does not count. */
+        result->status = s;
+        result->count--;
+        return false;
+    }
+    result->is_finished = grammar_matcher_is_finished(c->matcher);
+    return !result->is_finished;
+}
+
 /* The tokens of one sample: as long as the token is the draft, the next row is that of the text to come. */
 static void sample_tokens(const struct sample_work *work, const struct step_sample *sample,
                           struct sample_result *result)
 {
     engine *e = work->e;
     const struct sequence *s = sample->sequence;
-    sampler *own = ((struct live_request *)s->request)->samplers[s->index];
+    const struct live_request *r = (struct live_request *)s->request;
+    sampler *own = r->samplers[s->index];
+    struct constraint *constraint = r->grammar != NULL ? &r->constraints[s->index] : NULL;
     for (uint32_t i = 0; i <= sample->draft_count; i++) {
         struct sample *out = &e->step.results[result->first + i];
         float *row = work->logits + (size_t)(sample->logit_row + i) * e->info.vocabulary;
-        result->status =
-            sampler_sample(own, row, sequence_token_count(s) + i, s->output_count + i, out);
+        if (constraint != NULL)
+            result->status = grammar_matcher_fill(constraint->matcher, constraint->allowed);
+        if (result->status == STATUS_OK)
+            result->status =
+                sampler_sample(own, row, sequence_token_count(s) + i, s->output_count + i, out);
         if (result->status != STATUS_OK)
             return;
         sampler_accept(own, out->token);
         result->count++;
-        if (i == sample->draft_count || out->token != sample->drafts[i] ||
-            sampler_token_ends(own, out->token))
+        if (sampler_token_ends(own, out->token) ||
+            (constraint != NULL && !follow_grammar(constraint, out->token, result)) ||
+            i == sample->draft_count || out->token != sample->drafts[i])
             return;
     }
 }
@@ -240,15 +260,17 @@ static void sample_rows(engine *e, const float *logits, const struct step_sample
         e->device->operations->parallel_for(e->device, tasks, sample_row, &work);
 }
 
-/* Appends a sampled token, ends the sequence if it is time, and tells the publisher. */
-static void take_sample(engine *e, struct sequence *s, const struct sample *sample, uint64_t now_ns)
+/* Appends a sampled token, ends the sequence if it is time, and tells the publisher. is_finished: the grammar has no token
+ * that could follow. */
+static void take_sample(engine *e, struct sequence *s, const struct sample *sample,
+                        bool is_finished, uint64_t now_ns)
 {
     struct live_request *r = (struct live_request *)s->request;
     uint32_t index = s->index;
     batcher_append(e->batch, s, sample->token);
     bool ends = sampler_token_ends(r->samplers[index], sample->token);
     enum finish_reason finish = FINISH_NONE;
-    if (ends)
+    if (ends || is_finished)
         finish = FINISH_STOP;
     else if (s->output_count == s->output_count_max)
         finish = FINISH_LENGTH;
@@ -263,7 +285,7 @@ static void take_sample(engine *e, struct sequence *s, const struct sample *samp
     message_send(e, m);
 }
 
-/* Ends the requests whose row was broken. Several sequences may be of one request: all are held first, so that none is
+/* Ends the requests whose row was broken, or left no token. Several sequences may be of one request: all are held first, so that none is
  * freed by its last message while the loop still looks at it. */
 static void end_broken(engine *e, const struct step_sample *samples, uint32_t count)
 {
@@ -275,9 +297,10 @@ static void end_broken(engine *e, const struct step_sample *samples, uint32_t co
         if (e->step.sample_results[i].status == STATUS_OK)
             continue;
         struct live_request *r = (struct live_request *)samples[i].sequence->request;
-        if (r->batch.live_count > 0)
+        status why = e->step.sample_results[i].status;
+        if (r->batch.live_count > 0 && why == STATUS_INTERNAL)
             engine_metrics_corrupted(e->metrics);
-        end_request(e, r, FINISH_ERROR, e->step.sample_results[i].status);
+        end_request(e, r, FINISH_ERROR, why);
         live_request_release(r);
     }
 }
@@ -318,7 +341,8 @@ static void take_samples(engine *e, const struct step_sample *samples, uint32_t 
         note_drafts(e, &samples[i], result);
         /* The last of them may end the sequence, and the request with it. */
         for (uint32_t j = 0; j < result->count; j++)
-            take_sample(e, samples[i].sequence, &e->step.results[result->first + j], now_ns);
+            take_sample(e, samples[i].sequence, &e->step.results[result->first + j],
+                        result->is_finished && j + 1 == result->count, now_ns);
     }
     end_broken(e, samples, count);
 }

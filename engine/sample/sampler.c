@@ -19,7 +19,10 @@
  *                  +-- old value -----+----------------> | 17, old     | 911, old    |
  *                                                        +-------------+-------------+
  *
- * A token may be patched twice (bias, then penalty); the patches are undone in reverse. */
+ * A token may be patched twice (bias, then penalty); the patches are undone in reverse.
+ *
+ * With a mask of allowed tokens nearly the whole row changes. Then it is copied, what is not allowed as -inf, and the wishes
+ * are patched into the copy. */
 
 struct patch {
     int32_t token;
@@ -36,6 +39,8 @@ struct sampler {
     struct token_counts counts; /* only with has_penalty */
     struct patch *patches;      /* [patch_count_max], in the arena */
     uint32_t patch_count, patch_count_max;
+    const uint32_t *allowed; /* borrowed; NULL: all */
+    float *allowed_row;      /* [vocabulary], in the arena; only with `allowed` */
 };
 
 static bool params_have_penalty(const struct sampling_params *p)
@@ -73,6 +78,12 @@ status sampler_create(const struct sampler_options *options, arena *memory, samp
         status result = counts_create(s, options, memory);
         if (result != STATUS_OK)
             return result;
+    }
+    s->allowed = options->allowed;
+    if (s->allowed != NULL) {
+        s->allowed_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->allowed_row);
+        if (s->allowed_row == NULL)
+            return STATUS_NO_MEMORY;
     }
     s->patch_count_max = s->params.bias_count;
     if (s->has_penalty)
@@ -171,6 +182,35 @@ static status choose(const sampler *s, const float *logits, uint32_t position, i
     return STATUS_OK;
 }
 
+static void copy_allowed(const sampler *s, const float *logits)
+{
+    for (uint32_t first = 0; first < s->vocabulary; first += 32) {
+        uint32_t word = s->allowed[first / 32];
+        uint32_t count = s->vocabulary - first < 32 ? s->vocabulary - first : 32;
+        for (uint32_t i = 0; i < count; i++)
+            s->allowed_row[first + i] = (word >> i & 1) != 0 ? logits[first + i] : -INFINITY;
+    }
+}
+
+/* The token of a row after the mask and the wishes, which are undone. */
+static status choose_wished(sampler *s, float *logits, uint32_t position, uint32_t output_count,
+                            int32_t *token)
+{
+    if (s->allowed == NULL) {
+        patch_all(s, logits, output_count);
+        status result = choose(s, logits, position, token);
+        patch_undo_all(s, logits);
+        return result;
+    }
+    bool is_sound;
+    if (!isfinite(row_max(logits, s->vocabulary, &is_sound)) || !is_sound)
+        return STATUS_INTERNAL;
+    copy_allowed(s, logits);
+    patch_all(s, s->allowed_row, output_count);
+    s->patch_count = 0;
+    return choose(s, s->allowed_row, position, token) == STATUS_OK ? STATUS_OK : STATUS_UNSUPPORTED;
+}
+
 status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                       struct sample *out)
 {
@@ -182,9 +222,7 @@ status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t out
             return result;
     }
     int32_t token = 0;
-    patch_all(s, logits, output_count);
-    status result = choose(s, logits, position, &token);
-    patch_undo_all(s, logits);
+    status result = choose_wished(s, logits, position, output_count, &token);
     if (result != STATUS_OK)
         return result;
     out->token = token;

@@ -196,28 +196,6 @@ status request_read_stream_options(struct request_parse *parse, const struct req
     return STATUS_OK;
 }
 
-status request_read_response_format(struct request_parse *parse, const struct request_field *field,
-                                    json_t *value)
-{
-    if (!json_is_object(value))
-        return field_fail_type(parse->error, field->name, "an object", value);
-    const json_t *type = json_object_get(value, "type");
-    if (type == NULL)
-        return field_fail_missing(parse->error, "response_format.type");
-    if (!json_is_string(type))
-        return field_fail_type(parse->error, "response_format.type", "a string", type);
-    if (strcmp(json_string_value(type), "text") == 0)
-        return STATUS_OK;
-    if (strcmp(json_string_value(type), "json_object") != 0 &&
-        strcmp(json_string_value(type), "json_schema") != 0)
-        return field_fail(parse->error, "response_format.type", "invalid_value",
-                          "Invalid value: '%.64s'. Supported values are: 'text'.",
-                          json_string_value(type));
-    return field_fail_unsupported(parse->error, field->name,
-                                  "This server cannot enforce a format of the answer; the "
-                                  "supported type is 'text'.");
-}
-
 status request_read_modalities(struct request_parse *parse, const struct request_field *field,
                                json_t *value)
 {

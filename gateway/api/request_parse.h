@@ -64,7 +64,7 @@ request_reader request_read_messages, request_read_tools, request_read_tool_choi
     request_read_documents, request_read_template_variables, request_read_prompt;
 request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
     request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
-    request_read_stream_options, request_read_response_format, request_read_modalities,
+    request_read_stream_options, request_read_response_format, request_read_structured_outputs, request_read_language, request_read_modalities,
     request_read_max_completion_tokens, request_read_max_tokens, request_read_suffix,
     request_read_best_of, request_read_prompt_logprobs, request_read_truncate_prompt_tokens,
     request_read_service_tier, request_read_metadata, request_read_skip_special_tokens,

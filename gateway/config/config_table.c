@@ -128,6 +128,26 @@ static const struct setting limits_table[] = {
      .help = "Text of a prompt after the chat template, before tokens."},
     {.key = NULL}};
 
+static const struct setting grammar_table[] = {
+    {BYTES("source_size", config_grammar, source_bytes, "1MiB", 1 * KIB, 64 * MIB), .reload = RELOAD_RESTART,
+     .help = "Longest schema, regex or grammar of a request."},
+    {DURATION("compile_timeout", config_grammar, compile_timeout_ns, "1s", 1 * MS, 60 * SEC), .reload = RELOAD_RESTART,
+     .help = "A schema or grammar that takes longer to compile is refused with 400.",
+     .danger = "Compiling keeps one of the two workers busy that prepare requests."},
+    {INT("states", config_grammar, states, "200000", 100, 10000000), .reload = RELOAD_RESTART, .unit = "states",
+     .help = "Size of a compiled grammar; beyond it the answer is 400. A string takes about 13 for each character of its "
+             "maxLength."},
+    {BYTES("compile_memory", config_grammar, compile_memory, "128MiB", 1 * MIB, 16 * GIB), .reload = RELOAD_RESTART,
+     .help = "Memory while a grammar is compiled, for each of the two workers; beyond it the answer is 400."},
+    {BYTES("mask_memory", config_grammar, mask_memory, "4MiB", 64 * KIB, 1 * GIB), .reload = RELOAD_RESTART,
+     .help = "Token masks that a compiled grammar keeps.",
+     .danger = "With too little, masks are computed again for every token, which takes milliseconds."},
+    {BYTES("cache_size", config_grammar, cache_bytes, "128MiB", 0, 64 * GIB), .reload = RELOAD_RESTART,
+     .help = "Compiled grammars that are kept for later requests, with their masks; the least recently used go first."},
+    {INT("depth", config_grammar, depth, "512", 16, 100000), .reload = RELOAD_RESTART, .unit = "levels",
+     .help = "Nesting that an answer under a grammar may have; deeper is never written. A sequence takes 150 bytes a level."},
+    {.key = NULL}};
+
 static const struct setting upstream_table[] = {
     {DURATION("connect_timeout", config_upstream, connect_timeout_ns, "1s", 1 * MS, 60 * SEC), .reload = RELOAD_LIVE,
      .help = "For a connection to a replica."},
@@ -266,5 +286,6 @@ const struct setting config_table[] = {
     {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
     {SECTION("responses", responses, responses_table, "Stored answers of /v1/responses.")},
     {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},
+    {SECTION("grammar", grammar, grammar_table, "Structured output: schemas, regexes and grammars of requests.")},
     {.key = NULL}};
 // clang-format on

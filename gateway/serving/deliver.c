@@ -324,6 +324,17 @@ static void drop_token(struct engine_event *event)
         event->finish = FINISH_LENGTH;
 }
 
+/* What a client is told of an answer that could not go on; NULL: the status tells. */
+static const char *error_text(status s)
+{
+    if (s == STATUS_UNSUPPORTED)
+        return "No token is left to choose: the text's structure, logit_bias and min_tokens "
+               "together allow none.";
+    return s == STATUS_TOO_LARGE ? "The text's structure cannot be followed further: it is nested "
+                                   "too deeply, or can be read in too many ways."
+                                 : NULL;
+}
+
 /* One event; false: the answer has ended by an error. */
 static bool deliver_event(struct job *job, struct engine_event *event, struct buffer *out)
 {
@@ -332,7 +343,8 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
     if (event->finish == FINISH_ERROR || event->finish == FINISH_ABORT) {
         if (out->bytes > 0)
             http_stream_write(job->request, buffer_slice(out));
-        fail_status(job, event->finish == FINISH_ERROR ? event->error : STATUS_CLOSED, NULL);
+        status why = event->finish == FINISH_ERROR ? event->error : STATUS_CLOSED;
+        fail_status(job, why, error_text(why));
         return false;
     }
     job->timing = event->timing;

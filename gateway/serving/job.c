@@ -32,6 +32,7 @@ static void job_destroy(struct job *job)
     memory_release(job->choices);
     memory_release(job->parts);
     event_queue_deinit(&job->events);
+    grammar_release(job->grammar);
     api_completion_request_deinit(&job->parsed);
     buffer_deinit(&job->body);
     memory_release(job);

@@ -92,6 +92,7 @@ struct job {
     struct api_error error;
     char id[48];
     struct api_answer answer;
+    grammar *grammar;       /* counted; NULL: the text is free */
     struct job_part *parts; /* owned; [part_count] */
     uint32_t part_count;
     struct job_choice *choices; /* owned; [choice_count] */

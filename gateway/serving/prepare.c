@@ -236,6 +236,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     request->stops = job->parsed.stops;
     request->stop_count = job->parsed.stop_count;
     request->include_stop = job->parsed.include_stop;
+    request->grammar = job->grammar;
     request->shows_special = job->parsed.shows_special;
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
@@ -309,6 +310,27 @@ static void answer_init(struct job *job)
     };
 }
 
+/* What the text must be like, compiled: here it may take its time. */
+static bool compile_grammar(struct job *job)
+{
+    const struct api_completion_request *parsed = &job->parsed;
+    struct error_note note = {""};
+    if (parsed->grammar_field == NULL)
+        return true;
+    status s = engine_compile_grammar(job->replica->engine, &parsed->grammar, &job->grammar, &note);
+    if (s == STATUS_OK)
+        return true;
+    if (s == STATUS_INVALID || s == STATUS_UNSUPPORTED || s == STATUS_TOO_LARGE)
+        api_error_set(&job->error, 400, "invalid_request_error",
+                      s == STATUS_INVALID       ? "invalid_value"
+                      : s == STATUS_UNSUPPORTED ? "unsupported_value"
+                                                : "grammar_too_large",
+                      parsed->grammar_field, "Invalid '%s': %s.", parsed->grammar_field, note.text);
+    else
+        fail_status(job, s);
+    return false;
+}
+
 static bool completion_prepare(struct job *job)
 {
     struct api_completion_request *parsed = &job->parsed;
@@ -317,6 +339,8 @@ static bool completion_prepare(struct job *job)
         .body = buffer_slice(&job->body), .limits = &job->replica->limits, .history = &history};
     status s = job->format->parse(&source, parsed, &job->error);
     if (s != STATUS_OK || !check_model(job, parsed->model))
+        return false;
+    if (!compile_grammar(job))
         return false;
     if (!parsed->has_seed)
         random_bytes(&parsed->sampling.seed, sizeof parsed->sampling.seed);

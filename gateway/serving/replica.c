@@ -60,6 +60,7 @@ static void set_limits(struct replica *replica)
         .json_values_max = (uint32_t)limits->json_values,
         .stop_bytes_max = limits->stop_bytes,
         .prompt_bytes_max = limits->prompt_bytes,
+        .grammar_bytes_max = replica->config->grammar.source_bytes,
         .strict = replica->config->server.strict_params,
     };
 }
@@ -182,6 +183,7 @@ status replica_load(struct replica *replica, struct error_note *note)
 {
     const struct config_model *model = replica->model;
     const struct config_speculative *drafts = &model->speculative;
+    const struct config_grammar *texts = &replica->config->grammar;
     struct engine_options options = {
         .model_path = model->path,
         .backend = model->backend,
@@ -202,6 +204,12 @@ status replica_load(struct replica *replica, struct error_note *note)
             drafts->method == SPECULATIVE_NGRAM ? (uint32_t)drafts->num_speculative_tokens : 0,
         .lookup_min = (uint32_t)drafts->prompt_lookup_min,
         .lookup_max = (uint32_t)drafts->prompt_lookup_max,
+        .grammar_limits = {.states_max = (uint32_t)texts->states,
+                           .compile_timeout_ns = texts->compile_timeout_ns,
+                           .memory_bytes_max = texts->compile_memory,
+                           .mask_bytes_max = texts->mask_memory,
+                           .depth_max = (uint32_t)texts->depth},
+        .grammar_cache_bytes = texts->cache_bytes,
         .on_step_published = publish_wake,
         .context = replica,
         .metrics = replica->metrics,

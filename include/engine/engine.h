@@ -6,6 +6,7 @@
 
 #include "chat_template.h"
 #include "fim_tokens.h"
+#include "grammar.h"
 #include "metrics.h"
 #include "sampling.h"
 #include "status.h"
@@ -46,6 +47,8 @@ struct engine_options {
     /* Speculation: tokens that are guessed for a sequence from its own text, and checked in one step, at most; 0: none. The
      * output is the same. A guess follows where the last lookup_min .. lookup_max tokens stood before. */
     uint32_t draft_tokens_max, lookup_min, lookup_max;
+    struct grammar_limits grammar_limits; /* of what engine_compile_grammar compiles */
+    uint64_t grammar_cache_bytes;         /* of the compiled ones that are kept */
     /* After the events of a step; publisher thread; must not block. NULL: none */
     void (*on_step_published)(void *context);
     void *context;
@@ -74,6 +77,11 @@ const struct engine_info *engine_get_info(const engine *e);
 const tokenizer *engine_get_tokenizer(const engine *e);          /* any thread */
 const chat_template *engine_get_chat_template(const engine *e);  /* NULL: the file has none */
 const struct fim_tokens *engine_get_fim_tokens(const engine *e); /* NULL: the model has none */
+
+/* The grammar of a source, compiled or kept; the caller releases it. Statuses as grammar_compile. Any thread that may take the
+ * limits' time. */
+NODISCARD status engine_compile_grammar(engine *e, const struct grammar_source *source,
+                                        grammar **out, struct error_note *note);
 
 struct engine_token {
     int32_t id;
@@ -125,6 +133,8 @@ struct engine_request {
         *stops; /* stop strings; not part of the text that is sent unless include_stop */
     uint32_t stop_count;
     bool include_stop;
+    grammar *
+        grammar; /* what the output keeps; ends it with FINISH_STOP where nothing can follow. NULL: none */
     bool shows_special;     /* control tokens are part of the text; those that end it never are */
     int32_t priority;       /* lower runs first */
     uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */

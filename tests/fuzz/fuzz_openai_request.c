@@ -15,6 +15,7 @@ static const struct api_limits limits = {
     .json_values_max = 5000,
     .stop_bytes_max = 64,
     .prompt_bytes_max = 4096,
+    .grammar_bytes_max = 4096,
     .vocabulary = 1000,
 };
 

@@ -2,7 +2,7 @@
 penstock_fuzz(fuzz_json base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_settings base)
 penstock_fuzz(fuzz_gguf engine_model engine_text kernels base)
-penstock_fuzz(fuzz_openai_request gateway_api engine engine_text engine_sample base PkgConfig::JANSSON)
+penstock_fuzz(fuzz_openai_request gateway_api engine engine_grammar engine_text engine_sample base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_kv engine_kv base)
 penstock_fuzz(fuzz_stop_matcher engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_tokenizer engine_text base PkgConfig::JANSSON)

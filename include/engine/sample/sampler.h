@@ -12,7 +12,7 @@
  * came (only if a penalty needs it). The draw is a pure function of (seed, index, position) and the logits, so a
  * sequence says the same whatever else is in the batch, and after a preemption.
  *
- * Order: logprobs of the row as it came; then logit bias; repetition, presence and frequency penalties; end tokens banned
+ * Order: logprobs of the row as it came; then what is allowed; logit bias; repetition, presence and frequency penalties; end tokens banned
  * before min_tokens; temperature; top-k; top-p over what top-k left; min-p; draw. Temperature 0 takes the highest
  * logit, of equal ones the lowest id, and skips what follows temperature.
  *
@@ -33,6 +33,9 @@ struct sampler_options {
     uint32_t output_count_max;
     const int32_t *end_tokens; /* the model's; borrowed for the sampler's life */
     uint32_t end_token_count;
+    /* Bit t % 32 of word t / 32 tells whether token t may be chosen; read by every sample. NULL: all may. Borrowed for the
+     * sampler's life. */
+    const uint32_t *allowed;
 };
 
 /* The sampler lives in `memory`. STATUS_OK or STATUS_NO_MEMORY. */
@@ -48,7 +51,8 @@ struct sample {
 
 /* Samples the token of `position` (tokens before it), the sequence's output number `output_count` (from 0).
  * logits: [vocabulary] f32; changed during the call, and as they were when it returns. STATUS_INTERNAL: the row has
- * a NaN or +inf, or allows no token at all; `out` is untouched. */
+ * a NaN or +inf, or allows no token at all; STATUS_UNSUPPORTED: what is allowed and what the client wishes leave no token;
+ * `out` is untouched. */
 NODISCARD status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                                 struct sample *out);
 

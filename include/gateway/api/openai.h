@@ -3,6 +3,7 @@
 
 #include "arena.h"
 #include "buffer.h"
+#include "grammar.h"
 #include "json.h"
 #include "sampling.h"
 #include "status.h"
@@ -32,19 +33,20 @@ void api_error_write(const struct api_error *error, struct buffer *out);
 
 struct api_limits {
     uint32_t messages_max, stops_max, n_max, logit_bias_max, json_depth_max, json_values_max;
-    uint64_t stop_bytes_max, prompt_bytes_max;
+    uint64_t stop_bytes_max, prompt_bytes_max, grammar_bytes_max;
     uint32_t vocabulary; /* token ids that a client names are below it; 0: not checked */
     bool strict;         /* fields that are unknown or not honoured are errors */
 };
 
-#define API_IGNORED_BYTES_MAX 512u
-#define API_METADATA_MAX      16u   /* pairs; OpenAI's limit, as are the next two */
-#define API_METADATA_KEY_MAX  64u   /* bytes */
-#define API_METADATA_TEXT_MAX 512u  /* bytes */
-#define API_TOOLS_MAX         128u  /* OpenAI's limit */
-#define API_CHOICES_MAX       1024u /* prompts x n of one request */
-#define API_TEXT_BYTES_MAX    1024u /* model, user, cache_salt and their kin */
-#define API_STOP_TOKENS_MAX   256u
+#define API_IGNORED_BYTES_MAX   512u
+#define API_METADATA_MAX        16u   /* pairs; OpenAI's limit, as are the next two */
+#define API_METADATA_KEY_MAX    64u   /* bytes */
+#define API_METADATA_TEXT_MAX   512u  /* bytes */
+#define API_TOOLS_MAX           128u  /* OpenAI's limit */
+#define API_CHOICES_MAX         1024u /* prompts x n of one request */
+#define API_TEXT_BYTES_MAX      1024u /* model, user, cache_salt and their kin */
+#define API_STOP_TOKENS_MAX     256u
+#define API_GRAMMAR_CHOICES_MAX 4096u /* texts of a choice */
 
 /* OpenAI's max_tokens for text completions that name none; chat has none, the context is its limit. */
 #define API_TEXT_MAX_TOKENS_DEFAULT 16
@@ -79,6 +81,8 @@ struct api_completion_request {
     struct text_slice *stops;
     uint32_t stop_count;
     bool include_stop;
+    const char *grammar_field; /* which field says what the text must be; NULL: none */
+    struct grammar_source grammar;
     bool shows_special;   /* control tokens are part of the text */
     bool shows_token_ids; /* log probabilities name tokens "token_id:17" */
     bool

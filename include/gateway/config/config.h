@@ -55,6 +55,10 @@ struct config_auth {
 
 enum speculative_method { SPECULATIVE_NONE, SPECULATIVE_NGRAM };
 
+struct config_grammar {
+    uint64_t source_bytes, compile_timeout_ns, compile_memory, mask_memory, cache_bytes;
+    int64_t states, depth;
+};
 struct config_speculative {
     int method; /* enum speculative_method */
     int64_t num_speculative_tokens, prompt_lookup_max, prompt_lookup_min;
@@ -86,6 +90,7 @@ struct config {
     struct config_server server;
     struct config_log log;
     struct config_limits limits;
+    struct config_grammar grammar;
     struct config_upstream upstream;
     struct config_auth auth;
     struct config_supervise supervise;
