@@ -70,6 +70,19 @@ static bool plan_make(const struct config *config, const struct config_model *ro
     return true;
 }
 
+/* What only some families have. */
+static void features_print(const struct model_info *info)
+{
+    if (info->n_experts > 0)
+        (void)printf("  experts    %u a layer, %u for each token\n", info->n_experts,
+                     info->n_experts_used);
+    if (info->windowed_layers > 0)
+        (void)printf(
+            "  attention  %u of %u layers see the last %u tokens only; their cache is kept "
+            "in full all the same\n",
+            info->windowed_layers, info->n_layers, info->window);
+}
+
 static void plan_print(const struct config_model *row, const struct plan *plan, uint64_t free_bytes)
 {
     uint64_t tokens = (uint64_t)plan->kv_blocks * KV_BLOCK_TOKENS;
@@ -79,6 +92,7 @@ static void plan_print(const struct config_model *row, const struct plan *plan, 
     (void)printf("  file       %s\n", row->path);
     (void)printf("  parameters %.1f million, %u layers, width %u\n",
                  (double)plan->info.parameter_count / 1e6, plan->info.n_layers, plan->info.d);
+    features_print(&plan->info);
     (void)printf("  weights    %s a replica\n", bytes_text(plan->info.weight_bytes, a));
     (void)printf("  context    %" PRIu64 " tokens%s\n", plan->context,
                  row->max_model_len == 0 ? " (as trained)" : "");

@@ -48,6 +48,12 @@ status backend_open(const struct backend_options *options, backend **out, struct
     return result;
 }
 
+uint64_t backend_layout_bytes(const struct tensor_source *source)
+{
+    weight w = {.n_cols = 0};
+    return cpu_weight_plan(&w, source, 1) == STATUS_OK ? w.bytes : 0;
+}
+
 void backend_close(backend *b)
 {
     if (b != NULL)

@@ -160,7 +160,7 @@ static void turn_dimensions(const struct safetensors_tensor *tensor, struct sour
 static status add_plain(struct folder_reader *r, const char *name,
                         const struct safetensors_tensor *tensor)
 {
-    struct source_tensor out = {.data = tensor->data, .bytes = tensor->bytes};
+    struct source_tensor out = {.data = tensor->data};
     if (!type_of(tensor->type, &out.type) || tensor->dimension_count > GGUF_DIMENSIONS_MAX)
         return refuse(r, tensor,
                       "is of a type that is not supported (F32, F16, BF16, F8_E4M3 are)");
@@ -191,7 +191,7 @@ static status add_stack(struct folder_reader *r, enum hf_use use, const char *la
 {
     bool is_blocks = use == HF_GATE_UP_BLOCKS || use == HF_DOWN_BLOCKS;
     bool is_down = use == HF_DOWN || use == HF_DOWN_BLOCKS, is_bias = use == HF_GATE_UP_BIAS;
-    struct source_tensor out = {.data = tensor->data, .bytes = tensor->bytes, .row_step = 1};
+    struct source_tensor out = {.data = tensor->data, .row_step = 1};
     const uint64_t *d = tensor->dimensions;
     uint32_t count = is_blocks ? 4 : is_bias ? 2 : 3, half = is_down ? 1 : 2;
     if (tensor->dimension_count != count ||
@@ -206,7 +206,6 @@ static status add_stack(struct folder_reader *r, enum hf_use use, const char *la
     out.dimensions[1] = is_bias ? d[0] : rows / half;
     out.dimensions[2] = is_bias ? 1 : d[0];
     out.dimensions[3] = 1;
-    out.bytes /= half;
     if ((is_bias ? d[1] : rows) % half != 0)
         return refuse(r, tensor, "has an odd number of rows");
     if (!is_down)
@@ -360,10 +359,8 @@ static status add_rope_list(struct folder_reader *r, const char *key, const char
     for (size_t i = 0; i < count; i++)
         out[i] = (float)json_number_value(json_array_get(list, i)); /* 0, which is refused later */
     r->number_used += count;
-    const struct source_tensor tensor = {.type = TENSOR_F32,
-                                         .dimensions = {count, 1, 1, 1},
-                                         .data = out,
-                                         .bytes = count * sizeof *out};
+    const struct source_tensor tensor = {
+        .type = TENSOR_F32, .dimensions = {count, 1, 1, 1}, .data = out};
     return add(r, name, &tensor);
 }
 

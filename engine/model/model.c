@@ -104,6 +104,21 @@ static void copy_name(const model_source *source, char out[MODEL_NAME_MAX])
     out[bytes] = '\0';
 }
 
+/* Of a stack of matrices, or a vector, once it is loaded. */
+static uint64_t layout_bytes(const struct source_tensor *tensor)
+{
+    const uint64_t *d = tensor->dimensions;
+    if (d[1] == 1 || d[0] > UINT32_MAX || d[1] > UINT32_MAX)
+        return d[0] * sizeof(float);
+    const struct tensor_source matrix = {.type = tensor->type,
+                                         .n_outputs = (uint32_t)d[1],
+                                         .n_cols = (uint32_t)d[0],
+                                         .scale_outputs = tensor->scale_outputs,
+                                         .scale_cols = tensor->scale_cols};
+    uint64_t bytes = backend_layout_bytes(&matrix);
+    return bytes * d[2] * d[3];
+}
+
 static struct model_info info_of(const model_source *source, const struct model_shape *shape)
 {
     struct model_info info = {
@@ -125,7 +140,7 @@ static struct model_info info_of(const model_source *source, const struct model_
     copy_name(source, info.name);
     for (uint64_t i = 0; i < model_source_tensor_count(source); i++) {
         const struct source_tensor *tensor = model_source_tensor_at(source, i);
-        info.weight_bytes += tensor->bytes;
+        info.weight_bytes += layout_bytes(tensor);
         info.parameter_count += tensor->dimensions[0] * tensor->dimensions[1] *
                                 tensor->dimensions[2] * tensor->dimensions[3];
     }

@@ -23,10 +23,8 @@ static status list_gguf(model_source *source, struct error_note *note)
         const struct gguf_tensor *tensor = gguf_tensor_at(source->file, i);
         struct source_tensor *out = &source->tensors[i];
         uint32_t other;
-        *out = (struct source_tensor){.name = tensor->name,
-                                      .type = tensor->type,
-                                      .data = tensor->data,
-                                      .bytes = tensor->bytes};
+        *out = (struct source_tensor){
+            .name = tensor->name, .type = tensor->type, .data = tensor->data};
         memcpy(out->dimensions, tensor->dimensions, sizeof out->dimensions);
         CHECK(gguf_names_add(&source->names, (uint32_t)i, &other)); /* the reader has checked it */
     }

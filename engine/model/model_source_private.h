@@ -20,7 +20,6 @@ struct source_tensor {
     enum tensor_type type;
     uint64_t dimensions[GGUF_DIMENSIONS_MAX]; /* [0] is the fastest: columns; then rows, experts */
     const void *data;
-    uint64_t bytes; /* that count as this tensor's */
 
     /* F8_E4M3, see tensor_source */
     const float *scales; /* of all experts */

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
@@ -55,6 +56,26 @@ static void check_file(const struct check *c, const char *what, const char *cons
     else if (access(*value, R_OK) != 0)
         FAIL(c, value, "%s %s may not be read by this user; change its permissions (chmod, chown)",
              what, *value);
+}
+
+/* A GGUF file, or a folder with a config.json. */
+static void check_model_path(const struct check *c, const char *const *value)
+{
+    struct stat info;
+    char config[PATH_MAX];
+
+    if (stat(*value, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        check_file(c, "the model file", value,
+                   "put the GGUF file or the Hugging Face folder there, mend the path, or give "
+                   "--model-path; tools/serve fetches the quickstart's model");
+        return;
+    }
+    if (snprintf(config, sizeof(config), "%s/config.json", *value) >= (int)sizeof(config) ||
+        access(config, R_OK) != 0)
+        FAIL(c, value,
+             "the folder %s has no config.json that this user may read, so it is no model; give a "
+             "GGUF file or a Hugging Face folder",
+             *value);
 }
 
 static void check_address(const struct check *c, const char *const *value)
@@ -204,10 +225,7 @@ static void check_model(const struct check *c, uint32_t index)
     check_name(c, &model->name, index, UINT32_MAX);
     for (uint32_t j = 0; j < model->aliases.count; j++)
         check_name(c, &aliases[j], index, j);
-    check_file(
-        c, "the model file", &model->path,
-        "put the GGUF file there, mend the path, or give --model-path; tools/serve fetches the "
-        "quickstart's model");
+    check_model_path(c, &model->path);
     check_word(c, "backend", &model->backend, backend_words);
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&

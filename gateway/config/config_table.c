@@ -210,7 +210,8 @@ static const struct setting model_table[] = {
     {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
      .help = "The name that clients put into the request's model field."},
     {FILE_PATH("path", config_model, path, NULL), .reload = RELOAD_RESTART,
-     .help = "GGUF file of the model. ~/ is the home folder; a relative path starts at this file's folder."},
+     .help = "GGUF file of the model, or a folder as Hugging Face's libraries write it (config.json, safetensors, "
+             "tokenizer.json). ~/ is the home folder; a relative path starts at this file's folder."},
     {.key = "aliases", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, aliases),
      .min = 0, .max = 64, .reload = RELOAD_RESTART, .help = "Other names of the model."},
     {INT("replicas", config_model, replicas, "1", 1, 64), .reload = RELOAD_RESTART, .unit = "replicas",

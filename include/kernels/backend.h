@@ -334,6 +334,10 @@ NODISCARD status backend_open(const struct backend_options *options, backend **o
                               struct error_note *note);
 void backend_close(backend *b); /* accepts NULL */
 
+/* Bytes of a matrix in the CPU paths' layout, for plans made before there is a backend. `source`'s data is not read. 0: they
+ * do not take its type or shape. */
+uint64_t backend_layout_bytes(const struct tensor_source *source);
+
 /* "avx512-vnni" etc.; for tests that run every path this CPU can run. */
 const char *backend_path_name(enum backend_path path);
 bool backend_path_is_supported(enum backend_path path);

@@ -22,7 +22,7 @@ struct model_info {
     uint32_t window, windowed_layers;   /* layers that attend to the last `window` positions only */
     uint32_t n_experts, n_experts_used; /* of a layer, and of them for one token; 0: dense */
     uint64_t parameter_count; /* elements of the files' tensors; a tied head counts once */
-    uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: in the files */
+    uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: of the CPU paths */
     uint64_t kv_block_bytes;  /* keys and values of KV_BLOCK_TOKENS positions, all layers */
 };
 
