@@ -110,11 +110,9 @@ static void fill_info(engine *e)
     e->info.threads = e->options.threads != 0 ? e->options.threads : thread_core_count();
 }
 
-static status open_text(engine *e, struct error_note *note)
+/* What the tokens are to the engine. */
+static status read_tokens(engine *e)
 {
-    status s = model_file_tokenizer(e->source, &e->tokens, note);
-    if (s != STATUS_OK)
-        return s;
     uint32_t count = tokenizer_token_count(e->tokens);
     e->end_tokens = memory_allocate_array(count, sizeof *e->end_tokens);
     if (e->end_tokens == NULL)
@@ -126,13 +124,23 @@ static status open_text(engine *e, struct error_note *note)
         e->piece_bytes_max = bytes > e->piece_bytes_max ? bytes : e->piece_bytes_max;
     }
     e->has_fim = model_file_fim_tokens(e->source, e->tokens, &e->fim);
-    struct text_slice source;
-    if (!model_file_chat_template(e->source, &source))
-        return STATUS_OK;
-    s = chat_template_create(source, &e->chat, note);
+    return STATUS_OK;
+}
+
+static status open_text(engine *e, struct error_note *note)
+{
+    struct tokenizer_folder text;
+    status s = model_file_text(e->source, &text, note);
+    if (s != STATUS_OK)
+        return s;
+    e->tokens = text.tokenizer;
+    text.tokenizer = NULL;
+    if (text.chat_template.bytes > 0)
+        s = chat_template_create(buffer_slice(&text.chat_template), &e->chat, note);
     if (s != STATUS_OK)
         error_note_prefix(note, "chat template");
-    return s;
+    tokenizer_folder_deinit(&text);
+    return s == STATUS_OK ? read_tokens(e) : s;
 }
 
 static status open_file(engine *e, const struct engine_options *options, struct error_note *note)

@@ -82,25 +82,24 @@ status model_file_info(const model_source *source, enum kv_type kv_type, struct 
     return STATUS_OK;
 }
 
-status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note)
+status model_file_text(const model_source *source, struct tokenizer_folder *out,
+                       struct error_note *note)
 {
     (void)source;
     (void)note;
-    *out = (tokenizer *)fake_memory;
+    *out = (struct tokenizer_folder){.tokenizer = (tokenizer *)fake_memory};
     return STATUS_OK;
+}
+
+void tokenizer_folder_deinit(struct tokenizer_folder *folder)
+{
+    assert_null(folder->tokenizer);
 }
 
 bool model_file_fim_tokens(const model_source *source, const tokenizer *t, struct fim_tokens *out)
 {
     (void)source;
     (void)t;
-    (void)out;
-    return false;
-}
-
-bool model_file_chat_template(const model_source *source, struct text_slice *out)
-{
-    (void)source;
     (void)out;
     return false;
 }

@@ -1,22 +1,19 @@
 /* A folder's tensors under GGUF's names: config.json decides the family, hf_names.c the names. Three passes over the
  * checkpoint's table: how much room names and numbers need; the tensors; then the factors that belong to tensors. */
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "check.h"
 #include "hash.h"
 #include "hf_names.h"
-#include "json.h"
+#include "json_file.h"
 #include "memory.h"
 #include "model_source_private.h"
 
 /* The largest published has 60 KiB: lists with an entry a layer or a rotated pair. */
 #define CONFIG_BYTES_MAX ((size_t)4 << 20)
-#define PATH_BYTES_MAX   4096u
 
 static const struct json_limits CONFIG_LIMITS = {.depth_max = 32, .value_count_max = 1u << 18};
 
@@ -30,44 +27,18 @@ struct folder_reader {
 
 /* --- config.json --- */
 
-static status read_file(const char *path, struct buffer *out, struct error_note *note)
-{
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        int error = errno;
-        char text[128];
-        error_note_set(note, "%s: %s", path, strerror_r(error, text, sizeof text));
-        return error == ENOENT ? STATUS_NOT_FOUND : STATUS_IO;
-    }
-    char piece[4096];
-    size_t bytes;
-    while ((bytes = fread(piece, 1, sizeof piece, file)) > 0)
-        buffer_append(out, piece, bytes);
-    bool has_failed = ferror(file) != 0;
-    (void)fclose(file); /* only read from */
-    if (has_failed || out->failed != STATUS_OK) {
-        error_note_set(note, "%s: %s", path,
-                       has_failed ? "cannot read it" : "longer than a configuration may be");
-        return has_failed ? STATUS_IO : out->failed;
-    }
-    return STATUS_OK;
-}
-
 static status read_config(model_source *source, struct error_note *note)
 {
-    char path[PATH_BYTES_MAX];
-    if (snprintf(path, sizeof path, "%s/config.json", source->folder) >= (int)sizeof path) {
-        error_note_set(note, "the path of the model is too long");
-        return STATUS_INVALID;
-    }
     struct buffer text;
     buffer_init(&text, CONFIG_BYTES_MAX);
-    status s = read_file(path, &text, note);
+    status s = folder_file_read(source->folder, "config.json", &text, note);
+    if (s == STATUS_NOT_FOUND)
+        error_note_set(note, "%s/config.json: there is no such file", source->folder);
     if (s == STATUS_OK) {
         source->config_checksum = checksum64(text.data, text.bytes);
         s = json_load_limited(buffer_slice(&text), &CONFIG_LIMITS, &source->config, note);
         if (s != STATUS_OK)
-            error_note_prefix(note, "%s", path);
+            error_note_prefix(note, "%s/config.json", source->folder);
     }
     buffer_deinit(&text);
     return s;

@@ -3,6 +3,7 @@
  * leave out what it assumes. */
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "check.h"
@@ -205,15 +206,40 @@ static status create_tokenizer(const gguf *file, tokenizer **out, struct error_n
     return s;
 }
 
-status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note)
+/* A GGUF file's chat template can be no longer than the file. */
+static status read_gguf(const gguf *file, struct tokenizer_folder *out, struct error_note *note)
 {
-    if (source->file != NULL)
-        return create_tokenizer(source->file, out, note);
-    error_note_set(note, "the tokenizer of a folder is not supported");
-    return STATUS_UNSUPPORTED;
+    struct text_slice source = {NULL, 0};
+    *out = (struct tokenizer_folder){
+        .generation = {NAN, NAN, NAN, NAN, -1},
+    };
+    status s = create_tokenizer(file, &out->tokenizer, note);
+    if (s != STATUS_OK)
+        return s;
+    (void)gguf_get_text(file, "tokenizer.chat_template", &source);
+    buffer_init(&out->chat_template, source.bytes);
+    buffer_append_slice(&out->chat_template, source);
+    if (out->chat_template.failed == STATUS_OK)
+        return STATUS_OK;
+    tokenizer_folder_deinit(out);
+    error_note_set(note, "no memory for the chat template");
+    return STATUS_NO_MEMORY;
 }
 
-bool model_file_chat_template(const model_source *source, struct text_slice *out)
+status model_file_text(const model_source *source, struct tokenizer_folder *out,
+                       struct error_note *note)
 {
-    return source->file != NULL && gguf_get_text(source->file, "tokenizer.chat_template", out);
+    if (source->file != NULL)
+        return read_gguf(source->file, out, note);
+    status s = tokenizer_folder_open(source->folder, out, note);
+    if (s != STATUS_OK)
+        return s;
+    const struct source_tensor *embedding = model_source_tensor_find(source, "token_embd.weight");
+    uint32_t tokens = tokenizer_token_count(out->tokenizer);
+    if (embedding == NULL || tokens <= embedding->dimensions[1])
+        return STATUS_OK;
+    error_note_set(note, "the tokenizer has %" PRIu32 " tokens, but the embedding %" PRIu64 " rows",
+                   tokens, embedding->dimensions[1]);
+    tokenizer_folder_deinit(out);
+    return STATUS_INVALID;
 }

@@ -38,12 +38,24 @@ static void begin(struct gguf_builder *b, const char *pre)
     gguf_builder_texts(b, "tokenizer.ggml.merges", merges, 2);
 }
 
+static status tokenizer_of(const model_source *source, tokenizer **out, struct error_note *note)
+{
+    struct tokenizer_folder text;
+    status s = model_file_text(source, &text, note);
+    if (s != STATUS_OK)
+        return s;
+    *out = text.tokenizer;
+    text.tokenizer = NULL;
+    tokenizer_folder_deinit(&text);
+    return STATUS_OK;
+}
+
 /* The ids of "abcd" with whatever the model adds. */
 static size_t encode(const model_source *source, int32_t ids[8])
 {
     struct error_note note = {""};
     tokenizer *t = NULL;
-    if (model_file_tokenizer(source, &t, &note) != STATUS_OK)
+    if (tokenizer_of(source, &t, &note) != STATUS_OK)
         fail_msg("%s", note.text);
     struct token_list list;
     token_list_init(&list, 8);
@@ -62,8 +74,8 @@ static void a_file_that_names_no_special_ids_gets_the_defaults(void **state)
     struct opened opened;
     begin(&b, "smollm");
     open_builder(&b, &opened);
-    tokenizer *t;
-    assert_int_equal(model_file_tokenizer(opened.source, &t, NULL), STATUS_OK);
+    tokenizer *t = NULL;
+    assert_int_equal(tokenizer_of(opened.source, &t, NULL), STATUS_OK);
     assert_int_equal(tokenizer_bos(t), 11);
     assert_int_equal(tokenizer_eos(t), 11);
     tokenizer_destroy(t);
@@ -116,7 +128,7 @@ static void expect_refusal(struct gguf_builder *b, status expected, const char *
     struct error_note note = {""};
     tokenizer *t = NULL;
     open_builder(b, &opened);
-    status s = model_file_tokenizer(opened.source, &t, &note);
+    status s = tokenizer_of(opened.source, &t, &note);
     if (s != expected || strstr(note.text, part) == NULL)
         fail_msg("%s '%s', expected '%s'", status_name(s), note.text, part);
     close_opened(&opened);
@@ -137,9 +149,9 @@ static void broken_vocabularies_are_refused(void **state)
     gguf_builder_i32s(&b, "tokenizer.ggml.token_type", ATTRIBUTES, 13);
     expect_refusal(&b, STATUS_INVALID, "each of the 14 tokens");
     gguf_builder_init(&b);
-    gguf_builder_text(&b, "tokenizer.ggml.model", "bert");
+    gguf_builder_text(&b, "tokenizer.ggml.model", "rwkv");
     gguf_builder_texts(&b, "tokenizer.ggml.tokens", TOKENS, 14);
-    expect_refusal(&b, STATUS_UNSUPPORTED, "bert");
+    expect_refusal(&b, STATUS_UNSUPPORTED, "rwkv");
     char name[65];
     memset(name, 'x', sizeof name - 1);
     name[64] = '\0';
@@ -147,20 +159,29 @@ static void broken_vocabularies_are_refused(void **state)
     expect_refusal(&b, STATUS_INVALID, "tokenizer.ggml.pre is longer than 63 bytes");
 }
 
+/* A vocabulary, and a template where `source` is not NULL. */
+static void open_text(const char *source, struct opened *opened, struct tokenizer_folder *text)
+{
+    struct gguf_builder b;
+    begin(&b, "smollm");
+    if (source != NULL)
+        gguf_builder_text(&b, "tokenizer.chat_template", source);
+    open_builder(&b, opened);
+    assert_int_equal(model_file_text(opened->source, text, NULL), STATUS_OK);
+}
+
 static void the_chat_template_is_where_the_file_has_one(void **state)
 {
     (void)state;
-    struct gguf_builder b;
     struct opened opened;
-    struct text_slice text;
-    gguf_builder_init(&b);
-    open_builder(&b, &opened);
-    assert_false(model_file_chat_template(opened.source, &text));
+    struct tokenizer_folder text;
+    open_text(NULL, &opened, &text);
+    assert_int_equal(text.chat_template.bytes, 0);
+    tokenizer_folder_deinit(&text);
     close_opened(&opened);
-    gguf_builder_init(&b);
-    gguf_builder_text(&b, "tokenizer.chat_template", "{{ x }}");
-    open_builder(&b, &opened);
-    assert_true(model_file_chat_template(opened.source, &text) && text_slice_is(text, "{{ x }}"));
+    open_text("{{ x }}", &opened, &text);
+    assert_true(text_slice_is(buffer_slice(&text.chat_template), "{{ x }}"));
+    tokenizer_folder_deinit(&text);
     close_opened(&opened);
 }
 

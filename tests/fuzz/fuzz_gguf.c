@@ -82,15 +82,15 @@ static void read_model(const model_source *source)
 {
     struct error_note note = {""};
     struct model_info info;
-    tokenizer *t;
-    struct text_slice chat_template;
+    struct tokenizer_folder text;
     if (model_file_info(source, KV_F16, &info, &note) == STATUS_OK)
         sink += info.parameter_count;
     else
         CHECK(note.text[0] != '\0');
-    if (model_file_tokenizer(source, &t, &note) == STATUS_OK)
-        tokenizer_destroy(t);
-    sink += model_file_chat_template(source, &chat_template);
+    if (model_file_text(source, &text, &note) != STATUS_OK)
+        return;
+    sink += text.chat_template.bytes;
+    tokenizer_folder_deinit(&text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

@@ -169,9 +169,9 @@ static void prompt_token_ids_are_equal(void **state)
     (void)state;
     struct error_note note = {""};
     model_source *source;
-    tokenizer *t;
+    struct tokenizer_folder files;
     assert_int_equal(model_source_open(getenv("PENSTOCK_TEST_MODEL"), &source, &note), STATUS_OK);
-    assert_int_equal(model_file_tokenizer(source, &t, &note), STATUS_OK);
+    assert_int_equal(model_file_text(source, &files, &note), STATUS_OK);
     const json_t *items = json_object_get(document, "items");
     for (size_t i = 0; i < json_array_size(items); i++) {
         struct item item;
@@ -180,7 +180,7 @@ static void prompt_token_ids_are_equal(void **state)
         struct text_span all = {0, text.bytes}; /* the template wrote the control tokens */
         struct token_list ids;
         token_list_init(&ids, CONTEXT_MAX);
-        assert_int_equal(tokenizer_encode(t, text, &all, 1, true, &ids), STATUS_OK);
+        assert_int_equal(tokenizer_encode(files.tokenizer, text, &all, 1, true, &ids), STATUS_OK);
         if (ids.count != item.prompt_count ||
             memcmp(ids.ids, item.ids, ids.count * sizeof *ids.ids) != 0)
             fail_msg("%s: other prompt token ids (%zu, %u expected)", item.name, ids.count,
@@ -188,7 +188,7 @@ static void prompt_token_ids_are_equal(void **state)
         token_list_deinit(&ids);
         free(item.ids);
     }
-    tokenizer_destroy(t);
+    tokenizer_folder_deinit(&files);
     model_source_close(source);
 }
 

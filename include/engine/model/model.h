@@ -5,7 +5,7 @@
 #include "fim_tokens.h"
 #include "model_source.h"
 #include "status.h"
-#include "tokenizer.h"
+#include "tokenizer_folder.h"
 
 /* A decoder model on a backend: hyperparameters by a table of features, weights in the backend's
  * layout, and one function that runs a step. Owns its KV store. Thread: step, except
@@ -70,14 +70,13 @@ void model_kv_touch_block(model *m, uint32_t block);
 /* Copy on write: whole blocks over all layers. Pairs do not overlap. */
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count);
 
-/* The vocabulary of a file, with llama.cpp's defaults for what it leaves out
- * (src/llama-vocab.cpp): special token ids, and whether BOS and a leading space are added.
- * Statuses as tokenizer_create. */
-NODISCARD status model_file_tokenizer(const model_source *source, tokenizer **out, struct error_note *note);
+/* The text side: a folder's own files, or what a GGUF file says of its vocabulary, with llama.cpp's defaults for what it
+ * leaves out (src/llama-vocab.cpp), and its chat template. Statuses as tokenizer_create and tokenizer_folder_open;
+ * STATUS_INVALID also where the vocabulary is larger than the model's. On failure nothing is left to deinit. */
+NODISCARD status model_file_text(const model_source *source, struct tokenizer_folder *out,
+                                 struct error_note *note);
 /* The tokens for filling in the middle: those that the file names, or that are known by their texts. False: not all three
  * are there. */
 bool model_file_fim_tokens(const model_source *source, const tokenizer *t, struct fim_tokens *out);
-/* The chat template, inside the mapping; false when the file has none. */
-bool model_file_chat_template(const model_source *source, struct text_slice *out);
 
 #endif
