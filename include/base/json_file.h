@@ -10,7 +10,7 @@
 NODISCARD status folder_file_read(const char *folder, const char *name, struct buffer *out,
                                   struct error_note *note);
 
-/* The file as a JSON object of at most 16 MiB and a million values; *out is the caller's. STATUS_NOT_FOUND without a note;
+/* The file as a JSON object of at most 64 MiB and four million values, whose whole numbers beyond 64 bits become reals; *out is the caller's. STATUS_NOT_FOUND without a note;
  * STATUS_INVALID and what folder_file_read answers with one. */
 NODISCARD status folder_json_read(const char *folder, const char *name, json_t **out,
                                   struct error_note *note);
