@@ -139,6 +139,8 @@ static status open_text(engine *e, struct error_note *note)
         s = chat_template_create(buffer_slice(&text.chat_template), &e->chat, note);
     if (s != STATUS_OK)
         error_note_prefix(note, "chat template");
+    e->chat_text = text.chat_template;
+    text.chat_template = (struct buffer){0};
     tokenizer_folder_deinit(&text);
     return s == STATUS_OK ? read_tokens(e) : s;
 }
@@ -354,6 +356,7 @@ void engine_close(engine *e)
     free_buffers(&e->step);
     batcher_destroy(e->batch);
     chat_template_destroy(e->chat);
+    buffer_deinit(&e->chat_text);
     grammar_cache_destroy(e->grammars);
     grammar_vocabulary_destroy(e->grammar_vocabulary);
     memory_release(e->end_tokens);
@@ -376,6 +379,11 @@ const struct engine_info *engine_get_info(const engine *e)
 const tokenizer *engine_get_tokenizer(const engine *e)
 {
     return e->tokens;
+}
+
+struct text_slice engine_get_chat_template_text(const engine *e)
+{
+    return buffer_slice(&e->chat_text);
 }
 
 const struct fim_tokens *engine_get_fim_tokens(const engine *e)

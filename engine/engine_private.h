@@ -67,9 +67,9 @@ struct live_request {
         grammar_matcher *matcher;
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
-    struct stream *streams;        /* [n]; the publisher's but for is_stopped */
-    uint64_t submitted_ns;         /* fixed */
-    uint64_t admitted_ns;          /* step thread; 0: not yet */
+    struct stream *streams; /* [n]; the publisher's but for is_stopped */
+    uint64_t submitted_ns;  /* fixed */
+    uint64_t admitted_ns;   /* step thread; 0: not yet */
 
     /* The publisher's. */
     uint32_t ended_count;
@@ -122,10 +122,10 @@ struct step_buffers {
     struct sample *results; /* [logit_rows_max] */
     /* What each sample has given, [sequence_count_max] */
     struct sample_result {
-        uint32_t first; /* of its results */
-        uint32_t count; /* tokens that are to be taken */
+        uint32_t first;   /* of its results */
+        uint32_t count;   /* tokens that are to be taken */
         bool is_finished; /* by the last of them the grammar is complete, and cannot go on */
-        status status;  /* of the row after them */
+        status status;    /* of the row after them */
     } * sample_results;
     struct score_task { /* the token at `position` of the prompt is scored by this row */
         struct live_request *request;
@@ -140,17 +140,18 @@ struct engine {
     struct engine_options options; /* texts are not kept */
     struct engine_info info;
     struct model_info file_info;
-    model_source *source; /* owned */
-    tokenizer *tokens;    /* owned */
-    chat_template *chat;  /* owned; NULL: the file has none */
+    model_source *source;    /* owned */
+    tokenizer *tokens;       /* owned */
+    chat_template *chat;     /* owned; NULL: the file has none */
+    struct buffer chat_text; /* owned; the template's source */
     struct fim_tokens fim;
     bool has_fim;
     int32_t *end_tokens; /* owned */
     uint32_t end_token_count;
-    size_t piece_bytes_max;   /* longest text of a token */
+    size_t piece_bytes_max;                 /* longest text of a token */
     grammar_vocabulary *grammar_vocabulary; /* owned */
     grammar_cache *grammars;                /* owned */
-    struct hash_key hash_key; /* of the prefix cache */
+    struct hash_key hash_key;               /* of the prefix cache */
     enum backend_path path;
     enum kv_type kv_type;
 

@@ -2,6 +2,27 @@
 
 #include "openai_response.h"
 
+static void capabilities_write(struct buffer *out, uint32_t capabilities)
+{
+    static const struct {
+        enum api_capability bit;
+        const char *name;
+    } names[] = {
+        {API_CAN_CHAT, "chat"},        {API_CAN_COMPLETE, "completions"},
+        {API_CAN_CALL_TOOLS, "tools"}, {API_CAN_STRUCTURE, "structured_output"},
+        {API_CAN_INFILL, "infill"},    {API_CAN_EMBED, "embeddings"},
+    };
+    json_write_key(out, "capabilities");
+    buffer_append_byte(out, '[');
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if ((capabilities & names[i].bit) == 0)
+            continue;
+        json_write_comma(out);
+        json_write_text(out, names[i].name);
+    }
+    buffer_append_byte(out, ']');
+}
+
 void api_model_write(struct buffer *out, const struct api_model *model)
 {
     buffer_append_text(out, "{\"id\":");
@@ -10,19 +31,31 @@ void api_model_write(struct buffer *out, const struct api_model *model)
     buffer_append_u64(out, model->created_s);
     buffer_append_text(out, ",\"owned_by\":\"penstock\",\"root\":");
     json_write_text(out, model->root);
-    buffer_append_text(out, ",\"max_model_len\":");
-    buffer_append_u64(out, model->context_max);
+    buffer_append_text(out, ",\"parent\":null");
+    if (model->context_max > 0) /* vLLM's name, and the one that others look for */
+        buffer_append_format(out, ",\"max_model_len\":%u,\"context_length\":%u", model->context_max,
+                             model->context_max);
+    if (model->capabilities != 0)
+        capabilities_write(out, model->capabilities);
     buffer_append_byte(out, '}');
 }
 
-void api_models_write(struct buffer *out, const struct api_model *models, size_t count)
+void api_tokenizer_info_write(struct buffer *out, const struct api_tokenizer_info *info)
 {
-    buffer_append_text(out, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < count; i++) {
-        json_write_comma(out);
-        api_model_write(out, &models[i]);
-    }
-    buffer_append_text(out, "]}");
+    buffer_append_format(out,
+                         "{\"tokenizer_class\":\"penstock\",\"vocab_size\":%u,"
+                         "\"model_max_length\":%u",
+                         info->vocabulary, info->context_max);
+    json_write_key(out, "bos_token");
+    json_write_text(out, info->bos);
+    json_write_key(out, "eos_token");
+    json_write_text(out, info->eos);
+    json_write_key(out, "chat_template");
+    if (info->chat_template.data != NULL)
+        json_write_string(out, info->chat_template);
+    else
+        json_write_text(out, NULL);
+    buffer_append_byte(out, '}');
 }
 
 void api_tokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count,

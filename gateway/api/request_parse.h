@@ -43,6 +43,17 @@ struct request_field {
     const char *neutral; /* fields that are not honoured: the compact JSON that asks for nothing */
 };
 
+/* What becomes of a field. */
+enum request_field_fate { FIELD_HONOURED, FIELD_IGNORED, FIELD_REFUSED };
+
+/* The table, for who describes it. */
+size_t request_field_count(void);
+const struct request_field *request_field_at(size_t index);
+enum request_field_fate request_field_fate(const struct request_field *field);
+/* The schema (schema_text.h) of fields that are one value of a common type; NULL: of none. Numbers
+ * have the row's range, where that is one. */
+const char *request_field_schema(const struct request_field *field);
+
 #define SCOPE_CHAT 1u
 #define SCOPE_TEXT 2u
 #define SCOPE_BOTH 3u
@@ -64,11 +75,11 @@ request_reader request_read_messages, request_read_tools, request_read_tool_choi
     request_read_documents, request_read_template_variables, request_read_prompt;
 request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
     request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
-    request_read_stream_options, request_read_response_format, request_read_structured_outputs, request_read_language, request_read_modalities,
-    request_read_max_completion_tokens, request_read_max_tokens, request_read_suffix,
-    request_read_best_of, request_read_prompt_logprobs, request_read_truncate_prompt_tokens,
-    request_read_service_tier, request_read_metadata, request_read_skip_special_tokens,
-    request_read_priority;
+    request_read_stream_options, request_read_response_format, request_read_structured_outputs,
+    request_read_language, request_read_modalities, request_read_max_completion_tokens,
+    request_read_max_tokens, request_read_suffix, request_read_best_of,
+    request_read_prompt_logprobs, request_read_truncate_prompt_tokens, request_read_service_tier,
+    request_read_metadata, request_read_skip_special_tokens, request_read_priority;
 
 /* Brings `messages` into the shape that templates know (in place). Also for /tokenize. */
 NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,

@@ -269,6 +269,41 @@ static const struct request_field request_table[] = {
 };
 // clang-format on
 
+size_t request_field_count(void)
+{
+    return sizeof request_table / sizeof request_table[0];
+}
+
+const struct request_field *request_field_at(size_t index)
+{
+    return &request_table[index];
+}
+
+enum request_field_fate request_field_fate(const struct request_field *field)
+{
+    if (field->read == read_ignored)
+        return FIELD_IGNORED;
+    return field->read == read_refused ? FIELD_REFUSED : FIELD_HONOURED;
+}
+
+const char *request_field_schema(const struct request_field *field)
+{
+    static const struct {
+        request_reader *read;
+        const char *schema;
+    } common[] = {
+        {read_bool, "boolean"},        {read_strict, "boolean"},
+        {read_logprobs_on, "boolean"}, {read_generation_prompt, "boolean"},
+        {read_float, "number"},        {read_int32, "integer"},
+        {read_n, "integer(1..)"},      {read_text, "string"},
+        {read_cache_salt, "string"},   {read_accepted_text, "string"},
+    };
+    for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
+        if (common[i].read == field->read)
+            return common[i].schema;
+    return NULL;
+}
+
 static const struct request_field *field_find(const char *name, unsigned scope)
 {
     for (size_t i = 0; i < sizeof request_table / sizeof request_table[0]; i++)

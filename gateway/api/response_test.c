@@ -502,18 +502,22 @@ static void models_and_tokens_have_vllms_shapes(void **state)
 {
     (void)state;
     struct buffer out;
-    struct api_model models[] = {{"a", "a", 1, 2048}, {"alias", "a", 1, 2048}};
+    struct api_model model = {"alias", "a", 1, 2048, API_CAN_CHAT | API_CAN_COMPLETE};
     int32_t ids[] = {'h', TOKEN_AB, TOKEN_END};
     buffer_init(&out, 1 << 16);
-    api_models_write(&out, models, 2);
+    api_model_write(&out, &model);
     json_t *root = read_back(&out);
-    assert_string_equal(text_at(root, "object"), "list");
-    assert_string_equal(text_at(json_array_get(at(root, "data"), 1), "root"), "a");
+    assert_string_equal(text_at(root, "id"), "alias");
+    assert_string_equal(text_at(root, "root"), "a");
+    assert_int_equal(json_integer_value(at(root, "context_length")), 2048);
+    assert_int_equal(json_array_size(at(root, "capabilities")), 2);
     json_decref(root);
     buffer_clear(&out);
-    api_model_write(&out, &models[1]);
+    model.context_max = model.capabilities = 0; /* nothing is claimed before it is known */
+    api_model_write(&out, &model);
     root = read_back(&out);
-    assert_string_equal(text_at(root, "id"), "alias");
+    assert_null(json_object_get(root, "max_model_len"));
+    assert_null(json_object_get(root, "capabilities"));
     json_decref(root);
     buffer_clear(&out);
     api_tokenize_write(&out, words, ids, 3, 2048, true);

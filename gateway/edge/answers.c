@@ -3,34 +3,28 @@
 #include "clock.h"
 #include "control.h"
 #include "json.h"
-#include "openai.h"
+#include "openai_response.h"
+#include "openapi.h"
 
 #define ANSWER_BYTES_MAX (1u << 20)
 #define ALIVE_LIMIT_NS                                                                             \
     (5 * NS_PER_SECOND) /* loops and the control thread turn at least every second */
 
-/* One entry of /v1/models, with vLLM's additions: `root` is the model behind an alias. */
-static void model_write(const struct edge *edge, const struct config_model *model, const char *id,
-                        struct buffer *out)
+static void model_write(const struct edge *edge, uint32_t index, const struct config_model *row,
+                        const char *id, struct buffer *out)
 {
-    buffer_append_byte(out, '{');
-    json_write_key(out, "id");
-    json_write_text(out, id);
-    json_write_key(out, "object");
-    json_write_text(out, "model");
-    json_write_key(out, "created");
-    buffer_append_u64(out, edge->start_wall_ms / 1000);
-    json_write_key(out, "owned_by");
-    json_write_text(out, "penstock");
-    json_write_key(out, "root");
-    json_write_text(out, model->name);
-    json_write_key(out, "parent");
-    json_write_text(out, NULL);
-    if (model->max_model_len > 0) {
-        json_write_key(out, "max_model_len");
-        buffer_append_i64(out, model->max_model_len);
-    }
-    buffer_append_byte(out, '}');
+    const struct edge_model *known = &edge->models[index];
+    struct api_model model = {
+        .id = id,
+        .root = row->name,
+        .created_s = edge->start_wall_ms / 1000,
+        .context_max = atomic_load_explicit(&known->context_max, memory_order_relaxed),
+        .capabilities = atomic_load_explicit(&known->capabilities, memory_order_relaxed),
+    };
+
+    if (model.context_max == 0)
+        model.context_max = (uint32_t)row->max_model_len;
+    api_model_write(out, &model);
 }
 
 void answer_models(struct edge_record *record, struct text_slice rest)
@@ -46,50 +40,20 @@ void answer_models(struct edge_record *record, struct text_slice rest)
         const char *const *aliases = model->aliases.items;
 
         json_write_comma(&out);
-        model_write(record->edge, model, model->name, &out);
+        model_write(record->edge, i, model, model->name, &out);
         for (uint32_t j = 0; j < model->aliases.count; j++) {
             json_write_comma(&out);
-            model_write(record->edge, model, aliases[j], &out);
+            model_write(record->edge, i, model, aliases[j], &out);
         }
     }
     buffer_append_text(&out, "]}");
     edge_reply_json(record, 200, &out);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-        return (c | 0x20) - 'a' + 10;
-    return -1;
-}
-
-/* Names with slashes come percent-encoded from the official client. */
-static struct text_slice path_decode(http_request *request, struct text_slice text)
-{
-    char *out = http_request_allocate(request, text.bytes + 1);
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < text.bytes; i++) {
-        int high = text.data[i] == '%' && i + 2 < text.bytes ? hex_value(text.data[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(text.data[i + 2]) : -1;
-
-        if (low >= 0) {
-            out[bytes++] = (char)(high << 4 | low);
-            i += 2;
-        } else {
-            out[bytes++] = text.data[i];
-        }
-    }
-    out[bytes] = '\0';
-    return (struct text_slice){out, bytes};
-}
-
 void answer_model(struct edge_record *record, struct text_slice rest)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
-    struct text_slice name = path_decode(record->request, rest);
+    struct text_slice name = edge_percent_decode(record->request, rest);
     int32_t index = config_model_find(config, name);
     struct api_error error = {0};
     struct buffer out;
@@ -102,7 +66,18 @@ void answer_model(struct edge_record *record, struct text_slice rest)
         return;
     }
     buffer_init(&out, ANSWER_BYTES_MAX);
-    model_write(record->edge, config_model_at(config, (uint32_t)index), name.data, &out);
+    model_write(record->edge, (uint32_t)index, config_model_at(config, (uint32_t)index), name.data,
+                &out);
+    edge_reply_json(record, 200, &out);
+}
+
+void answer_openapi(struct edge_record *record, struct text_slice rest)
+{
+    struct buffer out;
+
+    (void)rest;
+    buffer_init(&out, ANSWER_BYTES_MAX);
+    api_openapi_write(API_GATEWAY, record->edge->models[0].name, &out);
     edge_reply_json(record, 200, &out);
 }
 

@@ -9,6 +9,7 @@ void answer_models(struct edge_record *record, struct text_slice rest);
 void answer_model(struct edge_record *record, struct text_slice rest);
 void answer_livez(struct edge_record *record, struct text_slice rest);
 void answer_readyz(struct edge_record *record, struct text_slice rest);
+void answer_openapi(struct edge_record *record, struct text_slice rest);
 void answer_version(struct edge_record *record, struct text_slice rest);
 
 #endif

@@ -183,12 +183,25 @@ static void child_ended(struct control *control, uint32_t id, uint64_t now_ns)
     replica_manager_event(control->manager, id, REPLICA_ENDED, now_ns);
 }
 
+/* Replicas of one model say the same but for the memory that they got: the last word counts. */
+static void note_model(struct control_child *child)
+{
+    struct edge_model *model = child->replica->model;
+    uint32_t context_max, capabilities;
+
+    if (!replica_probe_model(&child->probe, &context_max, &capabilities))
+        return;
+    atomic_store_explicit(&model->context_max, context_max, memory_order_relaxed);
+    atomic_store_explicit(&model->capabilities, capabilities, memory_order_relaxed);
+}
+
 static void probe_take(struct control *control, uint32_t id, enum probe_result result,
                        uint64_t now_ns)
 {
-    if (result == PROBE_READY)
+    if (result == PROBE_READY) {
+        note_model(&control->children[id]);
         replica_manager_event(control->manager, id, REPLICA_ANSWERED, now_ns);
-    else if (result == PROBE_NOT_READY)
+    } else if (result == PROBE_NOT_READY)
         replica_manager_event(control->manager, id, REPLICA_NOT_READY, now_ns);
 }
 

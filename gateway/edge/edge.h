@@ -37,6 +37,8 @@ struct edge_model {
     struct edge_replica *replicas; /* owned */
     uint32_t replica_count;
     uint32_t waiting_count_max;
+    /* What its replicas say of it; control thread; 0: none has been ready yet */
+    _Atomic uint32_t context_max, capabilities;
     _Atomic uint32_t waiting_count; /* requests that wait for a ready replica; loops */
     _Atomic uint32_t turn;          /* of equal replicas; loops */
 };
@@ -86,6 +88,10 @@ struct edge_record {
     struct proxy *proxy;              /* NULL: answered by the gateway itself */
     const struct wire_format *format; /* how errors are written */
 };
+
+/* Resolves %XX in a part of a path or query: names with slashes come so from the official client. The text
+ * lives as long as the request, with a NUL behind it. */
+struct text_slice edge_percent_decode(http_request *request, struct text_slice text);
 
 /* Answers from the gateway itself. The record, and all that lives in the request's memory, is dead
  * afterwards. */

@@ -15,10 +15,12 @@ static const char *const route_names[ROUTE_COUNT] = {
     [ROUTE_COUNT_TOKENS] = "count_tokens",
     [ROUTE_TOKENIZE] = "/tokenize",
     [ROUTE_DETOKENIZE] = "/detokenize",
+    [ROUTE_TOKENIZER_INFO] = "/tokenizer_info",
     [ROUTE_MODELS] = "/v1/models",
     [ROUTE_MODEL] = "/v1/models/{id}",
     [ROUTE_HEALTH] = "health",
     [ROUTE_VERSION] = "/version",
+    [ROUTE_OPENAPI] = "/openapi.json",
     [ROUTE_ADMIN] = "admin",
     [ROUTE_OTHER] = "other",
 };

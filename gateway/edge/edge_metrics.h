@@ -17,10 +17,12 @@ enum edge_route {
     ROUTE_COUNT_TOKENS,
     ROUTE_TOKENIZE,
     ROUTE_DETOKENIZE,
+    ROUTE_TOKENIZER_INFO,
     ROUTE_MODELS,
     ROUTE_MODEL,
     ROUTE_HEALTH,
     ROUTE_VERSION,
+    ROUTE_OPENAPI,
     ROUTE_ADMIN,
     ROUTE_OTHER, /* unknown path or method */
     ROUTE_COUNT

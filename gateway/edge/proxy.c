@@ -42,9 +42,11 @@
 #include "wire_format.h"
 
 /* Of an answer that is kept whole: n=128 long choices with logprobs. */
-#define BODY_BYTES_MAX    (64u << 20)
-#define EVENT_BYTES_MAX   (1u << 20) /* of one unfinished event */
-#define REPLICA_COUNT_MAX 64u        /* of a model; the settings table's limit */
+#define BODY_BYTES_MAX (64u << 20)
+/* A query is part of the head, which is bounded by 16 KiB; its name may be escaped. */
+#define QUERY_BODY_BYTES_MAX (128u << 10)
+#define EVENT_BYTES_MAX      (1u << 20) /* of one unfinished event */
+#define REPLICA_COUNT_MAX    64u        /* of a model; the settings table's limit */
 /* A replica that has just failed is left alone for so long, unless it restarts. */
 #define AVOID_NS (250 * NS_PER_MS)
 
@@ -526,15 +528,46 @@ static bool check_keeper(const struct proxy *proxy, struct api_error *error)
     return false;
 }
 
-void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant)
+/* Which model a request without a body is for: ?model=NAME, or the only one. */
+static status route_query(const struct config *config, http_request *request,
+                          struct route_target *target, struct api_error *error)
+{
+    static const char key[] = "model=";
+    struct text_slice query = http_request_query(request);
+    struct buffer body;
+    status result;
+
+    buffer_init(&body, QUERY_BODY_BYTES_MAX);
+    buffer_append_byte(&body, '{');
+    if (query.bytes > sizeof(key) - 1 && memcmp(query.data, key, sizeof(key) - 1) == 0) {
+        query.data += sizeof(key) - 1;
+        query.bytes -= sizeof(key) - 1;
+        json_write_key(&body, "model");
+        json_write_string(&body, edge_percent_decode(request, query));
+    }
+    buffer_append_byte(&body, '}');
+    result = body.failed;
+    if (result == STATUS_OK)
+        result = route_body(config, buffer_slice(&body), target, error);
+    else
+        api_error_from_status(error, result, NULL);
+    buffer_deinit(&body);
+    return result;
+}
+
+void proxy_start(struct edge_record *record, const char *method, const char *upstream_path,
+                 const char *tenant)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
     struct text_slice body = http_request_body(record->request);
     struct route_target target;
     struct api_error error = {0};
     uint32_t keeper;
+    bool is_get = strcmp(method, "GET") == 0;
+    status found = is_get ? route_query(config, record->request, &target, &error)
+                          : route_body(config, body, &target, &error);
 
-    if (route_body(config, body, &target, &error) != STATUS_OK) {
+    if (found != STATUS_OK) {
         edge_reply_error(record, &error);
         return;
     }
@@ -542,10 +575,12 @@ void proxy_start(struct edge_record *record, const char *upstream_path, const ch
     struct proxy given = {
         .model = &record->edge->models[target.model],
         .keeper = keeper != STORED_REPLICA_NONE ? edge_replica_at(record->edge, keeper) : NULL,
-        .method = "POST",
+        .method = method,
         .path = upstream_path,
     };
-    if (target.has_name)
+    if (is_get)
+        given.body = (struct text_slice){"", 0};
+    else if (target.has_name)
         given.body = body;
     if (check_keeper(&given, &error))
         start(record, &given, tenant);

@@ -5,7 +5,8 @@
 
 /* Passes a request on to a replica of its model, and the answer back. Loop thread; the record is in
  * the request's memory. `tenant` (NULL: none) must live as long as the turn. */
-void proxy_start(struct edge_record *record, const char *upstream_path, const char *tenant);
+void proxy_start(struct edge_record *record, const char *method, const char *upstream_path,
+                 const char *tenant);
 
 /* The same for a stored response, under the request's own path: asked of the replica that the id
  * names. `method` is static text. */

@@ -1,6 +1,7 @@
 #include "replica_probe.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -20,7 +21,7 @@ void replica_probe_stop(struct replica_probe *probe)
 {
     if (probe->fd >= 0)
         close(probe->fd);
-    replica_probe_init(probe);
+    probe->fd = -1;
 }
 
 static enum probe_result over(struct replica_probe *probe, enum probe_result result)
@@ -49,10 +50,26 @@ enum probe_result replica_probe_start(struct replica_probe *probe, const char *a
     return PROBE_PENDING;
 }
 
-enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_ns)
+/* The head has ended, or as much of it as is kept. */
+static bool has_head(const struct replica_probe *probe)
+{
+    return probe->bytes == sizeof(probe->answer) ||
+           memmem(probe->answer, probe->bytes, "\r\n\r\n", 4) != NULL;
+}
+
+static enum probe_result judge(const struct replica_probe *probe)
 {
     static const char good[] = "HTTP/1.1 200", any[] = "HTTP/1.";
 
+    if (probe->bytes >= sizeof(good) - 1 && memcmp(probe->answer, good, sizeof(good) - 1) == 0)
+        return PROBE_READY;
+    if (probe->bytes >= sizeof(good) - 1 && memcmp(probe->answer, any, sizeof(any) - 1) == 0)
+        return PROBE_NOT_READY;
+    return PROBE_SILENT;
+}
+
+enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_ns)
+{
     for (;;) {
         ssize_t got =
             recv(probe->fd, probe->answer + probe->bytes, sizeof(probe->answer) - probe->bytes, 0);
@@ -61,14 +78,25 @@ enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_n
             continue;
         if (got < 0 && errno == EAGAIN && now_ns < probe->deadline_ns)
             return PROBE_PENDING;
-        if (got <= 0)
+        if (got < 0)
             return over(probe, PROBE_SILENT);
         probe->bytes += (uint32_t)got;
-        if (probe->bytes < sizeof(good) - 1)
-            continue;
-        if (memcmp(probe->answer, good, sizeof(good) - 1) == 0)
-            return over(probe, PROBE_READY);
-        return over(probe, memcmp(probe->answer, any, sizeof(any) - 1) == 0 ? PROBE_NOT_READY
-                                                                            : PROBE_SILENT);
+        if (got == 0 || has_head(probe))
+            return over(probe, judge(probe));
     }
+}
+
+bool replica_probe_model(const struct replica_probe *probe, uint32_t *context_max,
+                         uint32_t *capabilities)
+{
+    static const char name[] = "x-penstock-model: ";
+    char line[64] = "";
+    const char *at = memmem(probe->answer, probe->bytes, name, sizeof(name) - 1);
+
+    if (at == NULL)
+        return false;
+    at += sizeof(name) - 1;
+    for (size_t i = 0; i + 1 < sizeof(line) && at + i < probe->answer + probe->bytes; i++)
+        line[i] = at[i];
+    return sscanf(line, "context=%u, capabilities=%u", context_max, capabilities) == 2;
 }

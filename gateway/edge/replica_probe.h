@@ -1,18 +1,20 @@
 #ifndef PENSTOCK_EDGE_REPLICA_PROBE_H
 #define PENSTOCK_EDGE_REPLICA_PROBE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "status.h"
 
-/* One GET /readyz over a replica's Unix socket, without blocking. The control thread has a client
+/* One GET /readyz over a replica's Unix socket, without blocking, and what the answer's head says of the
+ * model (x-penstock-model). The control thread has a client
  * of its own, a few lines long, so that a loop that is busy or stuck is never taken for a replica
  * that is. */
 struct replica_probe {
     int fd; /* -1: none under way */
     uint64_t deadline_ns;
-    uint32_t bytes;  /* of the answer so far */
-    char answer[64]; /* the status line is enough */
+    uint32_t bytes;    /* of the answer so far */
+    char answer[2048]; /* its head; what is longer is cut */
 };
 
 #define REPLICA_PROBE_TIMEOUT_NS (2u * 1000000000ull)
@@ -32,5 +34,8 @@ enum probe_result replica_probe_start(struct replica_probe *probe, const char *a
 /* Reads what has come. */
 enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_ns);
 void replica_probe_stop(struct replica_probe *probe);
+/* After PROBE_READY: what the replica serves. False: it did not say. */
+bool replica_probe_model(const struct replica_probe *probe, uint32_t *context_max,
+                         uint32_t *capabilities);
 
 #endif

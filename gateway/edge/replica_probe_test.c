@@ -64,6 +64,22 @@ static void only_200_is_ready(void **state)
     close(listener);
 }
 
+static void a_ready_replica_tells_what_it_serves(void **state)
+{
+    struct replica_probe probe = {.fd = -1};
+    uint32_t context_max = 0, capabilities = 0;
+
+    (void)state;
+    probe.bytes = (uint32_t)snprintf(probe.answer, sizeof(probe.answer),
+                                     "HTTP/1.1 200 OK\r\nserver: penstock\r\n"
+                                     "x-penstock-model: context=2048, capabilities=19\r\n\r\n");
+    assert_true(replica_probe_model(&probe, &context_max, &capabilities));
+    assert_int_equal(context_max, 2048);
+    assert_int_equal(capabilities, 19);
+    probe.bytes = (uint32_t)snprintf(probe.answer, sizeof(probe.answer), "HTTP/1.1 200 OK\r\n\r\n");
+    assert_false(replica_probe_model(&probe, &context_max, &capabilities));
+}
+
 static void nobody_there_and_no_answer_in_time_are_silence(void **state)
 {
     struct replica_probe probe;
@@ -85,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_200_is_ready),
+        cmocka_unit_test(a_ready_replica_tells_what_it_serves),
         cmocka_unit_test(nobody_there_and_no_answer_in_time_are_silence),
     };
 

@@ -34,6 +34,8 @@ static const struct route public_routes[] = {
     {"POST", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
     {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL, NULL},
     {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL, NULL},
+    {"GET", "/tokenizer_info", ROUTE_TOKENIZER_INFO, false, true, NULL, NULL},
+    {"GET", "/openapi.json", ROUTE_OPENAPI, true, false, answer_openapi, NULL},
     {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models, NULL},
     {"GET", "/v1/models/*", ROUTE_MODEL, false, false, answer_model, NULL},
     {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez, NULL},
@@ -164,7 +166,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     else if (route->is_passed_on && rest.data != NULL)
         proxy_start_stored(record, route->method, rest, tenant);
     else if (route->is_passed_on)
-        proxy_start(record, route->path, tenant);
+        proxy_start(record, route->method, route->path, tenant);
     else
         route->answer(record, rest);
 }

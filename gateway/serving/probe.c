@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "openapi.h"
 
 #define METRICS_BYTES_MAX (16u * 1024u * 1024u)
 #define PROBE_BYTES_MAX   (256u * 1024u)
@@ -58,13 +59,36 @@ void probe_live(struct replica *replica, http_request *request)
     reply_status(request, alive ? 200 : 503, alive ? "alive" : "stuck");
 }
 
+static uint32_t capabilities(const struct replica *replica)
+{
+    uint32_t bits = API_CAN_COMPLETE;
+    if (engine_get_chat_template(replica->engine) != NULL)
+        bits |= API_CAN_CHAT;
+    if (engine_get_fim_tokens(replica->engine) != NULL)
+        bits |= API_CAN_INFILL;
+    return bits;
+}
+
+/* The header tells a gateway what it serves (replica_probe.c). */
 void probe_ready(struct replica *replica, http_request *request)
 {
     const char *state = readiness(replica);
-    reply_status(request, strcmp(state, "ready") == 0 ? 200 : 503, state);
+    char facts[64];
+    struct http_header header;
+    struct buffer body;
+    bool is_ready = strcmp(state, "ready") == 0;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_append_format(&body, "{\"status\":\"%s\"}", state);
+    if (is_ready) {
+        snprintf(facts, sizeof facts, "context=%u, capabilities=%u",
+                 engine_get_info(replica->engine)->context_max, capabilities(replica));
+        header = (struct http_header){text_slice_of("x-penstock-model"), text_slice_of(facts)};
+    }
+    http_reply(request, is_ready ? 200 : 503, &header, is_ready ? 1 : 0, "application/json",
+               buffer_slice(&body));
+    buffer_deinit(&body);
 }
 
-/* Readiness with figures, for people. */
 void probe_health(struct replica *replica, http_request *request)
 {
     const char *state = readiness(replica);
@@ -123,6 +147,38 @@ bool replica_serves(const struct replica *replica, const char *name)
     return false;
 }
 
+void probe_openapi(struct replica *replica, http_request *request)
+{
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    api_openapi_write(API_REPLICA, replica->model->name, &body);
+    reply_json(request, 200, &body);
+    buffer_deinit(&body);
+}
+
+void probe_tokenizer_info(struct replica *replica, http_request *request)
+{
+    struct api_error error;
+    struct buffer body;
+    if (replica_phase(replica) == REPLICA_LOADING) {
+        api_error_from_status(&error, STATUS_AGAIN, NULL);
+        reply_error(request, &wire_format_chat, &error);
+        return;
+    }
+    const engine *e = replica->engine;
+    struct api_tokenizer_info info = {
+        .vocabulary = tokenizer_token_count(engine_get_tokenizer(e)),
+        .context_max = engine_get_info(e)->context_max,
+        .bos = replica->bos_text[0] != '\0' ? replica->bos_text : NULL,
+        .eos = replica->eos_text[0] != '\0' ? replica->eos_text : NULL,
+        .chat_template = engine_get_chat_template_text(e),
+    };
+    buffer_init(&body, METRICS_BYTES_MAX);
+    api_tokenizer_info_write(&body, &info);
+    reply_json(request, 200, &body);
+    buffer_deinit(&body);
+}
+
 static struct api_model model_named(const struct replica *replica, const char *name)
 {
     bool is_loaded = replica_phase(replica) != REPLICA_LOADING;
@@ -132,6 +188,7 @@ static struct api_model model_named(const struct replica *replica, const char *n
         .created_s = replica->created_s,
         .context_max = is_loaded ? engine_get_info(replica->engine)->context_max
                                  : (uint32_t)replica->model->max_model_len,
+        .capabilities = is_loaded ? capabilities(replica) : 0,
     };
 }
 

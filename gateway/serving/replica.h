@@ -65,7 +65,7 @@ void replica_handle(http_request *request, void *context);
 /* Handlers of the small routes (probe.c). Loop. */
 typedef void route_fn(struct replica *replica, http_request *request);
 route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, probe_models,
-    probe_model;
+    probe_model, probe_openapi, probe_tokenizer_info;
 
 /* Handlers that make a job (job.c). Loop. */
 route_fn job_start_chat, job_start_text, job_start_responses, job_start_responses_count,

@@ -30,6 +30,8 @@ static const struct route routes[] = {
     {"GET",    "/v1/models/",                true,  probe_model,               &wire_format_chat},
     {"POST",   "/tokenize",                  false, job_start_tokenize,        &wire_format_chat},
     {"POST",   "/detokenize",                false, job_start_detokenize,      &wire_format_chat},
+    {"GET",    "/tokenizer_info",            false, probe_tokenizer_info,      &wire_format_chat},
+    {"GET",    "/openapi.json",              false, probe_openapi,             &wire_format_chat},
     {"GET",    "/livez",                     false, probe_live,                &wire_format_chat},
     {"GET",    "/readyz",                    false, probe_ready,               &wire_format_chat},
     {"GET",    "/health",                    false, probe_health,              &wire_format_chat},

@@ -74,9 +74,10 @@ struct engine_info {
     uint32_t threads;
 };
 const struct engine_info *engine_get_info(const engine *e);
-const tokenizer *engine_get_tokenizer(const engine *e);          /* any thread */
-const chat_template *engine_get_chat_template(const engine *e);  /* NULL: the file has none */
-const struct fim_tokens *engine_get_fim_tokens(const engine *e); /* NULL: the model has none */
+const tokenizer *engine_get_tokenizer(const engine *e);           /* any thread */
+const chat_template *engine_get_chat_template(const engine *e);   /* NULL: the file has none */
+struct text_slice engine_get_chat_template_text(const engine *e); /* data NULL: none */
+const struct fim_tokens *engine_get_fim_tokens(const engine *e);  /* NULL: the model has none */
 
 /* The grammar of a source, compiled or kept; the caller releases it. Statuses as grammar_compile. Any thread that may take the
  * limits' time. */

@@ -20,19 +20,19 @@
  * --reasoning-parser where it has them. */
 
 enum tool_form {
-    TOOL_FORM_NONE,        /* calls are not looked for */
-    TOOL_FORM_HERMES,      /* <tool_call>{"name": ..., "arguments": {...}}</tool_call>: Hermes, Qwen2.5, Qwen3, SmolLM3 */
+    TOOL_FORM_NONE, /* calls are not looked for */
+    TOOL_FORM_HERMES, /* <tool_call>{"name": ..., "arguments": {...}}</tool_call>: Hermes, Qwen2.5, Qwen3, SmolLM3 */
     TOOL_FORM_QWEN3_CODER, /* <tool_call><function=f><parameter=a>1</parameter></function></tool_call> */
     TOOL_FORM_LLAMA3_JSON, /* {"name": ..., "parameters": {...}}, perhaps behind <|python_tag|> */
     TOOL_FORM_PYTHONIC,    /* [f(a=1), g(b="x")]: Llama 3.2 and 4 */
-    TOOL_FORM_MISTRAL,     /* [TOOL_CALLS][{...}], [TOOL_CALLS]f{...} and [TOOL_CALLS]f[ARGS]{...} */
-    TOOL_FORM_DEEPSEEK,    /* V3, R1 and V3.1, between control tokens */
-    TOOL_FORM_HARMONY,     /* gpt-oss: channels and recipients; also its reasoning */
-    TOOL_FORM_GRANITE,     /* <|tool_call|>[{...}], <tool_call>... */
-    TOOL_FORM_PHI4_MINI,   /* <|tool_call|>[{...}]<|/tool_call|>, functools[{...}] */
-    TOOL_FORM_GEMMA,       /* Python or JSON in a fenced block, or JSON alone */
-    TOOL_FORM_KIMI_K2,     /* between control tokens, functions.f:0 */
-    TOOL_FORM_GLM45,       /* <tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value></tool_call> */
+    TOOL_FORM_MISTRAL,   /* [TOOL_CALLS][{...}], [TOOL_CALLS]f{...} and [TOOL_CALLS]f[ARGS]{...} */
+    TOOL_FORM_DEEPSEEK,  /* V3, R1 and V3.1, between control tokens */
+    TOOL_FORM_HARMONY,   /* gpt-oss: channels and recipients; also its reasoning */
+    TOOL_FORM_GRANITE,   /* <|tool_call|>[{...}], <tool_call>... */
+    TOOL_FORM_PHI4_MINI, /* <|tool_call|>[{...}]<|/tool_call|>, functools[{...}] */
+    TOOL_FORM_GEMMA,     /* Python or JSON in a fenced block, or JSON alone */
+    TOOL_FORM_KIMI_K2,   /* between control tokens, functions.f:0 */
+    TOOL_FORM_GLM45,     /* <tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value></tool_call> */
     TOOL_FORM_COUNT
 };
 
@@ -69,7 +69,8 @@ struct output_parser_options {
     /* The request's tools as an array of {"type": "function", "function": {...}}; read during creation only: names tell calls
      * from other JSON, types say what an untyped argument means. NULL: none */
     const json_t *tool_list;
-    size_t held_bytes_max; /* of text that may still become a call, or of one argument; longer is text */
+    size_t
+        held_bytes_max; /* of text that may still become a call, or of one argument; longer is text */
     /* A delta is ready; its texts are valid during the call. */
     void (*on_delta)(void *context, const struct output_delta *delta);
     void *context;

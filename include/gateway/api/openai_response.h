@@ -53,13 +53,29 @@ void api_logprobs_add_prompt(struct api_logprobs *logprobs, const struct api_pro
 void api_prompt_scores_write(const struct api_prompt_scores *scores, struct buffer *out);
 
 /* GET /v1/models and /v1/models/{id}. */
+enum api_capability { /* bits */
+                      API_CAN_CHAT = 1,
+                      API_CAN_COMPLETE = 2,
+                      API_CAN_CALL_TOOLS = 4,
+                      API_CAN_STRUCTURE = 8,
+                      API_CAN_INFILL = 16,
+                      API_CAN_EMBED = 32
+};
 struct api_model {
     const char *id, *root; /* root: the name that an alias stands for */
     uint64_t created_s;
-    uint32_t context_max; /* tokens */
+    uint32_t context_max;  /* tokens; 0: not known yet */
+    uint32_t capabilities; /* enum api_capability; 0: not known yet */
 };
 void api_model_write(struct buffer *out, const struct api_model *model);
-void api_models_write(struct buffer *out, const struct api_model *models, size_t count);
+
+/* GET /tokenizer_info. Texts NULL: none. */
+struct api_tokenizer_info {
+    uint32_t vocabulary, context_max;
+    const char *bos, *eos;
+    struct text_slice chat_template;
+};
+void api_tokenizer_info_write(struct buffer *out, const struct api_tokenizer_info *info);
 
 /* POST /tokenize and /detokenize. */
 void api_tokenize_write(struct buffer *out, const tokenizer *t, const int32_t *ids, size_t count,
