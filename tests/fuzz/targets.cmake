@@ -6,6 +6,7 @@ penstock_fuzz(fuzz_openai_request gateway_api engine engine_grammar engine_text 
 penstock_fuzz(fuzz_kv engine_kv base)
 penstock_fuzz(fuzz_stop_matcher engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_tokenizer engine_text base PkgConfig::JANSSON)
+penstock_fuzz(fuzz_output_parser engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_chat_template engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_safetensors engine_model engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_weight_cache engine_model kernels base)

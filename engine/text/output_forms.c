@@ -1,0 +1,246 @@
+#include "output_forms.h"
+
+#include <string.h>
+
+#define DEEPSEEK_SEPARATOR "<｜tool▁sep｜>"
+
+
+/* Where `part` begins in `text`, or its end. */
+static size_t find(struct text_slice text, const char *part)
+{
+    const char *at = text.bytes > 0 ? memmem(text.data, text.bytes, part, strlen(part)) : NULL;
+    return at != NULL ? (size_t)(at - text.data) : text.bytes;
+}
+
+static bool contains(struct text_slice text, const char *part)
+{
+    return find(text, part) < text.bytes;
+}
+
+static struct text_slice before(struct text_slice text, const char *part)
+{
+    return (struct text_slice){text.data, find(text, part)};
+}
+
+/* All of it when there is no such part. */
+static struct text_slice behind(struct text_slice text, const char *part)
+{
+    size_t at = find(text, part);
+    if (at == text.bytes)
+        return text;
+    at += strlen(part);
+    return (struct text_slice){text.data + at, text.bytes - at};
+}
+
+static struct text_slice trimmed(struct text_slice text)
+{
+    while (text.bytes > 0 && is_blank(text.data[0]))
+        text.data++, text.bytes--;
+    while (text.bytes > 0 && is_blank(text.data[text.bytes - 1]))
+        text.bytes--;
+    return text;
+}
+
+/* f, f[ARGS] or f[CALL_ID]123[ARGS] */
+static struct text_slice mistral_name(struct text_slice head)
+{
+    return trimmed(before(before(head, "[ARGS]"), "[CALL_ID]"));
+}
+
+/* V3: the type, a separator, the name, a line break and a fence. V3.1: the name and a separator. */
+static struct text_slice deepseek_name(struct text_slice head)
+{
+    struct text_slice rest = trimmed(behind(head, DEEPSEEK_SEPARATOR));
+    if (!contains(head, DEEPSEEK_SEPARATOR) || rest.bytes == 0)
+        return trimmed(before(head, DEEPSEEK_SEPARATOR));
+    return trimmed(before(before(rest, "\n"), "```"));
+}
+
+/* functions.f:0 */
+static struct text_slice kimi_name(struct text_slice head)
+{
+    struct text_slice name = trimmed(before(head, "<|tool_call_argument_begin|>"));
+    return before(behind(name, "functions."), ":");
+}
+
+const struct tool_marks tool_marks[TOOL_FORM_COUNT] = {
+    [TOOL_FORM_NONE] = {.name = "none"},
+    [TOOL_FORM_HERMES] = {.name = "hermes",
+                          .marks = {{"<tool_call>", CALL_BODY_JSON, "</tool_call>", false}}},
+    [TOOL_FORM_QWEN3_CODER] = {.name = "qwen3_coder",
+                               .marks = {{"<tool_call>", CALL_BODY_QWEN_XML, "</tool_call>", false},
+                                         {"<function=", CALL_BODY_QWEN_FUNCTION, "</tool_call>",
+                                          false}}},
+    [TOOL_FORM_LLAMA3_JSON] = {.name = "llama3_json",
+                               .marks = {{"<|python_tag|>", CALL_BODY_JSON, NULL, false}},
+                               .anchor = '{',
+                               .anchor_body = CALL_BODY_JSON,
+                               .separator = ";"},
+    [TOOL_FORM_PYTHONIC] = {.name = "pythonic",
+                            .marks = {{"<|python_start|>", CALL_BODY_PYTHON_LIST, "<|python_end|>",
+                                       false}},
+                            .anchor = '[',
+                            .anchor_body = CALL_BODY_PYTHON_LIST},
+    [TOOL_FORM_MISTRAL] = {.name = "mistral",
+                           .marks = {{"[TOOL_CALLS]", CALL_BODY_LIST_OR_NAMED, NULL, false}},
+                           .head_tokens = {"[ARGS]", "[CALL_ID]"},
+                           .head_name = mistral_name},
+    [TOOL_FORM_DEEPSEEK] = {.name = "deepseek_v3",
+                            .marks = {{"<｜tool▁call▁begin｜>", CALL_BODY_NAMED_JSON,
+                                       "<｜tool▁call▁end｜>", false}},
+                            .skipped = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"},
+                            .head_tokens = {DEEPSEEK_SEPARATOR},
+                            .head_name = deepseek_name,
+                            .separator = "```"},
+    [TOOL_FORM_HARMONY] = {.name = "openai"},
+    [TOOL_FORM_GRANITE] = {.name = "granite",
+                           .marks = {{"<|tool_call|>", CALL_BODY_JSON, NULL, false},
+                                     {"<tool_call>", CALL_BODY_JSON, "</tool_call>", false}}},
+    [TOOL_FORM_PHI4_MINI] = {.name = "phi4_mini_json",
+                             .marks = {{"<|tool_call|>", CALL_BODY_JSON, "<|/tool_call|>", false},
+                                       {"functools", CALL_BODY_JSON, NULL, false}}},
+    [TOOL_FORM_GEMMA] = {.name = "gemma",
+                         .marks = {{"```tool_code", CALL_BODY_PYTHON, "```", true},
+                                   {"```json", CALL_BODY_JSON, "```", true}},
+                         .anchor = '{',
+                         .anchor_body = CALL_BODY_JSON},
+    [TOOL_FORM_KIMI_K2] = {.name = "kimi_k2",
+                           .marks = {{"<|tool_call_begin|>", CALL_BODY_NAMED_JSON,
+                                      "<|tool_call_end|>", false}},
+                           .skipped = {"<|tool_calls_section_begin|>",
+                                       "<|tool_calls_section_end|>"},
+                           .head_tokens = {"<|tool_call_argument_begin|>"},
+                           .head_name = kimi_name},
+    [TOOL_FORM_GLM45] = {.name = "glm45", .marks = {{"<tool_call>", CALL_BODY_GLM, NULL, false}}},
+};
+
+const struct reasoning_marks reasoning_marks[REASONING_FORM_COUNT] = {
+    [REASONING_FORM_NONE] = {.name = "none"},
+    [REASONING_FORM_THINK] = {"think", "<think>", "</think>"},
+    [REASONING_FORM_MISTRAL] = {"mistral", "[THINK]", "[/THINK]"},
+    [REASONING_FORM_HARMONY] = {.name = "openai_gptoss"},
+};
+
+const char *tool_form_name(enum tool_form form)
+{
+    return tool_marks[form].name;
+}
+
+const char *reasoning_form_name(enum reasoning_form form)
+{
+    return reasoning_marks[form].name;
+}
+
+bool tool_form_find(const char *name, enum tool_form *out)
+{
+    for (unsigned i = 0; i < TOOL_FORM_COUNT; i++) {
+        if (strcmp(tool_marks[i].name, name) == 0) {
+            *out = (enum tool_form)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool reasoning_form_find(const char *name, enum reasoning_form *out)
+{
+    for (unsigned i = 0; i < REASONING_FORM_COUNT; i++) {
+        if (strcmp(reasoning_marks[i].name, name) == 0) {
+            *out = (enum reasoning_form)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum tool_form tool_form_detect(struct text_slice chat_template)
+{
+    /* The more special first: families share marks. */
+    static const struct {
+        const char *text;
+        enum tool_form form;
+    } signs[] = {
+        {HARMONY_CHANNEL, TOOL_FORM_HARMONY},
+        {"<|tool_calls_section_begin|>", TOOL_FORM_KIMI_K2},
+        {"<｜tool▁calls▁begin｜>", TOOL_FORM_DEEPSEEK},
+        {"<function=", TOOL_FORM_QWEN3_CODER},
+        {"<arg_key>", TOOL_FORM_GLM45},
+        {"[TOOL_CALLS]", TOOL_FORM_MISTRAL},
+        {"<|/tool_call|>", TOOL_FORM_PHI4_MINI},
+        {"functools", TOOL_FORM_PHI4_MINI},
+        {"<|tool_call|>", TOOL_FORM_GRANITE},
+        {"<tool_call>", TOOL_FORM_HERMES},
+        {"<|python_start|>", TOOL_FORM_PYTHONIC},
+        {"[func_name1(", TOOL_FORM_PYTHONIC},
+        {"<|python_tag|>", TOOL_FORM_LLAMA3_JSON},
+        {"\"parameters\": dictionary of argument name", TOOL_FORM_LLAMA3_JSON},
+        {"tool_code", TOOL_FORM_GEMMA},
+    };
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++) {
+        if (contains(chat_template, signs[i].text))
+            return signs[i].form;
+    }
+    return TOOL_FORM_NONE;
+}
+
+enum reasoning_form reasoning_form_detect(struct text_slice chat_template)
+{
+    if (contains(chat_template, HARMONY_CHANNEL))
+        return REASONING_FORM_HARMONY;
+    if (contains(chat_template, "[THINK]"))
+        return REASONING_FORM_MISTRAL;
+    return contains(chat_template, "</think>") || contains(chat_template, "<think>")
+               ? REASONING_FORM_THINK
+               : REASONING_FORM_NONE;
+}
+
+bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt)
+{
+    const char *open = reasoning_marks[form].open;
+    if (open == NULL)
+        return false;
+    struct text_slice text = trimmed(prompt);
+    size_t bytes = strlen(open);
+    return text.bytes >= bytes && memcmp(text.data + text.bytes - bytes, open, bytes) == 0;
+}
+
+static bool is_same(const char *text, struct text_slice token)
+{
+    return text != NULL && strlen(text) == token.bytes && token.bytes > 0 &&
+           memcmp(text, token.data, token.bytes) == 0;
+}
+
+/* A mark may be more than a token ("<function=" is ordinary text), and a token a part of a mark. */
+static bool is_part(const char *text, struct text_slice token)
+{
+    return text != NULL && token.bytes > 1 &&
+           memmem(text, strlen(text), token.data, token.bytes) != NULL;
+}
+
+bool output_forms_need_token(enum tool_form tools, enum reasoning_form reasoning,
+                             struct text_slice token)
+{
+    static const char *const harmony[] = {HARMONY_START, HARMONY_CHANNEL, HARMONY_MESSAGE,
+                                          HARMONY_END,   HARMONY_RETURN,  HARMONY_CALL,
+                                          HARMONY_TYPE};
+    const struct tool_marks *marks = &tool_marks[tools];
+    for (size_t i = 0; i < FORM_MARKS; i++) {
+        if (is_part(marks->marks[i].open, token) || is_part(marks->marks[i].close, token) ||
+            is_same(marks->skipped[i], token) || is_same(marks->head_tokens[i], token))
+            return true;
+    }
+    bool is_harmony = tools == TOOL_FORM_HARMONY || reasoning == REASONING_FORM_HARMONY;
+    for (size_t i = 0; is_harmony && i < sizeof harmony / sizeof harmony[0]; i++) {
+        if (is_same(harmony[i], token))
+            return true;
+    }
+    bool is_glm = tools == TOOL_FORM_GLM45; /* its tags are tokens */
+    static const char *const glm[] = {"</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>",
+                                      "</arg_value>"};
+    for (size_t i = 0; is_glm && i < sizeof glm / sizeof glm[0]; i++) {
+        if (is_same(glm[i], token))
+            return true;
+    }
+    const struct reasoning_marks *block = &reasoning_marks[reasoning];
+    return is_same(block->open, token) || is_same(block->close, token);
+}
