@@ -15,11 +15,11 @@ enum {
     IN_KEY,
     AT_COLON,
     AT_VALUE,
-    IN_NAME,        /* a string, kept in `word` */
-    IN_ARGUMENTS,   /* passed on, or kept in `early` while there is no name */
-    IN_TEXT,        /* arguments as a string that holds JSON, kept in `word` */
-    IN_SCALAR,      /* a number or word, of no interest */
-    IN_OTHER,       /* another key's string, object or array */
+    IN_NAME,      /* a string, kept in `word` */
+    IN_ARGUMENTS, /* passed on, or kept in `early` while there is no name */
+    IN_TEXT,      /* arguments as a string that holds JSON, kept in `word` */
+    IN_SCALAR,    /* a number or word, of no interest */
+    IN_OTHER,     /* another key's string, object or array */
     AFTER_VALUE
 };
 

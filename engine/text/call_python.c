@@ -6,14 +6,14 @@
 #include <string.h>
 
 enum {
-    AT_LIST,    /* before '[' */
-    AT_NAME,    /* before a function's name, or the end */
+    AT_LIST, /* before '[' */
+    AT_NAME, /* before a function's name, or the end */
     IN_NAME,
-    AT_KEY,     /* before an argument's name, or ')' */
+    AT_KEY, /* before an argument's name, or ')' */
     IN_KEY,
     AT_VALUE,
     IN_VALUE,
-    AFTER_CALL  /* before ',' or the end */
+    AFTER_CALL /* before ',' or the end */
 };
 
 static bool is_name_part(char c)

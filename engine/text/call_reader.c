@@ -65,8 +65,8 @@ enum call_step call_reader_step(struct call_reader *r, char c)
         step = call_glm_step(r, c);
         break;
     }
-    bool has_overflowed = r->word.failed != STATUS_OK || r->name.failed != STATUS_OK ||
-                          r->early.failed != STATUS_OK;
+    bool has_overflowed =
+        r->word.failed != STATUS_OK || r->name.failed != STATUS_OK || r->early.failed != STATUS_OK;
     return has_overflowed ? CALL_FAILED : step;
 }
 
@@ -122,4 +122,13 @@ bool call_json_pass(struct call_reader *r, char c)
         r->depth--;
     }
     return r->depth == 0 && !r->in_string;
+}
+
+struct text_slice call_trim(struct text_slice text)
+{
+    while (text.bytes > 0 && is_blank(text.data[0]))
+        text.data++, text.bytes--;
+    while (text.bytes > 0 && is_blank(text.data[text.bytes - 1]))
+        text.bytes--;
+    return text;
 }

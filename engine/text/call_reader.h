@@ -12,8 +12,8 @@
  * small automaton; what it needs to keep lies in the one struct below. Thread: the parser's. */
 
 enum call_body {
-    CALL_BODY_JSON,       /* {"name": ..., "arguments": {...}}, or an array of such */
-    CALL_BODY_NAMED_JSON, /* a head that holds the name, then {...} */
+    CALL_BODY_JSON,          /* {"name": ..., "arguments": {...}}, or an array of such */
+    CALL_BODY_NAMED_JSON,    /* a head that holds the name, then {...} */
     CALL_BODY_LIST_OR_NAMED, /* an array of such objects, or a head and {...} */
     CALL_BODY_PYTHON_LIST,   /* [f(a=1), g()] */
     CALL_BODY_PYTHON,        /* f(a=1), lines of such */
@@ -52,8 +52,8 @@ struct call_reader {
     /* a JSON value that is being passed through or over */
     unsigned depth;
     bool in_string, is_escaped;
-    char quote;           /* Python: of the string; 0: outside one */
-    unsigned escape_left; /* Python: digits of a \x or \u that are to come */
+    char quote;                      /* Python: of the string; 0: outside one */
+    unsigned escape_left;            /* Python: digits of a \x or \u that are to come */
     struct buffer word, name, early; /* owned */
 };
 
@@ -73,6 +73,9 @@ void call_arguments(struct call_reader *r, const char *data, size_t bytes);
 void call_end(struct call_reader *r);
 /* A name that can be a function's, and is a tool's where that is asked for. */
 bool call_name_is_fit(const struct call_reader *r, struct text_slice name);
+
+/* Without white space at both ends. */
+struct text_slice call_trim(struct text_slice text);
 
 /* One character of a JSON object or array that began with depth 0; true: it was the last one. */
 bool call_json_pass(struct call_reader *r, char c);

@@ -118,8 +118,8 @@ static const char *python_constant(struct text_slice value)
         const char *python, *json;
     } constants[] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
     for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
-        if (slices_are_equal(value, (struct text_slice){constants[i].python,
-                                                        strlen(constants[i].python)}))
+        if (slices_are_equal(value,
+                             (struct text_slice){constants[i].python, strlen(constants[i].python)}))
             return constants[i].json;
     }
     return NULL;
@@ -136,8 +136,7 @@ static bool is_json(struct text_slice value)
 }
 
 void call_types_write_value(const struct call_types *types, struct text_slice tool,
-                            struct text_slice argument, struct text_slice value,
-                            struct buffer *out)
+                            struct text_slice argument, struct text_slice value, struct buffer *out)
 {
     const struct call_type *type = find(types, tool, argument);
     const char *constant = python_constant(value);

@@ -16,7 +16,8 @@ struct call_type {
 
 struct call_types {
     struct buffer texts; /* owned */
-    struct call_type *types; /* owned; an entry without argument for each tool, then its arguments */
+    struct call_type
+        *types; /* owned; an entry without argument for each tool, then its arguments */
     size_t count;
 };
 

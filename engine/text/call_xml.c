@@ -19,15 +19,6 @@ static bool cut_tag(struct buffer *word, const char *tag)
     return true;
 }
 
-static struct text_slice trimmed(struct text_slice text)
-{
-    while (text.bytes > 0 && is_blank(text.data[0]))
-        text.data++, text.bytes--;
-    while (text.bytes > 0 && is_blank(text.data[text.bytes - 1]))
-        text.bytes--;
-    return text;
-}
-
 /* Without the line breaks that set the value apart from its tags, one at each end. */
 static struct text_slice without_breaks(struct text_slice text)
 {
@@ -115,7 +106,7 @@ static enum call_step qwen_name(struct call_reader *r, char c)
         buffer_append_byte(&r->word, c);
         return r->word.bytes <= NAME_BYTES_MAX ? CALL_MORE : CALL_FAILED;
     }
-    struct text_slice name = trimmed(buffer_slice(&r->word));
+    struct text_slice name = call_trim(buffer_slice(&r->word));
     if (r->state == QWEN_KEY) {
         keep(&r->early, name);
         r->state = QWEN_VALUE;
@@ -158,7 +149,7 @@ static enum call_step glm_name(struct call_reader *r)
     bool has_arguments = cut_tag(&r->word, "<arg_key>");
     if (!has_arguments && !cut_tag(&r->word, GLM_END))
         return r->word.bytes <= NAME_BYTES_MAX ? CALL_MORE : CALL_FAILED;
-    struct text_slice name = trimmed(buffer_slice(&r->word));
+    struct text_slice name = call_trim(buffer_slice(&r->word));
     if (!call_name_is_fit(r, name))
         return CALL_FAILED;
     keep(&r->name, name);
@@ -193,7 +184,7 @@ enum call_step call_glm_step(struct call_reader *r, char c)
         return glm_between(r);
     case GLM_KEY:
         if (cut_tag(&r->word, "</arg_key>")) {
-            keep(&r->early, trimmed(buffer_slice(&r->word)));
+            keep(&r->early, call_trim(buffer_slice(&r->word)));
             buffer_clear(&r->word);
             r->state = GLM_OPEN_VALUE;
         }

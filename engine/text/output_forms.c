@@ -4,7 +4,6 @@
 
 #define DEEPSEEK_SEPARATOR "<｜tool▁sep｜>"
 
-
 /* Where `part` begins in `text`, or its end. */
 static size_t find(struct text_slice text, const char *part)
 {
@@ -32,34 +31,25 @@ static struct text_slice behind(struct text_slice text, const char *part)
     return (struct text_slice){text.data + at, text.bytes - at};
 }
 
-static struct text_slice trimmed(struct text_slice text)
-{
-    while (text.bytes > 0 && is_blank(text.data[0]))
-        text.data++, text.bytes--;
-    while (text.bytes > 0 && is_blank(text.data[text.bytes - 1]))
-        text.bytes--;
-    return text;
-}
-
 /* f, f[ARGS] or f[CALL_ID]123[ARGS] */
 static struct text_slice mistral_name(struct text_slice head)
 {
-    return trimmed(before(before(head, "[ARGS]"), "[CALL_ID]"));
+    return call_trim(before(before(head, "[ARGS]"), "[CALL_ID]"));
 }
 
 /* V3: the type, a separator, the name, a line break and a fence. V3.1: the name and a separator. */
 static struct text_slice deepseek_name(struct text_slice head)
 {
-    struct text_slice rest = trimmed(behind(head, DEEPSEEK_SEPARATOR));
+    struct text_slice rest = call_trim(behind(head, DEEPSEEK_SEPARATOR));
     if (!contains(head, DEEPSEEK_SEPARATOR) || rest.bytes == 0)
-        return trimmed(before(head, DEEPSEEK_SEPARATOR));
-    return trimmed(before(before(rest, "\n"), "```"));
+        return call_trim(before(head, DEEPSEEK_SEPARATOR));
+    return call_trim(before(before(rest, "\n"), "```"));
 }
 
 /* functions.f:0 */
 static struct text_slice kimi_name(struct text_slice head)
 {
-    struct text_slice name = trimmed(before(head, "<|tool_call_argument_begin|>"));
+    struct text_slice name = call_trim(before(head, "<|tool_call_argument_begin|>"));
     return before(behind(name, "functions."), ":");
 }
 
@@ -199,7 +189,7 @@ bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt)
     const char *open = reasoning_marks[form].open;
     if (open == NULL)
         return false;
-    struct text_slice text = trimmed(prompt);
+    struct text_slice text = call_trim(prompt);
     size_t bytes = strlen(open);
     return text.bytes >= bytes && memcmp(text.data + text.bytes - bytes, open, bytes) == 0;
 }

@@ -11,8 +11,8 @@
 struct call_mark {
     const char *open; /* NULL: no further one */
     enum call_body body;
-    const char *close;  /* NULL: none; may be left out by the model */
-    bool needs_known; /* without the name of a tool it is no call */
+    const char *close; /* NULL: none; may be left out by the model */
+    bool needs_known;  /* without the name of a tool it is no call */
 };
 
 struct tool_marks {

@@ -7,105 +7,43 @@
 #include <string.h>
 
 #include "memory.h"
-#include "output_forms.h"
-
-#define MARKS_MAX      12u
-#define MARK_BYTES_MAX 64u
-/* Longest head of a message of harmony. */
-#define HEADER_BYTES_MAX 512u
-
-enum mode { MODE_TEXT, MODE_REASONING, MODE_CALL, MODE_HEADER, MODE_ARGUMENTS };
-
-enum mark_action {
-    MARK_REASONING_BEGIN,
-    MARK_REASONING_END,
-    MARK_CALL,
-    MARK_SKIP,
-    MARK_CLOSE, /* of the call that has just ended */
-    MARK_HEADER,
-    MARK_MESSAGE,
-    MARK_MESSAGE_END
-};
-
-struct mark {
-    const char *text;
-    size_t bytes;
-    enum mark_action action;
-    const struct call_mark *call;
-};
-
-struct output_parser {
-    struct output_parser_options options;
-    const struct tool_marks *form;
-    bool is_harmony;
-    enum mode mode;
-    struct mark marks[MARKS_MAX]; /* those that mean something now */
-    size_t mark_count;
-    const struct call_mark *last_call; /* whose close mark may come; NULL: none */
-    struct buffer input;               /* what is to be looked at */
-    size_t input_at;
-    char held[MARK_BYTES_MAX];
-    size_t held_bytes;
-    struct buffer raw, space, header;
-    struct buffer run; /* of one kind, on its way out */
-    enum output_kind run_kind;
-    bool trims;         /* white space at the start of what comes is dropped */
-    bool has_text;      /* some came, and no call since */
-    uint32_t calls;     /* begun so far */
-    bool has_open_call; /* harmony's */
-    struct call_reader reader;
-    struct call_types types;
-    struct call_sink sink;
-};
+#include "output_parser_private.h"
 
 /* --- marks --- */
 
-static void add_mark(output_parser *p, const char *text, enum mark_action action,
+void parser_add_mark(output_parser *p, const char *text, enum mark_action action,
                      const struct call_mark *call)
 {
     if (text != NULL)
         p->marks[p->mark_count++] = (struct mark){text, strlen(text), action, call};
 }
 
-static void add_harmony_marks(output_parser *p)
-{
-    if (p->mode == MODE_HEADER) {
-        add_mark(p, HARMONY_MESSAGE, MARK_MESSAGE, NULL);
-        return;
-    }
-    add_mark(p, HARMONY_END, MARK_MESSAGE_END, NULL);
-    add_mark(p, HARMONY_RETURN, MARK_MESSAGE_END, NULL);
-    add_mark(p, HARMONY_CALL, MARK_MESSAGE_END, NULL);
-    add_mark(p, HARMONY_START, MARK_HEADER, NULL);
-    add_mark(p, HARMONY_CHANNEL, MARK_HEADER, NULL);
-}
-
 /* The marks of the mode. */
-static void set_marks(output_parser *p)
+void parser_set_marks(output_parser *p)
 {
     p->mark_count = 0;
     const struct reasoning_marks *block = &reasoning_marks[p->options.reasoning];
     if (p->is_harmony) {
-        add_harmony_marks(p);
+        harmony_add_marks(p);
     } else if (p->mode == MODE_REASONING) {
-        add_mark(p, block->close, MARK_REASONING_END, NULL);
+        parser_add_mark(p, block->close, MARK_REASONING_END, NULL);
     } else if (p->mode == MODE_TEXT) {
-        add_mark(p, block->open, MARK_REASONING_BEGIN, NULL);
+        parser_add_mark(p, block->open, MARK_REASONING_BEGIN, NULL);
         if (p->last_call != NULL)
-            add_mark(p, p->last_call->close, MARK_CLOSE, NULL);
+            parser_add_mark(p, p->last_call->close, MARK_CLOSE, NULL);
         if (p->calls > 0 && !p->has_text)
-            add_mark(p, p->form->separator, MARK_SKIP, NULL);
+            parser_add_mark(p, p->form->separator, MARK_SKIP, NULL);
         for (size_t i = 0; i < FORM_MARKS; i++) {
-            add_mark(p, p->form->marks[i].open, MARK_CALL, &p->form->marks[i]);
-            add_mark(p, p->form->skipped[i], MARK_SKIP, NULL);
+            parser_add_mark(p, p->form->marks[i].open, MARK_CALL, &p->form->marks[i]);
+            parser_add_mark(p, p->form->skipped[i], MARK_SKIP, NULL);
         }
     }
 }
 
-static void enter(output_parser *p, enum mode mode)
+void parser_enter(output_parser *p, enum mode mode)
 {
     p->mode = mode;
-    set_marks(p);
+    parser_set_marks(p);
 }
 
 /* --- out --- */
@@ -133,7 +71,7 @@ static void put(output_parser *p, enum output_kind kind, const char *data, size_
 }
 
 /* A character of text or reasoning; white space waits for what follows. */
-static void put_character(output_parser *p, char c)
+void parser_put_character(output_parser *p, char c)
 {
     enum output_kind kind = p->mode == MODE_REASONING ? OUTPUT_REASONING : OUTPUT_TEXT;
     if (is_blank(c)) {
@@ -148,11 +86,11 @@ static void put_character(output_parser *p, char c)
     if (kind == OUTPUT_TEXT && !p->has_text) {
         p->has_text = true;
         p->last_call = NULL;
-        set_marks(p);
+        parser_set_marks(p);
     }
 }
 
-static void sink_begin(void *context, struct text_slice name)
+void parser_begin_call(void *context, struct text_slice name)
 {
     output_parser *p = context;
     flush_run(p);
@@ -163,12 +101,12 @@ static void sink_begin(void *context, struct text_slice name)
                 .kind = OUTPUT_TOOL_BEGIN, .tool_index = p->calls - 1, .tool_name = name});
 }
 
-static void sink_arguments(void *context, struct text_slice json)
+void parser_add_arguments(void *context, struct text_slice json)
 {
     put(context, OUTPUT_TOOL_ARGUMENTS, json.data, json.bytes);
 }
 
-static void sink_end(void *context)
+void parser_end_call(void *context)
 {
     output_parser *p = context;
     flush_run(p);
@@ -184,7 +122,7 @@ static void begin_call(output_parser *p, const struct call_mark *mark, enum call
     p->last_call = mark;
     call_reader_start(&p->reader, body, p->form->head_name,
                       mark != NULL ? mark->needs_known : true);
-    enter(p, MODE_CALL);
+    parser_enter(p, MODE_CALL);
 }
 
 /* Puts text back before what is still to be looked at. */
@@ -206,10 +144,10 @@ static void push_back(output_parser *p, const char *data, size_t bytes)
 static void give_up_call(output_parser *p)
 {
     p->last_call = NULL;
-    enter(p, MODE_TEXT);
+    parser_enter(p, MODE_TEXT);
     if (p->raw.bytes == 0)
         return;
-    put_character(p, p->raw.data[0]);
+    parser_put_character(p, p->raw.data[0]);
     push_back(p, p->raw.data + 1, p->raw.bytes - 1);
     buffer_clear(&p->raw);
 }
@@ -223,7 +161,7 @@ static void step_call(output_parser *p, char c)
     if (step == CALL_MORE && p->raw.failed == STATUS_OK)
         return;
     if (step == CALL_DONE || step == CALL_UNREAD) {
-        enter(p, MODE_TEXT);
+        parser_enter(p, MODE_TEXT);
         buffer_clear(&p->raw);
         if (step == CALL_UNREAD)
             push_back(p, &c, 1);
@@ -237,71 +175,6 @@ static void step_call(output_parser *p, char c)
     give_up_call(p);
 }
 
-/* --- harmony --- */
-
-/* The recipient in a head such as "commentary to=functions.f json"; empty: none. */
-static struct text_slice recipient_of(struct text_slice head)
-{
-    static const char to[] = "to=functions.";
-    const char *at = head.bytes > 0 ? memmem(head.data, head.bytes, to, sizeof to - 1) : NULL;
-    if (at == NULL)
-        return (struct text_slice){NULL, 0};
-    struct text_slice name = {at + sizeof to - 1, 0};
-    size_t rest = head.bytes - (size_t)(name.data - head.data);
-    while (name.bytes < rest && !is_blank(name.data[name.bytes]) && name.data[name.bytes] != '<')
-        name.bytes++;
-    return name;
-}
-
-static void begin_message(output_parser *p)
-{
-    struct text_slice head = buffer_slice(&p->header), name = recipient_of(head);
-    bool is_analysis = head.bytes > 0 && memmem(head.data, head.bytes, "analysis", 8) != NULL;
-    bool is_call = name.bytes > 0 && p->options.tools == TOOL_FORM_HARMONY;
-    p->trims = true;
-    if (is_call) {
-        sink_begin(p, name);
-        p->has_open_call = true;
-    }
-    bool is_reasoning = is_analysis && p->options.reasoning == REASONING_FORM_HARMONY;
-    enter(p, is_call ? MODE_ARGUMENTS : is_reasoning ? MODE_REASONING : MODE_TEXT);
-    buffer_clear(&p->header);
-}
-
-static void end_message(output_parser *p)
-{
-    buffer_clear(&p->space);
-    if (p->has_open_call)
-        sink_end(p);
-    p->has_open_call = false;
-    enter(p, MODE_HEADER);
-}
-
-/* A head begins with a control token, a role or a recipient; anything else is text without a head. */
-static void step_header(output_parser *p, char c)
-{
-    static const char *const starts[] = {"<|", "assistant", "to=", "commentary", "analysis",
-                                         "final"};
-    buffer_append_byte(&p->header, c);
-    struct text_slice head = buffer_slice(&p->header);
-    while (head.bytes > 0 && is_blank(head.data[0]))
-        head.data++, head.bytes--;
-    bool may_be = head.bytes == 0;
-    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
-        size_t bytes = strlen(starts[i]);
-        bytes = bytes < head.bytes ? bytes : head.bytes;
-        may_be = may_be || memcmp(head.data, starts[i], bytes) == 0;
-    }
-    if (may_be && p->header.failed == STATUS_OK)
-        return;
-    enter(p, MODE_TEXT);
-    for (size_t i = 0; i < p->header.bytes; i++)
-        put_character(p, p->header.data[i]);
-    if (p->header.failed != STATUS_OK)
-        put_character(p, c);
-    buffer_clear(&p->header);
-}
-
 /* --- the modes --- */
 
 static void step_text(output_parser *p, char c)
@@ -312,7 +185,7 @@ static void step_text(output_parser *p, char c)
         (void)call_reader_step(&p->reader, c);
         return;
     }
-    put_character(p, c);
+    parser_put_character(p, c);
 }
 
 static void step(output_parser *p, char c)
@@ -326,10 +199,10 @@ static void step(output_parser *p, char c)
         step_call(p, c);
         break;
     case MODE_HEADER:
-        step_header(p, c);
+        harmony_step_header(p, c);
         break;
     case MODE_ARGUMENTS:
-        sink_arguments(p, (struct text_slice){&c, 1});
+        parser_add_arguments(p, (struct text_slice){&c, 1});
         break;
     }
 }
@@ -341,7 +214,7 @@ static void apply_mark(output_parser *p, const struct mark *mark)
     case MARK_REASONING_END:
         buffer_clear(&p->space);
         p->trims = true;
-        enter(p, mark->action == MARK_REASONING_BEGIN ? MODE_REASONING : MODE_TEXT);
+        parser_enter(p, mark->action == MARK_REASONING_BEGIN ? MODE_REASONING : MODE_TEXT);
         break;
     case MARK_CALL:
         buffer_append_text(&p->raw, mark->text);
@@ -349,20 +222,20 @@ static void apply_mark(output_parser *p, const struct mark *mark)
         break;
     case MARK_CLOSE:
         p->last_call = NULL;
-        set_marks(p);
+        parser_set_marks(p);
         break;
     case MARK_SKIP:
         break;
     case MARK_HEADER:
-        end_message(p);
+        harmony_end_message(p);
         if (mark->text[2] == HARMONY_CHANNEL[2])
             buffer_append_text(&p->header, mark->text);
         break;
     case MARK_MESSAGE:
-        begin_message(p);
+        harmony_begin_message(p);
         break;
     case MARK_MESSAGE_END:
-        end_message(p);
+        harmony_end_message(p);
         break;
     }
 }
@@ -438,7 +311,8 @@ status output_parser_feed(output_parser *p, struct text_slice text)
 status output_parser_finish(output_parser *p)
 {
     /* What waits is decided: it is no mark, and no call. Each round ends one of the two. */
-    while (p->held_bytes > 0 || (p->mode == MODE_CALL && !p->reader.has_begun && p->raw.bytes > 0)) {
+    while (p->held_bytes > 0 ||
+           (p->mode == MODE_CALL && !p->reader.has_begun && p->raw.bytes > 0)) {
         if (p->held_bytes > 0) {
             char first = p->held[0];
             push_back(p, p->held + 1, p->held_bytes - 1);
@@ -453,15 +327,12 @@ status output_parser_finish(output_parser *p)
     }
     if (p->mode == MODE_CALL)
         call_reader_finish(&p->reader);
-    if (p->mode == MODE_HEADER && p->header.bytes > 0 && p->header.data[0] != '<') {
-        enter(p, MODE_TEXT);
-        for (size_t i = 0; i < p->header.bytes; i++)
-            put_character(p, p->header.data[i]);
-    }
+    if (p->mode == MODE_HEADER)
+        harmony_finish_header(p);
     if (p->mode == MODE_TEXT && !p->is_harmony && p->calls == 0 && p->space.bytes > 0)
         put(p, OUTPUT_TEXT, p->space.data, p->space.bytes);
     if (p->has_open_call)
-        sink_end(p);
+        parser_end_call(p);
     p->has_open_call = false;
     flush_run(p);
     return state_of(p);
@@ -480,21 +351,21 @@ status output_parser_create(const struct output_parser_options *options, output_
     p->options = *options;
     p->options.tool_list = NULL;
     p->form = &tool_marks[options->tools];
-    p->is_harmony = options->tools == TOOL_FORM_HARMONY ||
-                    options->reasoning == REASONING_FORM_HARMONY;
+    p->is_harmony =
+        options->tools == TOOL_FORM_HARMONY || options->reasoning == REASONING_FORM_HARMONY;
     buffer_init(&p->input, SIZE_MAX / 2);
     buffer_init(&p->raw, options->held_bytes_max);
     buffer_init(&p->space, SIZE_MAX / 2);
     buffer_init(&p->run, SIZE_MAX / 2);
     buffer_init(&p->header, HEADER_BYTES_MAX);
     call_reader_init(&p->reader, options->held_bytes_max);
-    p->sink = (struct call_sink){sink_begin, sink_arguments, sink_end, p};
+    p->sink = (struct call_sink){parser_begin_call, parser_add_arguments, parser_end_call, p};
     p->reader.sink = &p->sink;
     p->reader.types = &p->types;
     p->trims = options->starts_in_reasoning;
-    enter(p, p->is_harmony                   ? MODE_HEADER
-             : options->starts_in_reasoning ? MODE_REASONING
-                                            : MODE_TEXT);
+    parser_enter(p, p->is_harmony                  ? MODE_HEADER
+                    : options->starts_in_reasoning ? MODE_REASONING
+                                                   : MODE_TEXT);
     status s = call_types_init(&p->types, options->tool_list);
     if (s != STATUS_OK) {
         output_parser_destroy(p);

@@ -228,10 +228,8 @@ static void text_that_waits_for_too_long_is_text(void **state)
     (void)state;
     struct outcome o;
     outcome_init(&o);
-    struct output_parser_options options = {.tools = TOOL_FORM_HERMES,
-                                            .held_bytes_max = 64,
-                                            .on_delta = add_delta,
-                                            .context = &o};
+    struct output_parser_options options = {
+        .tools = TOOL_FORM_HERMES, .held_bytes_max = 64, .on_delta = add_delta, .context = &o};
     output_parser *p = NULL;
     assert_int_equal(output_parser_create(&options, &p), STATUS_OK);
     char output[300];
@@ -259,22 +257,21 @@ static void templates_tell_their_form(void **state)
     assert_int_equal(reasoning_form_detect(slice("x '</think>' y")), REASONING_FORM_THINK);
     assert_int_equal(reasoning_form_detect(slice("<|im_start|>")), REASONING_FORM_NONE);
     assert_true(reasoning_form_is_open(REASONING_FORM_THINK, slice("assistant\n<think>\n")));
-    assert_false(
-        reasoning_form_is_open(REASONING_FORM_THINK, slice("<think>\n\n</think>\n\n")));
+    assert_false(reasoning_form_is_open(REASONING_FORM_THINK, slice("<think>\n\n</think>\n\n")));
     assert_false(reasoning_form_is_open(REASONING_FORM_NONE, slice("<think>")));
 }
 
 static void control_tokens_that_a_form_is_made_of_are_named(void **state)
 {
     (void)state;
-    assert_true(output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_NONE,
-                                        slice("<tool_call>")));
+    assert_true(
+        output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_NONE, slice("<tool_call>")));
     assert_true(output_forms_need_token(TOOL_FORM_NONE, REASONING_FORM_THINK, slice("</think>")));
     assert_true(output_forms_need_token(TOOL_FORM_MISTRAL, REASONING_FORM_NONE, slice("[ARGS]")));
-    assert_true(output_forms_need_token(TOOL_FORM_HARMONY, REASONING_FORM_HARMONY,
-                                        slice("<|channel|>")));
-    assert_false(output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_THINK,
-                                         slice("<|im_start|>")));
+    assert_true(
+        output_forms_need_token(TOOL_FORM_HARMONY, REASONING_FORM_HARMONY, slice("<|channel|>")));
+    assert_false(
+        output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_THINK, slice("<|im_start|>")));
     assert_false(
         output_forms_need_token(TOOL_FORM_NONE, REASONING_FORM_NONE, slice("<tool_call>")));
 }
