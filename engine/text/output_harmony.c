@@ -67,8 +67,8 @@ static void put_header(output_parser *p)
 /* A head begins with a control token, a role or a recipient; anything else is text without a head. */
 void harmony_step_header(output_parser *p, char c)
 {
-    static const char *const starts[] = {"<|", "assistant", "to=", "commentary", "analysis",
-                                         "final"};
+    static const char *const starts[] = {
+        "<|", "assistant", "to=", "commentary", "analysis", "final"};
     buffer_append_byte(&p->header, c);
     struct text_slice head = buffer_slice(&p->header);
     while (head.bytes > 0 && is_blank(head.data[0]))

@@ -321,11 +321,11 @@ static void names_append(char *list, const char *name, bool is_quoted)
     size_t bytes = strlen(name);
     if (bytes + 5 > room)
         return;
-    used += (size_t)sprintf(list + used, "%s%s",
-                            used == 0   ? ""
-                            : is_quoted ? ", "
-                                        : ",",
-                            is_quoted ? "'" : "");
+    used += (size_t)snprintf(list + used, room, "%s%s",
+                             used == 0   ? ""
+                             : is_quoted ? ", "
+                                         : ",",
+                             is_quoted ? "'" : "");
     for (size_t i = 0; i < bytes; i++) {
         char c = name[i];
         bool is_safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
