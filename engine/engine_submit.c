@@ -10,6 +10,7 @@
 #define STOP_BYTES_MAX  (64u * 1024u)
 #define STOP_TOKENS_MAX 1024u
 #define BIASES_MAX      4096u
+#define BANS_MAX        1024u
 
 static bool stops_are_valid(const struct engine_request *request)
 {
@@ -30,7 +31,8 @@ static bool request_is_valid(const engine *e, const struct engine_request *reque
     if (request->n < 1 || request->n > SEQUENCES_MAX || request->max_tokens < 1)
         return false;
     if (request->sampling.stop_token_count > STOP_TOKENS_MAX ||
-        request->sampling.bias_count > BIASES_MAX || !stops_are_valid(request))
+        request->sampling.bias_count > BIASES_MAX || request->sampling.ban_count > BANS_MAX ||
+        !stops_are_valid(request))
         return false;
     if (request->prompt_alternative_count > LOGPROBS_MAX ||
         (request->prompt_alternative_count > 0 && request->prompt_alternatives == NULL))

@@ -1,6 +1,7 @@
 #include "sampler.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "check.h"
 #include "philox.h"
@@ -40,7 +41,10 @@ struct sampler {
     struct patch *patches;      /* [patch_count_max], in the arena */
     uint32_t patch_count, patch_count_max;
     const uint32_t *allowed; /* borrowed; NULL: all */
-    float *allowed_row;      /* [vocabulary], in the arena; only with `allowed` */
+    const uint32_t *chosen;  /* the mask of allowed_tokens, in the arena; NULL: all */
+    float *allowed_row;      /* [vocabulary], in the arena; only with one of these masks */
+    int32_t *recent;         /* [recent_max] the last outputs, oldest first; only with bans */
+    uint32_t recent_count, recent_max;
 };
 
 static bool params_have_penalty(const struct sampling_params *p)
@@ -63,6 +67,35 @@ static status counts_create(sampler *s, const struct sampler_options *options, a
     return STATUS_OK;
 }
 
+static status masks_create(sampler *s, const struct sampler_options *options, arena *memory)
+{
+    s->allowed = options->allowed;
+    if (s->params.allowed_token_count > 0) {
+        uint32_t *words = arena_allocate_array(memory, s->vocabulary / 32 + 1, sizeof *words);
+        if (words == NULL)
+            return STATUS_NO_MEMORY;
+        for (uint32_t i = 0; i < s->params.allowed_token_count; i++) {
+            uint32_t token = (uint32_t)s->params.allowed_tokens[i];
+            words[token / 32] |= 1u << token % 32;
+        }
+        s->chosen = words;
+    }
+    if (s->allowed == NULL && s->chosen == NULL)
+        return STATUS_OK;
+    s->allowed_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->allowed_row);
+    return s->allowed_row != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+/* A ban needs to know as many outputs as it has tokens before its last. */
+static status recent_create(sampler *s, arena *memory)
+{
+    for (uint32_t i = 0; i < s->params.ban_count; i++)
+        if (s->params.bans[i].count - 1 > s->recent_max)
+            s->recent_max = s->params.bans[i].count - 1;
+    s->recent = arena_allocate_array(memory, s->recent_max, sizeof *s->recent);
+    return s->recent != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 status sampler_create(const struct sampler_options *options, arena *memory, sampler **out)
 {
     sampler *s = arena_allocate(memory, sizeof *s);
@@ -75,17 +108,16 @@ status sampler_create(const struct sampler_options *options, arena *memory, samp
     s->end_token_count = options->end_token_count;
     s->has_penalty = params_have_penalty(&s->params);
     if (s->has_penalty) {
-        status result = counts_create(s, options, memory);
-        if (result != STATUS_OK)
-            return result;
+        status counted = counts_create(s, options, memory);
+        if (counted != STATUS_OK)
+            return counted;
     }
-    s->allowed = options->allowed;
-    if (s->allowed != NULL) {
-        s->allowed_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->allowed_row);
-        if (s->allowed_row == NULL)
-            return STATUS_NO_MEMORY;
-    }
-    s->patch_count_max = s->params.bias_count;
+    status result = masks_create(s, options, memory);
+    if (result == STATUS_OK && s->params.ban_count > 0)
+        result = recent_create(s, memory);
+    if (result != STATUS_OK)
+        return result;
+    s->patch_count_max = s->params.bias_count + s->params.ban_count;
     if (s->has_penalty)
         s->patch_count_max += s->counts.distinct_max;
     if (s->params.min_tokens > 0)
@@ -145,11 +177,26 @@ static void patch_ends(sampler *s, float *logits)
         patch(s, logits, s->params.stop_tokens[i], -INFINITY);
 }
 
+/* The last token of each run whose others are the last outputs. */
+static void patch_bans(sampler *s, float *logits)
+{
+    for (uint32_t i = 0; i < s->params.ban_count; i++) {
+        const struct token_run *ban = &s->params.bans[i];
+        uint32_t before = ban->count - 1;
+        if (before > s->recent_count || memcmp(s->recent + s->recent_count - before, ban->tokens,
+                                               before * sizeof *ban->tokens) != 0)
+            continue;
+        patch(s, logits, ban->tokens[before], -INFINITY);
+    }
+}
+
 static void patch_all(sampler *s, float *logits, uint32_t output_count)
 {
     patch_biases(s, logits);
     if (s->has_penalty)
         patch_penalties(s, logits);
+    if (s->params.ban_count > 0)
+        patch_bans(s, logits);
     if (output_count < s->params.min_tokens)
         patch_ends(s, logits);
 }
@@ -185,7 +232,8 @@ static status choose(const sampler *s, const float *logits, uint32_t position, i
 static void copy_allowed(const sampler *s, const float *logits)
 {
     for (uint32_t first = 0; first < s->vocabulary; first += 32) {
-        uint32_t word = s->allowed[first / 32];
+        uint32_t word = s->allowed != NULL ? s->allowed[first / 32] : UINT32_MAX;
+        word &= s->chosen != NULL ? s->chosen[first / 32] : UINT32_MAX;
         uint32_t count = s->vocabulary - first < 32 ? s->vocabulary - first : 32;
         for (uint32_t i = 0; i < count; i++)
             s->allowed_row[first + i] = (word >> i & 1) != 0 ? logits[first + i] : -INFINITY;
@@ -196,7 +244,7 @@ static void copy_allowed(const sampler *s, const float *logits)
 static status choose_wished(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                             int32_t *token)
 {
-    if (s->allowed == NULL) {
+    if (s->allowed_row == NULL) {
         patch_all(s, logits, output_count);
         status result = choose(s, logits, position, token);
         patch_undo_all(s, logits);
@@ -238,6 +286,11 @@ void sampler_accept(sampler *s, int32_t token)
 {
     if (s->has_penalty)
         token_counts_add(&s->counts, token, 1);
+    if (s->recent_max == 0)
+        return;
+    if (s->recent_count == s->recent_max)
+        memmove(s->recent, s->recent + 1, --s->recent_count * sizeof *s->recent);
+    s->recent[s->recent_count++] = token;
 }
 
 bool sampler_token_ends(const sampler *s, int32_t token)

@@ -275,6 +275,64 @@ static void a_broken_row_is_an_error_and_not_a_token(void **state)
     rig_close(&rig);
 }
 
+static void only_allowed_tokens_are_chosen(void **state)
+{
+    (void)state;
+    static const int32_t allowed[] = {3, 40, 41, 499};
+    struct rig rig;
+    struct sampling_params p = plain;
+    p.allowed_tokens = allowed;
+    p.allowed_token_count = 4;
+    p.logprobs = 1;
+    rig_open(&rig, &p, 0, NULL, 0);
+    uint32_t seen[4] = {0};
+    for (int i = 0; i < 4; i++)
+        set_logit(&rig, allowed[i], 1.0f);
+    for (uint32_t i = 0; i < 400; i++) {
+        struct sample sample = draw(&rig, i, i);
+        uint32_t which = 0;
+        while (which < 4 && allowed[which] != sample.token)
+            which++;
+        assert_true(which < 4);
+        seen[which]++;
+        assert_true(isfinite(sample.logprob)); /* of the whole distribution */
+    }
+    for (int i = 0; i < 4; i++)
+        assert_true(seen[i] > 0);
+    rig_close(&rig);
+    p.biases = (struct logit_bias[]){{3, -100}, {40, -100}, {41, -100}, {499, -100}};
+    p.bias_count = 4;
+    rig_open(&rig, &p, 0, NULL, 0);
+    struct sample sample;
+    assert_int_equal(sampler_sample(rig.s, rig.logits, 0, 0, &sample), STATUS_UNSUPPORTED);
+    rig_close(&rig);
+}
+
+static void a_banned_run_is_broken_before_its_last_token(void **state)
+{
+    (void)state;
+    static const int32_t run[] = {5, 6, 7}, single[] = {9};
+    static const struct token_run bans[] = {{run, 3}, {single, 1}};
+    struct rig rig;
+    struct sampling_params p = plain;
+    p.temperature = 0.0f;
+    p.bans = bans;
+    p.ban_count = 2;
+    rig_open(&rig, &p, 0, NULL, 0);
+    set_logit(&rig, 7, 50.0f);
+    set_logit(&rig, 9, 60.0f);
+    static const int32_t outputs[] = {6, 5, 5, 6, 6, 5, 6};
+    static const int32_t expected[] = {7,  7, 7, 7,
+                                       20, 7, 7}; /* before the output of the same place */
+    set_logit(&rig, 20, 40.0f);
+    for (uint32_t i = 0; i < ARRAY_COUNT(outputs); i++) {
+        assert_int_equal(draw(&rig, i, i).token, expected[i]);
+        sampler_accept(rig.s, outputs[i]);
+    }
+    assert_int_equal(draw(&rig, 7, 7).token, 20); /* 5 6 have come again */
+    rig_close(&rig);
+}
+
 static void parameters_out_of_range_are_named(void **state)
 {
     (void)state;
@@ -314,6 +372,16 @@ static void parameters_out_of_range_are_named(void **state)
     p.stop_token_count = 1;
     assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
     p = plain;
+    p.allowed_tokens = &bad_stop;
+    p.allowed_token_count = 1;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p = plain;
+    p.bans = &(struct token_run){&bad_stop, 1};
+    p.ban_count = 1;
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p.bans = &(struct token_run){&bad_stop, 0};
+    assert_int_equal(sampling_params_check(&p, VOCABULARY, &note), STATUS_INVALID);
+    p = plain;
     p.logprobs = 20;
     p.temperature = 100.0f;
     assert_int_equal(sampling_params_check(&p, VOCABULARY, NULL), STATUS_OK);
@@ -351,6 +419,8 @@ int main(void)
         cmocka_unit_test(penalties_follow_their_formulas),
         cmocka_unit_test(end_tokens_wait_for_min_tokens),
         cmocka_unit_test(a_broken_row_is_an_error_and_not_a_token),
+        cmocka_unit_test(only_allowed_tokens_are_chosen),
+        cmocka_unit_test(a_banned_run_is_broken_before_its_last_token),
         cmocka_unit_test(parameters_out_of_range_are_named),
         cmocka_unit_test(creation_fails_cleanly_when_the_arena_is_small),
     };

@@ -35,6 +35,21 @@ static status check_tokens(const struct sampling_params *p, uint32_t vocabulary,
             FAIL("stop_token_ids names token %d; the vocabulary has 0 to %u", token,
                  vocabulary - 1);
     }
+    for (uint32_t i = 0; i < p->allowed_token_count; i++) {
+        int32_t token = p->allowed_tokens[i];
+        if (token < 0 || (uint32_t)token >= vocabulary)
+            FAIL("allowed_token_ids names token %d; the vocabulary has 0 to %u", token,
+                 vocabulary - 1);
+    }
+    for (uint32_t i = 0; i < p->ban_count; i++) {
+        if (p->bans[i].count < 1 || p->bans[i].count > TOKEN_RUN_LENGTH_MAX)
+            FAIL("bad_words must have 1 to %u tokens each, not %u", TOKEN_RUN_LENGTH_MAX,
+                 p->bans[i].count);
+        for (uint32_t j = 0; j < p->bans[i].count; j++)
+            if (p->bans[i].tokens[j] < 0 || (uint32_t)p->bans[i].tokens[j] >= vocabulary)
+                FAIL("bad_words has token %d; the vocabulary has 0 to %u", p->bans[i].tokens[j],
+                     vocabulary - 1);
+    }
     return STATUS_OK;
 }
 

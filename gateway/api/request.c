@@ -103,10 +103,11 @@ static status check_together(struct request_parse *parse)
 
 /* Enough for every array that a body of this size and count of values can ask for: token ids of 4
  * bytes, biases of 8, stops and prompts of up to 40, and copies of its texts; twice, for the
- * arena's doubling chunks. */
+ * arena's doubling chunks; and the tokens of bad words, in two spellings. */
 static size_t arena_bytes_max(struct text_slice body, const struct api_limits *limits)
 {
-    return 2 * (body.bytes + (size_t)limits->json_values_max * 64) + 65536;
+    size_t banned = (size_t)API_BAD_WORDS_MAX * 2 * (API_TEXT_BYTES_MAX + 8) * sizeof(int32_t);
+    return 2 * (body.bytes + (size_t)limits->json_values_max * 64 + banned) + 65536;
 }
 
 /* `dialect` NULL: the body is a chat or text completion request as it stands. */
@@ -172,7 +173,7 @@ void api_completion_request_release_body(struct api_completion_request *request)
     json_decref(request->body);
     request->body = NULL;
     request->messages = request->tools = request->documents = request->template_variables = NULL;
-    request->suffix = (struct text_slice){NULL, 0};
+    request->suffix = request->chat_template = (struct text_slice){NULL, 0};
     for (uint32_t i = 0; i < request->prompt_count; i++)
         request->prompts[i].text = (struct text_slice){NULL, 0};
 }

@@ -1,6 +1,9 @@
-/* Readers of what is asked about the prompt of a text completion, and of any prompt. */
+/* Readers of what is asked about the prompt of a text completion, and of any prompt; and of what an
+ * answer may be made of. */
 
 #include "request_parse.h"
+
+#include <string.h>
 
 static status prompt_tokens_read(struct request_parse *parse, const json_t *value, const char *path,
                                  struct api_prompt *out)
@@ -99,4 +102,68 @@ status request_read_truncate_prompt_tokens(struct request_parse *parse,
     if (s == STATUS_OK)
         parse->out->prompt_tokens_max = count > 0 ? (uint32_t)count : UINT32_MAX;
     return s;
+}
+
+status request_read_allowed_tokens(struct request_parse *parse, const struct request_field *field,
+                                   json_t *value)
+{
+    status s = field_check_array(value, field->name, 0, UINT32_MAX, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    size_t count = json_array_size(value);
+    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    s = field_read_tokens(value, field->name, parse->limits->vocabulary, tokens, parse->error);
+    parse->out->sampling.allowed_tokens = tokens;
+    parse->out->sampling.allowed_token_count = (uint32_t)count;
+    return s;
+}
+
+static status bad_word_read(struct request_parse *parse, const json_t *value, const char *path,
+                            struct text_slice *out)
+{
+    struct text_slice text;
+    status s = field_read_text(value, path, API_TEXT_BYTES_MAX, &text, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    if (text.bytes == 0)
+        return field_fail(parse->error, path, "invalid_value",
+                          "Invalid '%s': a bad word cannot be empty.", path);
+    char *copy = request_allocate(parse, text.bytes, 1);
+    if (copy == NULL)
+        return STATUS_NO_MEMORY;
+    memcpy(copy, text.data, text.bytes);
+    *out = (struct text_slice){copy, text.bytes};
+    return STATUS_OK;
+}
+
+/* What they are in tokens is found out with the tokenizer (prompt.c). */
+status request_read_bad_words(struct request_parse *parse, const struct request_field *field,
+                              json_t *value)
+{
+    status s = field_check_array(value, field->name, 0, API_BAD_WORDS_MAX, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    size_t count = json_array_size(value);
+    parse->out->bad_words = request_allocate(parse, count, sizeof *parse->out->bad_words);
+    if (parse->out->bad_words == NULL)
+        return STATUS_NO_MEMORY;
+    for (size_t i = 0; i < count && s == STATUS_OK; i++) {
+        struct field_path path = field_path_of("%s[%zu]", field->name, i);
+        s = bad_word_read(parse, json_array_get(value, i), path.text, &parse->out->bad_words[i]);
+    }
+    parse->out->bad_word_count = (uint32_t)count;
+    return s;
+}
+
+status request_read_chat_template(struct request_parse *parse, const struct request_field *field,
+                                  json_t *value)
+{
+    if (!parse->limits->trusts_templates)
+        return field_fail_unsupported(parse->error, field->name,
+                                      "This server renders the model's own template only; its "
+                                      "setting trust_request_chat_template is off.");
+    return field_read_text(value, field->name, parse->limits->prompt_bytes_max,
+                           &parse->out->chat_template, parse->error);
 }

@@ -247,6 +247,10 @@ static const struct setting model_table[] = {
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
     {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,
      .unit = "tokens", .help = "Prompt tokens of the waiting requests together; beyond it the answer is 429."},
+    {BOOL("trust_request_chat_template", config_model, trust_request_chat_template, "false"), .reload = RELOAD_RESTART,
+     .help = "Let a request bring its own chat template (the field chat_template).",
+     .danger = "What such a template writes counts as the model's format, control tokens included: the client can speak in "
+               "any role."},
     {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
      .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
     {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,

@@ -126,6 +126,8 @@ void job_deliver(struct job *job);
 NODISCARD bool part_encode_infill(struct job_part *part, struct text_slice text);
 NODISCARD bool part_truncate(struct job_part *part);
 NODISCARD bool part_prepare_scores(struct job_part *part);
+/* The bad words as runs of tokens in job->parsed.sampling. */
+NODISCARD bool job_encode_bad_words(struct job *job);
 /* The scores for the wire; false: none were asked for. Loop, once the first token has come. */
 bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out);
 

@@ -35,18 +35,14 @@ static bool check_model(struct job *job, const char *model)
 struct render_source {
     const json_t *messages, *tools, *documents, *variables;
     bool add_generation_prompt, continue_final_message, add_special;
+    struct text_slice chat_template; /* data NULL: the model's own */
 };
 
-static bool render_text(struct job *job, const struct render_source *source, struct buffer *text,
+static bool render_with(struct job *job, const chat_template *chat,
+                        const struct render_source *source, struct buffer *text,
                         struct text_span_list *trusted)
 {
     const struct replica *replica = job->replica;
-    const chat_template *chat = engine_get_chat_template(replica->engine);
-    if (chat == NULL) {
-        fail(job, "unsupported_parameter", "messages",
-             "This model's file has no chat template; use /v1/completions.");
-        return false;
-    }
     struct chat_template_input input = {
         .messages = source->messages,
         .tools = source->tools,
@@ -69,6 +65,30 @@ static bool render_text(struct job *job, const struct render_source *source, str
                       s == STATUS_TOO_LARGE ? "request_too_large" : "chat_template_error",
                       "messages", "The chat template refused these messages: %s", note.text);
     return false;
+}
+
+static bool render_text(struct job *job, const struct render_source *source, struct buffer *text,
+                        struct text_span_list *trusted)
+{
+    const chat_template *chat = engine_get_chat_template(job->replica->engine);
+    chat_template *own = NULL;
+    struct error_note note = {""};
+    if (source->chat_template.data == NULL && chat == NULL) {
+        fail(job, "unsupported_parameter", "messages",
+             "This model's file has no chat template; use /v1/completions.");
+        return false;
+    }
+    if (source->chat_template.data == NULL)
+        return render_with(job, chat, source, text, trusted);
+    status s = chat_template_create(source->chat_template, &own, &note);
+    if (s == STATUS_NO_MEMORY)
+        fail_status(job, s);
+    else if (s != STATUS_OK)
+        api_error_set(&job->error, 400, "invalid_request_error", "chat_template_error",
+                      "chat_template", "Invalid 'chat_template': %s", note.text);
+    bool is_done = s == STATUS_OK && render_with(job, own, source, text, trusted);
+    chat_template_destroy(own);
+    return is_done;
 }
 
 /* Ids may outnumber bytes only by what the model adds around a text. */
@@ -130,6 +150,7 @@ static bool part_tokenize(struct job_part *part, const struct api_prompt *prompt
             .messages = parsed->messages,
             .tools = parsed->tools,
             .documents = parsed->documents,
+            .chat_template = parsed->chat_template,
             .variables = parsed->template_variables,
             .add_generation_prompt = parsed->add_generation_prompt,
             .continue_final_message = parsed->continue_final_message,
@@ -347,6 +368,8 @@ static bool completion_prepare(struct job *job)
     if (!allocate_parts(job))
         return false;
     choices_init(job);
+    if (!job_encode_bad_words(job))
+        return false;
     for (uint32_t i = 0; i < job->part_count; i++)
         if (!part_prepare(&job->parts[i], parsed->prompts != NULL ? &parsed->prompts[i] : NULL))
             return false;

@@ -1,6 +1,8 @@
 /* What is asked of a prompt beside its tokens: a middle to be filled in, a length that is not to be
  * passed, how likely the model finds it. */
 
+#include <string.h>
+
 #include "check.h"
 #include "job.h"
 #include "memory.h"
@@ -120,4 +122,57 @@ bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out
         .shown_count = is_echo_scored(parsed) ? (uint32_t)parsed->sampling.logprobs : 0,
     };
     return true;
+}
+
+/* Appends the tokens of `word`, with or without a space before it, as a run. */
+static status ban_add(struct job *job, struct text_slice word, bool has_space,
+                      struct token_run *run)
+{
+    const tokenizer *t = engine_get_tokenizer(job->replica->engine);
+    char spelled[API_TEXT_BYTES_MAX + 1];
+    struct token_list list;
+    spelled[0] = ' ';
+    memcpy(spelled + 1, word.data, word.bytes);
+    struct text_slice text = {spelled + 1 - has_space, word.bytes + has_space};
+    token_list_init(&list, text.bytes + 8);
+    status s = tokenizer_encode(t, text, NULL, 0, false, &list);
+    int32_t *ids = NULL;
+    if (s == STATUS_OK)
+        ids = arena_allocate_array(job->parsed.memory, list.count, sizeof *ids);
+    if (s == STATUS_OK && ids == NULL)
+        s = STATUS_NO_MEMORY;
+    if (s == STATUS_OK)
+        memcpy(ids, list.ids, list.count * sizeof *ids);
+    *run = (struct token_run){ids, (uint32_t)list.count};
+    token_list_deinit(&list);
+    return s;
+}
+
+/* A word may stand at the start of a text or after a space, which most vocabularies write in another
+ * token. The second spelling counts where it is as long and begins otherwise, as in vLLM: else it is
+ * the first with a token before it. */
+bool job_encode_bad_words(struct job *job)
+{
+    const struct api_completion_request *parsed = &job->parsed;
+    struct token_run *runs =
+        arena_allocate_array(parsed->memory, 2 * (size_t)parsed->bad_word_count, sizeof *runs);
+    uint32_t count = 0;
+    status s = runs != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < parsed->bad_word_count && s == STATUS_OK; i++) {
+        struct text_slice word = parsed->bad_words[i];
+        while (word.bytes > 1 && word.data[0] == ' ')
+            word = (struct text_slice){word.data + 1, word.bytes - 1};
+        struct token_run *plain = &runs[count], *spaced = &runs[count + 1];
+        s = ban_add(job, word, false, plain);
+        if (s == STATUS_OK)
+            s = ban_add(job, word, true, spaced);
+        if (s != STATUS_OK)
+            break;
+        bool is_other = plain->count > 0 && spaced->count == plain->count &&
+                        spaced->tokens[0] != plain->tokens[0];
+        count += (plain->count > 0) + is_other;
+    }
+    job->parsed.sampling.bans = runs;
+    job->parsed.sampling.ban_count = count;
+    return s == STATUS_OK || fail_status(job, s);
 }

@@ -62,6 +62,7 @@ static void set_limits(struct replica *replica)
         .prompt_bytes_max = limits->prompt_bytes,
         .grammar_bytes_max = replica->config->grammar.source_bytes,
         .strict = replica->config->server.strict_params,
+        .trusts_templates = replica->model->trust_request_chat_template,
     };
 }
 

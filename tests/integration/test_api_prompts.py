@@ -189,6 +189,31 @@ def test_control_tokens_are_shown_on_request(replica):
     assert hidden.choices[0].logprobs.tokens == [f"token_id:{start[0]}"] * 3
 
 
+def test_only_allowed_tokens_come_and_bad_words_never_do(replica):
+    client = client_of(replica)
+    options = dict(model=MODEL, prompt="One two three four", max_tokens=24, temperature=0)
+    ids = tokens_of(replica, " five six seven")
+    some = client.completions.create(**options, extra_body={"allowed_token_ids": ids, "return_token_ids": True}).choices[0]
+    assert set(some.model_extra["token_ids"]) <= set(ids) and len(some.model_extra["token_ids"]) == 24
+    plain = client.completions.create(**options).choices[0].text
+    word = plain.split()[0].strip(".,")
+    without = client.completions.create(**options, extra_body={"bad_words": [word, "no such phrase here"]}).choices[0].text
+    assert word in plain and f" {word}" not in without and not without.startswith(word)
+
+
+def test_a_request_may_bring_its_template_only_where_the_operator_says_so(replica, start_replica):
+    body = {"model": MODEL, "messages": QUESTION, "max_tokens": 1, "return_token_ids": True,
+            "chat_template": "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"}
+    status, _, answer = post(replica, "/v1/chat/completions", body)
+    assert status == 400 and answer["error"]["param"] == "chat_template"
+    own = start_replica("models:\n  - name: smollm2\n    path: {model}\n    trust_request_chat_template: true\n")
+    status, _, answer = post(own, "/v1/chat/completions", body)
+    wanted = post(own, "/tokenize", {"prompt": "<|im_start|>" + QUESTION[0]["content"], "add_special_tokens": False})[2]
+    assert status == 200 and answer["prompt_token_ids"] == wanted["tokens"]
+    status, _, answer = post(own, "/v1/chat/completions", {**body, "chat_template": "{% for %}"})
+    assert status == 400 and answer["error"]["param"] == "chat_template"
+
+
 def test_tiers_are_echoed_and_ordered(replica):
     client = client_of(replica)
     for asked, said in (("auto", "default"), ("flex", "flex"), ("priority", "priority")):

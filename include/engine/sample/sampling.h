@@ -11,7 +11,14 @@ struct logit_bias {
     float bias; /* -100 bans, 100 forces */
 };
 
-#define LOGPROBS_MAX 20u
+/* Tokens one after the other. */
+struct token_run {
+    const int32_t *tokens; /* [count]; borrowed */
+    uint32_t count;        /* > 0 */
+};
+
+#define LOGPROBS_MAX         20u
+#define TOKEN_RUN_LENGTH_MAX 1024u
 
 struct sampling_params {
     float temperature;        /* 0: greedy */
@@ -29,6 +36,10 @@ struct sampling_params {
     bool ignore_eos;
     const int32_t *stop_tokens; /* borrowed */
     uint32_t stop_token_count;
+    const int32_t *allowed_tokens; /* no other is ever chosen; borrowed; NULL: all may be */
+    uint32_t allowed_token_count;
+    const struct token_run *bans; /* the output never contains one of these; borrowed */
+    uint32_t ban_count;
 };
 
 struct token_logprob {

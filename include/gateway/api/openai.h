@@ -34,11 +34,13 @@ void api_error_write(const struct api_error *error, struct buffer *out);
 struct api_limits {
     uint32_t messages_max, stops_max, n_max, logit_bias_max, json_depth_max, json_values_max;
     uint64_t stop_bytes_max, prompt_bytes_max, grammar_bytes_max;
-    uint32_t vocabulary; /* token ids that a client names are below it; 0: not checked */
-    bool strict;         /* fields that are unknown or not honoured are errors */
+    uint32_t vocabulary;   /* token ids that a client names are below it; 0: not checked */
+    bool strict;           /* fields that are unknown or not honoured are errors */
+    bool trusts_templates; /* a request may bring its own chat template */
 };
 
 #define API_IGNORED_BYTES_MAX   512u
+#define API_BAD_WORDS_MAX       256u
 #define API_METADATA_MAX        16u   /* pairs; OpenAI's limit, as are the next two */
 #define API_METADATA_KEY_MAX    64u   /* bytes */
 #define API_METADATA_TEXT_MAX   512u  /* bytes */
@@ -72,6 +74,9 @@ struct api_completion_request {
         uint32_t token_count;
     } * prompts;
     uint32_t prompt_count;
+    struct text_slice chat_template; /* instead of the model's own; in `body`; data NULL: none */
+    struct text_slice *bad_words;    /* [bad_word_count] never in the text of the answer */
+    uint32_t bad_word_count;
     struct text_slice suffix; /* what follows the text that is asked for; in `body`; empty: none */
     bool echo;
     uint32_t n;

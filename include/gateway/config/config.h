@@ -77,6 +77,7 @@ struct config_model {
     const char *kv_cache_dtype;
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
+    bool trust_request_chat_template;
     uint64_t inter_token_target_ns;
     double inter_token_factor;
     struct config_speculative speculative;
