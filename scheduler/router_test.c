@@ -66,6 +66,50 @@ static void slow_replicas_get_fewer_requests(void **state)
     assert_true(sent[2] <= 1100 && sent[0] >= 4500);
 }
 
+/* Groups spread evenly, and only those of a replica that goes move. */
+static void a_group_stays_with_its_replica_as_long_as_it_is_there(void **state)
+{
+    enum { COUNT = 5, GROUPS = 5000 };
+    struct router_candidate candidates[COUNT] = {
+        {true, 3}, {true, 0}, {true, 4}, {true, 2}, {true, 1}};
+    uint32_t home[GROUPS], sizes[COUNT] = {0}, moved = 0;
+
+    (void)state;
+    for (uint32_t group = 0; group < GROUPS; group++) {
+        home[group] = router_pick_near(candidates, COUNT, group, group);
+        sizes[home[group]]++;
+        for (uint32_t turn = 0; turn < 5; turn++)
+            assert_int_equal(router_pick_near(candidates, COUNT, turn, group), home[group]);
+    }
+    for (uint32_t i = 0; i < COUNT; i++)
+        assert_true(sizes[i] > GROUPS / COUNT * 8 / 10 && sizes[i] < GROUPS / COUNT * 12 / 10);
+    candidates[2].is_ready = false;
+    for (uint32_t group = 0; group < GROUPS; group++) {
+        uint32_t now = router_pick_near(candidates, COUNT, group, group);
+
+        assert_int_not_equal(now, 2);
+        assert_true(now == home[group] || home[group] == 2);
+        moved += now != home[group];
+    }
+    assert_int_equal(moved, sizes[2]);
+}
+
+static void a_group_leaves_a_replica_that_is_too_busy(void **state)
+{
+    struct router_candidate candidates[] = {{true, 0}, {true, 0}};
+    uint32_t home = router_pick_near(candidates, 2, 0, 42);
+
+    (void)state;
+    candidates[home].outstanding = ROUTER_NEAR_SLACK;
+    assert_int_equal(router_pick_near(candidates, 2, 0, 42), home);
+    candidates[home].outstanding = ROUTER_NEAR_SLACK + 1;
+    assert_int_equal(router_pick_near(candidates, 2, 0, 42), 1 - home);
+    candidates[1 - home].is_ready = false;
+    assert_int_equal(router_pick_near(candidates, 2, 0, 42), home);
+    candidates[home].is_ready = false;
+    assert_int_equal(router_pick_near(candidates, 2, 0, 42), ROUTER_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +118,8 @@ int main(void)
         cmocka_unit_test(none_ready_is_none),
         cmocka_unit_test(the_avoided_one_is_only_taken_when_alone),
         cmocka_unit_test(slow_replicas_get_fewer_requests),
+        cmocka_unit_test(a_group_stays_with_its_replica_as_long_as_it_is_there),
+        cmocka_unit_test(a_group_leaves_a_replica_that_is_too_busy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

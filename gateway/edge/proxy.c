@@ -33,6 +33,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "hash.h"
 #include "log.h"
 #include "route_body.h"
 #include "router.h"
@@ -55,6 +56,8 @@ struct proxy {
     struct edge_loop *loop;
     struct edge_model *model;
     struct edge_replica *keeper; /* has the response that is asked for; NULL: any replica will do */
+    bool has_group;              /* a prompt_cache_key was given */
+    uint64_t group;
     const char *method, *path;
     struct text_slice body;
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
@@ -388,7 +391,10 @@ static struct edge_replica *replica_pick(const struct proxy *proxy, uint64_t now
         candidates[i].outstanding =
             atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
     }
-    picked = router_pick(candidates, model->replica_count, turn, ROUTER_NONE);
+    if (proxy->has_group)
+        picked = router_pick_near(candidates, model->replica_count, turn, proxy->group);
+    else
+        picked = router_pick(candidates, model->replica_count, turn, ROUTER_NONE);
     return picked == ROUTER_NONE ? NULL : &model->replicas[picked];
 }
 
@@ -555,6 +561,16 @@ static status route_query(const struct config *config, http_request *request,
     return result;
 }
 
+/* Equal keys of equal tenants. The key is no secret: whoever makes groups collide only fills a replica
+ * up to ROUTER_NEAR_SLACK. */
+static uint64_t group_of(struct text_slice cache_key, const char *tenant)
+{
+    static const struct hash_key key = {0x70726f6d70742063ull, 0x61636865206b6579ull};
+    uint64_t group = hash64(&key, cache_key.data, cache_key.bytes);
+
+    return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
+}
+
 void proxy_start(struct edge_record *record, const char *method, const char *upstream_path,
                  const char *tenant)
 {
@@ -578,6 +594,10 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         .method = method,
         .path = upstream_path,
     };
+    if (target.prompt_cache_key.bytes > 0) {
+        given.has_group = true;
+        given.group = group_of(target.prompt_cache_key, tenant);
+    }
     if (is_get)
         given.body = (struct text_slice){"", 0};
     else if (target.has_name)

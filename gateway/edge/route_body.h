@@ -4,13 +4,14 @@
 #include "config.h"
 #include "openai.h"
 
-/* All that the gateway role reads of a body it only passes on: which model it is for, and which
- * stored response it continues. The body is scanned once against the limits, no tree is built, and
+/* All that the gateway role reads of a body it only passes on: which model it is for, which stored
+ * response it continues, and which requests it has the beginning of its prompt in common with. The body is scanned once against the limits, no tree is built, and
  * no byte is changed. Without a model field the only model is meant, if there is only one. */
 struct route_target {
     uint32_t model; /* index in the config */
     bool has_name;
-    struct text_slice previous_response_id; /* in the body, as it is escaped there; empty: none */
+    /* In the body, as they are escaped there; empty: none */
+    struct text_slice previous_response_id, prompt_cache_key;
 };
 /* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
  * thread. */

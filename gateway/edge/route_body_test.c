@@ -44,6 +44,20 @@ static void names_and_aliases_route_to_their_model(void **state)
     }
 }
 
+static void the_cache_key_is_found_where_it_is_a_text(void **state)
+{
+    uint32_t model;
+
+    (void)state;
+    assert_int_equal(route("{\"model\":\"qwen\",\"prompt_cache_key\":\"team 7\"}", &model),
+                     STATUS_OK);
+    assert_true(text_slice_is(target.prompt_cache_key, "team 7"));
+    assert_int_equal(route("{\"model\":\"qwen\",\"prompt_cache_key\":7}", &model), STATUS_OK);
+    assert_int_equal(target.prompt_cache_key.bytes, 0);
+    assert_int_equal(route("{\"model\":\"qwen\"}", &model), STATUS_OK);
+    assert_int_equal(target.prompt_cache_key.bytes, 0);
+}
+
 static void everything_else_is_refused_with_the_field_named(void **state)
 {
     const struct {
@@ -144,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_aliases_route_to_their_model),
+        cmocka_unit_test(the_cache_key_is_found_where_it_is_a_text),
         cmocka_unit_test(everything_else_is_refused_with_the_field_named),
         cmocka_unit_test(what_is_continued_is_told),
         cmocka_unit_test(a_long_model_name_is_not_found),

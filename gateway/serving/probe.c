@@ -61,7 +61,7 @@ void probe_live(struct replica *replica, http_request *request)
 
 static uint32_t capabilities(const struct replica *replica)
 {
-    uint32_t bits = API_CAN_COMPLETE;
+    uint32_t bits = API_CAN_COMPLETE | API_CAN_STRUCTURE;
     if (engine_get_chat_template(replica->engine) != NULL)
         bits |= API_CAN_CHAT;
     if (engine_get_fim_tokens(replica->engine) != NULL)

@@ -22,4 +22,16 @@ struct router_candidate {
 uint32_t router_pick(const struct router_candidate *candidates, uint32_t count, uint32_t turn,
                      uint32_t avoid);
 
+/* How much busier than the idlest a group's replica may be and still be taken: reading a prompt anew
+ * costs more than waiting beside so few. */
+#define ROUTER_NEAR_SLACK 4u
+
+/* For a request of a group that has its prompt's beginning in common (`group`: any number): the ready
+ * candidate that the group agrees on, so that it is computed and kept once. Which one that is follows
+ * from the numbers alone, and changes for few groups when a replica comes or goes (rendezvous hashing,
+ * Thaler and Ravishankar 1998). Where it has more than ROUTER_NEAR_SLACK outstanding beyond the
+ * fewest, router_pick's choice is taken instead. ROUTER_NONE when none is ready. */
+uint32_t router_pick_near(const struct router_candidate *candidates, uint32_t count, uint32_t turn,
+                          uint64_t group);
+
 #endif

@@ -118,3 +118,20 @@ def test_a_waiting_stream_is_kept_alive_by_comments(server, start_replica, start
         line.startswith(":") for line in before.split("\n") if line)
     chunks = list(client_of(own).completions.create(**body))
     assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_equal_cache_keys_go_to_one_replica(start_gateway):
+    """Requests with a key find their prompt in the cache at once; without one they take turns, and every second does not."""
+    own = start_gateway("server:\n  listen: 127.0.0.1:{port}\n  admin_listen: 127.0.0.1:{admin_port}\n"
+                        "models:\n  - name: smollm2\n    path: {model}\n    replicas: 2\n")
+    client = client_of(own)
+
+    def cached(text, **options):
+        usage = client.completions.create(model=MODEL, prompt=text * 12, max_tokens=1, **options).usage
+        return usage.prompt_tokens_details.cached_tokens
+
+    for key in ("a", "b", "c"):
+        found = [cached(f"Beginning {key} of many prompts. ", extra_body={"prompt_cache_key": key}) for _ in range(4)]
+        assert found[0] == 0 and min(found[1:]) > 0, found
+    found = [cached("A beginning without a key. ") for _ in range(2)]
+    assert found == [0, 0]
