@@ -360,7 +360,10 @@ static status open_cache(model *m, struct error_note *note)
     struct kv_shape shape = kv_shape_of(&m->shape, m->options.kv_blocks, m->options.kv_type);
     m->info.kv_block_bytes = m->operations->kv_block_bytes(&shape);
     status s = m->operations->kv_create(m->b, &shape, &m->kv);
-    if (s != STATUS_OK)
+    if (s == STATUS_UNSUPPORTED)
+        error_note_set(note, "the %s backend has no %s cache for heads of %" PRIu32 " features",
+                       m->operations->name, kv_type_name(shape.type), shape.d_head);
+    else if (s != STATUS_OK)
         error_note_set(note,
                        "the %s backend cannot make a cache of %" PRIu32 " blocks of %" PRIu64
                        " bytes (%s)",

@@ -140,10 +140,14 @@ struct expert_shape {
 /* Which experts the rows of a step go to, with which share. A row has a slot in the expert's order for each of them. */
 typedef struct expert_routes expert_routes;
 
-/* What an element of a key or value is. INT8: code * scale; each head's key (after RoPE) and value of each token has its
- * own scale, f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). */
 #define ATTENTION_FULL_ROWS_MAX 16384u
 
+/* What an element of a key or value is. INT8: code * scale; each head's key and value of each token has its own scale,
+ * f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). Keys (after RoPE) are first turned
+ * by a Walsh-Hadamard transform, normalised so that it is orthogonal, of each group of kv_rotation_size elements, and
+ * queries with them: their products stay, but a magnitude that few elements of every key have, and that would take
+ * the others' precision, is spread over all (Ashkboos et al. 2024, QuaRot). It halves the noise of keys; values have no
+ * such elements, and turning them gains nothing (bench/NOTES.md). */
 enum kv_type { KV_F16, KV_INT8, KV_TYPE_COUNT };
 
 const char *kv_type_name(enum kv_type type); /* "f16", "int8" */
@@ -152,6 +156,12 @@ bool kv_type_find(const char *name, enum kv_type *out);
 
 /* A vector with no magnitude above this has codes of zero: the inverse of its scale might not be a finite float. */
 #define KV_INT8_LEAST 1e-30f
+
+/* The largest power of two that divides d_head. */
+static inline uint32_t kv_rotation_size(uint32_t d_head)
+{
+    return d_head & (~d_head + 1);
+}
 
 struct kv_shape {
     uint32_t n_layers, n_kv_heads, d_head, n_blocks;

@@ -5,9 +5,9 @@
  * vpdpbusd adds 16 x 4 products, and sums are the same whatever the order, the tile, or the
  * instruction set:
  *
- *   scores  rows are the queries' codes (int8, a scale each), panels the blocks' keys. Keys are
- *           stored 128 too high, unsigned as the instruction wants one side: a sum starts from
- *           -128 * (sum of the query's codes).
+ *   scores  rows are the queries' codes (int8, a scale each), panels the blocks' keys, both turned
+ *           as enum kv_type tells. Keys are stored 128 too high, unsigned as the instruction wants
+ *           one side: a sum starts from -128 * (sum of the query's codes).
  *   values  rows are the weights exp(score - maximum) times the values' scales, as whole numbers
  *           up to WEIGHT_MAX of each query's largest in the chunk; panels are the values. 15 bits,
  *           since with 8 the many small weights beside a large one (a sequence's first token
@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "attention_chunk.h"
+#include "quantise_head.h"
 
 query_function KERNEL(quantise_query);
 attention_function KERNEL(attention_int8);
@@ -240,17 +241,16 @@ struct weight_codes {
 
 void KERNEL(quantise_query)(const float *query, uint32_t d_head, struct query_codes *out)
 {
-    lanes magnitudes = lanes_zero(), total = lanes_zero();
-    for (uint32_t i = 0; i < d_head; i += LANES)
-        magnitudes = lanes_max(magnitudes, lanes_abs(lanes_load(query + i)));
-    float highest = lanes_highest(magnitudes);
-    lanes factor = lanes_set(highest > KV_INT8_LEAST ? 127.0f / highest : 0.0f);
+    float rotated[HEAD_MAX];
+    head_rotate(query, d_head, rotated);
+    struct head_scale scale = head_scale_find(rotated, d_head);
+    lanes factor = lanes_set(scale.factor), total = lanes_zero();
     for (uint32_t i = 0; i < d_head; i += LANES) {
-        lanes codes = lanes_round(lanes_mul(lanes_load(query + i), factor));
+        lanes codes = lanes_round(lanes_mul(lanes_load(rotated + i), factor));
         total = lanes_add(total, codes); /* small whole numbers: exact */
         row_store_codes(out->row, i, codes);
     }
-    out->scale = highest / 127.0f;
+    out->scale = scale.scale * head_rotation_scale(d_head);
     out->start = -KEY_OFFSET * (int32_t)lanes_sum(total);
 }
 

@@ -144,6 +144,19 @@ LANES_INLINE lanes lanes_swap_pairs(lanes a)
 {
     return _mm512_permute_ps(a, 0xb1);
 }
+/* other + a, and other - a in the lanes of `mask`. */
+LANES_INLINE lanes lanes_butterfly(lanes a, lanes other, __mmask16 mask)
+{
+    return _mm512_mask_sub_ps(_mm512_add_ps(other, a), mask, other, a);
+}
+/* The Walsh-Hadamard transform of the sixteen, not normalised. */
+LANES_INLINE lanes lanes_hadamard(lanes a)
+{
+    a = lanes_butterfly(a, _mm512_permute_ps(a, 0xb1), 0xaaaa);
+    a = lanes_butterfly(a, _mm512_permute_ps(a, 0x4e), 0xcccc);
+    a = lanes_butterfly(a, _mm512_shuffle_f32x4(a, a, 0xb1), 0xf0f0);
+    return lanes_butterfly(a, _mm512_shuffle_f32x4(a, a, 0x4e), 0xff00);
+}
 
 #else
 
@@ -333,6 +346,19 @@ LANES_INLINE void lanes_store_codes(int8_t *p, lanes a)
 LANES_INLINE lanes lanes_swap_pairs(lanes a)
 {
     return LANES_BOTH(_mm256_permute_ps(a.low, 0xb1), _mm256_permute_ps(a.high, 0xb1));
+}
+#define LANES_BUTTERFLY_HALF(a, other, mask)                                                       \
+    _mm256_blend_ps(_mm256_add_ps(other, a), _mm256_sub_ps(other, a), mask)
+LANES_INLINE __m256 lanes_hadamard_half(__m256 a)
+{
+    a = LANES_BUTTERFLY_HALF(a, _mm256_permute_ps(a, 0xb1), 0xaa);
+    a = LANES_BUTTERFLY_HALF(a, _mm256_permute_ps(a, 0x4e), 0xcc);
+    return LANES_BUTTERFLY_HALF(a, _mm256_permute2f128_ps(a, a, 1), 0xf0);
+}
+LANES_INLINE lanes lanes_hadamard(lanes a)
+{
+    __m256 low = lanes_hadamard_half(a.low), high = lanes_hadamard_half(a.high);
+    return LANES_BOTH(_mm256_add_ps(low, high), _mm256_sub_ps(low, high));
 }
 
 #endif

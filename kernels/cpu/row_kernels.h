@@ -6,6 +6,7 @@
 
 #include "kernel_table.h"
 #include "lanes.h"
+#include "quantise_head.h"
 
 void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, uint32_t n_outputs,
                         const float *bias, bool accumulate, float *y, size_t y_stride);
@@ -177,27 +178,23 @@ void KERNEL(kv_store_f16)(const float *key, const float *value, uint32_t d_head,
     }
 }
 
-/* Symmetric codes with the largest magnitude at 127; returns the step. */
+/* The codes of a vector; returns their scale. */
 LANES_INLINE float quantise_vector(const float *vector, uint32_t d_head, int8_t *codes)
 {
-    lanes magnitudes = lanes_zero();
+    struct head_scale scale = head_scale_find(vector, d_head);
+    lanes factor = lanes_set(scale.factor);
     for (uint32_t i = 0; i < d_head; i += LANES)
-        magnitudes = lanes_max(magnitudes, lanes_abs(lanes_load(vector + i)));
-    float highest = lanes_highest(magnitudes);
-    float factor = highest > KV_INT8_LEAST ? 127.0f / highest : 0.0f;
-    for (uint32_t i = 0; i < d_head; i += LANES)
-        lanes_store_codes(codes + i,
-                          lanes_round(lanes_mul(lanes_load(vector + i), lanes_set(factor))));
-    return highest / 127.0f;
+        lanes_store_codes(codes + i, lanes_round(lanes_mul(lanes_load(vector + i), factor)));
+    return scale.scale;
 }
 
-/* Single bytes of the values, since a neighbour's token may be stored by another member meanwhile.
- */
-void KERNEL(kv_store_int8)(const float *key, const float *value, uint32_t d_head, uint32_t token,
-                           uint8_t *head_data)
+LANES_INLINE void store_key_codes(const float *key, uint32_t d_head, uint32_t token,
+                                  uint8_t *head_data)
 {
+    float rotated[HEAD_MAX];
     int8_t codes[HEAD_MAX];
-    float scale = quantise_vector(key, d_head, codes);
+    head_rotate(key, d_head, rotated);
+    float scale = quantise_vector(rotated, d_head, codes) * head_rotation_scale(d_head);
     memcpy(head_data + KV_INT8_KEY_SCALES(d_head) + token * sizeof(float), &scale, sizeof(scale));
     for (uint32_t i = 0; i < d_head; i += 4) {
         uint32_t four;
@@ -205,10 +202,24 @@ void KERNEL(kv_store_int8)(const float *key, const float *value, uint32_t d_head
         four ^= 0x80808080u; /* each 128 + code */
         memcpy(head_data + (size_t)i * KV_BLOCK_TOKENS + token * sizeof(four), &four, sizeof(four));
     }
-    scale = quantise_vector(value, d_head, codes);
+}
+
+/* By single bytes, since a neighbour's token may be stored by another member meanwhile. */
+LANES_INLINE void store_value_codes(const float *value, uint32_t d_head, uint32_t token,
+                                    uint8_t *head_data)
+{
+    int8_t codes[HEAD_MAX];
+    float scale = quantise_vector(value, d_head, codes);
     memcpy(head_data + KV_INT8_VALUE_SCALES(d_head) + token * sizeof(float), &scale, sizeof(scale));
     uint8_t *values =
         head_data + KV_INT8_VALUES(d_head) + (size_t)(token / 4) * 4 * d_head + token % 4;
     for (uint32_t i = 0; i < d_head; i++)
         values[(size_t)i * 4] = (uint8_t)codes[i];
+}
+
+void KERNEL(kv_store_int8)(const float *key, const float *value, uint32_t d_head, uint32_t token,
+                           uint8_t *head_data)
+{
+    store_key_codes(key, d_head, token, head_data);
+    store_value_codes(value, d_head, token, head_data);
 }

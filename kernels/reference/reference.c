@@ -285,6 +285,22 @@ static void kv_write(const struct kv_shape *shape, const float *vector, uint8_t 
     }
 }
 
+/* A key or query as an int8 cache has it (enum kv_type). */
+static void kv_rotate(const struct kv_shape *shape, float *head)
+{
+    uint32_t size = kv_rotation_size(shape->d_head);
+    double turned[HEAD_MAX];
+    for (uint32_t i = 0; i < shape->d_head; i++) {
+        turned[i] = 0;
+        for (uint32_t k = 0; k < size; k++) {
+            double element = head[i - i % size + k];
+            turned[i] += __builtin_parity(i % size & k) ? -element : element;
+        }
+    }
+    for (uint32_t i = 0; i < shape->d_head; i++)
+        head[i] = (float)(turned[i] / sqrt((double)size));
+}
+
 static void kv_read(const struct kv_shape *shape, const uint8_t *in, float *vector)
 {
     float scale = 0;
@@ -482,6 +498,8 @@ static void reference_rope_kv_append(backend *b, float *qkv, const struct rope_t
             memcpy(key, row + (shape->n_heads + h) * d, d * sizeof(float));
             turn_head(key, shape->key_gain, shape, rope, position);
             const float *value = row + (shape->n_heads + shape->n_kv_heads + h) * d;
+            if (kv->shape.type == KV_INT8)
+                kv_rotate(&kv->shape, key);
             size_t at = kv_offset(kv, batch, batch->row_sequence[r], position, layer, h);
             kv_write(&kv->shape, key, kv->keys + at);
             kv_write(&kv->shape, value, kv->values + at);
@@ -501,10 +519,13 @@ static void attend(const float *query, const struct attention_shape *shape,
     uint32_t first =
         shape->window != 0 && position >= shape->window ? position - shape->window + 1 : 0;
     double maximum = -INFINITY;
-    float vector[HEAD_MAX];
+    float vector[HEAD_MAX], turned[HEAD_MAX];
+    memcpy(turned, query, shape->d_head * sizeof(float));
+    if (kv->shape.type == KV_INT8)
+        kv_rotate(&kv->shape, turned);
     for (uint32_t p = first; p <= position; p++) {
         kv_read(&kv->shape, kv->keys + kv_offset(kv, batch, sequence, p, layer, kv_head), vector);
-        double sum = dot(query, vector, shape->d_head) * (double)shape->scale;
+        double sum = dot(turned, vector, shape->d_head) * (double)shape->scale;
         if (shape->soft_cap > 0)
             sum = (double)shape->soft_cap * tanh(sum / (double)shape->soft_cap);
         scores[p] = sum;

@@ -36,6 +36,11 @@ struct bounds {
 
 static const struct bounds FLOAT_BOUNDS = {0.001, 0.01, 0.02, 0.01, 3, 64};
 static const struct bounds INT8_BOUNDS = {0.10, 0.7, 2.0, 0.5, 1, UINT32_MAX};
+/* Keys, queries and values of 8 bits beside that. Measured: median 0.089, p99 0.64, largest 1.6,
+ * widest margin lost 0.66. Keys changed by 1e-4, less than f16 rounds, are answered by the codes of
+ * activations with other roundings: so perturbed, the margin was 0.39 to 0.83 in three runs, and
+ * with an f16 cache, which loses 0.30 as it is, 0.32 to 0.70. */
+static const struct bounds INT8_CACHE_BOUNDS = {0.10, 0.75, 2.5, 1.0, 1, UINT32_MAX};
 /* The paths differ in instructions, not in what they compute; the first among equals sees all
  * prompts. */
 static const struct bounds INT8_SAMPLE_BOUNDS = {0.10, 0.7, 2.0, 0.5, 3, UINT32_MAX};
@@ -136,14 +141,10 @@ static void check_bounds(struct comparison *c, const char *path)
 }
 
 /* Prompts go in chunks of changing size, outputs one token a step as in serving. */
-static void compare_path(enum backend_path path, const struct bounds *bounds)
+static void compare_cache(enum backend_path path, enum kv_type type, const struct bounds *bounds)
 {
-    if (!backend_path_is_supported(path)) {
-        print_message("this CPU cannot run %s\n", backend_path_name(path));
-        skip();
-    }
     struct forced_model forced;
-    forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, KV_F16, CONTEXT_MAX);
+    forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, type, CONTEXT_MAX);
     struct comparison c = {.bounds = bounds, .vocabulary = model_get_info(forced.m)->vocabulary};
     const json_t *items = json_object_get(document, "items");
     for (size_t i = 0; i < json_array_size(items); i += bounds->prompt_step) {
@@ -159,9 +160,20 @@ static void compare_path(enum backend_path path, const struct bounds *bounds)
         free(item.ids);
     }
     forced_model_close(&forced);
-    check_bounds(&c, backend_path_name(path));
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s, %s cache", backend_path_name(path), kv_type_name(type));
+    check_bounds(&c, name);
     differences_free(&c.likely);
     differences_free(&c.prompt);
+}
+
+static void compare_path(enum backend_path path, const struct bounds *bounds)
+{
+    if (!backend_path_is_supported(path)) {
+        print_message("this CPU cannot run %s\n", backend_path_name(path));
+        skip();
+    }
+    compare_cache(path, KV_F16, bounds);
 }
 
 static void prompt_token_ids_are_equal(void **state)
@@ -222,6 +234,14 @@ static void amx_agrees_to_int8_rounding(void **state)
     compare_path(BACKEND_AMX, &INT8_BOUNDS);
 }
 
+static void an_int8_cache_agrees_on_the_default_path(void **state)
+{
+    (void)state;
+    if (!backend_path_is_supported(BACKEND_AVX2))
+        skip(); /* the oracle it would be: hours */
+    compare_cache(BACKEND_AUTO, KV_INT8, &INT8_CACHE_BOUNDS);
+}
+
 static int load_document(void **state)
 {
     (void)state;
@@ -252,6 +272,7 @@ int main(void)
         cmocka_unit_test(avx_vnni_agrees_to_int8_rounding),
         cmocka_unit_test(avx512_vnni_agrees_to_int8_rounding),
         cmocka_unit_test(amx_agrees_to_int8_rounding),
+        cmocka_unit_test(an_int8_cache_agrees_on_the_default_path),
     };
     return cmocka_run_group_tests_name("parity", tests, load_document, free_document);
 }

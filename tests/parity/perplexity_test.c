@@ -33,11 +33,12 @@ struct extent {
 
 /* Half a unit of f16 in the cache moves log-probabilities by some 1e-3 (see parity_test.c). */
 static const struct extent ORACLE = {UINT32_MAX, 64, 0.001, 0.001, 0.01, 0.02};
-/* An int8 cache, with floats for all the rest: -0.13 %, median 0.018, p99 0.10. The mean of 63
- * differences spread by 0.03 wavers by 0.4 %. */
-static const struct extent ORACLE_INT8 = {UINT32_MAX, 64, 0.015, 0.05, 0.25, 0.5};
+/* An int8 cache, with floats for all the rest: +0.39 %, median 0.010, p99 0.061, largest 0.070. The
+ * mean of 63 differences spread by 0.02 wavers by 0.3 %. */
+static const struct extent ORACLE_INT8 = {UINT32_MAX, 64, 0.01, 0.03, 0.15, 0.25};
 /* int8 activations, measured with an f16 cache: +0.31 %, median 0.041, p99 0.32, largest 1.9; with
- * an int8 cache: +0.41 %, 0.044, 0.36, 2.2. */
+ * an int8 cache: +0.45 %, 0.043, 0.34, 1.1. (Keys changed by 1e-4, which the codes of activations
+ * answer with other roundings: +0.32 and +0.34 %, +0.36 and +0.42 %.) */
 static const struct extent WHOLE = {1, WINDOW_MAX, 0.005, 0.08, 0.6, 3.0};
 /* The paths differ in instructions, not in what they compute. Over 3,069 tokens the mean of
  * differences spread by 0.1 wavers by 0.2 %, so that the perplexity is bounded less sharply. */
@@ -107,29 +108,30 @@ static void compare_windows(struct forced_model *forced, const char *name,
     differences_free(&c.differences);
 }
 
-/* With every form of cache that the path has. */
-static void compare_path(enum backend_path path, const struct extent *f16,
-                         const struct extent *int8)
+static void compare_path(enum backend_path path, enum kv_type type, const struct extent *extent)
 {
     if (!backend_path_is_supported(path)) {
         print_message("this CPU cannot run %s\n", backend_path_name(path));
         skip();
     }
-    for (enum kv_type type = 0; type < KV_TYPE_COUNT; type++) {
-        struct forced_model forced;
-        forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, type, WINDOW_MAX);
-        char name[64];
-        (void)snprintf(name, sizeof name, "%s, %s cache", backend_path_name(path),
-                       kv_type_name(type));
-        compare_windows(&forced, name, type == KV_INT8 ? int8 : f16);
-        forced_model_close(&forced);
-    }
+    struct forced_model forced;
+    forced_model_open(&forced, getenv("PENSTOCK_TEST_MODEL"), path, type, WINDOW_MAX);
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s, %s cache", backend_path_name(path), kv_type_name(type));
+    compare_windows(&forced, name, extent);
+    forced_model_close(&forced);
 }
 
 static void the_oracle_agrees_to_float_rounding(void **state)
 {
     (void)state;
-    compare_path(BACKEND_REFERENCE, &ORACLE, &ORACLE_INT8);
+    compare_path(BACKEND_REFERENCE, KV_F16, &ORACLE);
+}
+
+static void the_oracle_agrees_to_the_rounding_of_an_int8_cache(void **state)
+{
+    (void)state;
+    compare_path(BACKEND_REFERENCE, KV_INT8, &ORACLE_INT8);
 }
 
 static void the_default_path_keeps_the_perplexity_of_the_whole_text(void **state)
@@ -137,31 +139,40 @@ static void the_default_path_keeps_the_perplexity_of_the_whole_text(void **state
     (void)state;
     if (!backend_path_is_supported(BACKEND_AVX2))
         skip(); /* the oracle it would be: days */
-    compare_path(BACKEND_AUTO, &WHOLE, &WHOLE);
+    compare_path(BACKEND_AUTO, KV_F16, &WHOLE);
+}
+
+/* Once: the sums are integers, and so the same on every path that is not the oracle. */
+static void an_int8_cache_keeps_the_perplexity_of_the_whole_text(void **state)
+{
+    (void)state;
+    if (!backend_path_is_supported(BACKEND_AVX2))
+        skip();
+    compare_path(BACKEND_AUTO, KV_INT8, &WHOLE);
 }
 
 static void avx2_keeps_the_perplexity(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AVX2, &SAMPLE, &SAMPLE);
+    compare_path(BACKEND_AVX2, KV_F16, &SAMPLE);
 }
 
 static void avx_vnni_keeps_the_perplexity(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AVX_VNNI, &SAMPLE, &SAMPLE);
+    compare_path(BACKEND_AVX_VNNI, KV_F16, &SAMPLE);
 }
 
 static void avx512_vnni_keeps_the_perplexity(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AVX512_VNNI, &SAMPLE, &SAMPLE);
+    compare_path(BACKEND_AVX512_VNNI, KV_F16, &SAMPLE);
 }
 
 static void amx_keeps_the_perplexity(void **state)
 {
     (void)state;
-    compare_path(BACKEND_AMX, &SAMPLE, &SAMPLE);
+    compare_path(BACKEND_AMX, KV_F16, &SAMPLE);
 }
 
 static int load_document(void **state)
@@ -189,7 +200,9 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_oracle_agrees_to_float_rounding),
+        cmocka_unit_test(the_oracle_agrees_to_the_rounding_of_an_int8_cache),
         cmocka_unit_test(the_default_path_keeps_the_perplexity_of_the_whole_text),
+        cmocka_unit_test(an_int8_cache_keeps_the_perplexity_of_the_whole_text),
         cmocka_unit_test(avx2_keeps_the_perplexity),
         cmocka_unit_test(avx_vnni_keeps_the_perplexity),
         cmocka_unit_test(avx512_vnni_keeps_the_perplexity),
