@@ -1,5 +1,6 @@
 #include "check.h"
 #include "openai.h"
+#include "wire_format.h"
 
 /* The first byte chooses the kind of request, the rest is its body. Whatever comes, the answer is a
  * request whose numbers are in their ranges, or an error that is complete. */
@@ -56,13 +57,28 @@ static void check_request(const struct api_completion_request *request)
         CHECK(*c > ' ' && *c < 127);
 }
 
-static void run_completion(struct text_slice body, bool is_chat)
+/* One answer is kept, whatever its id. */
+static status find(void *context, struct text_slice id, struct buffer *out)
 {
+    (void)context;
+    (void)id;
+    buffer_append_text(out, "{\"role\":\"user\",\"content\":\"before\"}");
+    return STATUS_OK;
+}
+
+static json_t *find_item(void *context, const char *id)
+{
+    (void)context;
+    return json_pack("{s:s, s:s, s:s}", "id", id, "role", "assistant", "content", "before");
+}
+
+static void run_completion(struct text_slice body, const struct wire_format *format)
+{
+    static const struct api_history history = {NULL, find, find_item};
+    struct wire_request source = {body, &limits, &history};
     struct api_completion_request request;
     struct api_error error = {0};
-    status s = is_chat ? api_chat_request_parse(body, &limits, &request, &error)
-                       : api_completion_request_parse(body, &limits, &request, &error);
-    if (s != STATUS_OK) {
+    if (format->parse(&source, &request, &error) != STATUS_OK) {
         check_error(&error);
         return;
     }
@@ -93,10 +109,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct text_slice body = {(const char *)data + 1, bytes - 1};
     switch (data[0]) {
     case 'c':
-        run_completion(body, true);
+        run_completion(body, &wire_format_chat);
         break;
     case 't':
-        run_completion(body, false);
+        run_completion(body, &wire_format_text);
+        break;
+    case 'm':
+        run_completion(body, &wire_format_messages);
+        break;
+    case 'r':
+        run_completion(body, &wire_format_responses);
         break;
     case 'k':
         run_tokens(body, true);
