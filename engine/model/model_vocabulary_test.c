@@ -122,6 +122,35 @@ static void llama3_adds_bos_unless_the_file_forbids_it(void **state)
     }
 }
 
+static void the_tokens_for_filling_in_are_those_that_the_file_names(void **state)
+{
+    (void)state;
+    static const char *const keys[2][3] = {
+        {"tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.fim_suf_token_id",
+         "tokenizer.ggml.fim_mid_token_id"},
+        {"tokenizer.ggml.prefix_token_id", "tokenizer.ggml.suffix_token_id",
+         "tokenizer.ggml.middle_token_id"}};
+    for (int form = 0; form < 4; form++) {
+        struct gguf_builder b;
+        struct opened opened;
+        struct error_note note = {""};
+        tokenizer *t = NULL;
+        begin(&b, "smollm");
+        /* 2: one is missing; 3: one is not in the vocabulary */
+        for (uint32_t i = 0; i < (form == 2 ? 2 : 3); i++)
+            gguf_builder_u32(&b, keys[form & 1][i], form == 3 && i == 1 ? 999 : 11 + i);
+        open_builder(&b, &opened);
+        assert_int_equal(tokenizer_of(opened.source, &t, &note), STATUS_OK);
+        struct fim_tokens tokens;
+        assert_true(model_file_fim_tokens(opened.source, t, &tokens) == (form < 2));
+        assert_int_equal(tokens.prefix, 11);
+        if (form < 2)
+            assert_int_equal(tokens.middle, 13);
+        tokenizer_destroy(t);
+        close_opened(&opened);
+    }
+}
+
 static void expect_refusal(struct gguf_builder *b, status expected, const char *part)
 {
     struct opened opened;
@@ -191,6 +220,7 @@ int main(void)
         cmocka_unit_test(a_file_that_names_no_special_ids_gets_the_defaults),
         cmocka_unit_test(ids_and_flags_of_the_file_win_and_bad_ids_fall_back),
         cmocka_unit_test(llama3_adds_bos_unless_the_file_forbids_it),
+        cmocka_unit_test(the_tokens_for_filling_in_are_those_that_the_file_names),
         cmocka_unit_test(broken_vocabularies_are_refused),
         cmocka_unit_test(the_chat_template_is_where_the_file_has_one),
     };

@@ -162,6 +162,12 @@ static void stream_end(struct buffer *out, struct api_answer *answer, const stru
     completion_stream_end(out, answer, CHUNK_OBJECT, usage);
 }
 
+static void stream_usage(struct buffer *out, struct api_answer *answer,
+                         const struct api_usage *usage)
+{
+    completion_stream_usage(out, answer, CHUNK_OBJECT, usage);
+}
+
 static status parse(const struct wire_request *source, struct api_completion_request *out,
                     struct api_error *error)
 {
@@ -175,6 +181,7 @@ const struct wire_format wire_format_chat = {
     .stream_delta = stream_delta,
     .stream_finish = stream_finish,
     .stream_end = stream_end,
+    .stream_usage = stream_usage,
     .stream_error = completion_stream_error,
     .answer_begin = answer_begin,
     .answer_choice = answer_choice,

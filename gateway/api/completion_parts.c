@@ -116,14 +116,20 @@ void completion_choice_begin(struct buffer *out, uint32_t index)
     buffer_append_u64(out, index);
 }
 
+void completion_stream_usage(struct buffer *out, const struct api_answer *answer,
+                             const char *object, const struct api_usage *usage)
+{
+    if (!answer->is_usage_wanted)
+        return;
+    completion_chunk_begin(out, answer, object);
+    buffer_append_byte(out, ']');
+    completion_chunk_end(out, answer, usage, true);
+}
+
 void completion_stream_end(struct buffer *out, const struct api_answer *answer, const char *object,
                            const struct api_usage *usage)
 {
-    if (answer->is_usage_wanted) {
-        completion_chunk_begin(out, answer, object);
-        buffer_append_byte(out, ']');
-        completion_chunk_end(out, answer, usage, true);
-    }
+    completion_stream_usage(out, answer, object, usage);
     buffer_append_text(out, "data: [DONE]\n\n");
 }
 

@@ -28,7 +28,10 @@ void completion_chunk_end(struct buffer *out, const struct api_answer *answer,
                           const struct api_usage *usage, bool is_last);
 /* {"index":... */
 void completion_choice_begin(struct buffer *out, uint32_t index);
-/* The chunk with the usage where it is wanted, and the mark of the end. */
+/* The chunk with the usage where it is wanted. */
+void completion_stream_usage(struct buffer *out, const struct api_answer *answer,
+                             const char *object, const struct api_usage *usage);
+/* The same, and the mark of the end. */
 void completion_stream_end(struct buffer *out, const struct api_answer *answer, const char *object,
                            const struct api_usage *usage);
 void completion_stream_error(struct buffer *out, struct api_answer *answer,

@@ -70,28 +70,6 @@ static http_request *take_request(struct job *job)
     return request;
 }
 
-static void fail_answer(struct job *job, const struct api_error *error)
-{
-    job_cancel(job);
-    if (!job->is_streaming) {
-        reply_error(take_request(job), job->format, error);
-        return;
-    }
-    struct buffer event;
-    buffer_init(&event, WRITE_BYTES);
-    job->format->stream_error(&event, &job->answer, error, http_request_id(job->request));
-    http_stream_write(job->request, buffer_slice(&event));
-    http_stream_end(take_request(job), false);
-    buffer_deinit(&event);
-}
-
-static void fail_status(struct job *job, status s, const char *message)
-{
-    struct api_error error;
-    api_error_from_status(&error, s, message);
-    fail_answer(job, &error);
-}
-
 static struct api_usage sum_usage(const struct job *job)
 {
     struct api_usage usage = {0};
@@ -121,6 +99,32 @@ static struct api_usage final_usage(const struct job *job)
         .total = milliseconds_between(job->start_ns, clock_now_ns()),
     };
     return usage;
+}
+
+static void fail_answer(struct job *job, const struct api_error *error)
+{
+    job_cancel(job);
+    if (!job->is_streaming) {
+        reply_error(take_request(job), job->format, error);
+        return;
+    }
+    struct buffer event;
+    buffer_init(&event, WRITE_BYTES);
+    if (job->format->stream_usage != NULL) {
+        struct api_usage usage = final_usage(job);
+        job->format->stream_usage(&event, &job->answer, &usage);
+    }
+    job->format->stream_error(&event, &job->answer, error, http_request_id(job->request));
+    http_stream_write(job->request, buffer_slice(&event));
+    http_stream_end(take_request(job), false);
+    buffer_deinit(&event);
+}
+
+static void fail_status(struct job *job, status s, const char *message)
+{
+    struct api_error error;
+    api_error_from_status(&error, s, message);
+    fail_answer(job, &error);
 }
 
 static struct job_part *part_of(struct job *job, uint32_t choice)

@@ -6,6 +6,8 @@ import pathlib
 import openai
 import pytest
 from replica_client import MODEL, QUESTION, client_of, metric, post, wait_until
+from support import gguf_patch
+from support.gguf_vocabulary import vocabulary
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 PROMPT = "The capital of France is Paris, and the capital of Italy is"
@@ -136,6 +138,22 @@ def test_a_suffix_needs_a_model_that_fills_in(replica):
     assert caught.value.param == "suffix" and "middle" in caught.value.message
 
 
+def test_a_suffix_is_put_between_the_models_own_tokens(start_replica, model_path, tmp_path):
+    """SmolLM2 with three of its unused control tokens named as those for filling in: the prompt is made of them."""
+    names = {"pre": "<repo_name>", "suf": "<file_sep>", "mid": "<gh_stars>"}
+    tokens = {text: number for number, text in enumerate(vocabulary(model_path)["tokens"]) if text in names.values()}
+    gguf_patch.add_uint32(model_path, tmp_path / "infill.gguf",
+                          {f"tokenizer.ggml.fim_{name}_token_id": tokens[text] for name, text in names.items()})
+    server = start_replica(f"models:\n  - name: smollm2\n    path: {tmp_path}/infill.gguf\n    weight_cache: \"off\"\n")
+    client = client_of(server)
+    answer = client.completions.create(model=MODEL, prompt="def f(a):\n", suffix="\n    return b", max_tokens=4,
+                                       extra_body={"return_token_ids": True, "add_special_tokens": False}).choices[0]
+    before, after = tokens_of(server, "def f(a):\n"), tokens_of(server, "\n    return b")
+    assert answer.model_extra["prompt_token_ids"] == [tokens["<repo_name>"], *before, tokens["<file_sep>"], *after,
+                                                      tokens["<gh_stars>"]]
+    assert "infill" in client.models.retrieve(MODEL).model_extra["capabilities"]
+
+
 def test_truncated_prompts_keep_their_end(replica):
     client = client_of(replica)
     ids = tokens_of(replica, PROMPT)
@@ -227,6 +245,22 @@ def test_a_strict_request_is_told_all_that_is_not_honoured(replica):
     assert status == 400 and "'mirostat'" in answer["error"]["message"] and "'no_such_thing'" in answer["error"]["message"]
     status, headers, _ = post(replica, "/v1/completions", {**body, "strict": False, "max_tokens": 1})
     assert status == 200 and headers["x-ignored-params"].split(",") == ["mirostat", "no_such_thing"]
+
+
+def test_a_stream_that_is_cut_off_still_tells_its_usage(start_replica):
+    server = start_replica("server:\n  drain_timeout: 0s\nmodels:\n  - name: smollm2\n    path: {model}\n")
+    stream = client_of(server).chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=2000, stream=True,
+                                                       stream_options={"include_usage": True}, logprobs=True,
+                                                       extra_body={"ignore_eos": True})
+    tokens, usage = 0, None
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in stream:
+            tokens += bool(chunk.choices and chunk.choices[0].logprobs)
+            usage = chunk.usage or usage
+            if tokens == 5:
+                server.process.terminate()
+    assert caught.value.code == "shutting_down" and 5 <= tokens == usage.completion_tokens < 2000
+    assert usage.model_extra["timings"]["decode_ms"] > 0
 
 
 def test_a_cancelled_stream_is_counted_to_its_last_token(start_replica):

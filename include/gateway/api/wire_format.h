@@ -113,6 +113,10 @@ struct wire_format {
                           const struct api_choice *choice, const struct api_usage *usage);
     void (*stream_end)(struct buffer *out, struct api_answer *answer,
                        const struct api_usage *usage);
+    /* Before the error of a stream that is cut off, what it has cost so far, where that is wanted; NULL:
+     * the format has no place for it. */
+    void (*stream_usage)(struct buffer *out, struct api_answer *answer,
+                         const struct api_usage *usage);
     /* `answer` NULL: it is not known (the gateway, between client and replica). */
     void (*stream_error)(struct buffer *out, struct api_answer *answer,
                          const struct api_error *error, const char *request_id);
