@@ -96,6 +96,69 @@ static void values_are_capped(void **state)
     for_each_path(check_cap);
 }
 
+/* --- low-rank changes --- */
+
+#define LOW_RANK_ROWS 9u
+
+static void run_low_rank(backend *b, const struct low_rank *change, const float *x,
+                         const float *gain, const uint32_t *rows, uint32_t n_rows, uint32_t first,
+                         uint32_t width, float *y)
+{
+    const struct backend_operations *op = b->operations;
+    weight *identity = identity_weight(b, TENSOR_F32, change->n_cols);
+    activation *a;
+    float *scratch = op->allocate(b, LOW_RANK_ROWS * change->rank * sizeof(float));
+    assert_non_null(scratch);
+    assert_int_equal(op->activation_create(b, identity, LOW_RANK_ROWS, &a), STATUS_OK);
+    op->rms_norm(b, x, gain, EPSILON, NULL, LOW_RANK_ROWS, change->n_cols, a);
+    op->matmul_low_rank(b, change, a, rows, n_rows, scratch, first, width, y);
+    op->activation_destroy(b, a);
+    op->release(b, scratch);
+    op->weight_destroy(b, identity);
+}
+
+/* Terms below 1, so sums over n_cols and rank are within a few f32 roundings of their size. */
+static void check_low_rank(backend *reference, backend *fast)
+{
+    static const struct {
+        uint32_t rank, n_cols, n_outputs, first, width, n_rows;
+    } cases[] = {{1, 32, 7, 0, 7, 9},
+                 {8, 100, 512, 3, 600, 4},
+                 {17, 576, 1100, 76, 1176, 1},
+                 {64, 33, 64, 64, 128, 9}};
+    static const uint32_t rows[LOW_RANK_ROWS] = {8, 0, 3, 1, 7, 2, 4, 6, 5};
+    uint64_t state = 4;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct low_rank change = {
+            random_floats((size_t)cases[i].rank * cases[i].n_cols, 0.2f, &state),
+            random_floats((size_t)cases[i].rank * cases[i].n_outputs, 0.2f, &state), cases[i].rank,
+            cases[i].n_cols, cases[i].n_outputs};
+        size_t count = (size_t)LOW_RANK_ROWS * cases[i].width;
+        float *x = random_floats((size_t)LOW_RANK_ROWS * change.n_cols, 3, &state);
+        float *gain = random_floats(change.n_cols, 1, &state);
+        float *want = random_floats(count, 1, &state), *got = malloc(count * sizeof *got);
+        float *alone = malloc(count * sizeof *alone);
+        memcpy(got, want, count * sizeof *got);
+        memcpy(alone, want, count * sizeof *alone);
+        run_low_rank(reference, &change, x, gain, rows, cases[i].n_rows, cases[i].first,
+                     cases[i].width, want);
+        run_low_rank(fast, &change, x, gain, rows, cases[i].n_rows, cases[i].first, cases[i].width,
+                     got);
+        compare("low rank", got, want, count, 1e-4);
+        run_low_rank(fast, &change, x, gain, rows, 1, cases[i].first, cases[i].width, alone);
+        assert_memory_equal(alone + (size_t)rows[0] * cases[i].width,
+                            got + (size_t)rows[0] * cases[i].width, cases[i].width * sizeof *got);
+        free((void *)(uintptr_t)change.down), free((void *)(uintptr_t)change.up);
+        free(x), free(gain), free(want), free(got), free(alone);
+    }
+}
+
+static void low_rank_changes_agree(void **state)
+{
+    (void)state;
+    for_each_path(check_low_rank);
+}
+
 /* --- experts --- */
 
 struct expert_case {
@@ -225,6 +288,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_are_added_to_the_stream),
         cmocka_unit_test(values_are_capped),
+        cmocka_unit_test(low_rank_changes_agree),
         cmocka_unit_test(experts_agree_and_rows_stay_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -300,7 +300,7 @@ struct gated_case {
     enum tensor_type type, out_type;
     enum gate_kind gate;
     uint32_t n_rows, n_cols, n_hidden;
-    const float *bias;
+    const struct gated_terms *terms;
 };
 
 static float *run_gated(backend *b, const struct gated_case *c, const struct tensor_source *gate,
@@ -314,7 +314,7 @@ static float *run_gated(backend *b, const struct gated_case *c, const struct ten
     assert_int_equal(op->activation_create(b, w, c->n_rows, &a), STATUS_OK);
     assert_int_equal(op->activation_create(b, identity, c->n_rows, &out), STATUS_OK);
     op->rms_norm(b, in->x, in->gain, 0.0f, NULL, c->n_rows, c->n_cols, a);
-    op->matmul_gated(b, w, a, c->n_rows, c->bias, c->gate, out);
+    op->matmul_gated(b, w, a, c->n_rows, c->terms, c->gate, out);
     float *rows = activation_rows(b, identity, out, c->n_rows, c->n_hidden);
     op->activation_destroy(b, a);
     op->activation_destroy(b, out);
@@ -363,6 +363,10 @@ static void check_gates(const struct setup *setup)
     float bias[2 * 96]; /* so large that the clamped gate is clamped */
     for (size_t i = 0; i < ARRAY_COUNT(bias); i++)
         bias[i] = random_float(&state) * 12;
+    float rows[64 * 2 * 96];
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        rows[i] = random_float(&state);
+    const struct gated_terms terms = {bias, rows};
     for (size_t r = 0; r < ARRAY_COUNT(row_counts); r++)
         for (int gate = GATE_SILU; gate <= GATE_SILU_CLAMPED; gate++) {
             struct gated_case c = {all_types[(r + (size_t)gate) % ARRAY_COUNT(all_types)],
@@ -371,7 +375,7 @@ static void check_gates(const struct setup *setup)
                                    row_counts[r],
                                    256,
                                    (r & 1) != 0 ? 89 : 96,
-                                   r % 3 == 0 ? bias : NULL};
+                                   r % 3 == 0 ? &terms : NULL};
             check_gated_case(setup, &c, &state);
         }
 }

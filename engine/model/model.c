@@ -506,8 +506,9 @@ static void forward_ffn(model *m, uint32_t index, uint32_t n_rows)
     o->rms_norm(m->b, m->x, layer->ffn_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
                 plan->ffn_in);
     if (m->routes == NULL) {
-        o->matmul_gated(m->b, layer->gate_up.w, plan->ffn_in, n_rows, layer->gate_up.bias,
-                        m->shape.family->gate, plan->ffn_gated);
+        const struct gated_terms terms = {layer->gate_up.bias, NULL};
+        o->matmul_gated(m->b, layer->gate_up.w, plan->ffn_in, n_rows, &terms, m->shape.family->gate,
+                        plan->ffn_gated);
         add_product(m, &layer->down, plan->ffn_gated, n_rows, layer->post_ffn_norm);
         return;
     }

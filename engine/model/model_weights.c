@@ -274,7 +274,7 @@ static status take_expert(struct loader *l, const char *part, uint32_t index, ui
     (void)snprintf(stacked, sizeof stacked, ".%s_exps.weight", part);
     (void)snprintf(own, sizeof own, ".%s.%u.weight", part, index);
     const struct stack_place place = {index, l->shape->experts.n_experts};
-    if (!tensor_shelf_has(&l->shelf, own))
+    if (tensor_shelf_has(&l->shelf, stacked))
         return tensor_shelf_take_stacked(&l->shelf, stacked, place, n_outputs, n_cols, out);
     return tensor_shelf_take(&l->shelf, own, true, n_outputs, n_cols, out);
 }

@@ -99,6 +99,13 @@ struct rope_table {
     bool is_interleaved;
 };
 
+/* What is added to the gate's and the up projection's products before they are joined. Device, the gate's first; each
+ * may be NULL. */
+struct gated_terms {
+    const float *bias; /* [2 * n_outputs] */
+    const float *rows; /* [n_rows, 2 * n_outputs] */
+};
+
 /* Where the rows of a step stand. Sequences are contiguous row ranges in the order of the batch: sequence s owns rows
  * [row_start[s], row_start[s+1]). A row at position p attends to positions 0..p of its own sequence, all of which
  * are in the cache when attention runs (kv_append of the same step included). Host arrays, valid until synchronize. */
@@ -141,6 +148,13 @@ struct expert_shape {
 typedef struct expert_routes expert_routes;
 
 #define ATTENTION_FULL_ROWS_MAX 16384u
+
+/* A low-rank change of a product's weight (LoRA, Hu et al. 2021): w + up^T down, its scale already in `up`. */
+struct low_rank {
+    const float *down; /* device, [rank, n_cols] */
+    const float *up;   /* device, [rank, n_outputs] */
+    uint32_t rank, n_cols, n_outputs;
+};
 
 /* What an element of a key or value is. INT8: code * scale; each head's key and value of each token has its own scale,
  * f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). Keys (after RoPE) are first turned
@@ -247,10 +261,15 @@ struct backend_operations {
     void (*matmul)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                    const float *bias, bool accumulate, float *y);
 
-    /* out[r, o] = gate(g[r, o]) * u[r, o] for a weight made by weight_create_gated. bias: device, [2 * n_outputs], the
-     * gate's first; or NULL. */
+    /* out[r, o] = gate(g[r, o]) * u[r, o] for a weight made by weight_create_gated. terms: NULL for none. */
     void (*matmul_gated)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                         const float *bias, enum gate_kind gate, activation *out);
+                         const struct gated_terms *terms, enum gate_kind gate, activation *out);
+
+    /* y[r, first_output + o] += sum_k up[k, o] * (down[k] . a row r) for the rows r of `rows` (host), each computed in one
+     * order whatever else is there. y: rows of y_width; scratch: device, [n_rows, rank]. */
+    void (*matmul_low_rank)(backend *b, const struct low_rank *change, const activation *a,
+                            const uint32_t *rows, uint32_t n_rows, float *scratch,
+                            uint32_t first_output, uint32_t y_width, float *y);
 
     /* x row r += rms_norm(y row r) * gain. y, x: [n_rows, d]; y is overwritten. */
     void (*rms_norm_add)(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,

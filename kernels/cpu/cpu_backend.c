@@ -297,6 +297,7 @@ static const struct backend_operations cpu_operations = {
     .rms_norm = cpu_rms_norm,
     .matmul = cpu_matmul,
     .matmul_gated = cpu_matmul_gated,
+    .matmul_low_rank = cpu_matmul_low_rank,
     .rms_norm_add = cpu_rms_norm_add,
     .soft_cap = cpu_soft_cap,
     .routes_create = cpu_routes_create,

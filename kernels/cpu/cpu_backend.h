@@ -80,7 +80,10 @@ void cpu_rms_norm(backend *b, const float *x, const float *gain, float epsilon,
 void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                 const float *bias, bool accumulate, float *y);
 void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                      const float *bias, enum gate_kind gate, activation *out);
+                      const struct gated_terms *terms, enum gate_kind gate, activation *out);
+void cpu_matmul_low_rank(backend *b, const struct low_rank *change, const activation *a,
+                         const uint32_t *rows, uint32_t n_rows, float *scratch,
+                         uint32_t first_output, uint32_t y_width, float *y);
 void cpu_rms_norm_add(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
                       uint32_t d, float *x);
 void cpu_soft_cap(backend *b, float *x, uint64_t count, float cap);

@@ -12,7 +12,7 @@
         .quantise_span = quantise_span_##isa, .rms_norm_row = rms_norm_row_##isa,                  \
         .rope_head = rope_head_##isa, .attention_merge = attention_merge_##isa,                    \
         .attention_sink = attention_sink_##isa, .attention_finish = attention_finish_##isa,        \
-        .soft_cap = soft_cap_##isa, .add_scaled = add_scaled_##isa,                                \
+        .soft_cap = soft_cap_##isa, .add_scaled = add_scaled_##isa, .dot = dot_##isa,              \
         .layer_norm_row = layer_norm_row_##isa, .add_row = add_row_##isa,                          \
         .attend_rows = attend_rows_##isa,                                                          \
         .kv[KV_F16] = {kv_store_f16_##isa, NULL, attention_f16_##isa},                             \
@@ -42,6 +42,7 @@
                               uint32_t d, float *out);                                             \
     void add_row_##isa(const float *x, uint32_t d, float *y);                                      \
     void attend_rows_##isa(const struct full_tile *tile, float *scores);                           \
+    float dot_##isa(const float *x, const float *y, uint32_t count);                               \
     void add_scaled_##isa(const float *x, float factor, uint32_t count, float *y);
 
 DECLARE_LANES(avx2)

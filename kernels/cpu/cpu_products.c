@@ -118,6 +118,12 @@ void product_gated_unit(const struct product_job *job, uint32_t unit,
                 kernels->add_scaled(job->bias + column, 1.0f, n_columns, values);
                 kernels->add_scaled(job->bias + job->w->n_outputs + column, 1.0f, n_columns, ups);
             }
+            if (job->row_terms != NULL) {
+                const float *terms =
+                    job->row_terms + (size_t)(row + r) * 2 * job->w->n_outputs + column;
+                kernels->add_scaled(terms, 1.0f, n_columns, values);
+                kernels->add_scaled(terms + job->w->n_outputs, 1.0f, n_columns, ups);
+            }
             /* Whole groups: what pads the last one falls into what pads the row. */
             kernels->gate_apply(job->gate, values, ups, n_groups * GROUP_OUTPUTS,
                                 job->out->floats + (row + r) * job->out->float_stride + column);
@@ -133,13 +139,18 @@ static void gated_units(void *context, uint32_t member, uint32_t first, uint32_t
 }
 
 void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
-                      const float *bias, enum gate_kind gate, activation *out)
+                      const struct gated_terms *terms, enum gate_kind gate, activation *out)
 {
     CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
     CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
     CHECK((!w->needs_codes || a->tiles != NULL) && (!w->needs_floats || a->floats != NULL));
-    struct product_job job = {
-        .cpu = cpu_of(b), .w = w, .a = a, .bias = bias, .gate = gate, .out = out};
+    struct product_job job = {.cpu = cpu_of(b),
+                              .w = w,
+                              .a = a,
+                              .bias = terms != NULL ? terms->bias : NULL,
+                              .row_terms = terms != NULL ? terms->rows : NULL,
+                              .gate = gate,
+                              .out = out};
     run_blocks(&job, n_rows, product_gated_units(w), gated_units);
     cpu_quantise(cpu_of(b), out, n_rows);
 }

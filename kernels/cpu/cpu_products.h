@@ -20,6 +20,7 @@ struct product_job {
     uint32_t row; /* of the block of rows; a multiple of TILE_ROWS */
     uint32_t n_rows;
     const float *bias;
+    const float *row_terms; /* of a gated product; see gated_terms */
     bool accumulate;
     float *y;
     enum gate_kind gate;

@@ -110,6 +110,9 @@ struct cpu_kernels {
     /* x[i] = cap * tanh(x[i] / cap), any count. */
     void (*soft_cap)(float *x, uint64_t count, float cap);
 
+    /* The sum of x[i] * y[i], any count. */
+    float (*dot)(const float *x, const float *y, uint32_t count);
+
     /* y[i] += factor * x[i], any count. */
     void (*add_scaled)(const float *x, float factor, uint32_t count, float *y);
 

@@ -13,6 +13,7 @@ void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, 
 void KERNEL(gate_apply)(enum gate_kind kind, const float *gate, const float *up, uint32_t count,
                         float *out);
 void KERNEL(soft_cap)(float *x, uint64_t count, float cap);
+float KERNEL(dot)(const float *x, const float *y, uint32_t count);
 void KERNEL(add_scaled)(const float *x, float factor, uint32_t count, float *y);
 void KERNEL(rms_norm_row)(const float *x, const float *gain, float epsilon, uint32_t d, float *out);
 void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool is_interleaved,
@@ -91,6 +92,21 @@ void KERNEL(soft_cap)(float *x, uint64_t count, float cap)
         lanes value = lanes_mul(lanes_load_first(x + i, left), inverse);
         lanes_store_first(x + i, lanes_mul(lanes_tanh(value), factor), left);
     }
+}
+
+float KERNEL(dot)(const float *x, const float *y, uint32_t count)
+{
+    lanes sums[2] = {lanes_zero(), lanes_zero()};
+    uint32_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        sums[0] = lanes_fma(lanes_load(x + i), lanes_load(y + i), sums[0]);
+        sums[1] = lanes_fma(lanes_load(x + i + LANES), lanes_load(y + i + LANES), sums[1]);
+    }
+    for (; i < count; i += LANES) {
+        uint32_t left = count - i < LANES ? count - i : LANES;
+        sums[0] = lanes_fma(lanes_load_first(x + i, left), lanes_load_first(y + i, left), sums[0]);
+    }
+    return lanes_sum(lanes_add(sums[0], sums[1]));
 }
 
 void KERNEL(add_scaled)(const float *x, float factor, uint32_t count, float *y)

@@ -400,30 +400,59 @@ static double gate_value(enum gate_kind kind, double g, double u)
 
 /* Row `in` through a gated weight. */
 static void gated_row(const struct reference_backend *b, const weight *w, const float *in,
-                      const float *bias, enum gate_kind gate, float *out)
+                      const struct gated_terms *terms, enum gate_kind gate, float *out)
 {
     float *gate_row = b->rows, *up_row = b->rows + w->n_cols;
     for (uint32_t o = 0; o < w->n_outputs; o++) {
         weight_row(w, o, gate_row);
         weight_row(w, w->n_outputs + o, up_row);
         double g = dot(gate_row, in, w->n_cols), u = dot(up_row, in, w->n_cols);
-        if (bias != NULL) {
-            g += (double)bias[o];
-            u += (double)bias[w->n_outputs + o];
+        if (terms->bias != NULL) {
+            g += (double)terms->bias[o];
+            u += (double)terms->bias[w->n_outputs + o];
+        }
+        if (terms->rows != NULL) {
+            g += (double)terms->rows[o];
+            u += (double)terms->rows[w->n_outputs + o];
         }
         out[o] = (float)gate_value(gate, g, u);
     }
 }
 
 static void reference_matmul_gated(backend *b, const weight *w, const activation *a,
-                                   uint32_t n_rows, const float *bias, enum gate_kind gate,
-                                   activation *out)
+                                   uint32_t n_rows, const struct gated_terms *terms,
+                                   enum gate_kind gate, activation *out)
 {
     CHECK(w->is_gated && a->n_cols == w->n_cols && n_rows <= a->rows_max);
     CHECK(out->n_cols == w->n_outputs && n_rows <= out->rows_max);
-    for (uint32_t r = 0; r < n_rows; r++)
-        gated_row(of_backend(b), w, a->values + (size_t)r * a->n_cols, bias, gate,
+    for (uint32_t r = 0; r < n_rows; r++) {
+        struct gated_terms own = terms != NULL ? *terms : (struct gated_terms){NULL, NULL};
+        if (own.rows != NULL)
+            own.rows += (size_t)r * 2 * w->n_outputs;
+        gated_row(of_backend(b), w, a->values + (size_t)r * a->n_cols, &own, gate,
                   out->values + (size_t)r * out->n_cols);
+    }
+}
+
+static void reference_matmul_low_rank(backend *b, const struct low_rank *change,
+                                      const activation *a, const uint32_t *rows, uint32_t n_rows,
+                                      float *scratch, uint32_t first_output, uint32_t y_width,
+                                      float *y)
+{
+    (void)b;
+    CHECK(a->n_cols == change->n_cols && first_output + change->n_outputs <= y_width);
+    for (uint32_t i = 0; i < n_rows; i++) {
+        const float *x = a->values + (size_t)rows[i] * a->n_cols;
+        float *inner = scratch + (size_t)i * change->rank;
+        for (uint32_t k = 0; k < change->rank; k++)
+            inner[k] = (float)dot(change->down + (size_t)k * change->n_cols, x, change->n_cols);
+        for (uint32_t o = 0; o < change->n_outputs; o++) {
+            double sum = 0;
+            for (uint32_t k = 0; k < change->rank; k++)
+                sum += (double)inner[k] * (double)change->up[(size_t)k * change->n_outputs + o];
+            y[(size_t)rows[i] * y_width + first_output + o] += (float)sum;
+        }
+    }
 }
 
 static void reference_rms_norm_add(backend *b, float *y, const float *gain, float epsilon,
@@ -663,9 +692,9 @@ static void reference_matmul_gated_routed(backend *b, weight *const *experts, co
     for (uint32_t slot = 0; slot < routes->n_rows * routes->shape.n_used; slot++) {
         const weight *w = experts[routes->experts[slot]];
         CHECK(w->is_gated && a->n_cols == w->n_cols && out->n_cols == w->n_outputs);
-        const float *own =
-            bias != NULL ? bias + (size_t)routes->experts[slot] * 2 * w->n_outputs : NULL;
-        gated_row(of_backend(b), w, a->values + (size_t)slot * a->n_cols, own, gate,
+        const struct gated_terms own = {
+            bias != NULL ? bias + (size_t)routes->experts[slot] * 2 * w->n_outputs : NULL, NULL};
+        gated_row(of_backend(b), w, a->values + (size_t)slot * a->n_cols, &own, gate,
                   out->values + (size_t)slot * out->n_cols);
     }
 }
@@ -810,6 +839,7 @@ static const struct backend_operations reference_operations = {
     .rms_norm = reference_rms_norm,
     .matmul = reference_matmul,
     .matmul_gated = reference_matmul_gated,
+    .matmul_low_rank = reference_matmul_low_rank,
     .rms_norm_add = reference_rms_norm_add,
     .soft_cap = reference_soft_cap,
     .routes_create = reference_routes_create,
