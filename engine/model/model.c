@@ -27,6 +27,7 @@
 
 #include "check.h"
 #include "memory.h"
+#include "model_adapt.h"
 #include "model_rope.h"
 #include "model_shape.h"
 #include "model_source_private.h"
@@ -64,6 +65,7 @@ struct model {
     float *frequencies, *local_frequencies; /* owned; [d_rope / 2] */
     kv_store *kv;                           /* owned */
     expert_routes *routes;                  /* owned; NULL: no experts */
+    struct adapt adapt;
 
     struct form forms[FORMS_MAX];
     uint32_t form_count;
@@ -389,6 +391,11 @@ static status open_parts(model *m, const model_source *source, struct error_note
         s = open_buffers(m, note);
     if (s == STATUS_OK)
         s = open_layers(m, note);
+    if (s == STATUS_OK) {
+        s = adapt_open(&m->adapt, m->b, &m->shape, &m->options);
+        if (s != STATUS_OK)
+            error_note_set(note, "no memory for the products of adapters");
+    }
     return s;
 }
 
@@ -432,6 +439,7 @@ void model_close(model *m)
     if (m->kv != NULL)
         m->operations->kv_destroy(m->b, m->kv);
     release_device(m, m->x);
+    adapt_close(&m->adapt);
     release_device(m, m->y);
     release_device(m, m->router_logits);
     if (m->routes != NULL)
@@ -445,6 +453,21 @@ void model_close(model *m)
     memory_release(m->frequencies);
     memory_release(m->local_frequencies);
     memory_release(m);
+}
+
+const struct model_shape *model_get_shape(const model *m)
+{
+    return &m->shape;
+}
+
+backend *model_get_backend(const model *m)
+{
+    return m->b;
+}
+
+uint32_t model_get_adapter_rank_max(const model *m)
+{
+    return m->options.adapter_rank_max;
 }
 
 const struct model_info *model_get_info(const model *m)
@@ -462,10 +485,11 @@ static void add_normed(model *m, const float *gain, uint32_t n_rows)
 
 /* Adds w a + bias to the stream; through y where there is a gain. */
 static void add_product(model *m, const struct matrix *matrix, const activation *a, uint32_t n_rows,
-                        const float *gain)
+                        const float *gain, uint32_t layer, enum adapter_part part)
 {
-    m->operations->matmul(m->b, matrix->w, a, n_rows, matrix->bias, gain == NULL,
-                          gain != NULL ? m->y : m->x);
+    float *y = gain != NULL ? m->y : m->x;
+    m->operations->matmul(m->b, matrix->w, a, n_rows, matrix->bias, gain == NULL, y);
+    adapt_product(&m->adapt, layer, part, part, a, m->shape.d, y);
     if (gain != NULL)
         add_normed(m, gain, n_rows);
 }
@@ -479,9 +503,12 @@ static void forward_attention(model *m, uint32_t index, const struct step_batch 
     o->rms_norm(m->b, m->x, layer->attention_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
                 plan->attention_in);
     o->matmul(m->b, layer->qkv.w, plan->attention_in, n_rows, layer->qkv.bias, false, m->qkv);
+    adapt_product(&m->adapt, index, ADAPTER_Q, ADAPTER_QKV, plan->attention_in,
+                  model_shape_qkv_width(&m->shape), m->qkv);
     o->rope_kv_append(m->b, m->qkv, plan->rope, &plan->attention, batch, m->kv, index);
     o->attention(m->b, m->qkv, &plan->attention, batch, m->kv, index, plan->attention_out);
-    add_product(m, &layer->attention_out, plan->attention_out, n_rows, layer->post_attention_norm);
+    add_product(m, &layer->attention_out, plan->attention_out, n_rows, layer->post_attention_norm,
+                index, ADAPTER_OUT);
 }
 
 static void forward_experts(model *m, const struct model_layer *layer,
@@ -506,10 +533,12 @@ static void forward_ffn(model *m, uint32_t index, uint32_t n_rows)
     o->rms_norm(m->b, m->x, layer->ffn_norm, m->shape.rms_epsilon, NULL, n_rows, m->shape.d,
                 plan->ffn_in);
     if (m->routes == NULL) {
-        const struct gated_terms terms = {layer->gate_up.bias, NULL};
+        const struct gated_terms terms = {layer->gate_up.bias,
+                                          adapt_gated(&m->adapt, index, plan->ffn_in, n_rows)};
         o->matmul_gated(m->b, layer->gate_up.w, plan->ffn_in, n_rows, &terms, m->shape.family->gate,
                         plan->ffn_gated);
-        add_product(m, &layer->down, plan->ffn_gated, n_rows, layer->post_ffn_norm);
+        add_product(m, &layer->down, plan->ffn_gated, n_rows, layer->post_ffn_norm, index,
+                    ADAPTER_DOWN);
         return;
     }
     o->matmul(m->b, layer->router.w, plan->ffn_in, n_rows, layer->router.bias, false,
@@ -549,12 +578,14 @@ static void check_step(const model *m, const struct model_step *step)
     }
     for (uint32_t i = 0; i < step->logit_row_count; i++)
         CHECK(step->logit_rows[i] < batch->n_rows);
+    CHECK(step->adapters == NULL || m->options.adapter_rank_max > 0);
 }
 
 status model_forward(model *m, const struct model_step *step, const float **logits)
 {
     check_step(m, step);
     alloc_guard_begin();
+    adapt_begin(&m->adapt, &step->batch, step->adapters);
     m->operations->embed(m->b, m->weights.embedding.w, step->tokens, step->batch.n_rows,
                          m->shape.embedding_scale, m->x);
     for (uint32_t i = 0; i < m->shape.n_layers; i++) {

@@ -386,6 +386,54 @@ def write_folder(folder, name, kind="bf16", shards=1):
     return folder
 
 
+# --- LoRA adapters, as PEFT writes them ---
+
+# name: rank, alpha, rslora, only attention
+ADAPTERS = {"one": (4, 8.0, False, False), "two": (9, 6.0, True, True)}
+ADAPTED = ["llama", "gemma2", "phi3_partial", "qwen3moe"]
+
+
+def adapter_modules(name, adapter):
+    """(module, its outputs, its inputs)"""
+    c = VARIANTS[name][0]
+    attention_only = ADAPTERS[adapter][3] or c["model_type"] == "qwen3_moe"
+    for tensor_name, shape, _ in shapes(c):
+        module, _, ending = tensor_name.rpartition(".")
+        is_part = ".self_attn." in module or (not attention_only and ".mlp." in module)
+        if ending == "weight" and is_part and len(shape) == 2:
+            yield module, *shape
+
+
+def adapter_tensors(name, adapter):
+    """name -> Tensor, under PEFT's names."""
+    generator = random.Random(f"{name} {adapter}")
+    rank = ADAPTERS[adapter][0]
+    out = {}
+    for module, outputs, inputs in adapter_modules(name, adapter):
+        out[f"base_model.model.{module}.lora_A.weight"] = draw(generator, (rank, inputs), -11)
+        out[f"base_model.model.{module}.lora_B.weight"] = draw(generator, (outputs, rank), -9)
+    return out
+
+
+def adapter_scale(adapter):
+    rank, alpha, is_stabilised, _ = ADAPTERS[adapter]
+    return alpha / (math.sqrt(rank) if is_stabilised else rank)
+
+
+def write_adapter(folder, name, adapter):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    rank, alpha, is_stabilised, _ = ADAPTERS[adapter]
+    (folder / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none",
+        "use_rslora": is_stabilised, "use_dora": False, "fan_in_fan_out": False, "modules_to_save": None,
+        "target_modules": sorted({module.rsplit(".", 1)[1] for module, _, _ in adapter_modules(name, adapter)})}))
+    kind = "F32" if adapter == "one" else "BF16"
+    write_safetensors(folder / "adapter_model.safetensors",
+                      {key: (kind, t.shape, to_bytes(t, kind)) for key, t in adapter_tensors(name, adapter).items()})
+    return folder
+
+
 # --- a GGUF file ---
 
 TYPES = {"F32": 0, "F16": 1, "Q8_0": 8, "BF16": 30, "MXFP4": 39}

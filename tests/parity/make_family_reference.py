@@ -20,10 +20,23 @@ import transformers
 import family_models as fm
 
 
+def add_adapter(model, name, adapter):
+    """w + scale * B A, as PEFT merges one."""
+    tensors = fm.adapter_tensors(name, adapter)
+    matrix = {key: torch.tensor(t.values(), dtype=torch.float64).reshape(t.shape) for key, t in tensors.items()}
+    for module, _, _ in fm.adapter_modules(name, adapter):
+        weight = model.get_submodule(module).weight
+        prefix = f"base_model.model.{module}.lora_"
+        change = matrix[prefix + "B.weight"] @ matrix[prefix + "A.weight"] * fm.adapter_scale(adapter)
+        weight.copy_((weight.double() + change).float())
+
+
 @torch.no_grad()
-def answer(folder, ids):
+def answer(folder, ids, name, adapter):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
                                                               attn_implementation="eager").eval()
+    if adapter is not None:
+        add_adapter(model, name, adapter)
     logits = model(torch.tensor([ids]), use_cache=False).logits[0].double()
     return torch.log_softmax(logits, dim=-1)
 
@@ -43,17 +56,17 @@ def check_names(name):
             raise SystemExit(f"{name}: {hf_name} is {theirs} in GGUF, not {ours}")
 
 
-def run(name, length, context, ids):
+def run(name, length, context, ids, adapter=None):
     with tempfile.TemporaryDirectory() as temporary:
         folder = fm.write_folder(pathlib.Path(temporary) / name, name)
-        logprobs = answer(folder, ids[:length])
+        logprobs = answer(folder, ids[:length], name, adapter)
     positions = [p for p in fm.POSITIONS if p < length - 1]
     rows = logprobs[positions]
     entropy = -(rows.exp() * rows).sum(-1)
-    print(f"{name} {length}: entropy {entropy.min():.2f} to {entropy.max():.2f} nats")
+    print(f"{name} {adapter} {length}: entropy {entropy.min():.2f} to {entropy.max():.2f} nats")
     if entropy.min() < 0.05 or entropy.mean() > 4.4:
         raise SystemExit(f"{name}: the model is too sure or knows nothing")
-    return {"name": name, "length": length, "context": context, "positions": positions,
+    return {"name": name, "adapter": adapter, "length": length, "context": context, "positions": positions,
             "logprobs": [[round(float(v), 4) for v in row] for row in rows]}
 
 
@@ -63,6 +76,8 @@ def main():
     for name in chosen:
         check_names(name)
     items = [run(name, length, context, ids) for name in chosen for length, context in fm.runs_of(name)]
+    items += [run(name, fm.LENGTH, fm.LENGTH, ids, adapter)
+              for name in chosen if name in fm.ADAPTED for adapter in fm.ADAPTERS]
     head = {"engine": f"transformers {transformers.__version__}, torch {torch.__version__}, eager attention, float32",
             "date": datetime.date.today().isoformat()}
     lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in items)

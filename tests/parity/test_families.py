@@ -39,8 +39,8 @@ def cases():
                 yield name, "gguf", kind
 
 
-def run(model, backend, context, ids, chunk, decode_from):
-    command = [find_program("logits_tool"), model, backend, str(context), str(chunk), str(decode_from)]
+def run(model, backend, context, ids, chunk, decode_from, adapters=()):
+    command = [find_program("logits_tool"), model, backend, str(context), str(chunk), str(decode_from), *adapters]
     result = subprocess.run(command, input=struct.pack(f"=I{len(ids)}i", len(ids), *ids), capture_output=True, timeout=120)
     if result.returncode == 77:
         pytest.skip(f"this CPU has no {backend}")
@@ -72,7 +72,7 @@ def test_family_agrees_with_transformers(name, files, kind, tmp_path):
         median_max, largest_max = (CODE_MEDIAN, CODE_LARGEST) if is_coded else (FLOAT_MEDIAN, FLOAT_LARGEST)
         if is_coded and fm.VARIANTS[name][0]["model_type"] in ("mixtral", "qwen3_moe", "gpt_oss"):
             largest_max = 20.0
-        for item in (item for item in ITEMS if item["name"] == name):
+        for item in (item for item in ITEMS if item["name"] == name and item["adapter"] is None):
             sequence = ids[:item["length"]]
             try:
                 whole = run(model, backend, item["context"], sequence, fm.LENGTH, fm.LENGTH)
@@ -86,3 +86,28 @@ def test_family_agrees_with_transformers(name, files, kind, tmp_path):
             assert median <= median_max and largest <= largest_max, f"{backend}: median {median}, largest {largest}"
             checked += 1
     assert checked >= 1
+
+
+@pytest.mark.parametrize("files", ["folder", "gguf"])
+@pytest.mark.parametrize("name", fm.ADAPTED)
+def test_adapters_agree_with_merged_weights_and_keep_to_their_rows(name, files, tmp_path):
+    model = write(tmp_path, name, files, "bf16" if files == "folder" else "f16")
+    folders = {adapter: fm.write_adapter(tmp_path / adapter, name, adapter) for adapter in fm.ADAPTERS}
+    batch = ["two", None, "one", "two"]
+    for backend in BACKENDS:
+        arguments = [folders.get(adapter, "-") for adapter in batch]
+        try:
+            mixed = run(model, backend, fm.LENGTH, fm.tokens(), 13, 70, arguments)
+        except pytest.skip.Exception:
+            continue
+        size = len(mixed) // len(batch)
+        for index, adapter in enumerate(batch):
+            own = mixed[index * size:(index + 1) * size]
+            alone = run(model, backend, fm.LENGTH, fm.tokens(), 96, 96, [arguments[index]])
+            assert own == alone, f"{backend}: {adapter} in a mixed batch differs from {adapter} alone"
+            item = next(i for i in ITEMS if i["name"] == name and i["adapter"] == adapter and i["length"] == fm.LENGTH)
+            values = differences(item, own)
+            median, largest = values[len(values) // 2], values[-1]
+            print(f"{name} {files} {adapter} on {backend}: median {median:.5f}, largest {largest:.5f}")
+            assert median <= FLOAT_MEDIAN and largest <= FLOAT_LARGEST
+        assert mixed[:size] != mixed[size:2 * size] != mixed[2 * size:3 * size]

@@ -106,3 +106,51 @@ def test_what_is_wrong_with_a_folder_is_named(index, tmp_path):
     assert result.returncode == 1, result.stderr.decode()
     assert expected in result.stderr.decode()
     assert result.stdout == b""
+
+
+def change_adapter(**changes):
+    def change(folder):
+        path = folder / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return change
+
+
+def change_adapter_tensors(edit):
+    def change(folder):
+        (folder / "adapter_model.safetensors").rename(folder / "model.safetensors")
+        change_tensors(edit)(folder)
+        (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    return change
+
+
+Q_A = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
+ADAPTER_ROWS = [
+    ("llama", change_adapter(peft_type="IA3"), "peft_type 'IA3' is not supported"),
+    ("llama", change_adapter(use_dora=True), "use_dora is not supported"),
+    ("llama", change_adapter(bias="all"), "bias is not supported"),
+    ("llama", change_adapter(modules_to_save=["lm_head"]), "modules_to_save is not supported"),
+    ("llama", change_adapter(lora_alpha=0), "lora_alpha must be a number above 0"),
+    ("llama", unlink("adapter_config.json"), "adapter_config.json"),
+    ("llama", unlink("adapter_model.safetensors"), "adapter_model.safetensors"),
+    ("llama", change_adapter_tensors(lambda items: items.pop(Q_A)), "self_attn.q_proj.lora_B.weight has no partner"),
+    ("llama", change_adapter_tensors(lambda items: items.update({Q_A: ("F32", [4, 63], bytes(4 * 63 * 4))})),
+     "q_proj.lora_A.weight has a type or shape that does not fit"),
+    ("llama", change_adapter_tensors(lambda items: items.update({Q_A: ("I32", [4, 64], bytes(4 * 64 * 4))})),
+     "q_proj.lora_A.weight has a type or shape that does not fit"),
+    ("llama", change_adapter_tensors(lambda items: items.update({"base_model.model.lm_head.lora_A.weight": ("F32", [1], bytes(4))})),
+     "lm_head.lora_A.weight changes nothing that an adapter can change"),
+    ("phi3_partial", change_adapter_tensors(lambda items: items.update({Q_A: ("F32", [4, 128], bytes(4 * 128 * 4))})),
+     "q_proj.lora_A.weight changes nothing that an adapter can change"),
+]
+
+
+@pytest.mark.parametrize("index", range(len(ADAPTER_ROWS)))
+def test_what_is_wrong_with_an_adapter_is_named(index, tmp_path):
+    name, change, expected = ADAPTER_ROWS[index]
+    folder = fm.write_folder(tmp_path / "model", name)
+    adapter = fm.write_adapter(tmp_path / "adapter", name, "one")
+    change(adapter)
+    result = subprocess.run([find_program("logits_tool"), folder, "reference", "32", "8", "8", adapter],
+                            input=struct.pack("=Ii", 1, 1), capture_output=True, timeout=60)
+    assert result.returncode == 1, result.stderr.decode()
+    assert expected in result.stderr.decode()

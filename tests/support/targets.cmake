@@ -10,6 +10,6 @@ target_link_libraries(template_tool PRIVATE engine_text base PkgConfig::JANSSON)
 
 add_executable(http_attack tests/support/http_attack.c)
 
-add_executable(logits_tool tests/support/logits_tool.c tests/parity/forced_model.c tests/parity/log_softmax.c)
+add_executable(logits_tool tests/support/logits_tool.c tests/parity/log_softmax.c)
 target_include_directories(logits_tool PRIVATE ${CMAKE_SOURCE_DIR}/tests/parity)
 target_link_libraries(logits_tool PRIVATE engine_model engine_text kernels base m)

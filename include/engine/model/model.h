@@ -11,6 +11,7 @@
  * layout, and one function that runs a step. Owns its KV store. Thread: step, except
  * model_file_* which are pure. */
 typedef struct model model;
+typedef struct model_adapter model_adapter; /* model_adapter.h */
 
 #define MODEL_NAME_MAX 96
 struct model_info {
@@ -33,6 +34,7 @@ struct model_options {
     uint32_t context_max;
     uint32_t kv_blocks; /* blocks of KV_BLOCK_TOKENS */
     enum kv_type kv_type;
+    uint32_t adapter_rank_max; /* of LoRA adapters (model_adapter.h); 0: the model takes none */
     /* Where the weights in the backend's layout are kept for later starts, and looked for: a folder;
      * "auto": beside the model, or in the user's cache folder when that may not be written; "off" or
      * NULL: nowhere. Not needed after model_open. */
@@ -58,6 +60,7 @@ struct model_step {
     struct step_batch batch;
     const uint32_t *logit_rows; /* [logit_row_count] rows of the batch, rising */
     uint32_t logit_row_count;
+    const model_adapter *const *adapters; /* [batch.n_sequences], each may be NULL; or NULL: none */
 };
 /* Runs the step; logits: host [logit_row_count, vocabulary] f32, valid until the next step.
  * Allocates nothing. Tokens must be in the vocabulary, positions below context_max, and counts

@@ -1,0 +1,345 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "json_file.h"
+#include "memory.h"
+#include "model_adapter_private.h"
+#include "safetensors.h"
+
+#define PATH_BYTES_MAX 4096u
+#define SCALE_MAX      1e6
+
+struct adapter_reader {
+    backend *b;
+    const struct model_shape *shape;
+    json_t *config;       /* owned */
+    safetensors *tensors; /* owned */
+    double alpha;
+    bool is_rank_stabilised; /* scale alpha / sqrt(rank), Kalajdzievski 2023 */
+    uint32_t rank_max;
+    model_adapter *out;
+    struct error_note *note;
+};
+
+struct adapter_place adapter_place_of(const struct model_shape *shape, enum adapter_part part)
+{
+    uint32_t d = shape->d, d_ffn = shape->d_ffn;
+    uint32_t q = shape->n_heads * shape->d_head, kv = shape->n_kv_heads * shape->d_head;
+    switch (part) {
+    case ADAPTER_Q:
+        return (struct adapter_place){"self_attn.q_proj", d, q, 0};
+    case ADAPTER_K:
+        return (struct adapter_place){"self_attn.k_proj", d, kv, q};
+    case ADAPTER_V:
+        return (struct adapter_place){"self_attn.v_proj", d, kv, q + kv};
+    case ADAPTER_QKV:
+        return (struct adapter_place){"self_attn.qkv_proj", d, q + 2 * kv, 0};
+    case ADAPTER_OUT:
+        return (struct adapter_place){"self_attn.o_proj", q, d, 0};
+    case ADAPTER_GATE:
+        return (struct adapter_place){"mlp.gate_proj", d, d_ffn, 0};
+    case ADAPTER_UP:
+        return (struct adapter_place){"mlp.up_proj", d, d_ffn, d_ffn};
+    case ADAPTER_GATE_UP:
+        return (struct adapter_place){"mlp.gate_up_proj", d, 2 * d_ffn, 0};
+    case ADAPTER_DOWN:
+        return (struct adapter_place){"mlp.down_proj", d_ffn, d, 0};
+    case ADAPTER_PART_COUNT:
+        break;
+    }
+    check_failed("a part of a layer", __FILE__, __LINE__);
+}
+
+/* --- adapter_config.json --- */
+
+static bool is_empty(const json_t *value)
+{
+    return value == NULL || json_is_null(value) || json_is_false(value) ||
+           (json_is_object(value) && json_object_size(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_string(value) && strcmp(json_string_value(value), "none") == 0);
+}
+
+static status read_config(struct adapter_reader *r, const char *folder)
+{
+    static const char *const unknown[] = {
+        "use_dora", "fan_in_fan_out", "modules_to_save",        "alpha_pattern",
+        "bias",     "lora_bias",      "trainable_token_indices"};
+    status s = folder_json_read(folder, "adapter_config.json", &r->config, r->note);
+    if (s == STATUS_NOT_FOUND)
+        error_note_set(r->note, "%s/adapter_config.json: there is no such file", folder);
+    if (s != STATUS_OK)
+        return s;
+    const char *kind = json_string_value(json_object_get(r->config, "peft_type"));
+    if (kind == NULL || strcmp(kind, "LORA") != 0) {
+        error_note_set(r->note, "peft_type '%.32s' is not supported (LORA is)",
+                       kind != NULL ? kind : "");
+        return STATUS_UNSUPPORTED;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(unknown); i++)
+        if (!is_empty(json_object_get(r->config, unknown[i]))) {
+            error_note_set(r->note, "adapter_config.json: %s is not supported", unknown[i]);
+            return STATUS_UNSUPPORTED;
+        }
+    const json_t *alpha = json_object_get(r->config, "lora_alpha");
+    r->alpha = json_number_value(alpha);
+    r->is_rank_stabilised = json_is_true(json_object_get(r->config, "use_rslora"));
+    if (json_is_number(alpha) && r->alpha > 0 && r->alpha <= SCALE_MAX)
+        return STATUS_OK;
+    error_note_set(r->note, "adapter_config.json: lora_alpha must be a number above 0");
+    return STATUS_INVALID;
+}
+
+/* --- matrices --- */
+
+static int shown(struct text_slice name)
+{
+    return name.bytes < 120 ? (int)name.bytes : 120;
+}
+
+static status refuse(const struct adapter_reader *r, status s,
+                     const struct safetensors_tensor *tensor, const char *what)
+{
+    error_note_set(r->note, "the tensor %.*s %s", shown(tensor->name), tensor->name.data, what);
+    return s;
+}
+
+/* The tensor as [rows, columns] of floats. */
+static bool as_matrix(const struct safetensors_tensor *tensor, struct tensor_source *out)
+{
+    bool is_float = tensor->type == SAFETENSORS_F32 || tensor->type == SAFETENSORS_F16 ||
+                    tensor->type == SAFETENSORS_BF16;
+    if (!is_float || tensor->dimension_count != 2 || tensor->dimensions[0] > UINT32_MAX ||
+        tensor->dimensions[1] > UINT32_MAX)
+        return false;
+    *out = (struct tensor_source){.type = tensor->type == SAFETENSORS_F32   ? TENSOR_F32
+                                          : tensor->type == SAFETENSORS_F16 ? TENSOR_F16
+                                                                            : TENSOR_BF16,
+                                  .data = tensor->data,
+                                  .n_outputs = (uint32_t)tensor->dimensions[0],
+                                  .n_cols = (uint32_t)tensor->dimensions[1]};
+    return true;
+}
+
+static float *device_floats(const struct adapter_reader *r, uint64_t count)
+{
+    r->out->bytes += count * sizeof(float);
+    return r->b->operations->allocate(r->b, count * sizeof(float));
+}
+
+/* The row of a checkpoint that becomes output `o`: GGUF's converter interleaves the halves of rotated pairs. */
+static uint32_t source_row(const struct model_shape *shape, enum adapter_part part, uint32_t o)
+{
+    if (!shape->rope_is_interleaved || (part != ADAPTER_Q && part != ADAPTER_K))
+        return o;
+    uint32_t in_head = o % shape->d_head;
+    return o - in_head + in_head % 2 * (shape->d_head / 2) + in_head / 2;
+}
+
+static void fill(const struct adapter_reader *r, enum adapter_part part,
+                 const struct tensor_source *down, const struct tensor_source *up, float *down_out,
+                 float *up_out)
+{
+    uint32_t rank = down->n_outputs;
+    double scale = r->alpha / (r->is_rank_stabilised ? sqrt(rank) : rank);
+    for (uint32_t k = 0; k < rank; k++)
+        tensor_dequantise(down, k, 0, down->n_cols, down_out + (size_t)k * down->n_cols);
+    for (uint32_t o = 0; o < up->n_outputs; o++) {
+        uint32_t row = source_row(r->shape, part, o);
+        for (uint32_t k = 0; k < rank; k++) {
+            float value;
+            tensor_dequantise(up, row, k, 1, &value);
+            up_out[(size_t)k * up->n_outputs + o] = (float)((double)value * scale);
+        }
+    }
+}
+
+static status load_change(struct adapter_reader *r, const struct safetensors_tensor *down,
+                          const struct safetensors_tensor *up, uint32_t layer,
+                          enum adapter_part part)
+{
+    struct adapter_place place = adapter_place_of(r->shape, part);
+    struct low_rank *change = &r->out->layers[layer].changes[part];
+    struct tensor_source a, b;
+    if (!as_matrix(down, &a) || a.n_cols != place.n_cols || a.n_outputs == 0)
+        return refuse(r, STATUS_INVALID, down, "has a type or shape that does not fit the model");
+    if (!as_matrix(up, &b) || b.n_outputs != place.n_outputs || b.n_cols != a.n_outputs)
+        return refuse(r, STATUS_INVALID, up, "has a type or shape that does not fit the model");
+    if (a.n_outputs > r->rank_max) {
+        error_note_set(r->note, "the tensor %.*s has rank %" PRIu32 "; %" PRIu32 " is possible",
+                       shown(down->name), down->name.data, a.n_outputs, r->rank_max);
+        return STATUS_TOO_LARGE;
+    }
+    float *down_out = device_floats(r, (uint64_t)a.n_outputs * a.n_cols);
+    float *up_out = device_floats(r, (uint64_t)a.n_outputs * b.n_outputs);
+    change->down = down_out; /* freed with the adapter, also when only one is there */
+    change->up = up_out;
+    if (down_out == NULL || up_out == NULL) {
+        error_note_set(r->note, "no memory for an adapter");
+        return STATUS_NO_MEMORY;
+    }
+    fill(r, part, &a, &b, down_out, up_out);
+    change->rank = a.n_outputs;
+    change->n_cols = a.n_cols;
+    change->n_outputs = b.n_outputs;
+    return STATUS_OK;
+}
+
+/* --- names --- */
+
+static bool skip(struct text_slice *text, const char *prefix)
+{
+    size_t bytes = strlen(prefix);
+    if (text->bytes < bytes || memcmp(text->data, prefix, bytes) != 0)
+        return false;
+    text->data += bytes;
+    text->bytes -= bytes;
+    return true;
+}
+
+/* Layer, part, and whether it is the first of the two matrices. False: no name of a change that we can make. */
+static bool read_name(const struct adapter_reader *r, struct text_slice name, uint32_t *layer,
+                      enum adapter_part *part, bool *is_down)
+{
+    (void)skip(&name, "base_model.model.");
+    if (!skip(&name, "model.layers."))
+        return false;
+    *layer = 0;
+    while (name.bytes > 0 && name.data[0] >= '0' && name.data[0] <= '9' && *layer < LAYERS_MAX) {
+        *layer = *layer * 10 + (uint32_t)(name.data[0] - '0');
+        name.data++;
+        name.bytes--;
+    }
+    if (!skip(&name, ".") || *layer >= r->shape->n_layers)
+        return false;
+    bool is_fused = family_has(r->shape->family, FAMILY_FUSED_QKV);
+    bool is_mixture = r->shape->experts.n_experts > 0;
+    for (int i = 0; i < ADAPTER_PART_COUNT; i++) {
+        struct text_slice rest = name;
+        *part = (enum adapter_part)i;
+        if (!skip(&rest, adapter_place_of(r->shape, *part).module))
+            continue;
+        bool wants_fused = i == ADAPTER_QKV || i == ADAPTER_GATE_UP;
+        bool may_be_either = i == ADAPTER_OUT || i == ADAPTER_DOWN;
+        if ((!may_be_either && wants_fused != is_fused) || (is_mixture && i >= ADAPTER_GATE))
+            continue;
+        *is_down = text_slice_is(rest, ".lora_A.weight");
+        if (*is_down || text_slice_is(rest, ".lora_B.weight"))
+            return true;
+    }
+    return false;
+}
+
+/* The other matrix of the pair. */
+static const struct safetensors_tensor *partner_of(const struct adapter_reader *r,
+                                                   const struct safetensors_tensor *tensor)
+{
+    char name[256];
+    size_t bytes = tensor->name.bytes;
+    if (bytes >= sizeof name)
+        return NULL;
+    memcpy(name, tensor->name.data, bytes);
+    name[bytes] = '\0';
+    char *letter = name + bytes - strlen("A.weight");
+    *letter = *letter == 'A' ? 'B' : 'A';
+    return safetensors_tensor_find(r->tensors, name);
+}
+
+static status read_tensors(struct adapter_reader *r)
+{
+    for (uint64_t i = 0; i < safetensors_tensor_count(r->tensors); i++) {
+        const struct safetensors_tensor *tensor = safetensors_tensor_at(r->tensors, i), *partner;
+        uint32_t layer;
+        enum adapter_part part;
+        bool is_down;
+        if (!read_name(r, tensor->name, &layer, &part, &is_down))
+            return refuse(r, STATUS_UNSUPPORTED, tensor,
+                          "changes nothing that an adapter can change in this model");
+        partner = partner_of(r, tensor);
+        if (partner == NULL)
+            return refuse(r, STATUS_INVALID, tensor, "has no partner");
+        if (!is_down)
+            continue;
+        if (r->out->layers[layer].changes[part].rank != 0)
+            return refuse(r, STATUS_INVALID, tensor, "changes what another tensor changes");
+        status s = load_change(r, tensor, partner, layer, part);
+        if (s != STATUS_OK)
+            return s;
+        uint32_t rank = r->out->layers[layer].changes[part].rank;
+        r->out->rank = rank > r->out->rank ? rank : r->out->rank;
+    }
+    return STATUS_OK;
+}
+
+static status read_folder(struct adapter_reader *r, const char *folder)
+{
+    char path[PATH_BYTES_MAX];
+    status s = read_config(r, folder);
+    if (s != STATUS_OK)
+        return s;
+    if (snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder) >= (int)sizeof path) {
+        error_note_set(r->note, "the path of the adapter is too long");
+        return STATUS_INVALID;
+    }
+    s = safetensors_open(path, &r->tensors, r->note);
+    return s == STATUS_OK ? read_tensors(r) : s;
+}
+
+status model_adapter_open(const model *m, const char *folder, model_adapter **out,
+                          struct error_note *note)
+{
+    struct adapter_reader reader = {.b = model_get_backend(m),
+                                    .shape = model_get_shape(m),
+                                    .rank_max = model_get_adapter_rank_max(m),
+                                    .note = note};
+    if (reader.rank_max == 0 || !reader.b->operations->memory_is_host) {
+        error_note_set(note, "the model takes no adapters");
+        return STATUS_UNSUPPORTED;
+    }
+    model_adapter *adapter = memory_allocate_array(1, sizeof *adapter);
+    if (adapter != NULL)
+        adapter->layers = memory_allocate_array(reader.shape->n_layers, sizeof *adapter->layers);
+    if (adapter == NULL || adapter->layers == NULL) {
+        memory_release(adapter);
+        error_note_set(note, "no memory for an adapter");
+        return STATUS_NO_MEMORY;
+    }
+    adapter->n_layers = reader.shape->n_layers;
+    reader.out = adapter;
+    status s = read_folder(&reader, folder);
+    json_decref(reader.config);
+    safetensors_close(reader.tensors);
+    if (s == STATUS_OK)
+        *out = adapter;
+    else
+        model_adapter_close(m, adapter);
+    return s;
+}
+
+static void release(backend *b, const float *memory)
+{
+    if (memory != NULL)
+        b->operations->release(b, (void *)(uintptr_t)memory);
+}
+
+void model_adapter_close(const model *m, model_adapter *adapter)
+{
+    if (adapter == NULL)
+        return;
+    backend *b = model_get_backend(m);
+    for (uint32_t i = 0; i < adapter->n_layers; i++)
+        for (int part = 0; part < ADAPTER_PART_COUNT; part++) {
+            release(b, adapter->layers[i].changes[part].down);
+            release(b, adapter->layers[i].changes[part].up);
+        }
+    memory_release(adapter->layers);
+    memory_release(adapter);
+}
+
+uint64_t model_adapter_bytes(const model_adapter *adapter)
+{
+    return adapter->bytes;
+}
