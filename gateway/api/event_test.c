@@ -121,15 +121,15 @@ static void responses_events_are_openais(void **state)
     assert_string_equal(
         out.data,
         NUMBERED("response.created", "0", RESPONSE_BEGUN) NUMBERED(
-            "response.in_progress",
-            "1", RESPONSE_BEGUN) NUMBERED("response.output_item.added", "2",
-                                          ",\"output_index\":0,\"item\":{\"id\":\"rs_u0000\","
-                                          "\"type\":\"reasoning\","
-                                          "\"status\":\"in_progress\",\"summary\":[],\"content\":[]"
-                                          "}") NUMBERED("response.content_part.added", "3",
-                                                        PART("rs_u0000",
-                                                             "0") ",\"part\":{\"type\":\"reasoning_"
-                                                                  "text\",\"text\":\"\"}")
+            "response.in_progress", "1",
+            RESPONSE_BEGUN) NUMBERED("response.output_item.added", "2",
+                                     ",\"output_index\":0,\"item\":{\"id\":\"rs_u0000\","
+                                     "\"type\":\"reasoning\","
+                                     "\"status\":\"in_progress\",\"summary\":[],\"content\":[]"
+                                     "}") NUMBERED("response.content_part.added", "3",
+                                                   PART("rs_u0000",
+                                                        "0") ",\"part\":{\"type\":\"reasoning_"
+                                                             "text\",\"text\":\"\"}")
             NUMBERED(
                 "response.reasoning_text.delta", "4",
                 PART("rs_u0000",

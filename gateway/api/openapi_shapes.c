@@ -42,6 +42,8 @@ static const struct shape shapes[] = {
     {"ToolFunction", true, {
         {"name", "string", 0}, {"description", "string|null", OPTIONAL}, {"parameters", "object|null", OPTIONAL},
         {"strict", "boolean|null", OPTIONAL}}},
+    {"ResponseFormat", true, {
+        {"type", "'text'|'json_object'|'json_schema'", 0}, {"json_schema", "object", OPTIONAL}}},
     {"StreamOptions", true, {
         {"include_usage", "boolean|null", OPTIONAL}, {"continuous_usage_stats", "boolean|null", OPTIONAL},
         {"include_obfuscation", "boolean|null", OPTIONAL}}},

@@ -122,6 +122,10 @@ static const struct setting limits_table[] = {
      .help = "Longest stop string."},
     {INT("n", config_limits, n, "16", 1, 128), .reload = RELOAD_RESTART, .unit = "choices",
      .help = "Choices that one request may ask for."},
+    {INT("prompt_logprobs", config_limits, prompt_logprobs, "1000000", 0, 1e9), .reload = RELOAD_RESTART, .unit = "values",
+     .help = "Log probabilities of prompt tokens that one request may ask for (echo with logprobs, prompt_logprobs): its prompt "
+             "tokens times the alternatives and one.",
+     .danger = "Each takes 8 bytes while the request runs and about 60 in its answer."},
     {INT("logit_bias", config_limits, logit_bias, "1024", 0, 1000000), .reload = RELOAD_RESTART, .unit = "tokens",
      .help = "Entries of a request's logit_bias."},
     {BYTES("prompt_size", config_limits, prompt_bytes, "4MiB", 1 * KIB, 1 * GIB), .reload = RELOAD_RESTART,

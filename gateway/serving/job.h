@@ -97,6 +97,7 @@ struct job {
     uint32_t part_count;
     struct job_choice *choices; /* owned; [choice_count] */
     uint32_t choice_count;
+    uint64_t score_count; /* log probabilities of prompts, of all parts */
     struct event_queue events;
     uint64_t prepared_ns;
 

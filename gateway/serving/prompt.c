@@ -85,6 +85,23 @@ static bool is_echo_scored(const struct api_completion_request *parsed)
     return parsed->echo && parsed->sampling.logprobs >= 0;
 }
 
+/* They are held for the whole request, and a body can ask for many. */
+static bool count_scores(struct job *job, uint64_t count)
+{
+    uint32_t most = job->replica->limits.prompt_scores_max;
+    job->score_count += count;
+    if (job->score_count <= most)
+        return true;
+    api_error_set(
+        &job->error, 400, "invalid_request_error", "request_too_large",
+        job->parsed.has_prompt_scores ? "prompt_logprobs" : "logprobs",
+        "This request asks for %llu or more log probabilities of prompt tokens; the limit "
+        "is %u (limits.prompt_logprobs). Send fewer or shorter prompts, or ask for fewer "
+        "alternatives.",
+        (unsigned long long)job->score_count, most);
+    return false;
+}
+
 bool part_prepare_scores(struct job_part *part)
 {
     struct engine_request *request = &part->request;
@@ -95,6 +112,8 @@ bool part_prepare_scores(struct job_part *part)
     if (is_echo_scored(parsed) && (uint32_t)parsed->sampling.logprobs > width)
         width = (uint32_t)parsed->sampling.logprobs;
     size_t count = request->prompt_count;
+    if (!count_scores(part->job, count * ((uint64_t)width + 1)))
+        return false;
     part->scores = memory_allocate_array(count, sizeof *part->scores);
     part->alternatives =
         memory_allocate_array(count * (width > 0 ? width : 1), sizeof *part->alternatives);

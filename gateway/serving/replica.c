@@ -56,6 +56,7 @@ static void set_limits(struct replica *replica)
         .stops_max = (uint32_t)limits->stops,
         .n_max = (uint32_t)limits->n,
         .logit_bias_max = (uint32_t)limits->logit_bias,
+        .prompt_scores_max = (uint32_t)limits->prompt_logprobs,
         .json_depth_max = (uint32_t)limits->json_depth,
         .json_values_max = (uint32_t)limits->json_values,
         .stop_bytes_max = limits->stop_bytes,

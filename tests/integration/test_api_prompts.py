@@ -132,6 +132,17 @@ def test_prompt_logprobs_have_vllms_shape(replica):
     assert caught.value.param == "prompt_logprobs"
 
 
+def test_log_probabilities_of_prompts_have_a_limit(start_replica):
+    server = start_replica("models:\n  - name: smollm2\n    path: {model}\nlimits:\n  prompt_logprobs: 30\n")
+    client, ids = client_of(server), tokens_of(server, PROMPT)
+    assert 30 // 4 < len(ids) <= 30 // 2
+    client.completions.create(model=MODEL, prompt=ids, max_tokens=0, echo=True, logprobs=1)
+    for options in (dict(prompt=ids, logprobs=3), dict(prompt=[ids] * 3, logprobs=1)):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.completions.create(model=MODEL, max_tokens=0, echo=True, **options)
+        assert caught.value.param == "logprobs" and "limit is 30" in caught.value.message
+
+
 def test_a_suffix_needs_a_model_that_fills_in(replica):
     with pytest.raises(openai.BadRequestError) as caught:
         client_of(replica).completions.create(model=MODEL, prompt="def f(", suffix="return x", max_tokens=4)

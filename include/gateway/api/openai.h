@@ -34,9 +34,10 @@ void api_error_write(const struct api_error *error, struct buffer *out);
 struct api_limits {
     uint32_t messages_max, stops_max, n_max, logit_bias_max, json_depth_max, json_values_max;
     uint64_t stop_bytes_max, prompt_bytes_max, grammar_bytes_max;
-    uint32_t vocabulary;   /* token ids that a client names are below it; 0: not checked */
-    bool strict;           /* fields that are unknown or not honoured are errors */
-    bool trusts_templates; /* a request may bring its own chat template */
+    uint32_t prompt_scores_max; /* log probabilities of prompts in one request */
+    uint32_t vocabulary;        /* token ids that a client names are below it; 0: not checked */
+    bool strict;                /* fields that are unknown or not honoured are errors */
+    bool trusts_templates;      /* a request may bring its own chat template */
 };
 
 #define API_IGNORED_BYTES_MAX   512u
