@@ -1,7 +1,13 @@
 """Anthropic's messages API through its official client: whole, streamed, counted, refused."""
+import hashlib
+import os
+import signal
+
 import anthropic
+import httpx
+import openai
 import pytest
-from replica_client import MODEL, post
+from replica_client import MODEL, post, wait_until
 
 QUESTION = [{"role": "user", "content": "Count from one to twenty in words."}]
 GREEDY = {"temperature": 0}
@@ -128,3 +134,87 @@ def test_the_client_raises_its_own_errors(server):
     assert raised.value.body["error"]["type"] == "not_found_error"
     with pytest.raises(anthropic.BadRequestError):
         client.messages.count_tokens(model=MODEL, messages=[])
+
+
+KEYS = {"a": "sk-a-0123456789abcdef0123456789abcdef", "b": "sk-b-0123456789abcdef0123456789abcdef"}
+KEYED = """
+server:
+  listen: 127.0.0.1:{port}
+  admin_listen: 127.0.0.1:{admin_port}
+auth:
+  keys:
+""" + "".join(f"    - {{name: {name}, sha256: {hashlib.sha256(key.encode()).hexdigest()}}}\n" for name, key in KEYS.items()) + """
+models:
+  - name: smollm2
+    path: {model}
+    max_model_len: 1024
+"""
+
+
+@pytest.fixture(scope="module")
+def keyed(session_servers):
+    return session_servers[0](KEYED)
+
+
+def test_the_gateway_takes_the_clients_key_and_refuses_others_in_its_shape(keyed):
+    answer = client_of(keyed, KEYS["a"]).messages.create(model=MODEL, max_tokens=2, messages=QUESTION)
+    assert answer.usage.output_tokens >= 1
+    with pytest.raises(anthropic.AuthenticationError) as raised:
+        client_of(keyed, "wrong").messages.create(model=MODEL, max_tokens=2, messages=QUESTION)
+    assert raised.value.body["error"]["type"] == "authentication_error" and raised.value.body["request_id"]
+    assert raised.value.response.headers["request-id"] == raised.value.body["request_id"]
+
+
+def test_stored_responses_are_their_tenants_alone(keyed):
+    ours, theirs = (openai.OpenAI(base_url=keyed.url + "/v1", api_key=KEYS[name], max_retries=0) for name in "ab")
+    answer = ours.responses.create(model=MODEL, input="x", max_output_tokens=2)
+    for call in (theirs.responses.retrieve, theirs.responses.delete, theirs.responses.input_items.list):
+        with pytest.raises(openai.NotFoundError):
+            call(answer.id)
+    with pytest.raises(openai.NotFoundError):
+        theirs.responses.create(model=MODEL, input="y", previous_response_id=answer.id, max_output_tokens=2)
+    assert ours.responses.retrieve(answer.id).id == answer.id
+
+
+FRAGILE = """
+server:
+  listen: 127.0.0.1:{port}
+  admin_listen: 127.0.0.1:{admin_port}
+upstream:
+  ready_timeout: 0s
+supervise:
+  backoff_first: BACKOFF
+  backoff_max: 60s
+models:
+  - name: smollm2
+    path: {model}
+    max_model_len: 512
+"""
+
+
+def kill_replica(gateway):
+    pid = httpx.get(gateway.admin_url + "/admin/replicas", timeout=10).json()["replicas"][0]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: httpx.get(gateway.admin_url + "/admin/replicas", timeout=10).json()["replicas"][0]["pid"] != pid,
+               what="the replica's end")
+
+
+def test_a_gateway_without_a_replica_says_so_in_each_apis_shape(start_gateway):
+    gateway = start_gateway(FRAGILE.replace("BACKOFF", "60s"))
+    client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="none", max_retries=0)
+    answer = client.responses.create(model=MODEL, input="x", max_output_tokens=2)
+    kill_replica(gateway)
+    status, _, body = post(gateway, "/v1/messages", {"model": MODEL, "max_tokens": 2, "messages": QUESTION})
+    assert status == 503 and body["type"] == "error" and body["error"]["type"] == "overloaded_error"
+    with pytest.raises(openai.NotFoundError, match="gone"):
+        client.responses.retrieve(answer.id)
+
+
+def test_a_replica_that_began_anew_has_forgotten(start_gateway):
+    gateway = start_gateway(FRAGILE.replace("BACKOFF", "200ms"))
+    client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="none", max_retries=0)
+    answer = client.responses.create(model=MODEL, input="x", max_output_tokens=2)
+    kill_replica(gateway)
+    gateway.wait_until_ready()
+    with pytest.raises(openai.NotFoundError, match="not stored|not any more|not found"):
+        client.responses.create(model=MODEL, input="y", previous_response_id=answer.id)
