@@ -113,13 +113,13 @@ static enum call_step start_value(struct call_reader *r, char c)
 static enum call_step end_string(struct call_reader *r)
 {
     struct buffer *out = r->state == IN_NAME ? &r->name : &r->early;
-    size_t before = out->bytes;
-    if (r->state == IN_TEXT && r->has_begun)
-        buffer_clear(out), before = 0;
+    buffer_clear(out);
     if (json_field_text(buffer_slice(&r->word), out) != STATUS_OK)
         return CALL_FAILED;
+    if (r->state == IN_TEXT && out->bytes == 0) /* none */
+        buffer_append(out, "{}", 2);
     if (r->state == IN_TEXT && r->has_begun) {
-        call_arguments(r, out->data + before, out->bytes - before);
+        call_arguments(r, out->data, out->bytes);
         buffer_clear(out);
     }
     r->state = AFTER_VALUE;

@@ -6,9 +6,14 @@
 /* Longest name of a function that is believed. */
 #define NAME_BYTES_MAX 256u
 
+static void put_literal(void *context, const char *json, size_t bytes)
+{
+    call_arguments(context, json, bytes);
+}
+
 void call_reader_init(struct call_reader *r, size_t bytes_max)
 {
-    *r = (struct call_reader){.state = 0};
+    *r = (struct call_reader){.literal = {.put = put_literal, .context = r}};
     buffer_init(&r->word, bytes_max);
     buffer_init(&r->name, NAME_BYTES_MAX);
     buffer_init(&r->early, bytes_max);
@@ -31,8 +36,6 @@ void call_reader_start(struct call_reader *r, enum call_body body, head_name_fn 
     r->is_list = r->has_begun = r->has_arguments = false;
     r->depth = 0;
     r->in_string = r->is_escaped = false;
-    r->quote = 0;
-    r->escape_left = 0;
     buffer_clear(&r->word);
     buffer_clear(&r->name);
     buffer_clear(&r->early);

@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "call_types.h"
+#include "python_literal.h"
 #include "text_slice.h"
 
 /* Reads what stands between the markers of a call, a character at a time, and says what calls it finds. A kind of body is a
@@ -52,8 +53,7 @@ struct call_reader {
     /* a JSON value that is being passed through or over */
     unsigned depth;
     bool in_string, is_escaped;
-    char quote;                      /* Python: of the string; 0: outside one */
-    unsigned escape_left;            /* Python: digits of a \x or \u that are to come */
+    struct python_literal literal;
     struct buffer word, name, early; /* owned */
 };
 

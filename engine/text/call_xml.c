@@ -68,11 +68,30 @@ static void keep(struct buffer *to, struct text_slice text)
 
 /* --- Qwen3-Coder --- */
 
-enum { QWEN_OPEN, QWEN_NAME, QWEN_BETWEEN, QWEN_KEY, QWEN_VALUE };
+enum { QWEN_OPEN, QWEN_NAME, QWEN_BETWEEN, QWEN_KEY, QWEN_VALUE, QWEN_OBJECT, QWEN_END };
 
 static bool is_start_of(const struct buffer *word, const char *tag)
 {
     return word->bytes <= strlen(tag) && memcmp(word->data, tag, word->bytes) == 0;
+}
+
+/* Arguments as an object, which some families put where the others have tags. Its first brace is out already. */
+static enum call_step qwen_object(struct call_reader *r, char c)
+{
+    if (r->state == QWEN_OBJECT) {
+        call_arguments(r, &c, 1);
+        r->state = call_json_pass(r, c) ? QWEN_END : QWEN_OBJECT;
+        return CALL_MORE;
+    }
+    if (r->word.bytes == 0 && is_blank(c))
+        return CALL_MORE;
+    buffer_append_byte(&r->word, c);
+    if (!is_start_of(&r->word, "</function>"))
+        return CALL_FAILED;
+    if (!cut_tag(&r->word, "</function>"))
+        return CALL_MORE;
+    call_end(r);
+    return CALL_DONE;
 }
 
 /* Before a tag: white space, then nothing but one of two tags. */
@@ -80,6 +99,11 @@ static enum call_step qwen_between(struct call_reader *r, char c)
 {
     if (r->word.bytes == 0 && is_blank(c))
         return CALL_MORE;
+    if (c == '{' && r->state == QWEN_BETWEEN && r->word.bytes == 0 && !r->has_arguments) {
+        (void)call_json_pass(r, c);
+        r->state = QWEN_OBJECT;
+        return CALL_MORE;
+    }
     buffer_append_byte(&r->word, c);
     if (r->state == QWEN_OPEN) {
         if (!is_start_of(&r->word, "<function="))
@@ -129,6 +153,8 @@ enum call_step call_qwen_step(struct call_reader *r, char c)
         return qwen_between(r, c);
     if (r->state == QWEN_NAME || r->state == QWEN_KEY)
         return qwen_name(r, c);
+    if (r->state == QWEN_OBJECT || r->state == QWEN_END)
+        return qwen_object(r, c);
     buffer_append_byte(&r->word, c);
     if (cut_tag(&r->word, "</parameter>")) {
         put_argument(r, without_breaks(buffer_slice(&r->word)));

@@ -261,6 +261,55 @@ static void templates_tell_their_form(void **state)
     assert_false(reasoning_form_is_open(REASONING_FORM_NONE, slice("<think>")));
 }
 
+/* The templates of their makers, in tests/data/chat_templates. */
+static void templates_of_families_tell_their_form(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        enum tool_form tools;
+        enum reasoning_form reasoning;
+    } families[] = {
+        {"Qwen-Qwen2.5-7B-Instruct", TOOL_FORM_HERMES, REASONING_FORM_NONE},
+        {"Qwen-Qwen3-0.6B", TOOL_FORM_HERMES, REASONING_FORM_THINK},
+        {"NousResearch-Hermes-3-Llama-3.1-8B-tool_use", TOOL_FORM_HERMES, REASONING_FORM_NONE},
+        {"ibm-granite-granite-4.0", TOOL_FORM_HERMES, REASONING_FORM_NONE},
+        {"ibm-granite-granite-3.3-2B-Instruct", TOOL_FORM_GRANITE, REASONING_FORM_THINK},
+        {"Qwen3-Coder", TOOL_FORM_QWEN3_CODER, REASONING_FORM_NONE},
+        {"NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", TOOL_FORM_QWEN3_CODER, REASONING_FORM_THINK},
+        {"meetkai-functionary-medium-v3.1", TOOL_FORM_QWEN3_CODER, REASONING_FORM_NONE},
+        {"meta-llama-Llama-3.1-8B-Instruct", TOOL_FORM_LLAMA3_JSON, REASONING_FORM_NONE},
+        {"meta-llama-Llama-3.2-3B-Instruct", TOOL_FORM_LLAMA3_JSON, REASONING_FORM_NONE},
+        {"mistralai-Mistral-Nemo-Instruct-2407", TOOL_FORM_MISTRAL, REASONING_FORM_NONE},
+        {"mistralai-Ministral-3-14B-Reasoning-2512", TOOL_FORM_MISTRAL, REASONING_FORM_MISTRAL},
+        {"deepseek-ai-DeepSeek-R1-Distill-Llama-8B", TOOL_FORM_DEEPSEEK, REASONING_FORM_THINK},
+        {"deepseek-ai-DeepSeek-V3.1", TOOL_FORM_DEEPSEEK, REASONING_FORM_THINK},
+        {"openai-gpt-oss-120b", TOOL_FORM_HARMONY, REASONING_FORM_HARMONY},
+        {"moonshotai-Kimi-K2", TOOL_FORM_KIMI_K2, REASONING_FORM_NONE},
+        {"GLM-4.6", TOOL_FORM_GLM45, REASONING_FORM_THINK},
+        {"fireworks-ai-llama-3-firefunction-v2", TOOL_FORM_PHI4_MINI, REASONING_FORM_NONE},
+        {"HuggingFaceTB-SmolLM2-135M-Instruct", TOOL_FORM_NONE, REASONING_FORM_NONE},
+        {"Llama-3", TOOL_FORM_NONE, REASONING_FORM_NONE},
+    };
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        static char source[1 << 18];
+        char path[256];
+        snprintf(path, sizeof path, "tests/data/chat_templates/%s.jinja", families[i].file);
+        FILE *file = fopen(path, "r");
+        if (file == NULL)
+            fail_msg("%s is missing", path);
+        struct text_slice text = {source, fread(source, 1, sizeof source, file)};
+        fclose(file);
+        if (tool_form_detect(text) != families[i].tools ||
+            reasoning_form_detect(text) != families[i].reasoning)
+            fail_msg("%s: %s, %s", families[i].file, tool_form_name(tool_form_detect(text)),
+                     reasoning_form_name(reasoning_form_detect(text)));
+    }
+    /* Phi-4-mini's puts the tools into the system message */
+    assert_int_equal(tool_form_detect(slice("'<|tool|>' + message['tools'] + '<|/tool|>'")),
+                     TOOL_FORM_PHI4_MINI);
+}
+
 static void control_tokens_that_a_form_is_made_of_are_named(void **state)
 {
     (void)state;
@@ -298,6 +347,7 @@ int main(void)
         cmocka_unit_test(every_form_has_recorded_outputs),
         cmocka_unit_test(text_that_waits_for_too_long_is_text),
         cmocka_unit_test(templates_tell_their_form),
+        cmocka_unit_test(templates_of_families_tell_their_form),
         cmocka_unit_test(control_tokens_that_a_form_is_made_of_are_named),
         cmocka_unit_test(names_find_their_forms),
     };

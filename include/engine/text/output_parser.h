@@ -22,7 +22,8 @@
 enum tool_form {
     TOOL_FORM_NONE, /* calls are not looked for */
     TOOL_FORM_HERMES, /* <tool_call>{"name": ..., "arguments": {...}}</tool_call>: Hermes, Qwen2.5, Qwen3, SmolLM3 */
-    TOOL_FORM_QWEN3_CODER, /* <tool_call><function=f><parameter=a>1</parameter></function></tool_call> */
+    /* <tool_call><function=f><parameter=a>1</parameter></function></tool_call>, <function=f>{...}</function> */
+    TOOL_FORM_QWEN3_CODER,
     TOOL_FORM_LLAMA3_JSON, /* {"name": ..., "parameters": {...}}, perhaps behind <|python_tag|> */
     TOOL_FORM_PYTHONIC,    /* [f(a=1), g(b="x")]: Llama 3.2 and 4 */
     TOOL_FORM_MISTRAL,   /* [TOOL_CALLS][{...}], [TOOL_CALLS]f{...} and [TOOL_CALLS]f[ARGS]{...} */
