@@ -18,3 +18,6 @@ add_executable(penstock_scores bench/accuracy/penstock_scores.c bench/accuracy/s
   tests/parity/log_softmax.c)
 target_include_directories(penstock_scores PRIVATE bench/accuracy tests/parity)
 target_link_libraries(penstock_scores PRIVATE engine_model engine_text kernels base m)
+
+add_executable(grammar_bench bench/grammar/grammar_bench.c)
+target_link_libraries(grammar_bench PRIVATE engine_grammar engine_model engine_text kernels base PkgConfig::JANSSON m)

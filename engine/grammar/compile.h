@@ -26,6 +26,7 @@ struct compile {
     status failed;           /* the first failure */
     struct rule *rules;      /* [rule_count] */
     uint32_t rule_count, rule_capacity;
+    const struct expr *gap;        /* after a colon */
     const struct expr *whitespace; /* between the signs of JSON */
 };
 

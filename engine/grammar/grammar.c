@@ -29,10 +29,11 @@ static const struct expr *default_whitespace(struct compile *c)
 
 static bool set_whitespace(struct compile *c, const struct grammar_source *source)
 {
-    c->whitespace = source->whitespace.data == NULL
-                        ? default_whitespace(c)
-                        : regex_whole(c, source->whitespace, "the whitespace pattern");
-    return c->whitespace != NULL;
+    bool is_default = source->whitespace.data == NULL;
+    c->whitespace = is_default ? default_whitespace(c)
+                               : regex_whole(c, source->whitespace, "the whitespace pattern");
+    c->gap = is_default ? expr_repeat(c, expr_word(c, " "), NULL, 0, 1) : c->whitespace;
+    return c->failed == STATUS_OK;
 }
 
 static const struct expr *any_object(struct compile *c)
@@ -127,6 +128,7 @@ void grammar_release(grammar *g)
     memory_release(g->call_first);
     memory_release(g->calls);
     memory_release(g->flags);
+    memory_release(g->plain_run);
     memory_release(g->rule_of);
     memory_release(g->site_first);
     memory_release(g->sites);

@@ -55,26 +55,33 @@ const struct expr *json_string_rest_expr(struct compile *c)
     return expr_join(c, characters(c, 0, EXPR_UNBOUNDED), expr_word(c, "\""), NULL, NULL);
 }
 
-static const struct expr *digits(struct compile *c, uint32_t min)
+static const struct expr *digits(struct compile *c, uint32_t min, uint32_t max)
 {
-    return expr_repeat(c, expr_range(c, '0', '9'), NULL, min, EXPR_UNBOUNDED);
+    const struct expr *digit = expr_range(c, '0', '9');
+    return digit != NULL ? expr_repeat(c, digit, NULL, min, max) : NULL;
 }
 
 const struct expr *json_integer_expr(struct compile *c)
 {
-    const struct expr *many = expr_join(c, expr_range(c, '1', '9'), digits(c, 0), NULL, NULL);
+    const struct expr *many =
+        expr_join(c, expr_range(c, '1', '9'), digits(c, 0, JSON_WHOLE_DIGITS - 1), NULL, NULL);
     const struct expr *sign = expr_optional(c, expr_word(c, "-"));
     return expr_join(c, sign, expr_either(c, expr_word(c, "0"), many), NULL, NULL);
 }
 
-const struct expr *json_number_expr(struct compile *c)
+const struct expr *json_decimal_expr(struct compile *c)
 {
     const struct expr *fraction =
-        expr_optional(c, expr_join(c, expr_word(c, "."), digits(c, 1), NULL, NULL));
+        expr_join(c, expr_word(c, "."), digits(c, 1, JSON_FRACTION_DIGITS), NULL, NULL);
+    return expr_join(c, json_integer_expr(c), expr_optional(c, fraction), NULL, NULL);
+}
+
+const struct expr *json_number_expr(struct compile *c)
+{
     const struct expr *sign = expr_optional(c, set_of(c, "+-"));
     const struct expr *exponent =
-        expr_optional(c, expr_join(c, set_of(c, "eE"), sign, digits(c, 1), NULL));
-    return expr_join(c, json_integer_expr(c), fraction, exponent, NULL);
+        expr_join(c, set_of(c, "eE"), sign, digits(c, 1, JSON_EXPONENT_DIGITS), NULL);
+    return expr_join(c, json_decimal_expr(c), expr_optional(c, exponent), NULL, NULL);
 }
 
 static const struct expr *comma(struct compile *c)
@@ -100,7 +107,7 @@ bool json_rules_add(struct compile *c, struct json_rules *out)
         return false;
     const struct expr *value = expr_rule(c, out->value);
     const struct expr *string = expr_rule(c, out->string);
-    const struct expr *member = expr_join(c, string, expr_word(c, ":"), c->whitespace, value);
+    const struct expr *member = expr_join(c, string, expr_word(c, ":"), c->gap, value);
     const struct expr *kinds[] = {
         expr_rule(c, out->object), expr_rule(c, out->array), string,
         json_number_expr(c),       expr_word(c, "true"),     expr_word(c, "false"),
@@ -318,7 +325,7 @@ static const struct expr *object_literal(struct compile *c, const json_t *value)
         const struct expr *name = string_literal(c, key, key_bytes);
         const struct expr *literal = json_literal_expr(c, item);
         if ((list.count > 0 && !expr_list_add(c, &list, comma(c))) ||
-            !expr_list_add(c, &list, expr_join(c, name, expr_word(c, ":"), c->whitespace, literal)))
+            !expr_list_add(c, &list, expr_join(c, name, expr_word(c, ":"), c->gap, literal)))
             return NULL;
     }
     return enclose(c, "{", &list, "}");

@@ -18,7 +18,13 @@ bool json_rules_add(struct compile *c, struct json_rules *out);
 const struct expr *json_string_expr(struct compile *c, uint32_t min, uint32_t max);
 /* Any string after its opening quote. */
 const struct expr *json_string_rest_expr(struct compile *c);
+/* Numbers have up to JSON_WHOLE_DIGITS digits, then JSON_FRACTION_DIGITS after the point, and those with an exponent
+ * JSON_EXPONENT_DIGITS there: a double or an int64 tells no more apart, and without an end small models go on for ever. */
+#define JSON_WHOLE_DIGITS    19u
+#define JSON_FRACTION_DIGITS 17u
+#define JSON_EXPONENT_DIGITS 3u
 const struct expr *json_integer_expr(struct compile *c);
+const struct expr *json_decimal_expr(struct compile *c); /* without exponent */
 const struct expr *json_number_expr(struct compile *c);
 
 /* The inside of a string whose decoded text is one of `a`'s: characters are escaped only where they must be. */

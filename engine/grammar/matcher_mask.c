@@ -4,54 +4,55 @@
 
 /* --- walks --- */
 
-static void take_tokens(uint32_t *mask, const struct trie *t, const struct trie_node *node)
+static void take_tokens(uint32_t *mask, const struct trie *t, uint32_t first, uint32_t end)
 {
-    for (uint32_t i = 0; i < node->token_count; i++)
-        mask_set(mask, (uint32_t)t->tokens[node->token_first + i]);
+    for (uint32_t i = first; i < end; i++)
+        mask_set(mask, (uint32_t)t->tokens[i]);
 }
 
-static void walk_trie(grammar_matcher *m, const struct trie *t, uint32_t *mask)
+/* Do all texts below the node, which has led to this frame, go on inside the rule? */
+static bool takes_all_below(const grammar_matcher *m, const struct frame *f,
+                            const struct trie_node *node)
+{
+    return node->is_plain_below && f->count == 1 && f->is_inside &&
+           m->g->plain_run[m->readings[f->first].state] >= node->height;
+}
+
+/* Goes through the vocabulary, leaving out what is below a text that has no reading. The tokens that stay inside the rule
+ * of the walk go to the mask, those that leave it on all ways to m->checked. False: that is full. */
+static bool walk_trie(grammar_matcher *m, const struct trie *t, uint32_t *mask,
+                      uint32_t *checked_count)
 {
     for (uint32_t i = 0; i < t->node_count;) {
         const struct trie_node *node = &t->nodes[i];
+        const struct frame *f = &m->frames[node->depth];
         if (!matcher_step(m, node->depth - 1u, node->byte)) {
             i = node->next;
             continue;
         }
-        take_tokens(mask, t, node);
         i++;
-    }
-}
-
-void matcher_walk(grammar_matcher *m, uint32_t *mask)
-{
-    walk_trie(m, &m->g->vocabulary->plain, mask);
-    if (m->g->with_control)
-        walk_trie(m, &m->g->vocabulary->control, mask);
-}
-
-/* The tokens that stay inside the rule go to the mask, those that leave it on all ways to the list. False: the list is
- * full. */
-static bool learn_trie(grammar_matcher *m, const struct trie *t, uint32_t *checked_count)
-{
-    for (uint32_t i = 0; i < t->node_count;) {
-        const struct trie_node *node = &t->nodes[i];
-        uint32_t depth = node->depth;
-        if (!matcher_step(m, depth - 1u, node->byte)) {
+        if (takes_all_below(m, f, node)) {
             i = node->next;
-            continue;
+            uint32_t end = i < t->node_count ? t->nodes[i].token_first : t->token_count;
+            take_tokens(mask, t, node->token_first, end);
+        } else if (f->is_inside) {
+            take_tokens(mask, t, node->token_first, node->token_first + node->token_count);
+        } else {
+            if (*checked_count + node->token_count > m->checked_max)
+                return false;
+            for (uint32_t j = 0; j < node->token_count; j++)
+                m->checked[(*checked_count)++] = t->tokens[node->token_first + j];
         }
-        i++;
-        if (m->frames[depth].is_inside) {
-            take_tokens(m->learnt, t, node);
-            continue;
-        }
-        if (*checked_count + node->token_count > m->checked_max)
-            return false;
-        for (uint32_t j = 0; j < node->token_count; j++)
-            m->checked[(*checked_count)++] = t->tokens[node->token_first + j];
     }
     return true;
+}
+
+/* The whole vocabulary. */
+static bool walk(grammar_matcher *m, uint32_t *mask, uint32_t *checked_count)
+{
+    const grammar_vocabulary *v = m->g->vocabulary;
+    return walk_trie(m, &v->plain, mask, checked_count) &&
+           (!m->g->with_control || walk_trie(m, &v->control, mask, checked_count));
 }
 
 /* --- entries --- */
@@ -104,9 +105,7 @@ const struct mask_entry *matcher_entry(grammar_matcher *m, uint32_t state)
     uint32_t checked_count = 0;
     memset(m->learnt, 0, g->vocabulary->mask_words * sizeof *m->learnt);
     matcher_start_reading(m, (struct reading){state, NODE_UNKNOWN, 0});
-    bool is_known = learn_trie(m, &g->vocabulary->plain, &checked_count) &&
-                    (!g->with_control || learn_trie(m, &g->vocabulary->control, &checked_count));
-    if (!is_known || m->overflow_count > 0)
+    if (!walk(m, m->learnt, &checked_count) || m->overflow_count > 0)
         return NULL;
     entry = make_entry(m, checked_count);
     /* Another thread may have been here at the same time; both say the same, and the later stays. */
@@ -192,8 +191,10 @@ status grammar_matcher_fill(grammar_matcher *m, uint32_t *mask)
     m->live.node_count = nodes;
     m->live.edge_count = edges;
     if (!is_done) {
+        uint32_t checked_count = 0; /* stays: readings that hold know who called them */
+        memset(mask, 0, v->mask_words * sizeof *mask);
         matcher_start_holding(m);
-        matcher_walk(m, mask);
+        (void)walk(m, mask, &checked_count);
         m->live.node_count = nodes;
         m->live.edge_count = edges;
     }

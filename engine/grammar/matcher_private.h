@@ -85,8 +85,6 @@ void matcher_start_reading(grammar_matcher *m, struct reading reading);
 /* Frame `depth` + 1: frame `depth` after `byte`. False: no reading is left, or there is no room for them. */
 bool matcher_step(grammar_matcher *m, uint32_t depth, uint8_t byte);
 
-/* Sets the bits of all tokens that frame 0 allows, in one walk over the vocabulary. */
-void matcher_walk(grammar_matcher *m, uint32_t *mask);
 /* The state's mask, learnt now if need be; NULL: it cannot be kept. */
 const struct mask_entry *matcher_entry(grammar_matcher *m, uint32_t state);
 

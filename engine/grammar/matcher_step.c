@@ -7,7 +7,7 @@
 
 static bool is_leaf(const grammar *g, uint32_t state)
 {
-    return g->flags[state] == STATE_FINAL;
+    return (g->flags[state] & (STATE_FINAL | STATE_HAS_NEXT)) == STATE_FINAL;
 }
 
 static void reading_add(grammar_matcher *m, struct frame *f, struct reading reading)
@@ -141,11 +141,39 @@ void matcher_start_reading(grammar_matcher *m, struct reading reading)
     close_frame(m, &m->frames[0], false);
 }
 
+/* The common case, one reading of a rule without calls: its target at once. False: it is not that case. */
+static bool step_clear(grammar_matcher *m, const struct frame *from, struct frame *to, uint8_t byte)
+{
+    const grammar *g = m->g;
+    struct reading *reading = &m->readings[from->first];
+    uint32_t first = from->first + 1;
+    bool is_clear = (g->flags[reading->state] & (STATE_CLEAR | STATE_CALLS)) == STATE_CLEAR;
+    if (from->count != 1 || !is_clear || first == m->reading_max)
+        return false;
+    const struct edge *edge = &g->edges[g->edge_first[reading->state]];
+    const struct edge *end = &g->edges[g->edge_first[reading->state + 1]];
+    while (edge < end && edge->high < byte)
+        edge++;
+    *to = (struct frame){.first = first,
+                         .node_count = from->node_count,
+                         .edge_count = from->edge_count,
+                         .is_inside = from->is_inside};
+    if (edge == end || edge->low > byte)
+        return true;
+    if ((g->flags[edge->target] & (STATE_FINAL | STATE_CALLS)) != 0)
+        return false;
+    reading[1] = (struct reading){edge->target, reading->node, reading->flags & READING_LEFT};
+    to->count = 1;
+    return true;
+}
+
 bool matcher_step(grammar_matcher *m, uint32_t depth, uint8_t byte)
 {
     const grammar *g = m->g;
     const struct frame *from = &m->frames[depth];
     struct frame *to = &m->frames[depth + 1];
+    if (step_clear(m, from, to, byte))
+        return to->count > 0;
     m->live.node_count = from->node_count;
     m->live.edge_count = from->edge_count;
     *to = (struct frame){.first = from->first + from->count};

@@ -232,8 +232,51 @@ static void copy_state(grammar *g, const struct linking *l, const struct piece *
             g->calls[used->calls++] = (struct network_call){start, back};
     }
     bool has_next = used->edges > g->edge_first[state] || used->calls > g->call_first[state];
+    bool calls = used->calls > g->call_first[state];
+    bool is_clear = true;
+    for (uint32_t e = g->edge_first[state] + 1; e < used->edges; e++)
+        is_clear &= g->edges[e].low > g->edges[e - 1].high;
     g->flags[state] =
-        (uint8_t)((a->is_final[s] ? STATE_FINAL : 0) | (has_next ? STATE_HAS_NEXT : 0));
+        (uint8_t)((a->is_final[s] ? STATE_FINAL : 0) | (has_next ? STATE_HAS_NEXT : 0) |
+                  (calls ? STATE_CALLS : 0) | (is_clear ? STATE_CLEAR : 0));
+}
+
+/* The state that all plain bytes lead to and which is neither final nor calls; UINT32_MAX: none. */
+static uint32_t plain_target(const grammar *g, uint32_t state)
+{
+    uint32_t target = UINT32_MAX;
+    unsigned next = ' '; /* all plain bytes below it lead to the target */
+    if ((g->flags[state] & (STATE_CLEAR | STATE_CALLS)) != STATE_CLEAR)
+        return UINT32_MAX;
+    for (uint32_t e = g->edge_first[state]; e < g->edge_first[state + 1]; e++) {
+        struct edge edge = g->edges[e];
+        while (next < edge.low && !trie_is_plain((uint8_t)next))
+            next++;
+        bool has_plain = edge.high >= next && (edge.low != edge.high || trie_is_plain(edge.low));
+        if (!has_plain || edge.low > '~')
+            continue;
+        if (edge.low > next || (target != UINT32_MAX && target != edge.target))
+            return UINT32_MAX;
+        target = edge.target;
+        next = edge.high + 1u;
+    }
+    bool is_whole = next > '~' && target != UINT32_MAX;
+    return is_whole && (g->flags[target] & (STATE_FINAL | STATE_CALLS)) == 0 ? target : UINT32_MAX;
+}
+
+/* Against the numbering, which mostly is that of the text; a state that leads to itself has no end. A run that one pass finds too
+ * short is made longer by the next; short ones cost time only. */
+static void measure_runs(grammar *g)
+{
+    for (uint32_t pass = 0; pass < 4; pass++) {
+        for (uint32_t s = g->state_count; s-- > 0;) {
+            uint32_t target = plain_target(g, s);
+            if (target == UINT32_MAX)
+                continue;
+            unsigned run = target == s ? UINT8_MAX : g->plain_run[target] + 1u;
+            g->plain_run[s] = (uint8_t)(run < UINT8_MAX ? run : UINT8_MAX);
+        }
+    }
 }
 
 /* Where the calls of each rule come back to: by counting. */
@@ -260,6 +303,7 @@ static bool allocate(grammar *g, struct totals most)
     g->edges = memory_allocate_array(most.edges, sizeof *g->edges);
     g->calls = memory_allocate_array(most.calls, sizeof *g->calls);
     g->flags = memory_allocate_array(most.states, sizeof *g->flags);
+    g->plain_run = memory_allocate_array(most.states, sizeof *g->plain_run);
     g->rule_of = memory_allocate_array(most.states, sizeof *g->rule_of);
     g->site_first = memory_allocate_array((size_t)g->rule_count + 1, sizeof *g->site_first);
     g->sites = memory_allocate_array(most.calls, sizeof *g->sites);
@@ -269,8 +313,8 @@ static bool allocate(grammar *g, struct totals most)
                (uint64_t)most.calls * (sizeof *g->calls + sizeof *g->sites) +
                (uint64_t)most.states * (3 * sizeof(uint32_t) + 1 + sizeof *g->masks);
     return g->edge_first != NULL && g->call_first != NULL && g->edges != NULL && g->calls != NULL &&
-           g->flags != NULL && g->rule_of != NULL && g->site_first != NULL && g->sites != NULL &&
-           g->masks != NULL && g->mask_memory != NULL;
+           g->flags != NULL && g->plain_run != NULL && g->rule_of != NULL &&
+           g->site_first != NULL && g->sites != NULL && g->masks != NULL && g->mask_memory != NULL;
 }
 
 /* Masks take at most this much a state: a small grammar reserves little. */
@@ -311,6 +355,7 @@ static grammar *make_network(struct linking *l, const grammar_vocabulary *v, con
     g->edge_first[g->state_count] = used.edges;
     g->call_first[g->state_count] = used.calls;
     list_sites(g);
+    measure_runs(g);
     return g;
 }
 

@@ -16,8 +16,10 @@ struct network_call {
 };
 
 enum state_flag {
-    STATE_FINAL = 1,   /* its rule may end here */
-    STATE_HAS_NEXT = 2 /* it has edges or calls */
+    STATE_FINAL = 1,    /* its rule may end here */
+    STATE_HAS_NEXT = 2, /* it has edges or calls */
+    STATE_CALLS = 4,    /* it has calls */
+    STATE_CLEAR = 8     /* no byte has two edges */
 };
 
 /* What is known of a state, whatever called its rule: the tokens that lead from it without leaving the rule, and those that leave
@@ -42,9 +44,12 @@ struct grammar {
     uint32_t *call_first;       /* owned; [state_count + 1] */
     struct network_call *calls; /* owned */
     uint8_t *flags;             /* owned; [state_count], enum state_flag */
-    uint32_t *rule_of;          /* owned; [state_count]; rule 0 is the root */
-    uint32_t *site_first;       /* owned; [rule_count + 1] */
-    uint32_t *sites;            /* owned; states to which calls of a rule come back */
+    uint8_t *
+        plain_run; /* owned; [state_count]; how many plain bytes (trie.h), whichever they are, lead on inside
+                                      * the rule, through states that are not final and do not call */
+    uint32_t *rule_of;    /* owned; [state_count]; rule 0 is the root */
+    uint32_t *site_first; /* owned; [rule_count + 1] */
+    uint32_t *sites;      /* owned; states to which calls of a rule come back */
 
     /* Learnt as the states are met. */
     _Atomic(struct mask_entry *) *masks; /* owned array; [state_count]; entries in `mask_memory` */

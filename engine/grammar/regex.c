@@ -339,7 +339,8 @@ static bool read_number(struct regex *r, uint32_t *out)
         if (value >= EXPR_UNBOUNDED)
             value = EXPR_UNBOUNDED - 1;
     }
-    *out = (uint32_t)value;
+    if (r->at > start)
+        *out = (uint32_t)value;
     return r->at > start;
 }
 
@@ -425,8 +426,9 @@ static const struct automaton *resolve_marks(struct regex *r, const struct expr 
                                              const struct expr *around)
 {
     struct compile *c = r->c;
-    const struct expr *before = mark(r, MARK_BEFORE);
-    const struct expr *after = mark(r, MARK_AFTER);
+    /* As often as it is asked for: ^^a is ^a. */
+    const struct expr *before = expr_repeat(c, mark(r, MARK_BEFORE), NULL, 1, EXPR_UNBOUNDED);
+    const struct expr *after = expr_repeat(c, mark(r, MARK_AFTER), NULL, 1, EXPR_UNBOUNDED);
     const struct expr *any = any_text(c);
     if (c->failed != STATUS_OK)
         return NULL;

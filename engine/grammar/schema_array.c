@@ -50,17 +50,12 @@ static const struct expr *item_expr(struct schema *s, const struct conjunction *
     return place_list_expr(s, &list);
 }
 
-/* unevaluatedItems: false, with no schema for the others anywhere. */
+/* unevaluatedItems: false, with no schema for the others. */
 static bool is_closed(const struct conjunction *k)
 {
-    bool is_closed = false;
-    for (uint32_t i = 0; i < k->count; i++) {
-        const char *keyword;
-        if (others_of(k->places[i].schema, &keyword) != NULL)
-            return false;
-        is_closed |= json_is_false(json_object_get(k->places[i].schema, "unevaluatedItems"));
-    }
-    return is_closed;
+    const char *keyword;
+    return k->count == 1 && others_of(k->places[0].schema, &keyword) == NULL &&
+           json_is_false(json_object_get(k->places[0].schema, "unevaluatedItems"));
 }
 
 static bool read_rules(struct schema *s, const struct conjunction *k, struct array_rules *out)
@@ -73,6 +68,9 @@ static bool read_rules(struct schema *s, const struct conjunction *k, struct arr
         if (count > PREFIX_MAX)
             return schema_fail(s, STATUS_TOO_LARGE, &k->places[i], "prefixItems",
                                "has more than 256 items");
+        if (k->count > 1 && json_is_false(json_object_get(k->places[i].schema, "unevaluatedItems")))
+            return schema_fail(s, STATUS_UNSUPPORTED, &k->places[i], "unevaluatedItems",
+                               "cannot be kept beside other schemas");
         if (count > out->prefix_count)
             out->prefix_count = (uint32_t)count;
     }

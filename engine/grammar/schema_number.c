@@ -390,10 +390,6 @@ const struct expr *schema_number_expr(struct schema *s, const struct conjunction
     const struct automaton *all = NULL;
     if (!add_multiples(s, k, &all))
         return NULL;
-    if (all != NULL && is_integer) {
-        if (!intersect_expr(c, &all, json_integer_expr(c)))
-            return NULL;
-    }
     if (b.has_low && !intersect_expr(c, &all, side_expr(c, b.low, true, b.is_low_open, is_integer)))
         return NULL;
     if (b.has_high &&
@@ -401,5 +397,7 @@ const struct expr *schema_number_expr(struct schema *s, const struct conjunction
         return NULL;
     if (all == NULL)
         return is_integer ? json_integer_expr(c) : json_number_expr(c);
-    return expr_automaton(c, all);
+    return intersect_expr(c, &all, is_integer ? json_integer_expr(c) : json_decimal_expr(c))
+               ? expr_automaton(c, all)
+               : NULL;
 }

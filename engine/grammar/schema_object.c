@@ -89,8 +89,9 @@ static bool read_names(struct object *o)
     return true;
 }
 
-/* No others: additionalProperties says so somewhere, or speaks nowhere although there are properties. */
-static void read_closed(struct object *o)
+/* No others: additionalProperties says so somewhere, or speaks nowhere although there are properties. What
+ * unevaluatedProperties excludes depends on which schema it stands in; alone it is additionalProperties. */
+static bool read_closed(struct object *o)
 {
     bool is_open = false;
     bool has_properties = false;
@@ -98,12 +99,16 @@ static void read_closed(struct object *o)
         const json_t *schema = o->k->places[i].schema;
         const json_t *additional = json_object_get(schema, "additionalProperties");
         is_open |= additional != NULL;
+        if (o->k->count > 1 && json_is_false(json_object_get(schema, "unevaluatedProperties")))
+            return schema_fail(o->s, STATUS_UNSUPPORTED, &o->k->places[i], "unevaluatedProperties",
+                               "cannot be kept beside other schemas");
         has_properties |= json_object_get(schema, "properties") != NULL ||
                           json_object_get(schema, "patternProperties") != NULL ||
                           json_is_false(json_object_get(schema, "unevaluatedProperties"));
         o->is_closed |= json_is_false(additional);
     }
     o->is_closed |= has_properties && !is_open;
+    return true;
 }
 
 static bool read_key_rules(struct object *o)
@@ -190,7 +195,7 @@ static bool name_is_required(const struct object *o, const char *name)
 static const struct expr *member_expr(struct compile *c, const struct expr *key,
                                       const struct expr *value)
 {
-    const struct expr *parts[] = {key, expr_word(c, "\":"), c->whitespace, value};
+    const struct expr *parts[] = {key, expr_word(c, "\":"), c->gap, value};
     return expr_sequence(c, parts, 4);
 }
 
@@ -296,7 +301,7 @@ static const struct expr *other_member(struct object *o, uint32_t set, const str
     if (keys == NULL) {
         /* Any key, however it is written: the string without its opening quote, which has been. */
         const struct expr *key = json_string_rest_expr(c);
-        const struct expr *parts[] = {key, expr_word(c, ":"), c->whitespace, value};
+        const struct expr *parts[] = {key, expr_word(c, ":"), c->gap, value};
         return expr_sequence(c, parts, 4);
     }
     const struct automaton *inside = json_escape_automaton(c, keys);
@@ -378,11 +383,10 @@ static const struct expr *braces(struct object *o, const struct expr *others)
 const struct expr *schema_object_expr(struct schema *s, const struct conjunction *k)
 {
     struct object o = {.s = s, .k = k, .max = EXPR_UNBOUNDED};
-    if (!read_patterns(&o) || !read_names(&o) || !read_key_rules(&o) ||
+    if (!read_patterns(&o) || !read_names(&o) || !read_closed(&o) || !read_key_rules(&o) ||
         !schema_count(s, k, "minProperties", false, &o.min) ||
         !schema_count(s, k, "maxProperties", true, &o.max))
         return NULL;
-    read_closed(&o);
     o.members = compile_allocate(s->c, o.name_count, sizeof *o.members);
     o.is_required = compile_allocate(s->c, o.name_count, sizeof *o.is_required);
     for (uint32_t i = 0; i < o.name_count && s->c->failed == STATUS_OK; i++) {

@@ -59,6 +59,8 @@ static const json_t *find_anchor(const json_t *value, const char *name, uint32_t
 {
     const char *anchor = json_string_value(json_object_get(value, "$anchor"));
     const char *id = json_string_value(json_object_get(value, "$id"));
+    const char *old_id = json_string_value(json_object_get(value, "id")); /* draft 4 */
+    id = id != NULL ? id : old_id;
     if (anchor != NULL && strcmp(anchor, name) == 0)
         return value;
     if (id != NULL && id[0] == '#' && strcmp(id + 1, name) == 0)

@@ -15,13 +15,17 @@
 #define TIME                                                                                       \
     "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):"   \
     "[0-5][0-9])"
-#define LABEL         "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-#define TOP           "[A-Za-z]{2,24}"
-#define BYTE          "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-#define IPV4          BYTE "(?:\\." BYTE "){3}"
-#define HEX4          "[0-9A-Fa-f]{1,4}"
-#define DURATION_TIME "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
-#define DURATION_DATE "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
+#define LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+/* A shorter label, for texts that have more parts. */
+#define NAME "[A-Za-z0-9](?:[A-Za-z0-9-]{0,14}[A-Za-z0-9])?"
+#define TOP  "[A-Za-z]{2,8}"
+#define BYTE "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#define IPV4 BYTE "(?:\\." BYTE "){3}"
+#define HEX4 "[0-9A-Fa-f]{1,4}"
+#define DURATION_TIME                                                                              \
+    "T(?:[0-9]{1,6}H(?:[0-9]{1,6}M(?:[0-9]{1,6}S)?)?|[0-9]{1,6}M(?:[0-9]{1,6}S)?|[0-9]{1,6}S)"
+#define DURATION_DATE                                                                              \
+    "(?:[0-9]{1,6}Y(?:[0-9]{1,6}M(?:[0-9]{1,6}D)?)?|[0-9]{1,6}M(?:[0-9]{1,6}D)?|[0-9]{1,6}D)"
 
 struct format {
     const char *name, *regex;
@@ -31,15 +35,17 @@ static const struct format formats[] = {
     {"date", DATE},
     {"time", TIME},
     {"date-time", DATE "T" TIME},
-    {"duration", "P(?:" DURATION_DATE "(?:" DURATION_TIME ")?|" DURATION_TIME "|[0-9]+W)"},
-    {"email", "[A-Za-z0-9_+-]+(?:\\.[A-Za-z0-9_+-]+)*@" LABEL "(?:\\." LABEL "){0,1}\\." TOP},
+    {"duration", "P(?:" DURATION_DATE "(?:" DURATION_TIME ")?|" DURATION_TIME "|[0-9]{1,6}W)"},
+    {"email",
+     "[A-Za-z0-9_+-]{1,16}(?:\\.[A-Za-z0-9_+-]{1,16}){0,2}@" NAME "(?:\\." NAME ")?\\." TOP},
     {"hostname", LABEL "(?:\\." LABEL "){0,2}"},
     {"ipv4", IPV4},
     {"ipv6", "(?:(?:" HEX4 ":){7}" HEX4 "|(?:" HEX4 ":){1,6}:" HEX4 "|(?:" HEX4
              ":){1,7}:|::(?:" HEX4 ":){0,6}" HEX4 "|::)"},
-    {"uri",
-     "(?:https?|ftp)://" LABEL "(?:\\." LABEL "){0,2}(?::[1-9][0-9]{0,3})?"
-     "(?:/(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)*(?:\\?[A-Za-z0-9._~=&-]*)?(?:#[A-Za-z0-9._~-]*)?"},
+    {"uri", "(?:https?|ftp)://" NAME "(?:\\." NAME "){0,2}(?::[1-9][0-9]{0,3})?"
+            "(?:/"
+            "(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}){0,24}){0,6}(?:\\?[A-Za-z0-9._~=&-]{0,32})?(?:#[A-"
+            "Za-z0-9._~-]{0,16})?"},
     {"uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"},
 };
 

@@ -70,6 +70,21 @@ static void fill(struct trie *t, const struct entry *entries, uint32_t count)
     t->token_count = count;
 }
 
+/* From the last node on: those below a node come after it. */
+static void describe_below(struct trie *t)
+{
+    for (uint32_t i = t->node_count; i-- > 0;) {
+        struct trie_node *node = &t->nodes[i];
+        node->is_plain_below = true;
+        for (uint32_t child = i + 1; child < node->next; child = t->nodes[child].next) {
+            const struct trie_node *below = &t->nodes[child];
+            uint16_t height = (uint16_t)(below->height + 1);
+            node->height = height > node->height ? height : node->height;
+            node->is_plain_below &= below->is_plain_below && trie_is_plain(below->byte);
+        }
+    }
+}
+
 static status trie_init(struct trie *t, struct entry *entries, uint32_t count)
 {
     if (count > 1)
@@ -80,6 +95,7 @@ static status trie_init(struct trie *t, struct entry *entries, uint32_t count)
     if (t->nodes == NULL || t->tokens == NULL)
         return STATUS_NO_MEMORY;
     fill(t, entries, count);
+    describe_below(t);
     return STATUS_OK;
 }
 

@@ -12,7 +12,15 @@ struct trie_node {
     uint16_t token_count; /* tokens with exactly this text */
     uint16_t depth;       /* bytes of the text, from 1 */
     uint8_t byte;         /* the last of them */
+    bool is_plain_below;  /* all bytes of the nodes below are trie_is_plain */
+    uint16_t height;      /* levels of nodes below */
 };
+
+/* Bytes that stand for themselves inside a JSON string: what most tokens are made of. */
+static inline bool trie_is_plain(uint8_t byte)
+{
+    return byte >= 0x20 && byte <= 0x7E && byte != '"' && byte != '\\';
+}
 
 struct trie {
     struct trie_node *nodes; /* owned; [node_count] */

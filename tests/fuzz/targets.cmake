@@ -9,5 +9,7 @@ penstock_fuzz(fuzz_tokenizer engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_output_parser engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_chat_template engine_text base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_safetensors engine_model engine_text base PkgConfig::JANSSON)
+penstock_fuzz(fuzz_grammar engine_grammar engine_text base PkgConfig::JANSSON)
+target_include_directories(fuzz_grammar PRIVATE ${CMAKE_SOURCE_DIR}/tests/support)
 penstock_fuzz(fuzz_weight_cache engine_model kernels base)
 target_include_directories(fuzz_weight_cache PRIVATE engine/model) # the format is the module's own

@@ -25,9 +25,10 @@
  *  - A schema without `type` that has keywords of some types only is of these types.
  *  - oneOf is anyOf where its branches exclude each other by type, by constant or by a required property's constant;
  *    where that is not to be seen, it is refused. allOf and what stands beside $ref are merged.
- *  - Whitespace is a space, or a line break with up to 32 spaces or tabs, after '{', '[', ',' and ':' and before '}' and
- *    ']', unless the source names another pattern: without a bound small models never stop.
- *  - Numbers with bounds are written without exponent; strings with a pattern or format escape only what must be.
+ *  - Whitespace is a space, or a line break with up to 32 spaces or tabs, after '{', '[' and ',' and before '}' and ']',
+ *    and a space after ':', unless the source names another pattern: without a bound small models never stop.
+ *  - Numbers have up to 19 digits, 17 after the point and 3 in the exponent; those with bounds have no exponent.
+ *  - Strings with a pattern or format escape only what must be. Escapes of surrogates are never used.
  *  - Formats: date, time, date-time, duration, email, hostname, ipv4, ipv6, uri, uuid; texts that every checker takes. Others
  *    are annotations. \d, \w and \s are ASCII, as in ECMA-262.
  *  - Annotations and unknown keywords are ignored. Keywords that cannot be kept are refused by name: not,
