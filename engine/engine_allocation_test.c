@@ -69,6 +69,11 @@ static engine *open_engine(const char *path, metrics_registry *metrics)
                                      .queue_tokens_max = 100000,
                                      .prefix_cache = true,
                                      .metrics = metrics,
+                                     .grammar_limits = {.states_max = 1000,
+                                                        .memory_bytes_max = 16u << 20,
+                                                        .mask_bytes_max = 1u << 20,
+                                                        .depth_max = 64},
+                                     .grammar_cache_bytes = 16u << 20,
                                      .served_name = "steady"};
     struct error_note note = {""};
     engine *e = NULL;
@@ -79,7 +84,7 @@ static engine *open_engine(const char *path, metrics_registry *metrics)
 }
 
 /* Clients that use every part of the sampler and the text stream between them. */
-static struct client *start(engine *e, uint32_t i)
+static struct client *start(engine *e, grammar *g, uint32_t i)
 {
     static const int32_t prompt[] = {504, 3575, 282, 4649, 314};
     static const struct text_slice stops[] = {{"\x01never said\x01", 12}};
@@ -98,6 +103,7 @@ static struct client *start(engine *e, uint32_t i)
     p->bias_count = i == 7 ? 2 : 0;
     c->request.stops = stops;
     c->request.stop_count = i == 4 ? 1 : 0;
+    c->request.grammar = i >= 6 ? g : NULL;
     client_submit(c);
     return c;
 }
@@ -123,8 +129,11 @@ static void steady_decode_steps_neither_allocate_nor_free(void **state)
     engine *e = open_engine(path, metrics);
     struct client *clients[CLIENTS];
     struct engine_stats before, after;
+    struct grammar_source source = {.kind = GRAMMAR_REGEX, .text = text_slice_of("([a-z]+ )*")};
+    grammar *g = NULL;
+    assert_int_equal(engine_compile_grammar(e, &source, &g, NULL), STATUS_OK);
     for (uint32_t i = 0; i < CLIENTS; i++)
-        clients[i] = start(e, i);
+        clients[i] = start(e, g, i);
     wait_for_tokens(clients, WARM);
     engine_get_stats(e, &before);
     uint64_t calls_before = atomic_load(&heap_calls);
@@ -143,6 +152,7 @@ static void steady_decode_steps_neither_allocate_nor_free(void **state)
         client_destroy(clients[i]);
     }
     assert_true(atomic_load(&heap_calls) > calls_after); /* the counter counts */
+    grammar_release(g);
     engine_close(e);
     metrics_registry_destroy(metrics);
 }

@@ -260,7 +260,12 @@ static struct engine_options defaults = {.model_path = "fake",
                                          .kv_bytes = 256 * BLOCK_BYTES,
                                          .queue_requests_max = 1000,
                                          .queue_tokens_max = 100000,
-                                         .prefix_cache = true};
+                                         .prefix_cache = true,
+                                         .grammar_limits = {.states_max = 1000,
+                                                            .memory_bytes_max = 16u << 20,
+                                                            .mask_bytes_max = 1u << 20,
+                                                            .depth_max = 64},
+                                         .grammar_cache_bytes = 16u << 20};
 
 static engine *open_engine(const struct engine_options *options)
 {
@@ -856,6 +861,90 @@ static void metrics_count_each_request_once(void **state)
     metrics_registry_destroy(registry);
 }
 
+static grammar *compile(engine *e, const char *regex)
+{
+    struct grammar_source source = {.kind = GRAMMAR_REGEX, .text = text_slice_of(regex)};
+    grammar *g = NULL;
+    assert_int_equal(engine_compile_grammar(e, &source, &g, NULL), STATUS_OK);
+    return g;
+}
+
+static bool is_alternating(const struct client_sequence *s, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        bool is_letter = s->text[i] >= 'a' && s->text[i] <= 'f';
+        bool is_digit = s->text[i] >= '0' && s->text[i] <= '9';
+        if (i % 2 == 0 ? !is_letter : !is_digit)
+            return false;
+    }
+    return s->text_bytes == bytes;
+}
+
+/* Alone and together, on a cache that makes them preempt each other, and with drafts: the same texts, each of the grammar. */
+static void a_grammar_is_kept_whatever_the_batch(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 6, PAIRS = 40 };
+    static char alone[CLIENTS][2][2 * PAIRS];
+    for (uint32_t variant = 0; variant < 4; variant++) {
+        struct engine_options options = defaults;
+        options.kv_bytes = variant == 2 ? 24 * BLOCK_BYTES : options.kv_bytes;
+        options.draft_tokens_max = variant == 3 ? 4 : 0;
+        options.lookup_min = 1;
+        options.lookup_max = 3;
+        engine *e = open_engine(&options);
+        grammar *g = compile(e, "([a-f][0-9]){40}");
+        struct client *clients[CLIENTS];
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            clients[i] = client_create(e, make_prompt(40, i), 40, 200);
+            clients[i]->request.n = 2;
+            clients[i]->request.grammar = g;
+            clients[i]->request.sampling.temperature = 1.0f;
+            clients[i]->request.sampling.seed = i;
+            client_submit(clients[i]);
+            if (variant == 0)
+                client_wait(clients[i]);
+        }
+        grammar_release(g);
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            if (variant != 0)
+                client_wait(clients[i]);
+            for (uint32_t j = 0; j < 2; j++) {
+                const struct client_sequence *s = &clients[i]->sequences[j];
+                assert_int_equal(s->finish, FINISH_STOP);
+                assert_int_equal(s->stop_token, -1);
+                assert_true(is_alternating(s, (size_t)2 * PAIRS));
+                if (variant == 0)
+                    memcpy(alone[i][j], s->text, sizeof alone[i][j]);
+                assert_memory_equal(s->text, alone[i][j], sizeof alone[i][j]);
+            }
+            client_destroy(clients[i]);
+        }
+        assert_becomes_empty(e);
+        engine_close(e);
+    }
+}
+
+static void a_grammar_that_leaves_no_token_ends_in_an_error(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    grammar *g = compile(e, "xy");
+    static const struct logit_bias ban = {'y', -100};
+    struct client *c = client_create(e, make_prompt(20, 1), 20, 10);
+    c->request.grammar = g;
+    c->request.sampling.biases = &ban;
+    c->request.sampling.bias_count = 1;
+    client_run(c);
+    assert_int_equal(c->sequences[0].finish, FINISH_ERROR);
+    assert_int_equal(c->sequences[0].error, STATUS_UNSUPPORTED);
+    assert_int_equal(c->sequences[0].token_count, 1);
+    client_destroy(c);
+    grammar_release(g);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
 static void drafts_are_counted_and_save_steps(void **state)
 {
     (void)state;
@@ -961,6 +1050,8 @@ int main(void)
         cmocka_unit_test(metrics_count_each_request_once),
     };
     const struct CMUnitTest draft_tests[] = {
+        cmocka_unit_test(a_grammar_is_kept_whatever_the_batch),
+        cmocka_unit_test(a_grammar_that_leaves_no_token_ends_in_an_error),
         cmocka_unit_test(drafts_are_counted_and_save_steps),
         cmocka_unit_test(a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before_it),
         cmocka_unit_test(options_of_drafts_are_checked),

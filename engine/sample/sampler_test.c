@@ -60,6 +60,45 @@ static void set_logit(struct rig *rig, int32_t token, float value)
     rig->logits[token] = rig->pristine[token] = value;
 }
 
+/* What is allowed comes first: then bias, penalty and draw are those of a row that has no other tokens. */
+static void only_allowed_tokens_are_drawn_and_logprobs_are_of_the_whole_row(void **state)
+{
+    (void)state;
+    static uint32_t allowed[(VOCABULARY + 31) / 32];
+    static const struct logit_bias biases[] = {{7, 100.0f}, {33, -100.0f}};
+    static const int32_t good[] = {33, 64, 100, 499};
+    for (size_t i = 0; i < 4; i++)
+        allowed[good[i] / 32] |= 1u << (good[i] % 32);
+    struct sampling_params params = plain;
+    params.biases = biases;
+    params.bias_count = 2;
+    params.logprobs = 2;
+    params.presence_penalty = 0.5f;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    struct sampler_options options = {
+        .params = &params, .vocabulary = VOCABULARY, .output_count_max = 100, .allowed = allowed};
+    sampler *bound;
+    bool seen[VOCABULARY] = {false};
+    assert_int_equal(sampler_create(&options, rig.memory, &bound), STATUS_OK);
+    struct sample free_sample = draw(&rig, 0, 0);
+    for (uint32_t position = 0; position < 300; position++) {
+        struct sample sample;
+        assert_int_equal(sampler_sample(bound, rig.logits, position, position, &sample), STATUS_OK);
+        assert_memory_equal(rig.logits, rig.pristine, sizeof rig.logits);
+        assert_int_equal(sample.alternatives[0].token, free_sample.alternatives[0].token);
+        assert_true(sample.alternatives[0].logprob == free_sample.alternatives[0].logprob);
+        seen[sample.token] = true;
+    }
+    for (int32_t token = 0; token < (int32_t)VOCABULARY; token++)
+        assert_int_equal(seen[token], token == 64 || token == 100 || token == 499);
+    memset(allowed, 0, sizeof allowed);
+    allowed[1] = 1u << 1; /* 33, which the bias bans */
+    struct sample none;
+    assert_int_equal(sampler_sample(bound, rig.logits, 0, 0, &none), STATUS_UNSUPPORTED);
+    rig_close(&rig);
+}
+
 static void greedy_takes_the_highest_and_of_equals_the_first(void **state)
 {
     (void)state;
@@ -411,6 +450,7 @@ static void creation_fails_cleanly_when_the_arena_is_small(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_allowed_tokens_are_drawn_and_logprobs_are_of_the_whole_row),
         cmocka_unit_test(greedy_takes_the_highest_and_of_equals_the_first),
         cmocka_unit_test(the_same_seed_index_and_position_draw_the_same_token),
         cmocka_unit_test(frequencies_follow_the_exact_probabilities),
