@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "check.h"
+#include "encoder.h"
 #include "memory_plan.h"
 #include "model.h"
 #include "thread.h"
@@ -146,6 +147,43 @@ static bool plan_judge(const struct config *config, const struct config_model *r
     return is_good;
 }
 
+/* An encoder has no cache: its weights are what it takes. */
+static bool encoder_check(const struct config *config, const struct config_model *row,
+                          uint64_t free_bytes, uint64_t *total_bytes)
+{
+    struct encoder_info info;
+    struct error_note note = {""};
+    char a[32], b[32];
+    bool is_good = encoder_file_info(row->path, &info, &note) == STATUS_OK;
+
+    if (!is_good) {
+        error_note_prefix(&note, "%s", row->path);
+        error_print(config, row, note.text);
+        return false;
+    }
+    if (row->max_model_len > (int64_t)info.context_max) {
+        error_note_set(&note,
+                       "max_model_len is beyond the %u tokens that the model takes; lower it",
+                       info.context_max);
+        error_print(config, row, note.text);
+        is_good = false;
+    }
+    (void)printf("model %s\n", row->name);
+    (void)printf("  file       %s\n", row->path);
+    (void)printf("  parameters %.1f million, %u layers, width %u\n",
+                 (double)info.parameter_count / 1e6, info.layers, info.width);
+    (void)printf("  weights    %s a replica\n", bytes_text(info.weight_bytes, a));
+    (void)printf("  context    %u tokens\n",
+                 row->max_model_len > 0 ? (unsigned)row->max_model_len : info.context_max);
+    (void)printf("  makes      %s\n",
+                 info.class_count > 0 ? "scores of pairs of texts" : "embeddings");
+    (void)printf("  memory     %s in all; %s is free\n",
+                 bytes_text(info.weight_bytes * (uint64_t)row->replicas, a),
+                 bytes_text(free_bytes, b));
+    *total_bytes += info.weight_bytes * (uint64_t)row->replicas;
+    return is_good;
+}
+
 int verb_check(int argument_count, char **arguments)
 {
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
@@ -169,6 +207,10 @@ int verb_check(int argument_count, char **arguments)
         const struct config_model *row = config_model_at(config, i);
         struct plan plan;
 
+        if (encoder_can_open(row->path)) {
+            code = encoder_check(config, row, free_bytes, &total_bytes) ? code : 1;
+            continue;
+        }
         if (!plan_make(config, row, free_bytes, &plan)) {
             code = 1;
             continue;

@@ -11,6 +11,7 @@ static void capabilities_write(struct buffer *out, uint32_t capabilities)
         {API_CAN_CHAT, "chat"},        {API_CAN_COMPLETE, "completions"},
         {API_CAN_CALL_TOOLS, "tools"}, {API_CAN_STRUCTURE, "structured_output"},
         {API_CAN_INFILL, "infill"},    {API_CAN_EMBED, "embeddings"},
+        {API_CAN_RERANK, "rerank"},    {API_CAN_SCORE, "score"},
     };
     json_write_key(out, "capabilities");
     buffer_append_byte(out, '[');

@@ -53,6 +53,15 @@ static const struct operation operations[] = {
     {"get", "/v1/responses/{response_id}/input_items", BOTH, "What it answered.", NULL, "#ItemList", ERROR, false, {NULL}},
     {"post", "/v1/responses/{response_id}/cancel", BOTH, "Ends one that runs in the background; none does here.",
      NULL, "#Response", ERROR, false, {NULL}},
+    {"post", "/v1/embeddings", BOTH, "Vectors that stand for texts; with a model that makes them.",
+     "#EmbeddingRequest", "#Embeddings", ERROR, false, {NULL}},
+    {"post", "/rerank", BOTH, "Orders documents by how well they answer a query: by a cross-encoder's score, else by the "
+     "cosine of embeddings.", "#RerankRequest", "#Ranking", ERROR, false, {NULL}},
+    {"post", "/v1/rerank", BOTH, "The same.", "#RerankRequest", "#Ranking", ERROR, false, {NULL}},
+    {"post", "/v2/rerank", BOTH, "The same.", "#RerankRequest", "#Ranking", ERROR, false, {NULL}},
+    {"post", "/score", BOTH, "How well pairs of texts belong together: a cross-encoder's score, else the cosine of "
+     "embeddings.", "#ScoreRequest", "#Scores", ERROR, false, {NULL}},
+    {"post", "/v1/score", BOTH, "The same.", "#ScoreRequest", "#Scores", ERROR, false, {NULL}},
     {"get", "/v1/models", BOTH, "Lists the models and their aliases.", NULL, "#ModelList", ERROR, false, {NULL}},
     {"get", "/v1/models/{model}", BOTH, "One model.", NULL, "#Model", ERROR, false, {NULL}},
     {"post", "/tokenize", BOTH, "The tokens of a text or of a rendered conversation.",

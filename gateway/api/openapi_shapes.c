@@ -64,6 +64,19 @@ static const struct shape shapes[] = {
         {"add_generation_prompt", "boolean|null", OPTIONAL}, {"continue_final_message", "boolean|null", OPTIONAL}}},
     {"DetokenizeRequest", true, {{"model", "string|null", OPTIONAL}, {"tokens", "[integer(0..)]", 0}}},
 
+    {"EmbeddingRequest", true, {
+        {"model", "string|null", OPTIONAL}, {"input", "string|[integer(0..)]|[string|[integer(0..)]]", 0},
+        {"encoding_format", "'float'|'base64'|null", OPTIONAL}, {"dimensions", "integer(1..)|null", OPTIONAL},
+        {"user", "string|null", OPTIONAL}, {"truncate_prompt_tokens", "integer(-1..)|null", OPTIONAL},
+        {"add_special_tokens", "boolean|null", OPTIONAL}}},
+    {"RerankRequest", true, {
+        {"model", "string|null", OPTIONAL}, {"query", "string", 0}, {"documents", "[string|object]", 0},
+        {"top_n", "integer(0..)|null", OPTIONAL}, {"return_documents", "boolean|null", OPTIONAL},
+        {"truncate_prompt_tokens", "integer(-1..)|null", OPTIONAL}}},
+    {"ScoreRequest", true, {
+        {"model", "string|null", OPTIONAL}, {"text_1", "string|[string|object]", 0}, {"text_2", "string|[string|object]", 0},
+        {"truncate_prompt_tokens", "integer(-1..)|null", OPTIONAL}}},
+
     /* completions */
     {"ChatCompletion", false, {
         {"id", "string", 0}, {"object", "'chat.completion'", 0}, {"created", "integer(0..)", 0}, {"model", "string", 0},
@@ -155,7 +168,24 @@ static const struct shape shapes[] = {
         {"id", "string", 0}, {"object", "'model'", 0}, {"created", "integer(0..)", 0}, {"owned_by", "string", 0},
         {"root", "string", 0}, {"parent", "null", 0}, {"max_model_len", "integer(0..)", OPTIONAL},
         {"context_length", "integer(0..)", OPTIONAL},
-        {"capabilities", "['chat'|'completions'|'tools'|'structured_output'|'infill'|'embeddings']", OPTIONAL}}},
+        {"capabilities", "['chat'|'completions'|'tools'|'structured_output'|'infill'|'embeddings'|'rerank'|'score']", OPTIONAL}}},
+    {"Embeddings", false, {
+        {"id", "string", 0}, {"object", "'list'", 0}, {"created", "integer(0..)", 0}, {"model", "string", 0},
+        {"data", "[#Embedding]", 0}, {"usage", "#PoolingUsage", 0}}},
+    {"Embedding", false, {
+        {"index", "integer(0..)", 0}, {"object", "'embedding'", 0}, {"embedding", "string|[number]", 0}}},
+    {"Ranking", false, {
+        {"id", "string", 0}, {"model", "string", 0}, {"usage", "#PoolingUsage", 0}, {"results", "[#RankedDocument]", 0}}},
+    {"RankedDocument", false, {
+        {"index", "integer(0..)", 0}, {"document", "#Document", OPTIONAL}, {"relevance_score", "number", 0}}},
+    {"Document", false, {{"text", "string", 0}}},
+    {"Scores", false, {
+        {"id", "string", 0}, {"object", "'list'", 0}, {"created", "integer(0..)", 0}, {"model", "string", 0},
+        {"data", "[#Score]", 0}, {"usage", "#PoolingUsage", 0}}},
+    {"Score", false, {{"index", "integer(0..)", 0}, {"object", "'score'", 0}, {"score", "number", 0}}},
+    {"PoolingUsage", false, {
+        {"prompt_tokens", "integer(0..)", 0}, {"total_tokens", "integer(0..)", 0}, {"completion_tokens", "integer(0..)", 0},
+        {"prompt_tokens_details", "null", 0}}},
     {"Tokens", false, {
         {"count", "integer(0..)", 0}, {"max_model_len", "integer(0..)", 0}, {"tokens", "[integer(0..)]", 0},
         {"token_strs", "[string]|null", 0}}},

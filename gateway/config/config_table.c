@@ -118,6 +118,8 @@ static const struct setting limits_table[] = {
      .help = "Messages of a chat request."},
     {INT("stops", config_limits, stops, "16", 0, 1024), .reload = RELOAD_RESTART, .unit = "strings",
      .help = "Stop strings of a request."},
+    {INT("pooling_inputs", config_limits, pooling_inputs, "2048", 1, 1000000), .reload = RELOAD_RESTART, .unit = "texts",
+     .help = "Texts of one request for embeddings or scores."},
     {BYTES("stop_size", config_limits, stop_bytes, "1KiB", 1, 64 * KIB), .reload = RELOAD_RESTART,
      .help = "Longest stop string."},
     {INT("n", config_limits, n, "16", 1, 128), .reload = RELOAD_RESTART, .unit = "choices",

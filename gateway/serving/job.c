@@ -34,6 +34,7 @@ static void job_destroy(struct job *job)
     event_queue_deinit(&job->events);
     grammar_release(job->grammar);
     api_completion_request_deinit(&job->parsed);
+    pooling_work_destroy(job->pooling);
     buffer_deinit(&job->body);
     memory_release(job);
 }
@@ -154,6 +155,16 @@ static void refuse(http_request *request, const struct wire_format *format, stat
     reply_error(request, format, &error);
 }
 
+/* "/v1/embeddings"; "/rerank", "/v1/rerank", "/v2/rerank"; "/score", "/v1/score". */
+static enum api_pooling_kind pooling_kind_of(struct text_slice path)
+{
+    if (path.bytes >= 6 && memcmp(path.data + path.bytes - 6, "/score", 6) == 0)
+        return POOLING_SCORE;
+    if (path.bytes >= 7 && memcmp(path.data + path.bytes - 7, "/rerank", 7) == 0)
+        return POOLING_RERANK;
+    return POOLING_EMBED;
+}
+
 /* The body is copied once: when the client goes, the request's memory goes with it, and a worker
  * may be reading. */
 static struct job *job_create(struct replica *replica, http_request *request, enum job_kind kind,
@@ -170,6 +181,7 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     job->kind = kind;
     job->format = format;
     job->start_ns = http_request_start_ns(request);
+    job->pooling_kind = pooling_kind_of(http_request_path(request));
     atomic_store_explicit(&job->references, 2, memory_order_relaxed); /* HTTP request, worker */
     read_trusted_headers(job, request);
     buffer_init(&job->body, body.bytes);
@@ -258,4 +270,10 @@ void job_start_tokenize(struct replica *replica, http_request *request)
 void job_start_detokenize(struct replica *replica, http_request *request)
 {
     job_start(replica, request, JOB_DETOKENIZE, &wire_format_text);
+}
+
+/* What is asked of the texts follows from the path. */
+void job_start_pooling(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_POOLING, &wire_format_text);
 }

@@ -2,6 +2,7 @@
 #define PENSTOCK_GATEWAY_SERVING_JOB_H
 
 #include "event_queue.h"
+#include "pooling.h"
 #include "replica.h"
 
 /* One request on its way through the replica:
@@ -28,7 +29,7 @@
  * call, and the publisher's last event waits for a holder (never longer than one engine_cancel,
  * which does not block) before it marks the part as gone. */
 
-enum job_kind { JOB_COMPLETION, JOB_COUNT, JOB_TOKENIZE, JOB_DETOKENIZE };
+enum job_kind { JOB_COMPLETION, JOB_COUNT, JOB_TOKENIZE, JOB_DETOKENIZE, JOB_POOLING };
 
 enum job_stage {
     JOB_PREPARING,
@@ -79,8 +80,9 @@ struct job {
     http_loop *loop;
     http_request *request; /* NULL: answered, or the client is gone */
     enum job_kind kind;
-    const struct wire_format *format; /* of the answer; tokenize, detokenize: of errors */
-    uint64_t start_ns;                /* monotonic */
+    enum api_pooling_kind pooling_kind; /* JOB_POOLING */
+    const struct wire_format *format;   /* of the answer; tokenize, detokenize: of errors */
+    uint64_t start_ns;                  /* monotonic */
 
     struct buffer body; /* the request's, then (tokenize) the answer's */
     struct hash128 tenant_salt;
@@ -88,6 +90,7 @@ struct job {
     int32_t priority;       /* from the gateway's header */
     char replica_number[8]; /* of this replica among the gateway's, as ids of responses name it */
 
+    struct pooling_work *pooling; /* owned; JOB_POOLING */
     struct api_completion_request parsed;
     struct api_error error;
     char id[48];
@@ -132,6 +135,13 @@ NODISCARD bool job_encode_bad_words(struct job *job);
 /* The scores for the wire; false: none were asked for. Loop, once the first token has come. */
 bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out);
 
+/* Embeddings, rerank, score (pooling.c). */
+struct pooling_work;
+/* Parses, tokenizes and hands over; then writes the answer. JOB_PREPARING: the encoder has it, and the
+ * job comes back. Workers. */
+enum job_stage pooling_answer(struct job *job);
+void pooling_work_destroy(struct pooling_work *work); /* accepts NULL */
+
 /* Stored responses (responses.c). For a worker, while the job is its own. */
 struct api_history job_history(struct job *job);
 /* Keeps a finished answer where the client wants that. Loop. */
@@ -142,6 +152,8 @@ void job_store_response(struct job *job, const struct api_choice *choice,
 NODISCARD status prepare_start(struct replica *replica);
 /* Refuses what waits, joins. */
 void prepare_stop(struct replica *replica);
+/* Ends jobs that came back after that. Main. */
+void prepare_end_rest(struct replica *replica);
 
 /* Events (publish.c). */
 engine_event_fn publish_event;

@@ -70,7 +70,8 @@ static bool render_with(struct job *job, const chat_template *chat,
 static bool render_text(struct job *job, const struct render_source *source, struct buffer *text,
                         struct text_span_list *trusted)
 {
-    const chat_template *chat = engine_get_chat_template(job->replica->engine);
+    const chat_template *chat =
+        job->replica->engine != NULL ? engine_get_chat_template(job->replica->engine) : NULL;
     chat_template *own = NULL;
     struct error_note note = {""};
     if (source->chat_template.data == NULL && chat == NULL) {
@@ -100,8 +101,8 @@ static size_t token_count_max(const struct job *job)
 static bool encode(struct job *job, struct text_slice text, const struct text_span *trusted,
                    size_t trusted_count, bool add_special, struct token_list *out)
 {
-    status s = tokenizer_encode(engine_get_tokenizer(job->replica->engine), text, trusted,
-                                trusted_count, add_special, out);
+    status s = tokenizer_encode(replica_tokenizer(job->replica), text, trusted, trusted_count,
+                                add_special, out);
     if (s != STATUS_OK)
         fail_status(job, s);
     return s == STATUS_OK;
@@ -476,9 +477,8 @@ static enum job_stage tokenize_answer(struct job *job)
     if (is_done) {
         buffer_deinit(&job->body);
         buffer_init(&job->body, CHOICE_BYTES_MAX);
-        api_tokenize_write(&job->body, engine_get_tokenizer(job->replica->engine), ids.ids,
-                           ids.count, engine_get_info(job->replica->engine)->context_max,
-                           parsed.return_token_texts);
+        api_tokenize_write(&job->body, replica_tokenizer(job->replica), ids.ids, ids.count,
+                           replica_context_max(job->replica), parsed.return_token_texts);
     }
     token_list_deinit(&ids);
     api_tokenize_request_deinit(&parsed);
@@ -495,7 +495,7 @@ static enum job_stage detokenize_answer(struct job *job)
     if (is_done) {
         buffer_deinit(&job->body);
         buffer_init(&job->body, CHOICE_BYTES_MAX);
-        api_detokenize_write(&job->body, engine_get_tokenizer(job->replica->engine), parsed.tokens,
+        api_detokenize_write(&job->body, replica_tokenizer(job->replica), parsed.tokens,
                              parsed.token_count);
     }
     api_detokenize_request_deinit(&parsed);
@@ -508,6 +508,16 @@ static enum job_stage prepare(struct job *job)
         return JOB_FAILED;
     if (atomic_load(&job->replica->is_stopping)) {
         fail_status(job, STATUS_CLOSED);
+        return JOB_FAILED;
+    }
+    if (job->kind == JOB_POOLING)
+        return pooling_answer(job);
+    if (job->replica->engine == NULL && (job->kind == JOB_COUNT || job->kind == JOB_COMPLETION)) {
+        api_error_set(
+            &job->error, 400, "invalid_request_error", "unsupported_model", "model",
+            "The model '%s' does not generate text; it is asked at %s.", job->replica->model->name,
+            encoder_get_info(job->replica->encoder)->class_count > 0 ? "/v1/rerank and /v1/score"
+                                                                     : "/v1/embeddings");
         return JOB_FAILED;
     }
     if (job->kind == JOB_COUNT)
@@ -528,8 +538,10 @@ static void run_job(struct replica *replica, struct job *job)
     enum job_stage stage = prepare(job);
     metrics_observe(replica->prepare_seconds,
                     (double)(clock_now_ns() - begin_ns) / (double)NS_PER_SECOND);
-    atomic_store(&job->stage, stage); /* release: the loop may read what was prepared */
-    job_post(job);
+    if (stage != JOB_PREPARING) {
+        atomic_store(&job->stage, stage); /* release: the loop may read what was prepared */
+        job_post(job);
+    }
     job_release(job);
 }
 
@@ -575,4 +587,11 @@ void prepare_stop(struct replica *replica)
     for (uint32_t i = 0; i < replica->worker_count; i++)
         pthread_join(replica->workers[i], NULL);
     replica->worker_count = 0;
+}
+
+void prepare_end_rest(struct replica *replica)
+{
+    struct job *job;
+    while ((job = ring_pop_shared(replica->prepare_queue)) != NULL)
+        run_job(replica, job);
 }

@@ -24,8 +24,10 @@ static bool is_alive(const struct replica *replica)
     uint64_t limit_ns = replica->config->supervise.heartbeat_timeout_ns;
     if (!http_server_is_alive(replica->http, now_ns, limit_ns))
         return false;
-    return replica_phase(replica) == REPLICA_LOADING ||
-           engine_is_alive(replica->engine, now_ns, limit_ns);
+    if (replica_phase(replica) == REPLICA_LOADING)
+        return true;
+    return replica->engine != NULL ? engine_is_alive(replica->engine, now_ns, limit_ns)
+                                   : encoder_is_alive(replica->encoder, now_ns, limit_ns);
 }
 
 static const char *readiness(const struct replica *replica)
@@ -62,6 +64,10 @@ void probe_live(struct replica *replica, http_request *request)
 static uint32_t capabilities(const struct replica *replica)
 {
     uint32_t bits = API_CAN_COMPLETE | API_CAN_STRUCTURE;
+    if (replica->engine == NULL) {
+        bool has_classes = encoder_get_info(replica->encoder)->class_count > 0;
+        return API_CAN_RERANK | API_CAN_SCORE | (has_classes ? 0 : API_CAN_EMBED);
+    }
     if (engine_get_chat_template(replica->engine) != NULL)
         bits |= API_CAN_CHAT;
     if (engine_get_fim_tokens(replica->engine) != NULL)
@@ -80,8 +86,8 @@ void probe_ready(struct replica *replica, http_request *request)
     buffer_init(&body, PROBE_BYTES_MAX);
     buffer_append_format(&body, "{\"status\":\"%s\"}", state);
     if (is_ready) {
-        snprintf(facts, sizeof facts, "context=%u, capabilities=%u",
-                 engine_get_info(replica->engine)->context_max, capabilities(replica));
+        snprintf(facts, sizeof facts, "context=%u, capabilities=%u", replica_context_max(replica),
+                 capabilities(replica));
         header = (struct http_header){text_slice_of("x-penstock-model"), text_slice_of(facts)};
     }
     http_reply(request, is_ready ? 200 : 503, &header, is_ready ? 1 : 0, "application/json",
@@ -89,6 +95,26 @@ void probe_ready(struct replica *replica, http_request *request)
     buffer_deinit(&body);
 }
 
+static void write_figures(const struct replica *replica, struct buffer *body)
+{
+    if (replica->engine != NULL) {
+        struct engine_stats stats;
+        engine_get_stats(replica->engine, &stats);
+        buffer_append_format(body,
+                             ",\"running\":%u,\"waiting\":%u,\"blocks_total\":%u,"
+                             "\"blocks_free\":%u,\"step_ms\":",
+                             stats.running, stats.waiting, stats.blocks_total, stats.blocks_free);
+        json_write_double(body, (double)stats.step_ms);
+        return;
+    }
+    struct encoder_stats stats;
+    encoder_get_stats(replica->encoder, &stats);
+    buffer_append_format(body, ",\"running\":%u,\"waiting\":%u,\"pass_ms\":", stats.running,
+                         stats.waiting);
+    json_write_double(body, (double)stats.pass_ms);
+}
+
+/* Readiness with figures, for people. */
 void probe_health(struct replica *replica, http_request *request)
 {
     const char *state = readiness(replica);
@@ -99,15 +125,9 @@ void probe_health(struct replica *replica, http_request *request)
     json_write_key(&body, "model");
     json_write_text(&body, replica->model->name);
     if (replica_phase(replica) != REPLICA_LOADING) {
-        struct engine_stats stats;
-        engine_get_stats(replica->engine, &stats);
         json_write_key(&body, "backend");
-        json_write_text(&body, engine_get_info(replica->engine)->backend);
-        buffer_append_format(&body,
-                             ",\"running\":%u,\"waiting\":%u,\"blocks_total\":%u,"
-                             "\"blocks_free\":%u,\"step_ms\":",
-                             stats.running, stats.waiting, stats.blocks_total, stats.blocks_free);
-        json_write_double(&body, (double)stats.step_ms);
+        json_write_text(&body, replica_backend(replica));
+        write_figures(replica, &body);
     }
     buffer_append_byte(&body, '}');
     reply_json(request, strcmp(state, "ready") == 0 ? 200 : 503, &body);
@@ -165,14 +185,14 @@ void probe_tokenizer_info(struct replica *replica, http_request *request)
         reply_error(request, &wire_format_chat, &error);
         return;
     }
-    const engine *e = replica->engine;
     struct api_tokenizer_info info = {
-        .vocabulary = tokenizer_token_count(engine_get_tokenizer(e)),
-        .context_max = engine_get_info(e)->context_max,
+        .vocabulary = tokenizer_token_count(replica_tokenizer(replica)),
+        .context_max = replica_context_max(replica),
         .bos = replica->bos_text[0] != '\0' ? replica->bos_text : NULL,
         .eos = replica->eos_text[0] != '\0' ? replica->eos_text : NULL,
-        .chat_template = engine_get_chat_template_text(e),
     };
+    if (replica->engine != NULL)
+        info.chat_template = engine_get_chat_template_text(replica->engine);
     buffer_init(&body, METRICS_BYTES_MAX);
     api_tokenizer_info_write(&body, &info);
     reply_json(request, 200, &body);
@@ -186,8 +206,8 @@ static struct api_model model_named(const struct replica *replica, const char *n
         .id = name,
         .root = replica->model->name,
         .created_s = replica->created_s,
-        .context_max = is_loaded ? engine_get_info(replica->engine)->context_max
-                                 : (uint32_t)replica->model->max_model_len,
+        .context_max =
+            is_loaded ? replica_context_max(replica) : (uint32_t)replica->model->max_model_len,
         .capabilities = is_loaded ? capabilities(replica) : 0,
     };
 }

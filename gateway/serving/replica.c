@@ -34,9 +34,42 @@
 #define RETRY_MS_MIN        250.0
 #define RETRY_MS_MAX        60000.0
 
+/* Half of what waits, at the pace of the passes so far. */
+static uint64_t encoder_retry_ms(const encoder *e)
+{
+    struct encoder_stats stats;
+    encoder_get_stats(e, &stats);
+    double passes = stats.tokens > 0 ? (double)stats.waiting_tokens / 2 * (double)stats.passes /
+                                           (double)stats.tokens
+                                     : 1;
+    double ms = passes * (double)stats.pass_ms;
+    ms = ms < RETRY_MS_MIN ? RETRY_MS_MIN : ms;
+    return (uint64_t)(ms > RETRY_MS_MAX ? RETRY_MS_MAX : ms);
+}
+
+const tokenizer *replica_tokenizer(const struct replica *replica)
+{
+    return replica->engine != NULL ? engine_get_tokenizer(replica->engine)
+                                   : encoder_get_tokenizer(replica->encoder);
+}
+
+uint32_t replica_context_max(const struct replica *replica)
+{
+    return replica->engine != NULL ? engine_get_info(replica->engine)->context_max
+                                   : encoder_get_info(replica->encoder)->context_max;
+}
+
+const char *replica_backend(const struct replica *replica)
+{
+    return replica->engine != NULL ? engine_get_info(replica->engine)->backend
+                                   : encoder_get_info(replica->encoder)->backend;
+}
+
 uint64_t replica_retry_after_ms(const struct replica *replica)
 {
     struct engine_stats stats;
+    if (replica->engine == NULL)
+        return encoder_retry_ms(replica->encoder);
     engine_get_stats(replica->engine, &stats);
     uint64_t count = atomic_load_explicit(&replica->finished_count, memory_order_relaxed);
     uint64_t tokens = atomic_load_explicit(&replica->finished_tokens, memory_order_relaxed);
@@ -181,7 +214,31 @@ static void make_fingerprint(struct replica *replica)
              (unsigned long long)hash64(&key, text, used) & 0xffffffffffffull);
 }
 
-status replica_load(struct replica *replica, struct error_note *note)
+static status load_encoder(struct replica *replica, struct error_note *note)
+{
+    const struct config_model *model = replica->model;
+    struct encoder_options options = {
+        .model_path = model->path,
+        .backend = model->backend,
+        .threads = (uint32_t)model->threads,
+        .context_max = (uint32_t)model->max_model_len,
+        .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
+        .sequence_count_max = (uint32_t)model->max_num_seqs,
+        .queue_requests_max = (uint32_t)model->max_queued_requests,
+        .queue_tokens_max = (uint64_t)model->max_queued_tokens,
+        .metrics = replica->metrics,
+        .served_name = model->name,
+    };
+    return encoder_open(&options, &replica->encoder, note);
+}
+
+/* Whether a model encodes is told by its files, unless the config says so. */
+static bool is_encoder(const struct config_model *model)
+{
+    return encoder_can_open(model->path);
+}
+
+static status load_engine(struct replica *replica, struct error_note *note)
 {
     const struct config_model *model = replica->model;
     const struct config_speculative *drafts = &model->speculative;
@@ -217,14 +274,21 @@ status replica_load(struct replica *replica, struct error_note *note)
         .metrics = replica->metrics,
         .served_name = model->name,
     };
-    status s = engine_open(&options, &replica->engine, note);
+    return engine_open(&options, &replica->engine, note);
+}
+
+status replica_load(struct replica *replica, struct error_note *note)
+{
+    status s =
+        is_encoder(replica->model) ? load_encoder(replica, note) : load_engine(replica, note);
     if (s != STATUS_OK)
         return s;
-    const tokenizer *t = engine_get_tokenizer(replica->engine);
+    const tokenizer *t = replica_tokenizer(replica);
     replica->limits.vocabulary = tokenizer_token_count(t);
     copy_token_text(t, tokenizer_bos(t), replica->bos_text);
     copy_token_text(t, tokenizer_eos(t), replica->eos_text);
-    make_fingerprint(replica);
+    if (replica->engine != NULL)
+        make_fingerprint(replica);
     s = prepare_start(replica);
     if (s != STATUS_OK)
         error_note_set(note, "cannot start the prepare workers: %s", status_name(s));
@@ -286,6 +350,11 @@ void replica_close(struct replica *replica)
         engine_drain(replica->engine);
         engine_close(replica->engine);
         publish_release_departed(replica);
+    }
+    if (replica->encoder != NULL) {
+        wait_for_loops(replica);
+        encoder_close(replica->encoder);
+        prepare_end_rest(replica);
     }
     if (replica->http != NULL) {
         wait_for_jobs(replica);

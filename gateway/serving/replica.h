@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "config.h"
+#include "encoder.h"
 #include "engine.h"
 #include "hash.h"
 #include "http_server.h"
@@ -32,7 +33,9 @@ struct replica {
     const struct config_model *model; /* borrowed */
     http_server *http;                /* owned */
     metrics_registry *metrics;        /* owned */
-    engine *engine;                   /* owned; from READY on */
+    /* owned; from READY on, one of the two */
+    engine *engine;
+    encoder *encoder;
     struct api_limits limits;
     bool is_trusted; /* a Unix socket: x-penstock-* headers count */
     uint64_t created_s;
@@ -69,7 +72,8 @@ route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, pr
 
 /* Handlers that make a job (job.c). Loop. */
 route_fn job_start_chat, job_start_text, job_start_responses, job_start_responses_count,
-    job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize;
+    job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize,
+    job_start_pooling;
 
 /* Handlers of stored responses (responses.c). Loop. */
 route_fn responses_get, responses_delete, responses_cancel;
@@ -90,6 +94,11 @@ bool reply_id_header(const http_request *request, const struct wire_format *form
 /* When a client that finds the queue full should come again: the time until half of what waits has
  * started, from the speed of steps and the mean length of answers so far. Any thread. */
 uint64_t replica_retry_after_ms(const struct replica *replica);
+
+/* Of the model, whichever kind it is. From READY on; any thread. */
+const tokenizer *replica_tokenizer(const struct replica *replica);
+uint32_t replica_context_max(const struct replica *replica);
+const char *replica_backend(const struct replica *replica);
 
 /* True if `name` is the served name or an alias. */
 bool replica_serves(const struct replica *replica, const char *name);

@@ -122,13 +122,24 @@ static void drain(struct replica *replica, const struct signal_source *signals)
     }
 }
 
-static void log_ready(const struct replica *replica, const char *listen)
+static void describe(const struct replica *replica, char *how, size_t bytes)
 {
+    if (replica->engine == NULL) {
+        const struct encoder_info *info = encoder_get_info(replica->encoder);
+        (void)snprintf(how, bytes, "%s, %s of %u tokens to %u numbers", info->backend,
+                       info->architecture, info->context_max, encoder_output_count(info));
+        return;
+    }
     const struct engine_info *info = engine_get_info(replica->engine);
-    char how[128];
-    (void)snprintf(how, sizeof how, "%s, %u blocks of %s cache, %llu bytes a token", info->backend,
+    (void)snprintf(how, bytes, "%s, %u blocks of %s cache, %llu bytes a token", info->backend,
                    info->block_count, info->kv_cache_dtype,
                    (unsigned long long)info->kv_bytes_per_token);
+}
+
+static void log_ready(const struct replica *replica, const char *listen)
+{
+    char how[128];
+    describe(replica, how, sizeof how);
     if (replica->is_trusted)
         log_info(AREA, "serving %s on %s (%s)", replica->model->name, listen, how);
     else

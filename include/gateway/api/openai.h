@@ -58,6 +58,13 @@ struct api_limits {
 enum api_service_tier { TIER_NOT_GIVEN, TIER_DEFAULT, TIER_FLEX, TIER_PRIORITY, TIER_COUNT };
 extern const char *const api_service_tier_names[TIER_COUNT]; /* of TIER_NOT_GIVEN: NULL */
 
+/* One text that a client sends, as a text or as tokens. */
+struct api_prompt {
+    struct text_slice text;
+    int32_t *tokens; /* NULL: text */
+    uint32_t token_count;
+};
+
 /* A chat or text completion request. */
 struct api_completion_request {
     json_t *body;  /* owned; NULL after api_completion_request_release_body */
@@ -69,11 +76,7 @@ struct api_completion_request {
     bool add_generation_prompt, continue_final_message;
     bool add_special; /* BOS and EOS where the model asks for them */
     /* text completions: one to many prompts, each a text (in `body`) or token ids */
-    struct api_prompt {
-        struct text_slice text;
-        int32_t *tokens; /* NULL: text */
-        uint32_t token_count;
-    } * prompts;
+    struct api_prompt *prompts;
     uint32_t prompt_count;
     struct text_slice chat_template; /* instead of the model's own; in `body`; data NULL: none */
     struct text_slice *bad_words;    /* [bad_word_count] never in the text of the answer */

@@ -59,7 +59,9 @@ enum api_capability { /* bits */
                       API_CAN_CALL_TOOLS = 4,
                       API_CAN_STRUCTURE = 8,
                       API_CAN_INFILL = 16,
-                      API_CAN_EMBED = 32
+                      API_CAN_EMBED = 32,
+                      API_CAN_RERANK = 64,
+                      API_CAN_SCORE = 128
 };
 struct api_model {
     const char *id, *root; /* root: the name that an alias stands for */

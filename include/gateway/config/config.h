@@ -29,7 +29,8 @@ struct config_limits { /* http_limits plus what the API layer checks */
         stream_burst;
     uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, keepalive_ns,
         response_buffer_bytes;
-    int64_t json_depth, json_values, messages, stops, stop_bytes, n, prompt_logprobs, logit_bias;
+    int64_t json_depth, json_values, messages, stops, stop_bytes, n, prompt_logprobs, logit_bias,
+        pooling_inputs;
     uint64_t prompt_bytes;
 };
 

@@ -1,0 +1,356 @@
+/* Embeddings, rerank and score: one job goes twice through the workers.
+ *
+ *   worker     parses, tokenizes all texts behind each other, submits one encoder request
+ *   encoder    computes; on_done puts the job back into the workers' queue
+ *   worker     turns numbers into the answer (a thousand floats take about a millisecond to write)
+ *   loop       sends it
+ *
+ * The encoder's request has the reference that the worker's first visit would have dropped. Where the
+ * queue has no room, or the workers have gone, on_done ends the job itself.
+ *
+ * Pairs (rerank, score): a cross-encoder reads both texts at once and gives the score; for a model
+ * of embeddings the score of a pair is the cosine of the two vectors, each text computed once. */
+
+#include "job.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "memory.h"
+
+#define ANSWER_BYTES_MAX (1024u * 1024u * 1024u)
+#define TRUNCATE_NONE    (-2)
+#define TRUNCATE_MODEL   (-1)
+
+struct pooling_work {
+    struct api_pooling_request parsed;
+    struct encoder_request request;
+    struct job *job;
+    struct token_list tokens; /* of all texts */
+    uint32_t *text_start;     /* owned; [texts + 1] */
+    uint32_t *second_start;   /* owned; [texts] or NULL */
+    float *numbers;           /* owned; what the encoder writes */
+    uint32_t *order;          /* owned; scratch of rerank */
+    bool is_computed;
+    status result;
+};
+
+void pooling_work_destroy(struct pooling_work *work)
+{
+    if (work == NULL)
+        return;
+    api_pooling_request_deinit(&work->parsed);
+    token_list_deinit(&work->tokens);
+    memory_release(work->text_start);
+    memory_release(work->second_start);
+    memory_release(work->numbers);
+    memory_release(work->order);
+    memory_release(work);
+}
+
+static bool fail_status(struct job *job, status s)
+{
+    api_error_from_status(&job->error, s, NULL);
+    return false;
+}
+
+static bool reads_pairs(const struct pooling_work *work)
+{
+    return work->parsed.kind != POOLING_EMBED &&
+           encoder_get_info(work->job->replica->encoder)->class_count > 0;
+}
+
+static const char *param_of(const struct pooling_work *work)
+{
+    static const char *const names[] = {
+        [POOLING_EMBED] = "input", [POOLING_RERANK] = "documents", [POOLING_SCORE] = "text_2"};
+    return names[work->parsed.kind];
+}
+
+static bool check_request(struct job *job, const struct pooling_work *work)
+{
+    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    const char *model = work->parsed.model;
+    if (model != NULL && !replica_serves(job->replica, model)) {
+        api_error_set(&job->error, 404, "invalid_request_error", "model_not_found", "model",
+                      "The model '%.256s' does not exist.", model);
+        return false;
+    }
+    if (work->parsed.kind == POOLING_EMBED && info->class_count > 0) {
+        api_error_set(
+            &job->error, 400, "invalid_request_error", "unsupported_model", "model",
+            "The model '%s' scores pairs of texts and makes no embeddings; it is asked at "
+            "/v1/rerank and /v1/score.",
+            job->replica->model->name);
+        return false;
+    }
+    if (reads_pairs(work) && info->class_count != 1) {
+        api_error_set(&job->error, 400, "invalid_request_error", "unsupported_model", "model",
+                      "The model '%s' tells %u classes apart; a score needs a model with one.",
+                      job->replica->model->name, info->class_count);
+        return false;
+    }
+    if (work->parsed.dimensions > info->width) {
+        api_error_set(&job->error, 400, "invalid_request_error", "integer_above_max_value",
+                      "dimensions", "Invalid 'dimensions': the model has %u, but %u came.",
+                      info->width, work->parsed.dimensions);
+        return false;
+    }
+    return true;
+}
+
+/* Tokens that a text may have; and whether a longer one is cut. */
+static uint32_t length_max(const struct pooling_work *work, bool *is_cut)
+{
+    uint32_t context = encoder_get_info(work->job->replica->encoder)->context_max;
+    int64_t wanted = work->parsed.truncate;
+    *is_cut = wanted != TRUNCATE_NONE;
+    return wanted > 0 && wanted < (int64_t)context ? (uint32_t)wanted : context;
+}
+
+static bool check_length(struct job *job, const struct pooling_work *work, uint32_t text,
+                         size_t count)
+{
+    bool is_cut;
+    uint32_t context = length_max(work, &is_cut);
+    if (count > 0 && count <= context)
+        return true;
+    if (count == 0)
+        api_error_set(&job->error, 400, "invalid_request_error", "invalid_value", param_of(work),
+                      "Text %u of the request has no tokens.", text);
+    else
+        api_error_set(&job->error, 400, "invalid_request_error", "context_length_exceeded",
+                      param_of(work),
+                      "This model's maximum context length is %u tokens. However, text %u of the "
+                      "request has %zu tokens. Please shorten it, or set 'truncate_prompt_tokens'.",
+                      context, text, count);
+    return false;
+}
+
+/* Appends the ids of one text, cut where that is wanted. */
+static status encode_single(const struct pooling_work *work, const struct api_prompt *input,
+                            struct token_list *one)
+{
+    const tokenizer *t = replica_tokenizer(work->job->replica);
+    struct text_span whole = {0, input->text.bytes};
+    bool is_cut;
+    uint32_t most = length_max(work, &is_cut);
+    status s = STATUS_OK;
+    if (input->tokens == NULL)
+        s = tokenizer_encode(t, input->text, &whole, 1, work->parsed.add_special, one);
+    for (uint32_t i = 0; i < input->token_count && s == STATUS_OK; i++)
+        s = token_list_append(one, input->tokens[i]);
+    if (s == STATUS_OK && is_cut && one->count > most) {
+        if (input->tokens == NULL && work->parsed.add_special)
+            tokenizer_truncate(t, one, most);
+        else
+            one->count = most;
+    }
+    return s;
+}
+
+static status encode_pair(struct pooling_work *work, uint32_t pair, struct token_list *one)
+{
+    uint32_t first, second;
+    size_t start = 0;
+    bool is_cut;
+    uint32_t most = length_max(work, &is_cut);
+    api_pooling_pair(&work->parsed, pair, &first, &second);
+    status s = tokenizer_encode_pair(
+        replica_tokenizer(work->job->replica), work->parsed.inputs[first].text,
+        work->parsed.inputs[second].text, is_cut ? most : 0, one, &start);
+    work->second_start[pair] = (uint32_t)start;
+    return s;
+}
+
+/* All texts behind each other. */
+static bool encode_all(struct job *job, struct pooling_work *work, uint32_t count)
+{
+    struct token_list one;
+    size_t ids_max = job->replica->limits.prompt_bytes_max * 2 + 16;
+    bool has_pairs = reads_pairs(work), is_good = true;
+    token_list_init(&one, ids_max);
+    token_list_init(&work->tokens, UINT32_MAX / 2);
+    for (uint32_t i = 0; i < count && is_good; i++) {
+        one.count = 0;
+        status s = has_pairs ? encode_pair(work, i, &one)
+                             : encode_single(work, &work->parsed.inputs[i], &one);
+        if (s == STATUS_UNSUPPORTED) {
+            api_error_set(&job->error, 400, "invalid_request_error", "unsupported_model", "model",
+                          "The tokenizer of '%s' says nothing about pairs of texts.",
+                          job->replica->model->name);
+            is_good = false;
+        } else if (s != STATUS_OK) {
+            is_good = fail_status(job, s);
+        } else {
+            is_good = check_length(job, work, i, one.count);
+        }
+        for (size_t k = 0; k < one.count && is_good; k++)
+            if (token_list_append(&work->tokens, one.ids[k]) != STATUS_OK)
+                is_good = fail_status(job, STATUS_NO_MEMORY);
+        work->text_start[i + 1] = (uint32_t)work->tokens.count;
+    }
+    token_list_deinit(&one);
+    return is_good;
+}
+
+/* The encoder's thread. Back to the workers, or to the end. */
+static void on_done(struct encoder_request *request, status result)
+{
+    struct job *job = request->context;
+    struct replica *replica = job->replica;
+    job->pooling->is_computed = true;
+    job->pooling->result = result;
+    if (result == STATUS_OK && !atomic_load(&replica->is_stopping) &&
+        ring_push(replica->prepare_queue, job) == STATUS_OK) {
+        parking_signal(&replica->prepare_parking);
+        return;
+    }
+    fail_status(job, result == STATUS_OK ? STATUS_FULL : result);
+    atomic_store(&job->stage, JOB_FAILED);
+    job_post(job);
+    job_release(job);
+}
+
+static bool submit(struct job *job, struct pooling_work *work, uint32_t count)
+{
+    work->request = (struct encoder_request){
+        .text_count = count,
+        .tokens = work->tokens.ids,
+        .text_start = work->text_start,
+        .second_start = work->second_start,
+        .out = work->numbers,
+        .on_done = on_done,
+        .context = job,
+        .is_unwanted = &job->is_unwanted,
+    };
+    job_acquire(job); /* the encoder's */
+    status s = encoder_submit(job->replica->encoder, &work->request);
+    if (s == STATUS_OK)
+        return true;
+    job_release(job);
+    fail_status(job, s);
+    if (s == STATUS_FULL)
+        job->error.retry_after_ms = replica_retry_after_ms(job->replica);
+    return false;
+}
+
+static bool allocate(struct job *job, struct pooling_work *work, uint32_t count)
+{
+    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    work->text_start = memory_allocate_array((size_t)count + 1, sizeof *work->text_start);
+    work->numbers =
+        memory_allocate_array((size_t)count * encoder_output_count(info), sizeof *work->numbers);
+    work->order = memory_allocate_array((size_t)count * 2, sizeof *work->order);
+    if (reads_pairs(work))
+        work->second_start = memory_allocate_array(count, sizeof *work->second_start);
+    if (work->text_start == NULL || work->numbers == NULL || work->order == NULL ||
+        (reads_pairs(work) && work->second_start == NULL))
+        return fail_status(job, STATUS_NO_MEMORY);
+    return true;
+}
+
+static enum job_stage begin(struct job *job)
+{
+    if (job->replica->encoder == NULL) {
+        api_error_set(&job->error, 400, "invalid_request_error", "unsupported_model", "model",
+                      "The model '%s' generates text; it makes no embeddings and scores no pairs.",
+                      job->replica->model->name);
+        return JOB_FAILED;
+    }
+    struct pooling_work *work = memory_allocate_array(1, sizeof *work);
+    if (work == NULL) {
+        fail_status(job, STATUS_NO_MEMORY);
+        return JOB_FAILED;
+    }
+    job->pooling = work;
+    work->job = job;
+    if (api_pooling_request_parse(job->pooling_kind, buffer_slice(&job->body),
+                                  &job->replica->limits,
+                                  (uint32_t)job->replica->config->limits.pooling_inputs,
+                                  &work->parsed, &job->error) != STATUS_OK)
+        return JOB_FAILED;
+    if (!check_request(job, work))
+        return JOB_FAILED;
+    uint32_t count =
+        reads_pairs(work) ? api_pooling_pair_count(&work->parsed) : work->parsed.input_count;
+    bool is_sent =
+        allocate(job, work, count) && encode_all(job, work, count) && submit(job, work, count);
+    return is_sent ? JOB_PREPARING : JOB_FAILED;
+}
+
+static double cosine(const float *a, const float *b, uint32_t width)
+{
+    double product = 0, a_squares = 0, b_squares = 0;
+    for (uint32_t i = 0; i < width; i++) {
+        product += (double)a[i] * (double)b[i];
+        a_squares += (double)a[i] * (double)a[i];
+        b_squares += (double)b[i] * (double)b[i];
+    }
+    double lengths = sqrt(a_squares * b_squares);
+    return lengths > 0 ? product / lengths : 0;
+}
+
+/* The scores of all pairs: the encoder's own, or cosines, which take the place of the vectors. */
+static float *make_scores(const struct pooling_work *work)
+{
+    const struct encoder_info *info = encoder_get_info(work->job->replica->encoder);
+    uint32_t count = api_pooling_pair_count(&work->parsed);
+    float *scores = memory_allocate_array(count, sizeof *scores);
+    for (uint32_t i = 0; i < count && scores != NULL; i++) {
+        uint32_t first, second;
+        api_pooling_pair(&work->parsed, i, &first, &second);
+        scores[i] = info->class_count > 0
+                        ? work->numbers[i]
+                        : (float)cosine(work->numbers + (size_t)first * info->width,
+                                        work->numbers + (size_t)second * info->width, info->width);
+    }
+    return scores;
+}
+
+static void write_pairs(struct job *job, const struct pooling_work *work,
+                        const struct api_pooling_answer *answer)
+{
+    float *scores = make_scores(work);
+    if (scores == NULL)
+        job->body.failed = STATUS_NO_MEMORY;
+    else if (work->parsed.kind == POOLING_RERANK)
+        api_rerank_write(&job->body, &work->parsed, answer, scores, work->order);
+    else
+        api_score_write(&job->body, &work->parsed, answer, scores);
+    memory_release(scores);
+}
+
+static enum job_stage finish(struct job *job)
+{
+    static const char *const prefixes[] = {
+        [POOLING_EMBED] = "embd-", [POOLING_RERANK] = "rerank-", [POOLING_SCORE] = "score-"};
+    const struct pooling_work *work = job->pooling;
+    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    uint64_t random[2];
+    random_bytes(random, sizeof random);
+    snprintf(job->id, sizeof job->id, "%s%016llx%08x", prefixes[work->parsed.kind],
+             (unsigned long long)random[0], (unsigned)random[1]);
+    struct api_pooling_answer answer = {
+        .id = job->id,
+        .model = work->parsed.model != NULL ? work->parsed.model : job->replica->model->name,
+        .created_s = clock_wall_ms() / 1000,
+        .prompt_tokens = work->tokens.count,
+    };
+    buffer_deinit(&job->body);
+    buffer_init(&job->body, ANSWER_BYTES_MAX);
+    if (work->parsed.kind == POOLING_EMBED)
+        api_embeddings_write(&job->body, &work->parsed, &answer, work->numbers, info->width,
+                             info->is_normalized);
+    else
+        write_pairs(job, work, &answer);
+    return JOB_ANSWERED;
+}
+
+enum job_stage pooling_answer(struct job *job)
+{
+    return job->pooling != NULL && job->pooling->is_computed ? finish(job) : begin(job);
+}
