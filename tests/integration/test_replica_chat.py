@@ -222,11 +222,11 @@ def test_the_final_message_is_continued(replica):
 def test_headers_tell_the_phases_and_what_was_ignored(replica):
     raw = client_of(replica).chat.completions.with_raw_response.create(
         model=MODEL, messages=QUESTION, max_tokens=3, extra_headers={"x-request-id": "my-id"},
-        extra_body={"no_such_field": 1, "prompt_cache_key": "k"})
+        extra_body={"no_such_field": 1, "session_id": "k"})
     assert raw.headers["x-request-id"] == "my-id"
     assert int(raw.headers["openai-processing-ms"]) >= 0
     assert all(phase in raw.headers["server-timing"] for phase in ("queue;dur=", "prefill;dur=", "decode;dur="))
-    assert raw.headers["x-ignored-params"] == "no_such_field,prompt_cache_key"
+    assert raw.headers["x-ignored-params"] == "no_such_field,session_id"
 
 
 def test_the_prefix_is_found_again_and_salts_keep_apart(replica):

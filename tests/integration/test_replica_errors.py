@@ -14,7 +14,7 @@ from replica_client import MODEL, QUESTION, client_of, health, metric, post, sta
     ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
     ({"logit_bias": {"99999999": 1}}, "logit_bias", "invalid_value"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+    ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
     ({"strict": True, "what_is_this": 1}, "what_is_this", "unknown_parameter"),
     ({"max_tokens": 10_000_000}, "messages", "context_length_exceeded"),
     ({"messages": []}, "messages", "empty_array"),
