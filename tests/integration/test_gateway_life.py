@@ -202,7 +202,7 @@ BROKEN = [
     ("max_num_batched_tokens: 128", "max_num_batched_tokens: 32", "at least max_num_seqs"),
     ("kv_cache_memory: 64MiB", "kv_cache_memory: 64 megs", "kv_cache_memory"),
     ("path: MODEL", "path: nowhere.gguf", "tools/serve fetches"),
-    ("path: MODEL", "path: .", "is not a file"),
+    ("path: MODEL", "path: .", "is no model; give a GGUF file or a Hugging Face folder"),
     ("sha256: HASH", "sha256: my-secret-key", "penstock hash-key"),
     ("retries: 2", "retries: -1", "between 0 and 10"),
     ("models:", "models: &anchor", "anchors are not supported"),
