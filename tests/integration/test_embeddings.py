@@ -137,6 +137,16 @@ def test_each_kind_of_model_is_asked_at_its_own_place(client, server):
         client.embeddings.create(model="nobody", input="Hi")
 
 
+def test_the_documents_examples_are_answered(server):
+    paths = httpx.get(server.url + "/openapi.json").json()["paths"]
+    for path in ("/v1/embeddings", "/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score"):
+        examples = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        assert examples
+        for example in examples.values():
+            answer = httpx.post(server.url + path, json={**example["value"], "model": "embed"})
+            assert answer.status_code == 200, answer.text
+
+
 def test_models_say_what_they_can(client):
     capabilities = {model.id: model.capabilities for model in client.models.list()}
     assert capabilities["embed"] == ["embeddings", "rerank", "score"]
