@@ -38,7 +38,7 @@ status encoder_metrics_init(struct encoder_metrics *m, metrics_registry *registr
         {METRICS_HISTOGRAM, "vllm:request_prompt_tokens", "Tokens of a request.", token_bounds,
          ARRAY_COUNT(token_bounds), &m->request_tokens},
     };
-    *m = (struct encoder_metrics){NULL};
+    *m = (struct encoder_metrics){.running = NULL};
     if (registry == NULL)
         return STATUS_OK;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
