@@ -18,7 +18,7 @@ PREFILL_TOKENS = (128, 512, 2048)
 DECODE_BATCHES = (1, 8, 16, 32)
 DECODE_CONTEXT = 192
 SECONDS_MAX = 300
-PATHS = (("avx512_vnni", "avx512-vnni"), ("avx_vnni", "avx-vnni"), ("avx2", "avx2"))  # first that the CPU has
+PATHS = (("amx_int8", "amx"), ("avx512_vnni", "avx512-vnni"), ("avx_vnni", "avx-vnni"), ("avx2", "avx2"))  # first that the CPU has
 TEMPLATE_TOKENS = 30  # what the chat template and its system message add to the words of a prompt
 
 LABELS = (*(f"prefill {n}" for n in PREFILL_TOKENS), *(f"decode {n}" for n in DECODE_BATCHES))
@@ -58,12 +58,15 @@ def read_engine_bench(text):
             if (label.split()[0], int(label.split()[1])) in of}
 
 
-def measure_penstock(program, settings, cpu_flags):
-    path = next((name for flag, name in PATHS if flag in cpu_flags), "reference")
-    base = [program, "--model", settings.model, "--threads", settings.threads, "--path", path, "--repeat", 3]
-    prefill = run_program([*base, "--operation", "prefill", "--context", listed(PREFILL_TOKENS)])
-    decode = run_program([*base, "--operation", "decode", "--batch", listed(DECODE_BATCHES), "--context", DECODE_CONTEXT])
-    return {**read_engine_bench(prefill), **read_engine_bench(decode)}
+def measure_penstock(cache_type):
+    def measure(program, settings, cpu_flags):
+        path = next((name for flag, name in PATHS if flag in cpu_flags), "reference")
+        base = [program, "--model", settings.model, "--threads", settings.threads, "--path", path, "--repeat", 3,
+                "--kv-cache-dtype", cache_type]
+        prefill = run_program([*base, "--operation", "prefill", "--context", listed(PREFILL_TOKENS)])
+        decode = run_program([*base, "--operation", "decode", "--batch", listed(DECODE_BATCHES), "--context", DECODE_CONTEXT])
+        return {**read_engine_bench(prefill), **read_engine_bench(decode)}
+    return measure
 
 
 def read_llama_bench(text):
@@ -90,7 +93,8 @@ def measure_llama(kind, flash_attention):
     return measure
 
 
-MEASURE = {"penstock": measure_penstock, "llama-fa": measure_llama(None, "on"), "llama": measure_llama(None, "off"),
+MEASURE = {"penstock": measure_penstock("auto"), "penstock-int8": measure_penstock("int8"),
+           "llama-fa": measure_llama(None, "on"), "llama": measure_llama(None, "off"),
            "llama-q4_0": measure_llama("Q4_0", "off"), "llama-q8_0": measure_llama("Q8_0", "off")}
 
 

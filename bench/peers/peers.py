@@ -133,7 +133,7 @@ CHARTS = (("throughput.svg", "Output tokens a second against concurrent streams"
 def write_out(document, folder):
     """peers.json, peers.md and the plots, all from the document."""
     folder.mkdir(parents=True, exist_ok=True)
-    rivals = [key for key, peer in document["peers"].items() if peer["is_server"] and key != document["ours"]]
+    rivals = [key for key, peer in document["peers"].items() if peer["is_server"] and not peer["is_ours"]]
     document["summary"] = figures.summarise(document["rounds"], list(document["peers"]), document["ours"], rivals)
     (folder / "peers.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / "peers.md").write_text(report.document_text(document))
@@ -195,7 +195,8 @@ def new_document(args, absent):
         say("without penstock there are figures, but no ratios")
     return {"date": datetime.date.today().isoformat(), "commit": commit(), "machine": machine(),
             "versions": installers.VERSIONS, "ours": "penstock",
-            "peers": {key: {"title": PEERS[key].title, "is_server": PEERS[key] is not OPENVINO} for key in present},
+            "peers": {key: {"title": PEERS[key].title, "is_server": PEERS[key] is not OPENVINO, "is_ours": PEERS[key].is_ours}
+                      for key in present},
             "absent": {PEERS[key].title: why for key, why in absent.items()},
             "settings": {"model": args.model.name, "threads": args.threads, "rounds": args.rounds, "streams": args.streams,
                          "rates": args.rates, "workloads": args.workloads, "requests_per_stream": args.requests_per_stream,

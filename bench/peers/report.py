@@ -37,7 +37,7 @@ def best_row(document, table, label):
     """Ours over the best other server of each round, metric by metric. In-process engines are no servers."""
     rounds, ours = document["rounds"], document["ours"]
     rivals = [key for key, peer in document["peers"].items()
-              if key != ours and (peer["is_server"] or table.workload == "engine")]
+              if not peer["is_ours"] and (peer["is_server"] or table.workload == "engine")]
     ratios = [figures.ratio_to_best(rounds, ours, rivals, table.workload, label, metric) for metric in table.metrics]
     if all(ratio is None for ratio in ratios):
         return None

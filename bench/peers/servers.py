@@ -50,19 +50,23 @@ class Peer:
     environment: dict = dataclasses.field(default_factory=dict)
     start_seconds: int = 60
     is_sized_beforehand: bool = False  # each slot's share of the cache is fixed at the start: llama-server
+    is_ours: bool = False  # no rival when a ratio is taken to the best other server
 
 
-def penstock_command(settings, shape, port):
-    config = settings.scratch / f"penstock-{port}.yaml"
-    config.write_text(f"""models:
+def penstock_command(cache_type):
+    def command(settings, shape, port):
+        config = settings.scratch / f"penstock-{port}.yaml"
+        config.write_text(f"""models:
   - name: {SERVED_NAME}
     path: {settings.model}
     threads: {settings.threads}
     max_num_seqs: {shape.streams}
     max_model_len: {shape.context}
     kv_cache_memory: {PAGED_CACHE_GIB << 30}
+    kv_cache_dtype: {cache_type}
 """)
-    return [settings.penstock, "replica", config, "--model", SERVED_NAME, "--listen", f"127.0.0.1:{port}"]
+        return [settings.penstock, "replica", config, "--model", SERVED_NAME, "--listen", f"127.0.0.1:{port}"]
+    return command
 
 
 def llama_command(kind, flash_attention):
@@ -92,7 +96,8 @@ def llama_peer(key, title, kind, flash_attention):
 
 
 SERVERS = (
-    Peer("penstock", "penstock", penstock_command),
+    Peer("penstock", "penstock", penstock_command("auto"), is_ours=True),
+    Peer("penstock-int8", "penstock, int8 cache", penstock_command("int8"), is_ours=True),
     llama_peer("llama-fa", "llama-server, flash attention", None, "on"),
     llama_peer("llama", "llama-server, without", None, "off"),
     llama_peer("llama-q4_0", "llama-server, weights in Q4_0", "Q4_0", "off"),

@@ -176,6 +176,18 @@ static void recorded_outputs_give_their_text_reasoning_and_calls(void **state)
     json_decref(all);
 }
 
+static void check_cut(const json_t *recorded, const json_t *tools, size_t first, size_t second,
+                      const struct outcome *whole)
+{
+    struct outcome cut;
+    outcome_init(&cut);
+    run_cut(recorded, tools, first, second, &cut);
+    if (!outcomes_are_equal(whole, &cut))
+        fail_msg("%s, %s: cut at %zu and %zu it means something else", text_of(recorded, "tools"),
+                 text_of(recorded, "name"), first, second);
+    outcome_deinit(&cut);
+}
+
 /* All cuts in two and in three. */
 static void the_cut_of_the_text_does_not_matter(void **state)
 {
@@ -190,17 +202,9 @@ static void the_cut_of_the_text_does_not_matter(void **state)
         outcome_init(&whole);
         run_cut(recorded, tools, 0, 0, &whole);
         size_t bytes = strlen(text_of(recorded, "output"));
-        for (size_t first = 0; first < bytes; first++) {
-            for (size_t second = first; second < bytes; second++) {
-                struct outcome cut;
-                outcome_init(&cut);
-                run_cut(recorded, tools, first, second, &cut);
-                if (!outcomes_are_equal(&whole, &cut))
-                    fail_msg("%s, %s: cut at %zu and %zu it means something else",
-                             text_of(recorded, "tools"), text_of(recorded, "name"), first, second);
-                outcome_deinit(&cut);
-            }
-        }
+        for (size_t first = 0; first < bytes; first++)
+            for (size_t second = first; second < bytes; second++)
+                check_cut(recorded, tools, first, second, &whole);
         outcome_deinit(&whole);
     }
     json_decref(all);
@@ -232,12 +236,15 @@ static void text_that_waits_for_too_long_is_text(void **state)
         .tools = TOOL_FORM_HERMES, .held_bytes_max = 64, .on_delta = add_delta, .context = &o};
     output_parser *p = NULL;
     assert_int_equal(output_parser_create(&options, &p), STATUS_OK);
-    char output[300];
-    memset(output, 'x', sizeof output);
-    memcpy(output, "<tool_call>{\"a\": \"", 18);
-    assert_int_equal(output_parser_feed(p, (struct text_slice){output, sizeof output}), STATUS_OK);
-    assert_int_equal(o.text.bytes, sizeof output);
-    assert_memory_equal(o.text.data, output, sizeof output);
+    struct buffer output;
+    buffer_init(&output, 1000);
+    buffer_append_text(&output, "<tool_call>{\"a\": \"");
+    while (output.bytes < 300)
+        buffer_append_byte(&output, 'x');
+    assert_int_equal(output_parser_feed(p, buffer_slice(&output)), STATUS_OK);
+    assert_int_equal(o.text.bytes, output.bytes);
+    assert_memory_equal(o.text.data, output.data, output.bytes);
+    buffer_deinit(&output);
     output_parser_destroy(p);
     outcome_deinit(&o);
 }

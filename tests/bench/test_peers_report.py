@@ -32,8 +32,8 @@ def three_rounds():
 
 
 def document(rounds, **more):
-    peers = {"penstock": {"title": "penstock", "is_server": True}, "a": {"title": "server A", "is_server": True},
-             "b": {"title": "server B", "is_server": True}, "process": {"title": "in process", "is_server": False}}
+    peers = {"penstock": {"title": "penstock", "is_server": True, "is_ours": True}, "a": {"title": "server A", "is_server": True, "is_ours": False},
+             "b": {"title": "server B", "is_server": True, "is_ours": False}, "process": {"title": "in process", "is_server": False, "is_ours": False}}
     return {"date": "2026-01-01", "commit": "abc", "ours": "penstock", "peers": peers, "absent": {}, "versions": {},
             "machine": {"cpu": "CPU", "features": ["avx2"], "cores": 2, "memory_gib": 24.0, "kernel": "6", "load_average": 0.1},
             "settings": {"threads": 2, "model": "m.gguf"}, "rounds": rounds, **more}
