@@ -12,12 +12,22 @@
  * step thread is told to end the sequence; what it has sampled in the meantime is thrown away here, so no client ever
  * sees or pays for it; and the final event goes out when the step thread's last message of that sequence comes. */
 
+/* There are about ten of them, and none in most requests. */
+static bool is_shown(const struct engine_request *caller, int32_t token)
+{
+    for (uint32_t i = 0; i < caller->shown_token_count; i++) {
+        if (caller->shown_tokens[i] == token)
+            return true;
+    }
+    return false;
+}
+
 static struct text_slice piece_of(const struct token_message *m, const engine *e)
 {
     const struct engine_request *caller = m->request->caller;
     if (m->stop_token >= 0 && !caller->include_stop)
         return (struct text_slice){"", 0}; /* the token that ends the text is not part of it */
-    bool shows = caller->shows_special && m->stop_token < 0;
+    bool shows = m->stop_token < 0 && (caller->shows_special || is_shown(caller, m->sample.token));
     return tokenizer_piece(e->tokens, m->sample.token, shows);
 }
 

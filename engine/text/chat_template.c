@@ -20,6 +20,8 @@ struct chat_template {
     arena *memory; /* owned: all below */
     struct node *root;
     bool has_content; /* the source speaks of "content" */
+    enum tool_form tool_form;
+    enum reasoning_form reasoning_form;
 };
 
 status chat_template_create(struct text_slice source, chat_template **out, struct error_note *note)
@@ -47,6 +49,8 @@ status chat_template_create(struct text_slice source, chat_template **out, struc
     }
     t->memory = state.memory;
     t->has_content = text_find(source, text_slice_of("content"), 0) != SIZE_MAX;
+    t->tool_form = tool_form_detect(source);
+    t->reasoning_form = reasoning_form_detect(source);
     *out = t;
     return STATUS_OK;
 }
@@ -55,6 +59,16 @@ void chat_template_destroy(chat_template *t)
 {
     if (t != NULL)
         arena_destroy(t->memory);
+}
+
+enum tool_form chat_template_tool_form(const chat_template *t)
+{
+    return t->tool_form;
+}
+
+enum reasoning_form chat_template_reasoning_form(const chat_template *t)
+{
+    return t->reasoning_form;
 }
 
 void text_span_list_deinit(struct text_span_list *list)

@@ -43,6 +43,22 @@ static void calls_write(struct buffer *out, const struct api_answer *answer,
     buffer_append_byte(out, ']');
 }
 
+/* The call as those know it who asked with `functions`. */
+static void function_call_write(struct buffer *out, const struct api_choice *choice)
+{
+    for (uint32_t i = 0; i < choice->items->count; i++) {
+        const struct output_item *item = &choice->items->items[i];
+        if (item->kind != OUTPUT_TOOL_BEGIN)
+            continue;
+        buffer_append_text(out, ",\"function_call\":{\"name\":");
+        json_write_string(out, buffer_slice(&item->name));
+        json_write_key(out, "arguments");
+        json_write_string(out, buffer_slice(&item->text));
+        buffer_append_byte(out, '}');
+        return;
+    }
+}
+
 /* Reasoning has two names among servers; clients look for either. */
 static void message_write(struct buffer *out, const struct api_answer *answer,
                           const struct api_choice *choice)
@@ -61,9 +77,37 @@ static void message_write(struct buffer *out, const struct api_answer *answer,
         json_write_key(out, "reasoning");
         output_items_write(choice->items, OUTPUT_REASONING, out);
     }
-    if (has_calls)
+    if (has_calls && answer->request->has_functions)
+        function_call_write(out, choice);
+    else if (has_calls)
         calls_write(out, answer, choice);
     buffer_append_byte(out, '}');
+}
+
+/* A piece of a call. */
+static void call_delta_write(struct buffer *out, const struct api_answer *answer,
+                             const struct api_choice *choice)
+{
+    const struct output_delta *delta = choice->delta;
+    bool is_function = answer->request->has_functions;
+    if (delta->kind == OUTPUT_TOOL_BEGIN && is_function) {
+        buffer_append_text(out, "\"function_call\":{\"name\":");
+        json_write_string(out, delta->tool_name);
+        buffer_append_text(out, ",\"arguments\":\"\"}");
+    } else if (delta->kind == OUTPUT_TOOL_BEGIN) {
+        buffer_append_text(out, "\"tool_calls\":[");
+        call_begin(out, answer, choice->index, delta->tool_index, delta->tool_name, true);
+        buffer_append_text(out, "\"\"}}]");
+    } else if (is_function) {
+        buffer_append_text(out, "\"function_call\":{\"arguments\":");
+        json_write_string(out, delta->text);
+        buffer_append_byte(out, '}');
+    } else {
+        buffer_append_format(
+            out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", delta->tool_index);
+        json_write_string(out, delta->text);
+        buffer_append_text(out, "}}]");
+    }
 }
 
 static void delta_write(struct buffer *out, const struct api_answer *answer,
@@ -83,15 +127,8 @@ static void delta_write(struct buffer *out, const struct api_answer *answer,
         json_write_string(out, delta->text);
         break;
     case OUTPUT_TOOL_BEGIN:
-        buffer_append_text(out, "\"tool_calls\":[");
-        call_begin(out, answer, choice->index, delta->tool_index, delta->tool_name, true);
-        buffer_append_text(out, "\"\"}}]");
-        break;
     case OUTPUT_TOOL_ARGUMENTS:
-        buffer_append_format(
-            out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", delta->tool_index);
-        json_write_string(out, delta->text);
-        buffer_append_text(out, "}}]");
+        call_delta_write(out, answer, choice);
         break;
     case OUTPUT_TOOL_END:
         break;
@@ -106,7 +143,8 @@ static void answer_choice(struct buffer *out, struct api_answer *answer,
     completion_choice_begin(out, choice->index);
     message_write(out, answer, choice);
     completion_write_logprobs(out, choice);
-    completion_write_finish(out, choice);
+    completion_write_finish(out, choice,
+                            answer->request->has_functions ? "function_call" : "tool_calls");
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
     buffer_append_byte(out, '}');
 }
@@ -136,6 +174,9 @@ static void stream_begin(struct buffer *out, struct api_answer *answer,
 static void stream_delta(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
+    bool has_more = choice->logprobs != NULL || choice->token_ids != NULL;
+    if (choice->delta->kind == OUTPUT_TOOL_END && !has_more)
+        return; /* the next call, or the end, tells */
     completion_chunk_begin(out, answer, CHUNK_OBJECT);
     completion_choice_begin(out, choice->index);
     delta_write(out, answer, choice);
@@ -152,7 +193,8 @@ static void stream_finish(struct buffer *out, struct api_answer *answer,
     completion_chunk_begin(out, answer, CHUNK_OBJECT);
     completion_choice_begin(out, choice->index);
     buffer_append_text(out, ",\"delta\":{},\"logprobs\":null");
-    completion_write_finish(out, choice);
+    completion_write_finish(out, choice,
+                            answer->request->has_functions ? "function_call" : "tool_calls");
     buffer_append_text(out, "}]");
     completion_chunk_end(out, answer, usage, false);
 }

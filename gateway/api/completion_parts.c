@@ -68,14 +68,15 @@ void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_
     api_prompt_scores_write(scores, out);
 }
 
-void completion_write_finish(struct buffer *out, const struct api_choice *choice)
+void completion_write_finish(struct buffer *out, const struct api_choice *choice,
+                             const char *call_reason)
 {
     DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
     json_write_key(out, "finish_reason");
     if (choice->finish == FINISH_LENGTH)
         json_write_text(out, "length");
     else
-        json_write_text(out, choice->call_count > 0 ? "tool_calls" : "stop");
+        json_write_text(out, choice->call_count > 0 ? call_reason : "stop");
     json_write_key(out, "stop_reason");
     if (choice->stop_text.bytes > 0)
         json_write_string(out, choice->stop_text);

@@ -14,8 +14,9 @@ void completion_write_ids(struct buffer *out, const char *name, const int32_t *i
 void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_scores *scores);
 /* "usage":{...} */
 void completion_write_usage(struct buffer *out, const struct api_usage *usage);
-/* "finish_reason":...,"stop_reason":... */
-void completion_write_finish(struct buffer *out, const struct api_choice *choice);
+/* "finish_reason":...,"stop_reason":...; call_reason: the word for an answer with calls */
+void completion_write_finish(struct buffer *out, const struct api_choice *choice,
+                             const char *call_reason);
 /* "logprobs":{...} or null */
 void completion_write_logprobs(struct buffer *out, const struct api_choice *choice);
 

@@ -15,6 +15,8 @@ static void set_defaults(struct api_completion_request *out, bool is_chat)
         .is_chat = is_chat,
         .add_generation_prompt = is_chat,
         .add_special = !is_chat,
+        .includes_reasoning = true,
+        .separates_reasoning = true,
         .n = 1,
         .max_tokens = -1,
         .sampling =
@@ -38,11 +40,8 @@ static status check_chat(struct request_parse *parse)
                           "'top_logprobs' is only allowed when 'logprobs' is true.");
     if (parse->is_logprobs_on)
         out->sampling.logprobs = parse->top_logprobs >= 0 ? (int32_t)parse->top_logprobs : 0;
-    if (parse->is_tool_choice_none)
-        out->tools = NULL;
-    if (out->tools != NULL) /* the model sees them; its calls come back as text */
-        return request_field_ignored(parse, "tools", "unsupported_parameter");
-    return STATUS_OK;
+    status s = request_tools_settle(parse);
+    return s == STATUS_OK ? request_reasoning_settle(parse) : s;
 }
 
 static status check_text(struct request_parse *parse)
@@ -171,8 +170,10 @@ status dialect_parse(const struct wire_request *source, const struct dialect *di
 void api_completion_request_release_body(struct api_completion_request *request)
 {
     json_decref(request->body);
-    request->body = NULL;
+    json_decref(request->made);
+    request->body = request->made = NULL;
     request->messages = request->tools = request->documents = request->template_variables = NULL;
+    request->callable_tools = NULL;
     request->suffix = request->chat_template = (struct text_slice){NULL, 0};
     for (uint32_t i = 0; i < request->prompt_count; i++)
         request->prompts[i].text = (struct text_slice){NULL, 0};
@@ -181,6 +182,7 @@ void api_completion_request_release_body(struct api_completion_request *request)
 void api_completion_request_deinit(struct api_completion_request *request)
 {
     json_decref(request->body);
+    json_decref(request->made);
     arena_destroy(request->memory);
     api_responses_destroy(request->responses);
     *request = (struct api_completion_request){0};

@@ -1,4 +1,4 @@
-/* Messages and tools: what the chat template will see. Templates are written for what the
+/* Messages: what the chat template will see. Templates are written for what the
  * transformers library hands them: content as one string, arguments of tool calls as objects, and
  * the roles of the time when the model was trained. The client's form is brought into that one
  * here, in the request's own tree. */
@@ -175,8 +175,7 @@ static status content_normalize(const struct message_place *place, json_t *messa
     if (json_is_array(content))
         return parts_join(place, message, content);
     if (content == NULL || json_is_null(content)) {
-        bool is_optional = has_calls || strcmp(role, "function") == 0 ||
-                           (strcmp(role, "assistant") == 0 && content != NULL);
+        bool is_optional = has_calls || (strcmp(role, "assistant") == 0 && content != NULL);
         if (!is_optional && content == NULL)
             return field_fail_missing(place->error, path.text);
         if (!is_optional)
@@ -189,6 +188,48 @@ static status content_normalize(const struct message_place *place, json_t *messa
     return field_fail_type(place->error, path.text, "a string or an array of parts", content);
 }
 
+/* The call of the time before there were several, and its answer: as one of a list. Some templates want an id of nine
+ * characters. */
+static status function_normalize(const struct message_place *place, json_t *message,
+                                 const char **role)
+{
+    static const char id[] = "function0";
+    json_t *call = json_object_get(message, "function_call");
+    int failed = 0;
+    if (call != NULL && !json_is_null(call) && json_object_get(message, "tool_calls") == NULL)
+        failed = json_object_set_new(
+            message, "tool_calls",
+            json_pack("[{s:s, s:s, s:O}]", "id", id, "type", "function", "function", call));
+    if (call != NULL)
+        (void)json_object_del(message, "function_call");
+    if (strcmp(*role, "function") == 0) {
+        *role = "tool";
+        failed |= json_object_set_new(message, "role", json_string(*role));
+        if (json_object_get(message, "tool_call_id") == NULL)
+            failed |= json_object_set_new(message, "tool_call_id", json_string(id));
+        if (json_object_get(message, "content") == NULL)
+            failed |= json_object_set_new(message, "content", json_string(""));
+    }
+    return failed == 0 ? STATUS_OK : fail_no_memory(place->error);
+}
+
+/* Reasoning has two names among servers; templates know one. */
+static status reasoning_normalize(const struct message_place *place, json_t *message)
+{
+    static const char name[] = "reasoning_content";
+    json_t *other = json_object_get(message, "reasoning");
+    const json_t *text = json_object_get(message, name);
+    if ((text == NULL || json_is_null(text)) && json_is_string(other)) {
+        if (json_object_set(message, name, other) != 0)
+            return fail_no_memory(place->error);
+        text = other;
+    }
+    struct field_path path = member_path(place, name);
+    if (text != NULL && !json_is_null(text) && !json_is_string(text))
+        return field_fail_type(place->error, path.text, "a string", text);
+    return STATUS_OK;
+}
+
 static status message_normalize(const struct message_place *place, json_t *message)
 {
     struct field_path path = field_path_of("messages[%zu]", place->index);
@@ -196,6 +237,10 @@ static status message_normalize(const struct message_place *place, json_t *messa
         return field_fail_type(place->error, path.text, "an object", message);
     const char *role = NULL;
     status s = role_normalize(place, message, &role);
+    if (s == STATUS_OK)
+        s = function_normalize(place, message, &role);
+    if (s == STATUS_OK)
+        s = reasoning_normalize(place, message);
     if (s != STATUS_OK)
         return s;
     json_t *calls = json_object_get(message, "tool_calls");
@@ -243,93 +288,6 @@ status request_read_messages(struct request_parse *parse, const struct request_f
     parse->has_messages = true;
     parse->out->messages = value;
     return messages_normalize(value, parse->limits, parse->error);
-}
-
-static bool is_function_name(const char *name)
-{
-    size_t bytes = strlen(name);
-    return bytes >= 1 && bytes <= 64 &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
-               bytes;
-}
-
-static status tool_check(const json_t *tool, const char *path, struct api_error *error)
-{
-    if (!json_is_object(tool))
-        return field_fail_type(error, path, "an object", tool);
-    struct field_path type_path = field_path_of("%s.type", path);
-    const char *type = json_string_value(json_object_get(tool, "type"));
-    if (type == NULL)
-        return field_fail_missing(error, type_path.text);
-    if (strcmp(type, "function") != 0)
-        return field_fail(error, type_path.text, "invalid_value",
-                          "Invalid value: '%.64s'. Supported values are: 'function'.", type);
-    struct field_path name_path = field_path_of("%s.function.name", path);
-    const json_t *function = json_object_get(tool, "function");
-    const json_t *name = json_object_get(function, "name");
-    if (name == NULL)
-        return field_fail_missing(error, name_path.text);
-    if (!json_is_string(name))
-        return field_fail_type(error, name_path.text, "a string", name);
-    if (!is_function_name(json_string_value(name)))
-        return field_fail(error, name_path.text, "invalid_value",
-                          "Invalid '%s': expected 1 to 64 letters, digits, '_' and '-'.",
-                          name_path.text);
-    struct field_path parameters_path = field_path_of("%s.function.parameters", path);
-    const json_t *parameters = json_object_get(function, "parameters");
-    if (parameters != NULL && !json_is_null(parameters) && !json_is_object(parameters))
-        return field_fail_type(error, parameters_path.text, "an object", parameters);
-    return STATUS_OK;
-}
-
-status tools_check(const json_t *tools, struct api_error *error)
-{
-    status s = field_check_array(tools, "tools", 0, API_TOOLS_MAX, error);
-    if (s != STATUS_OK)
-        return s;
-    size_t index;
-    json_t *tool;
-    json_array_foreach(tools, index, tool)
-    {
-        struct field_path path = field_path_of("tools[%zu]", index);
-        s = tool_check(tool, path.text, error);
-        if (s != STATUS_OK)
-            return s;
-    }
-    return STATUS_OK;
-}
-
-status request_read_tools(struct request_parse *parse, const struct request_field *field,
-                          json_t *value)
-{
-    (void)field;
-    status s = tools_check(value, parse->error);
-    if (s == STATUS_OK && json_array_size(value) > 0)
-        parse->out->tools = value;
-    return s;
-}
-
-/* "none" hides the tools from the model. "auto" shows them; calls in its answer stay text. A choice
- * that must be kept ("required", a name) cannot be. */
-status request_read_tool_choice(struct request_parse *parse, const struct request_field *field,
-                                json_t *value)
-{
-    const char *choice = json_string_value(value);
-    if (choice == NULL && !json_is_object(value))
-        return field_fail_type(parse->error, field->name, "a string or an object", value);
-    if (choice != NULL && strcmp(choice, "none") == 0) {
-        parse->is_tool_choice_none = true;
-        return STATUS_OK;
-    }
-    if (choice != NULL && strcmp(choice, "auto") == 0)
-        return STATUS_OK;
-    if (choice != NULL && strcmp(choice, "required") != 0)
-        return field_fail(parse->error, field->name, "invalid_value",
-                          "Invalid value: '%.64s'. Supported values are: 'none' and 'auto'.",
-                          choice);
-    return field_fail_unsupported(parse->error, field->name,
-                                  "This server cannot force a tool call; supported values are "
-                                  "'none' and 'auto'.");
 }
 
 status request_read_documents(struct request_parse *parse, const struct request_field *field,

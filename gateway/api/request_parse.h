@@ -20,7 +20,9 @@ struct request_parse {
     bool has_stream_options, has_generation_prompt, has_messages, has_prompt;
     bool is_logprobs_on;     /* chat: the boolean */
     bool has_max_completion; /* max_completion_tokens wins over max_tokens */
-    bool is_tool_choice_none;
+    const json_t *tool_choice, *function_call, *functions; /* NULL: absent */
+    const char *tool_choice_name;                          /* as the client knows it */
+    const char *reasoning_effort;                          /* NULL: absent */
     bool has_priority;
     uint32_t best_of; /* text; 0: absent */
     /* strict: the fields that are not honoured, quoted, comma-separated; "" : none */
@@ -72,7 +74,9 @@ NODISCARD status request_strict_verdict(const struct request_parse *parse);
 typedef status request_reader(struct request_parse *parse, const struct request_field *field,
                               json_t *value);
 request_reader request_read_messages, request_read_tools, request_read_tool_choice,
-    request_read_documents, request_read_template_variables, request_read_prompt;
+    request_read_parallel_calls, request_read_functions, request_read_function_call,
+    request_read_reasoning_effort, request_read_documents, request_read_template_variables,
+    request_read_prompt;
 request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
     request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
     request_read_stream_options, request_read_response_format, request_read_structured_outputs,
@@ -87,6 +91,10 @@ NODISCARD status messages_normalize(json_t *messages, const struct api_limits *l
                                     struct api_error *error);
 /* Checks a tools array. */
 NODISCARD status tools_check(const json_t *tools, struct api_error *error);
+/* What tools, tool_choice and their deprecated spellings say together. */
+NODISCARD status request_tools_settle(struct request_parse *parse);
+/* reasoning_effort, as the variables that templates know. */
+NODISCARD status request_reasoning_settle(struct request_parse *parse);
 
 /* Arena memory, or the error of having none. */
 void *request_allocate(struct request_parse *parse, size_t count, size_t item_bytes);

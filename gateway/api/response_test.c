@@ -64,7 +64,10 @@ static int free_words(void **state)
     return 0;
 }
 
+static const struct api_completion_request chat_request = {.is_chat = true};
+
 static struct api_answer chat = {.id = "chatcmpl-1",
+                                 .request = &chat_request,
                                  .unique = "1",
                                  .created_s = 1700000000,
                                  .model = "m\"x",

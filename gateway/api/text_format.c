@@ -19,7 +19,7 @@ static void answer_choice(struct buffer *out, struct api_answer *answer,
     json_write_key(out, "text");
     output_items_write(choice->items, OUTPUT_TEXT, out);
     completion_write_logprobs(out, choice);
-    completion_write_finish(out, choice);
+    completion_write_finish(out, choice, "tool_calls");
     completion_write_prompt_scores(out, choice->prompt_scores);
     completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
@@ -68,7 +68,7 @@ static void stream_finish(struct buffer *out, struct api_answer *answer,
     completion_chunk_begin(out, answer, OBJECT);
     completion_choice_begin(out, choice->index);
     buffer_append_text(out, ",\"text\":\"\",\"logprobs\":null");
-    completion_write_finish(out, choice);
+    completion_write_finish(out, choice, "tool_calls");
     buffer_append_text(out, "}]");
     completion_chunk_end(out, answer, usage, false);
 }

@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "listen_address.h"
+#include "output_parser.h"
 
 #define NAME_BYTES_MAX    128u
 #define SHA256_HEX_DIGITS 64u
@@ -202,7 +203,7 @@ static void check_name(const struct check *c, const char *const *value, uint32_t
 static void check_word(const struct check *c, const char *key, const char *const *value,
                        const char *const *words)
 {
-    char list[128] = "";
+    char list[256] = "";
     size_t count = 0, used = 0;
     for (; words[count] != NULL; count++) {
         if (strcmp(words[count], *value) == 0)
@@ -217,6 +218,19 @@ static void check_word(const struct check *c, const char *key, const char *const
          nearest != NULL ? "'?" : "");
 }
 
+static void check_parsers(const struct check *c, const struct config_model *model)
+{
+    const char *tools[TOOL_FORM_COUNT + 2] = {"auto"};
+    const char *reasoning[REASONING_FORM_COUNT + 2] = {"auto"};
+
+    for (unsigned i = 0; i < TOOL_FORM_COUNT; i++)
+        tools[i + 1] = tool_form_name((enum tool_form)i);
+    for (unsigned i = 0; i < REASONING_FORM_COUNT; i++)
+        reasoning[i + 1] = reasoning_form_name((enum reasoning_form)i);
+    check_word(c, "tool_parser", &model->tool_parser, tools);
+    check_word(c, "reasoning_parser", &model->reasoning_parser, reasoning);
+}
+
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
@@ -228,6 +242,7 @@ static void check_model(const struct check *c, uint32_t index)
     check_model_path(c, &model->path);
     check_word(c, "backend", &model->backend, backend_words);
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
+    check_parsers(c, model);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
         model->weight_cache[0] != '/')
         FAIL(c, &model->weight_cache,

@@ -249,6 +249,15 @@ static const struct setting model_table[] = {
      .help = "What the cache holds keys and values in: auto, f16 or int8. int8, with a scale for each head's key and value, "
              "takes about half the memory and is the quicker; f16 is closer to the model in floats, and what auto takes.",
      .danger = "int8 changes answers a little; what it costs is measured in bench/NOTES.md."},
+    {TEXT("tool_parser", config_model, tool_parser, "auto"), .reload = RELOAD_RESTART,
+     .help = "How the model writes calls of tools: auto (what its chat template speaks; a model whose template knows no tools "
+             "is told of them, and how to call them, in the system message, in the form hermes), none (calls stay text), or "
+             "hermes, qwen3_coder, llama3_json, pythonic, mistral, deepseek_v3, openai, granite, phi4_mini_json, gemma, "
+             "kimi_k2, glm45.",
+     .danger = "With another form than the model's own its calls are not found."},
+    {TEXT("reasoning_parser", config_model, reasoning_parser, "auto"), .reload = RELOAD_RESTART,
+     .help = "How the model marks its reasoning, which then comes apart from its answer: auto (what its chat template "
+             "speaks), none (it stays part of the text), think, mistral or openai_gptoss."},
     {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
     {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,

@@ -188,6 +188,12 @@ static const struct broken {
      "letters, digits"},
     {"backend that is none", MODELS "    backend: avx512-vnnl\n", 4, 14,
      "did you mean 'avx512-vnni'"},
+    {"tool parser that is none", MODELS "    tool_parser: qwen3-coder\n", 4, 18,
+     "tool_parser 'qwen3-coder' is not one of auto, none, hermes, qwen3_coder, llama3_json, "
+     "pythonic, mistral, deepseek_v3, openai, granite, phi4_mini_json, gemma, kimi_k2, glm45; did "
+     "you mean 'qwen3_coder'?"},
+    {"reasoning parser that is none", MODELS "    reasoning_parser: deepthought\n", 4, 23,
+     "reasoning_parser 'deepthought' is not one of auto, none, think, mistral, openai_gptoss"},
     {"cache type that is none", MODELS "    kv_cache_dtype: fp8\n", 4, 21,
      "kv_cache_dtype 'fp8' is not one of auto, f16, int8"},
     {"batch smaller than its rows", MODELS "    max_num_seqs: 64\n    max_num_batched_tokens: 32\n",

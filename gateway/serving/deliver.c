@@ -238,6 +238,33 @@ static void deliver_echo(struct job *job, uint32_t index, struct buffer *out)
     choice->is_started = true;
 }
 
+void job_take_delta(void *context, const struct output_delta *delta)
+{
+    struct job_choice *choice = context;
+    struct output_sink *sink = &choice->sink;
+    if (delta->kind == OUTPUT_REASONING && !sink->job->parsed.includes_reasoning)
+        return;
+    sink->has_delta = true;
+    deliver_delta(sink->job, sink->index, delta, sink->out);
+}
+
+/* Text through the parser, which gives it to job_take_delta in parts. A token is one of reasoning if it begins there or ends
+ * there: the marks around it count too. */
+static void parse_text(struct job_choice *choice, const struct engine_event *event,
+                       struct buffer *out)
+{
+    choice->sink.out = out;
+    choice->sink.has_delta = false;
+    bool was_reasoning = output_parser_is_reasoning(choice->parser);
+    status s = output_parser_feed(choice->parser, event->text);
+    if (was_reasoning || output_parser_is_reasoning(choice->parser))
+        choice->reasoning_tokens += event->token_count;
+    if (s == STATUS_OK && event->finish != FINISH_NONE)
+        s = output_parser_finish(choice->parser);
+    if (s != STATUS_OK)
+        choice->items.failed = out->failed = s;
+}
+
 static void deliver_output(struct job *job, const struct engine_event *event, struct buffer *out)
 {
     struct job_choice *choice = &job->choices[event->index];
@@ -247,8 +274,14 @@ static void deliver_output(struct job *job, const struct engine_event *event, st
         start_stream(job, out);
     deliver_echo(job, event->index, out);
     take_tokens(job, choice, event);
-    if (event->text.bytes > 0 || has_tokens) {
-        struct output_delta delta = {.kind = OUTPUT_TEXT, .text = event->text};
+    struct text_slice text = event->text;
+    if (choice->parser != NULL) {
+        parse_text(choice, event, out);
+        has_tokens &= !choice->sink.has_delta;
+        text.bytes = 0;
+    }
+    if (text.bytes > 0 || has_tokens) {
+        struct output_delta delta = {.kind = OUTPUT_TEXT, .text = text};
         deliver_delta(job, event->index, &delta, out);
     }
     if (event->finish == FINISH_NONE)

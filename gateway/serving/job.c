@@ -19,6 +19,7 @@ void job_acquire(struct job *job)
 static void job_destroy(struct job *job)
 {
     for (uint32_t i = 0; i < job->choice_count; i++) {
+        output_parser_destroy(job->choices[i].parser);
         output_items_deinit(&job->choices[i].items);
         buffer_deinit(&job->choices[i].ids);
         api_logprobs_deinit(&job->choices[i].logprobs);

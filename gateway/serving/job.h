@@ -58,6 +58,13 @@ struct job_part {
 
 /* One sequence of the answer. Loop only. */
 struct job_choice {
+    output_parser *parser; /* owned; NULL: all output is text */
+    struct output_sink {   /* where its deltas go; set while it is fed */
+        struct job *job;
+        struct buffer *out;
+        uint32_t index;
+        bool has_delta;
+    } sink;
     struct output_items items; /* of whole answers, and where the format keeps output */
     struct buffer ids;         /* int32_t; return_token_ids */
     struct api_logprobs logprobs;
@@ -95,8 +102,9 @@ struct job {
     struct api_error error;
     char id[48];
     struct api_answer answer;
-    grammar *grammar;       /* counted; NULL: the text is free */
-    struct job_part *parts; /* owned; [part_count] */
+    grammar *grammar;         /* counted; NULL: the text is free */
+    bool starts_in_reasoning; /* the prompt ends inside the model's reasoning */
+    struct job_part *parts;   /* owned; [part_count] */
     uint32_t part_count;
     struct job_choice *choices; /* owned; [choice_count] */
     uint32_t choice_count;
@@ -141,6 +149,19 @@ struct pooling_work;
  * job comes back. Workers. */
 enum job_stage pooling_answer(struct job *job);
 void pooling_work_destroy(struct pooling_work *work); /* accepts NULL */
+
+/* Tools and reasoning (tools.c). Workers. */
+/* Whether the output has to be told apart. */
+bool job_parses_output(const struct job *job);
+/* The parser of a choice, which is the context of on_delta. STATUS_OK or STATUS_NO_MEMORY. */
+NODISCARD status job_create_parser(struct job *job, struct job_choice *choice,
+                                   void (*on_delta)(void *, const struct output_delta *));
+/* Whether calls or reasoning have a part in what the answer must be, and the grammar for it (job->grammar). Statuses as
+ * engine_compile_grammar. After rendering. */
+bool job_wants_composed_grammar(const struct job *job);
+NODISCARD status job_compile_composed(struct job *job, struct error_note *note);
+/* Takes what the parser of a choice found (deliver.c). `context`: the choice. Loop. */
+void job_take_delta(void *context, const struct output_delta *delta);
 
 /* Stored responses (responses.c). For a worker, while the job is its own. */
 struct api_history job_history(struct job *job);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "memory.h"
 #include "thread.h"
+#include "tool_prompt.h"
 
 static void fail_status(struct job *job, status s)
 {
@@ -67,6 +68,28 @@ static bool render_with(struct job *job, const chat_template *chat,
     return false;
 }
 
+/* A template that knows no tools gets them as part of the messages. */
+static bool render_told(struct job *job, const chat_template *chat,
+                        const struct render_source *source, struct buffer *text,
+                        struct text_span_list *trusted)
+{
+    struct render_source told = *source;
+    json_t *messages = NULL;
+    if (job->replica->tool_form != TOOL_FORM_HERMES ||
+        chat_template_tool_form(chat) != TOOL_FORM_NONE)
+        return render_with(job, chat, source, text, trusted);
+    status s = tool_prompt_messages(source->messages, source->tools, &messages);
+    if (s != STATUS_OK) {
+        fail_status(job, s);
+        return false;
+    }
+    told.messages = messages;
+    told.tools = NULL;
+    bool is_done = render_with(job, chat, &told, text, trusted);
+    json_decref(messages);
+    return is_done;
+}
+
 static bool render_text(struct job *job, const struct render_source *source, struct buffer *text,
                         struct text_span_list *trusted)
 {
@@ -80,14 +103,14 @@ static bool render_text(struct job *job, const struct render_source *source, str
         return false;
     }
     if (source->chat_template.data == NULL)
-        return render_with(job, chat, source, text, trusted);
+        return render_told(job, chat, source, text, trusted);
     status s = chat_template_create(source->chat_template, &own, &note);
     if (s == STATUS_NO_MEMORY)
         fail_status(job, s);
     else if (s != STATUS_OK)
         api_error_set(&job->error, 400, "invalid_request_error", "chat_template_error",
                       "chat_template", "Invalid 'chat_template': %s", note.text);
-    bool is_done = s == STATUS_OK && render_with(job, own, source, text, trusted);
+    bool is_done = s == STATUS_OK && render_told(job, own, source, text, trusted);
     chat_template_destroy(own);
     return is_done;
 }
@@ -116,6 +139,8 @@ static bool render(struct job *job, const struct render_source *source, struct t
     bool is_done =
         render_text(job, source, &text, &trusted) &&
         encode(job, buffer_slice(&text), trusted.spans, trusted.count, source->add_special, out);
+    job->starts_in_reasoning =
+        is_done && reasoning_form_is_open(job->replica->reasoning_form, buffer_slice(&text));
     text_span_list_deinit(&trusted);
     buffer_deinit(&text);
     return is_done;
@@ -258,8 +283,11 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     request->stops = job->parsed.stops;
     request->stop_count = job->parsed.stop_count;
     request->include_stop = job->parsed.include_stop;
-    request->grammar = job->grammar;
     request->shows_special = job->parsed.shows_special;
+    if (job_parses_output(job)) {
+        request->shown_tokens = job->replica->shown_tokens;
+        request->shown_token_count = job->replica->shown_token_count;
+    }
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
     request->on_event = publish_event;
@@ -293,7 +321,7 @@ static bool allocate_parts(struct job *job)
  * them, far above what a context of a million tokens can fill without log probabilities. */
 #define CHOICE_BYTES_MAX (256u * 1024u * 1024u)
 
-static void choices_init(struct job *job)
+static bool choices_init(struct job *job)
 {
     const tokenizer *t = engine_get_tokenizer(job->replica->engine);
     for (uint32_t i = 0; i < job->choice_count; i++) {
@@ -304,8 +332,16 @@ static void choices_init(struct job *job)
         api_logprobs_init(&choice->logprobs, job->parsed.is_chat, t, CHOICE_BYTES_MAX);
         choice->logprobs.shows_ids = job->parsed.shows_token_ids;
         choice->logprobs.shows_special = job->parsed.shows_special;
+        choice->sink = (struct output_sink){.job = job, .index = i};
+        status s =
+            job_parses_output(job) ? job_create_parser(job, choice, job_take_delta) : STATUS_OK;
+        if (s != STATUS_OK) {
+            fail_status(job, s);
+            return false;
+        }
     }
     job->open_count = job->choice_count;
+    return true;
 }
 
 static void answer_init(struct job *job)
@@ -336,10 +372,15 @@ static void answer_init(struct job *job)
 static bool compile_grammar(struct job *job)
 {
     const struct api_completion_request *parsed = &job->parsed;
+    const char *field = parsed->grammar_field != NULL ? parsed->grammar_field : "tools";
     struct error_note note = {""};
-    if (parsed->grammar_field == NULL)
-        return true;
-    status s = engine_compile_grammar(job->replica->engine, &parsed->grammar, &job->grammar, &note);
+    status s = STATUS_OK;
+    if (job_wants_composed_grammar(job))
+        s = job_compile_composed(job, &note);
+    else if (parsed->grammar_field != NULL)
+        s = engine_compile_grammar(job->replica->engine, &parsed->grammar, &job->grammar, &note);
+    for (uint32_t i = 0; i < job->part_count; i++)
+        job->parts[i].request.grammar = job->grammar;
     if (s == STATUS_OK)
         return true;
     if (s == STATUS_INVALID || s == STATUS_UNSUPPORTED || s == STATUS_TOO_LARGE)
@@ -347,7 +388,7 @@ static bool compile_grammar(struct job *job)
                       s == STATUS_INVALID       ? "invalid_value"
                       : s == STATUS_UNSUPPORTED ? "unsupported_value"
                                                 : "grammar_too_large",
-                      parsed->grammar_field, "Invalid '%s': %s.", parsed->grammar_field, note.text);
+                      field, "Invalid '%s': %s.", field, note.text);
     else
         fail_status(job, s);
     return false;
@@ -362,18 +403,17 @@ static bool completion_prepare(struct job *job)
     status s = job->format->parse(&source, parsed, &job->error);
     if (s != STATUS_OK || !check_model(job, parsed->model))
         return false;
-    if (!compile_grammar(job))
-        return false;
     if (!parsed->has_seed)
         random_bytes(&parsed->sampling.seed, sizeof parsed->sampling.seed);
     if (!allocate_parts(job))
         return false;
-    choices_init(job);
     if (!job_encode_bad_words(job))
         return false;
     for (uint32_t i = 0; i < job->part_count; i++)
         if (!part_prepare(&job->parts[i], parsed->prompts != NULL ? &parsed->prompts[i] : NULL))
             return false;
+    if (!compile_grammar(job) || !choices_init(job))
+        return false;
     answer_init(job);
     api_completion_request_release_body(parsed);
     buffer_deinit(&job->body);

@@ -287,9 +287,12 @@ status replica_load(struct replica *replica, struct error_note *note)
     replica->limits.vocabulary = tokenizer_token_count(t);
     copy_token_text(t, tokenizer_bos(t), replica->bos_text);
     copy_token_text(t, tokenizer_eos(t), replica->eos_text);
-    if (replica->engine != NULL)
+    if (replica->engine != NULL) {
         make_fingerprint(replica);
-    s = prepare_start(replica);
+        s = replica_find_forms(replica);
+    }
+    if (s == STATUS_OK)
+        s = prepare_start(replica);
     if (s != STATUS_OK)
         error_note_set(note, "cannot start the prepare workers: %s", status_name(s));
     return s;
@@ -365,5 +368,6 @@ void replica_close(struct replica *replica)
     ring_destroy(replica->prepare_queue);
     response_store_destroy(replica->responses);
     metrics_registry_destroy(replica->metrics);
+    memory_release(replica->shown_tokens);
     memory_release(replica);
 }

@@ -11,6 +11,7 @@
 #include "metrics.h"
 #include "openai.h"
 #include "openai_response.h"
+#include "output_parser.h"
 #include "response_store.h"
 #include "ring.h"
 
@@ -41,6 +42,10 @@ struct replica {
     uint64_t created_s;
     char fingerprint[REPLICA_FINGERPRINT_BYTES];
     char bos_text[REPLICA_TOKEN_TEXT_BYTES], eos_text[REPLICA_TOKEN_TEXT_BYTES];
+    enum tool_form tool_form; /* how the model writes calls and reasoning */
+    enum reasoning_form reasoning_form;
+    int32_t *shown_tokens; /* owned; control tokens that parsers must see; [shown_token_count] */
+    uint32_t shown_token_count;
     struct hash_key salt_key;  /* random for each process */
     response_store *responses; /* owned */
     metrics_series *prepare_seconds;
@@ -99,6 +104,9 @@ uint64_t replica_retry_after_ms(const struct replica *replica);
 const tokenizer *replica_tokenizer(const struct replica *replica);
 uint32_t replica_context_max(const struct replica *replica);
 const char *replica_backend(const struct replica *replica);
+
+/* Finds the forms of the model that has been loaded (tools.c). Loading thread; STATUS_OK or STATUS_NO_MEMORY. */
+NODISCARD status replica_find_forms(struct replica *replica);
 
 /* True if `name` is the served name or an alias. */
 bool replica_serves(const struct replica *replica, const char *name);

@@ -136,9 +136,11 @@ struct engine_request {
     bool include_stop;
     grammar *
         grammar; /* what the output keeps; ends it with FINISH_STOP where nothing can follow. NULL: none */
-    bool shows_special;     /* control tokens are part of the text; those that end it never are */
-    int32_t priority;       /* lower runs first */
-    uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */
+    bool shows_special; /* control tokens are part of the text; those that end it never are */
+    const int32_t *shown_tokens; /* these control tokens are part of it in any case */
+    uint32_t shown_token_count;
+    int32_t priority;          /* lower runs first */
+    uint64_t cache_salt[2];    /* prefix cache is shared only among equal salts (tenant) */
     engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
 

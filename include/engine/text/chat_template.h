@@ -3,6 +3,7 @@
 
 #include "buffer.h"
 #include "json.h"
+#include "output_parser.h"
 #include "status.h"
 #include "tokenizer.h"
 
@@ -17,6 +18,10 @@ typedef struct chat_template chat_template;
 NODISCARD status chat_template_create(struct text_slice source, chat_template **out,
                                       struct error_note *note);
 void chat_template_destroy(chat_template *t);
+
+/* How the model writes calls and reasoning, as its template has them; NONE: it speaks of none. */
+enum tool_form chat_template_tool_form(const chat_template *t);
+enum reasoning_form chat_template_reasoning_form(const chat_template *t);
 
 struct chat_template_input {
     const json_t *messages;            /* array; the request's own */

@@ -38,6 +38,7 @@ struct api_limits {
     uint32_t vocabulary;        /* token ids that a client names are below it; 0: not checked */
     bool strict;                /* fields that are unknown or not honoured are errors */
     bool trusts_templates;      /* a request may bring its own chat template */
+    bool hides_calls; /* the model's calls of tools are not told from text: none can be asked for */
 };
 
 #define API_IGNORED_BYTES_MAX   512u
@@ -73,6 +74,15 @@ struct api_completion_request {
     bool is_chat, stream, include_usage, continuous_usage;
     const json_t *messages, *tools, *documents,
         *template_variables; /* chat; in `body`; NULL: absent */
+    const json_t
+        *callable_tools;   /* those of `tools` that may be called; in `made`, or equal to `tools` */
+    bool is_call_required; /* the answer is a call of one of them */
+    bool is_single_call;   /* it has one call at most */
+    bool has_functions;    /* the client speaks of functions, not tools, and is answered so */
+    bool includes_reasoning;  /* else it is left out */
+    bool separates_reasoning; /* else it is part of the text */
+    json_t
+        *made; /* owned: an array of what was made beside the body; goes with it; NULL: nothing */
     bool add_generation_prompt, continue_final_message;
     bool add_special; /* BOS and EOS where the model asks for them */
     /* text completions: one to many prompts, each a text (in `body`) or token ids */

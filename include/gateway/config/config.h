@@ -76,6 +76,7 @@ struct config_model {
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
     const char *kv_cache_dtype;
+    const char *tool_parser, *reasoning_parser; /* "auto", "none" or the name of a form */
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
     bool trust_request_chat_template;
