@@ -69,7 +69,7 @@ static uint32_t capabilities(const struct replica *replica)
         return API_CAN_RERANK | API_CAN_SCORE | (has_classes ? 0 : API_CAN_EMBED);
     }
     if (engine_get_chat_template(replica->engine) != NULL)
-        bits |= API_CAN_CHAT;
+        bits |= API_CAN_CHAT | (replica->limits.hides_calls ? 0 : API_CAN_CALL_TOOLS);
     if (engine_get_fim_tokens(replica->engine) != NULL)
         bits |= API_CAN_INFILL;
     return bits;

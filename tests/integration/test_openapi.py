@@ -87,7 +87,7 @@ def test_models_say_what_they_can(role):
     assert model == models[0] and model.owned_by == "penstock" and model.created > 1_700_000_000
     extra = model.model_extra
     assert extra["max_model_len"] == extra["context_length"] > 1000 and extra["root"] == MODEL and extra["parent"] is None
-    assert {"chat", "completions"} <= set(extra["capabilities"])
+    assert {"chat", "completions", "tools", "structured_output"} <= set(extra["capabilities"])
 
 
 def test_the_tokenizer_is_described_as_remote_tokenizers_want_it(role):
