@@ -157,7 +157,6 @@ enum tool_form tool_form_detect(struct text_slice chat_template)
         {"<arg_key>", TOOL_FORM_GLM45},
         {"[TOOL_CALLS]", TOOL_FORM_MISTRAL},
         {"<|/tool_call|>", TOOL_FORM_PHI4_MINI},
-        {"<|/tool|>", TOOL_FORM_PHI4_MINI},
         {"functools", TOOL_FORM_PHI4_MINI},
         {"<|tool_call|>", TOOL_FORM_GRANITE},
         {"<tool_call>", TOOL_FORM_HERMES},
