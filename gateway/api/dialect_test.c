@@ -126,14 +126,14 @@ static void messages_fields_mean_what_chats_do(void **state)
     assert_string_equal(request.user, "u");
     check_json(request.tools, "[{'type':'function','function':{'name':'f','description':'d',"
                               "'parameters':{'type':'object'}}}]");
-    check_json(request.template_variables, "{'enable_thinking':false}");
+    check_json(request.template_variables, "{'enable_thinking':false,'thinking':false}");
     api_completion_request_deinit(&request);
 
     request = parse_good(&wire_format_messages,
                          MESSAGES("\"thinking\":{\"type\":\"adaptive\"},\"messages\":[{\"role\":"
                                   "\"assistant\",\"content\":\"I\"}]"));
     assert_true(request.continue_final_message && !request.add_generation_prompt);
-    check_json(request.template_variables, "{'enable_thinking':true}");
+    check_json(request.template_variables, "{'enable_thinking':true,'thinking':true}");
     api_completion_request_deinit(&request);
 }
 

@@ -31,15 +31,17 @@ static void append_content(struct buffer *out, const json_t *message)
         buffer_append(out, json_string_value(content), json_string_length(content));
 }
 
+static int append_dumped(const char *data, size_t bytes, void *out)
+{
+    buffer_append(out, data, bytes);
+    return 0;
+}
+
 /* JSON as models have seen it most: with blanks after ':' and ','. */
 static void append_json(struct buffer *out, const json_t *value)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
-    if (text == NULL)
+    if (json_dump_callback(value, append_dumped, out, JSON_ENCODE_ANY) != 0)
         out->failed = STATUS_NO_MEMORY;
-    else
-        buffer_append_text(out, text);
-    free(text);
 }
 
 /* Appends a message of this role with the text, which is emptied. */
