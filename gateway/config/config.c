@@ -192,6 +192,7 @@ struct http_limits config_http_limits(const struct config *config)
         .idle_timeout_ns = limits->idle_timeout_ns,
         .write_timeout_ns = limits->write_timeout_ns,
         .response_buffer_bytes_max = limits->response_buffer_bytes,
+        .receive_buffer_bytes = (uint32_t)limits->receive_buffer_bytes,
         .keepalive_comment_ns = limits->keepalive_ns,
     };
 }

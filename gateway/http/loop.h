@@ -93,6 +93,7 @@ struct http_server {
     uint32_t listener_count;
     struct http_loop **loops; /* owned */
     uint32_t loop_count, started_count;
+    int receive_buffer_bytes; /* of sockets accepted; 0: the system's */
     void (*on_start)(void *context, http_loop *loop);
     void *on_start_context;
     _Atomic uint32_t ready_count;

@@ -30,7 +30,9 @@
 
 /* --- listeners --- */
 
-static status bind_tcp(const struct address *address, bool is_shared, int *out)
+/* Accepted sockets inherit the receive buffer. The library reads all that a socket holds in one turn, so without a
+ * bound one connection that floods makes its input buffer as large as the kernel's (MiBs). */
+static status bind_tcp(const struct address *address, bool is_shared, int receive_bytes, int *out)
 {
     int on = 1, descriptor = socket(address->storage.ss_family,
                                     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -39,6 +41,8 @@ static status bind_tcp(const struct address *address, bool is_shared, int *out)
     (void)setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (is_shared)
         (void)setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    if (receive_bytes > 0)
+        (void)setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
     if (address->storage.ss_family == AF_INET6)
         (void)setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (bind(descriptor, (const struct sockaddr *)&address->storage, address->bytes) != 0 ||
@@ -52,17 +56,18 @@ static status bind_tcp(const struct address *address, bool is_shared, int *out)
     return STATUS_OK;
 }
 
-static status open_tcp(struct listener *listener, uint32_t loop_count)
+static status open_tcp(struct listener *listener, uint32_t loop_count, int receive_bytes)
 {
     int probe;
     if (address_port(&listener->address) != 0) {
-        if (bind_tcp(&listener->address, false, &probe) != STATUS_OK)
+        if (bind_tcp(&listener->address, false, receive_bytes, &probe) != STATUS_OK)
             return STATUS_IO;
         close(probe);
     }
     for (uint32_t i = 0; i < loop_count; i++) {
         struct address bound = {.bytes = sizeof bound.storage};
-        if (bind_tcp(&listener->address, true, &listener->descriptors[i]) != STATUS_OK ||
+        if (bind_tcp(&listener->address, true, receive_bytes, &listener->descriptors[i]) !=
+                STATUS_OK ||
             getsockname(listener->descriptors[i], (struct sockaddr *)&bound.storage,
                         &bound.bytes) != 0)
             return STATUS_IO;
@@ -135,8 +140,9 @@ static status open_listener(http_server *server, const struct http_listener_opti
         return STATUS_NO_MEMORY;
     for (uint32_t i = 0; i < server->loop_count; i++)
         listener->descriptors[i] = -1;
-    s = address_is_unix(&listener->address) ? open_unix(listener, server->loop_count)
-                                            : open_tcp(listener, server->loop_count);
+    s = address_is_unix(&listener->address)
+            ? open_unix(listener, server->loop_count)
+            : open_tcp(listener, server->loop_count, (int)server->receive_buffer_bytes);
     if (s != STATUS_OK)
         error_note_set(note, "cannot listen on %s: %s", options->address, strerror(errno));
     return s;
@@ -268,6 +274,7 @@ status http_server_create(const struct http_server_options *options, http_server
     if (server == NULL)
         return STATUS_NO_MEMORY;
     server->loop_count = options->loop_count;
+    server->receive_buffer_bytes = (int)options->limits.receive_buffer_bytes;
     peer_table_init(&server->peers);
     configure_library(server, options);
     status s = http_meters_create(options->metrics, &server->meters);

@@ -257,6 +257,7 @@ static const struct http_limits default_limits = {.body_bytes_max = 8 << 20,
                                                   .idle_timeout_ns = 75 * NS_PER_SECOND,
                                                   .write_timeout_ns = 30 * NS_PER_SECOND,
                                                   .response_buffer_bytes_max = 256 << 10,
+                                                  .receive_buffer_bytes = 256 << 10,
                                                   .keepalive_comment_ns = 15 * NS_PER_SECOND};
 
 /* -t loops, -l address (twice at most), -c certificate -k key, -L limit=value */

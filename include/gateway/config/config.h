@@ -28,7 +28,7 @@ struct config_limits { /* http_limits plus what the API layer checks */
     int64_t headers, connections, connections_per_address, accepts_per_second, streams_per_second,
         stream_burst;
     uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, keepalive_ns,
-        response_buffer_bytes;
+        response_buffer_bytes, receive_buffer_bytes;
     int64_t json_depth, json_values, messages, stops, stop_bytes, n, prompt_logprobs, logit_bias,
         pooling_inputs;
     uint64_t prompt_bytes;

@@ -41,6 +41,8 @@ struct http_limits {             /* every one is a row of the settings table */
     uint64_t write_timeout_ns; /* client reads nothing of what waits for it */
     /* unsent bytes of one stream before on_full tells the producer */
     uint64_t response_buffer_bytes_max;
+    /* of the kernel, for each TCP connection that is accepted; fixed when the server is created; 0: the system's */
+    uint32_t receive_buffer_bytes;
     /* event streams: ": keep-alive" when nothing was sent for so long; 0: never */
     uint64_t keepalive_comment_ns;
 };
