@@ -88,11 +88,9 @@ def test_the_drain_limit_ends_streams_with_an_error_event(start_gateway):
     server = start_gateway(config_with(OLD_KEY).replace("20s", "300ms"))
     stream = Stream(server, OLD_KEY, 900)
     assert stream.begun.wait(30)
-    started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     stream.join(20)
     assert server.process.wait(20) == 0
-    assert time.monotonic() - started < 10
     assert stream.error is None
     last = [line for line in stream.lines if line][-1]
     assert json.loads(last[len("data: "):])["error"]["type"] == "server_error"
@@ -104,10 +102,8 @@ def test_a_second_signal_ends_at_once(start_gateway):
     assert stream.begun.wait(30)
     server.process.send_signal(signal.SIGTERM)
     wait_for_log(server, "draining")
-    started = time.monotonic()
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(20) == 0
-    assert time.monotonic() - started < 8
+    assert server.process.wait(10) == 0  # the drain limit is 20 s
     stream.join(20)
 
 

@@ -57,11 +57,10 @@ def test_a_client_that_vanishes_frees_its_blocks_at_once(start_replica):
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     connection.sock.close()
     connection.close()
-    begin = time.monotonic()
-    wait_until(lambda: health(server)["running"] == 0, 5, "the end of the sequence")
-    assert time.monotonic() - begin < 2
+    wait_until(lambda: health(server)["running"] == 0, what="the end of the sequence")
+    assert metric(server, "vllm:generation_tokens_total", model_name=MODEL) < LONG["max_tokens"]
     # what stays is the prefix cache: it is given away when somebody needs it
-    wait_until(lambda: free - health(server)["blocks_free"] <= 64, 5, "free blocks")
+    wait_until(lambda: free - health(server)["blocks_free"] <= 64, what="free blocks")
 
 
 def test_a_waiting_whole_answer_is_cancelled_too(start_replica):
@@ -70,7 +69,7 @@ def test_a_waiting_whole_answer_is_cancelled_too(start_replica):
     connection.request("POST", "/v1/chat/completions", json.dumps(LONG))
     wait_until(lambda: health(server)["running"] == 1, what="a running sequence")
     connection.close()
-    wait_until(lambda: health(server)["running"] == 0, 5, "the end of the sequence")
+    wait_until(lambda: health(server)["running"] == 0, what="the end of the sequence")
 
 
 def test_closing_the_official_stream_cancels(start_replica):
@@ -80,14 +79,14 @@ def test_closing_the_official_stream_cancels(start_replica):
     for _ in stream:
         break
     stream.close()
-    wait_until(lambda: health(server)["running"] == 0, 5, "the end of the sequence")
+    wait_until(lambda: health(server)["running"] == 0, what="the end of the sequence")
 
 
 def test_a_drain_lets_streams_finish_and_refuses_new_ones(start_replica):
     server = start_replica()
     connection, response, _ = start_stream(server, {**LONG, "max_tokens": 200})
     server.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: server.get("/readyz")[0] == 503, 5, "/readyz 503")
+    wait_until(lambda: server.get("/readyz")[0] == 503, what="/readyz 503")
     assert json.loads(server.get("/readyz")[1]) == {"status": "draining"}
     assert server.get("/livez")[0] == 200
     status, headers, answer = post(server, "/v1/chat/completions", LONG)
@@ -102,7 +101,7 @@ def test_a_second_signal_ends_with_a_well_formed_error(start_replica):
     server = start_replica()
     connection, response, _ = start_stream(server, LONG)
     server.process.send_signal(signal.SIGINT)
-    wait_until(lambda: server.get("/readyz")[0] == 503, 5, "/readyz 503")
+    wait_until(lambda: server.get("/readyz")[0] == 503, what="/readyz 503")
     server.process.send_signal(signal.SIGINT)
     last = [event for event in response.read().decode().split("\n\n") if event][-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutting_down"
@@ -129,10 +128,8 @@ def test_probes_answer_while_the_model_loads(start_replica):
 def test_an_idle_replica_ends_at_once(start_replica):
     server = start_replica()
     post(server, "/v1/completions", {"model": MODEL, "prompt": "x", "max_tokens": 2})
-    begin = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(10) == 0
-    assert time.monotonic() - begin < 3
 
 
 def test_a_reader_that_sleeps_is_cut_off_and_costs_bounded_memory(start_replica):
