@@ -3,11 +3,13 @@
 
 #include <stdatomic.h>
 
+#include "caller.h"
 #include "config_snapshot.h"
 #include "edge_metrics.h"
 #include "http_client.h"
 #include "http_server.h"
 #include "replica.h"
+#include "request_usage.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
  * start and live as long as the process (a reload that changes them is refused), so pointers to
@@ -77,11 +79,13 @@ struct edge_loop {
     _Atomic bool wake_is_sent;
 };
 
-/* What a finished request tells the metrics; one in the memory of every request. */
+/* What a request is and what it tells when it ends; one in the memory of every request. */
 struct edge_record {
     struct edge *edge;
     http_request *request;
     enum edge_route route;
+    const struct caller *caller; /* anonymous until it is known */
+    struct request_usage usage;
     const struct edge_model *model; /* NULL: none, or not known yet */
     int status_code;                /* of the answer; 499 when the client went first */
     uint64_t start_ns;

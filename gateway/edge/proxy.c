@@ -495,7 +495,7 @@ static struct text_slice body_with_name(const struct proxy *proxy)
     return (struct text_slice){copy, route_body_name(body, proxy->model->name, copy)};
 }
 
-static void start(struct edge_record *record, const struct proxy *given, const char *tenant)
+static void start(struct edge_record *record, const struct proxy *given)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
     http_request *request = record->request;
@@ -515,7 +515,7 @@ static void start(struct edge_record *record, const struct proxy *given, const c
     record->model = proxy->model;
     record->proxy = proxy;
     metrics_add(model_metrics(proxy)->in_flight, 1);
-    proxy->header_count = upstream_headers_make(request, tenant, proxy->headers);
+    proxy->header_count = upstream_headers_make(request, record->caller->tenant, proxy->headers);
     proxy->headers[proxy->header_count++] = (struct http_header){
         text_slice_of(STORED_REPLICA_HEADER), {proxy->number, STORED_REPLICA_BYTES - 1}};
     http_request_on_gone(request, on_gone, proxy);
@@ -571,8 +571,7 @@ static uint64_t group_of(struct text_slice cache_key, const char *tenant)
     return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
 }
 
-void proxy_start(struct edge_record *record, const char *method, const char *upstream_path,
-                 const char *tenant)
+void proxy_start(struct edge_record *record, const char *method, const char *upstream_path)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
     struct text_slice body = http_request_body(record->request);
@@ -596,14 +595,14 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
     };
     if (target.prompt_cache_key.bytes > 0) {
         given.has_group = true;
-        given.group = group_of(target.prompt_cache_key, tenant);
+        given.group = group_of(target.prompt_cache_key, record->caller->tenant);
     }
     if (is_get)
         given.body = (struct text_slice){"", 0};
     else if (target.has_name)
         given.body = body;
     if (check_keeper(&given, &error))
-        start(record, &given, tenant);
+        start(record, &given);
     else
         edge_reply_error(record, &error);
 }
@@ -622,8 +621,7 @@ static const char *whole_path(http_request *request)
     return copy;
 }
 
-void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id,
-                        const char *tenant)
+void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id)
 {
     uint32_t number = stored_replica_read(id);
     struct edge_replica *keeper =
@@ -637,5 +635,5 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     given.model = keeper->model;
     given.path = whole_path(record->request);
     given.body = (struct text_slice){"", 0};
-    start(record, &given, tenant);
+    start(record, &given);
 }

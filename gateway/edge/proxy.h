@@ -4,14 +4,12 @@
 #include "edge.h"
 
 /* Passes a request on to a replica of its model, and the answer back. Loop thread; the record is in
- * the request's memory. `tenant` (NULL: none) must live as long as the turn. */
-void proxy_start(struct edge_record *record, const char *method, const char *upstream_path,
-                 const char *tenant);
+ * the request's memory. */
+void proxy_start(struct edge_record *record, const char *method, const char *upstream_path);
 
 /* The same for a stored response, under the request's own path: asked of the replica that the id
  * names. `method` is static text. */
-void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id,
-                        const char *tenant);
+void proxy_start_stored(struct edge_record *record, const char *method, struct text_slice id);
 
 /* When the request has ended, in any way. */
 void proxy_release(struct proxy *proxy);

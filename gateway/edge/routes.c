@@ -78,15 +78,27 @@ static bool method_matches(const struct route *route, struct text_slice method)
            (text_slice_is(method, "HEAD") && strcmp(route->method, "GET") == 0);
 }
 
-/* Whether the caller may; then `tenant` is the key's name, or NULL without keys. */
-static bool authenticate(const struct edge_record *record, const char **tenant)
+/* The texts are copied: a reload may take the config away before the request ends. */
+static const struct caller *caller_of_key(http_request *request, const struct config_key *key)
+{
+    struct caller *caller = http_request_allocate(request, sizeof(*caller));
+    size_t bytes = strlen(key->name) + 1;
+    char *name = http_request_allocate(request, bytes);
+
+    memcpy(name, key->name, bytes);
+    *caller = caller_anonymous;
+    caller->key_id = caller->name = caller->tenant = name;
+    return caller;
+}
+
+/* Whether the caller may; then the record knows who it is. */
+static bool authenticate(struct edge_record *record)
 {
     const struct config_snapshot *snapshot = config_store_get(&record->edge->configs);
     const struct config_key *rows = snapshot->config->auth.keys.items;
     struct text_slice shown = http_request_header(record->request, "authorization");
     uint32_t index;
 
-    *tenant = NULL;
     if (snapshot->keys.count == 0)
         return true;
     shown =
@@ -94,7 +106,7 @@ static bool authenticate(const struct edge_record *record, const char **tenant)
     index = auth_find(&snapshot->keys, shown);
     if (index == AUTH_NONE)
         return false;
-    *tenant = rows[index].name;
+    record->caller = caller_of_key(record->request, &rows[index]);
     return true;
 }
 
@@ -140,12 +152,12 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     struct edge_record *record = http_request_allocate(request, sizeof(*record));
     struct text_slice path = http_request_path(request), rest;
     const struct route *route = NULL, *other = NULL;
-    const char *tenant = NULL;
     struct api_error error = {0};
 
     *record = (struct edge_record){.edge = edge,
                                    .request = request,
                                    .route = ROUTE_OTHER,
+                                   .caller = &caller_anonymous,
                                    .format = &wire_format_chat,
                                    .start_ns = http_request_start_ns(request),
                                    .status_code = 499};
@@ -164,15 +176,15 @@ static void handle(http_request *request, struct edge *edge, const struct route 
         return;
     }
     record->route = route->metric;
-    if (!route->is_open && !authenticate(record, &tenant))
+    if (!route->is_open && !authenticate(record))
         refuse_key(record);
     else if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
              !api_check_content_type(request, &error))
         edge_reply_error(record, &error);
     else if (route->is_passed_on && rest.data != NULL)
-        proxy_start_stored(record, route->method, rest, tenant);
+        proxy_start_stored(record, route->method, rest);
     else if (route->is_passed_on)
-        proxy_start(record, route->method, route->path, tenant);
+        proxy_start(record, route->method, route->path);
     else
         route->answer(record, rest);
 }

@@ -1,5 +1,5 @@
-#ifndef PENSTOCK_EDGE_AUTH_H
-#define PENSTOCK_EDGE_AUTH_H
+#ifndef PENSTOCK_IDENTITY_AUTH_H
+#define PENSTOCK_IDENTITY_AUTH_H
 
 #include <stdint.h>
 
