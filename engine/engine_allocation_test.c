@@ -89,6 +89,12 @@ static struct client *start(engine *e, grammar *g, uint32_t i)
     static const int32_t prompt[] = {504, 3575, 282, 4649, 314};
     static const struct text_slice stops[] = {{"\x01never said\x01", 12}};
     static const struct logit_bias biases[] = {{100, 1.5f}, {200, -100}};
+    static const struct reasoning_budget budget = {.tokens_max = WARM + COUNTED / 2,
+                                                   .starts_inside = true,
+                                                   .open = {"<think>", 7},
+                                                   .close = {"</think>", 8},
+                                                   .end_tokens = prompt,
+                                                   .end_token_count = 5};
     struct client *c = client_create(e, prompt, 5, OUTPUT);
     struct sampling_params *p = &c->request.sampling;
     p->ignore_eos = true;
@@ -104,6 +110,7 @@ static struct client *start(engine *e, grammar *g, uint32_t i)
     c->request.stops = stops;
     c->request.stop_count = i == 4 ? 1 : 0;
     c->request.grammar = i >= 6 ? g : NULL;
+    c->request.reasoning = i == 5 ? &budget : NULL;
     client_submit(c);
     return c;
 }

@@ -12,6 +12,7 @@
 #include "gguf.h"
 #include "grammar.h"
 #include "model.h"
+#include "reasoning_budget.h"
 #include "ring.h"
 #include "sampler.h"
 #include "stop_matcher.h"
@@ -67,6 +68,7 @@ struct live_request {
         grammar_matcher *matcher;
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
+    struct reasoning_watch *reasoning; /* [n]; the step thread's; NULL: no budget */
     struct stream *streams; /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;  /* fixed */
     uint64_t admitted_ns;   /* step thread; 0: not yet */

@@ -11,6 +11,7 @@
 #define STOP_TOKENS_MAX 1024u
 #define BIASES_MAX      4096u
 #define BANS_MAX        1024u
+#define END_TOKENS_MAX  256u /* what ends reasoning; a mark and its surroundings have at most twenty */
 
 static bool stops_are_valid(const struct engine_request *request)
 {
@@ -22,6 +23,23 @@ static bool stops_are_valid(const struct engine_request *request)
             return false;
     }
     return true;
+}
+
+static bool tokens_are_valid(const engine *e, const int32_t *tokens, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= e->info.vocabulary)
+            return false;
+    }
+    return true;
+}
+
+static bool reasoning_is_valid(const engine *e, const struct reasoning_budget *budget)
+{
+    return budget == NULL || (budget->open.bytes > 0 && budget->close.bytes > 0 &&
+                              budget->end_token_count >= 1 &&
+                              budget->end_token_count <= END_TOKENS_MAX &&
+                              tokens_are_valid(e, budget->end_tokens, budget->end_token_count));
 }
 
 static bool request_is_valid(const engine *e, const struct engine_request *request)
@@ -37,10 +55,9 @@ static bool request_is_valid(const engine *e, const struct engine_request *reque
     if (request->prompt_alternative_count > LOGPROBS_MAX ||
         (request->prompt_alternative_count > 0 && request->prompt_alternatives == NULL))
         return false;
-    for (uint32_t i = 0; i < request->prompt_count; i++) {
-        if (request->prompt[i] < 0 || (uint32_t)request->prompt[i] >= e->info.vocabulary)
-            return false;
-    }
+    if (!tokens_are_valid(e, request->prompt, request->prompt_count) ||
+        !reasoning_is_valid(e, request->reasoning))
+        return false;
     return sampling_params_check(&request->sampling, e->info.vocabulary, NULL) == STATUS_OK;
 }
 

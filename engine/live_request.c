@@ -110,6 +110,20 @@ static status make_constraints(engine *e, struct live_request *r)
     return STATUS_OK;
 }
 
+/* How much each sequence has reasoned. */
+static status make_reasoning(struct live_request *r)
+{
+    const struct engine_request *caller = r->caller;
+    if (caller->reasoning == NULL)
+        return STATUS_OK;
+    r->reasoning = arena_allocate_array(r->memory, caller->n, sizeof *r->reasoning);
+    if (r->reasoning == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < caller->n; i++)
+        reasoning_watch_init(&r->reasoning[i], caller->reasoning);
+    return STATUS_OK;
+}
+
 static status make_sequences(engine *e, struct live_request *r, uint32_t output_count_max)
 {
     const struct engine_request *caller = r->caller;
@@ -150,6 +164,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
         s = stop_matcher_create(caller->stops, caller->stop_count, caller->include_stop, &r->stops);
     if (s == STATUS_OK)
         s = make_constraints(e, r);
+    if (s == STATUS_OK)
+        s = make_reasoning(r);
     if (s == STATUS_OK)
         s = make_sequences(e, r, output_count_max);
     return s;

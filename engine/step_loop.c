@@ -204,14 +204,43 @@ static bool follow_grammar(struct constraint *c, int32_t token, struct sample_re
     return !result->is_finished;
 }
 
+/* The token that has to come next because the reasoning has had its tokens; -1: none has to. */
+static int32_t forced_token(struct live_request *r, uint32_t index)
+{
+    int32_t token = r->reasoning != NULL ? reasoning_watch_forced(&r->reasoning[index]) : -1;
+    if (token < 0 || r->grammar == NULL ||
+        (r->constraints[index].allowed[token / 32] >> token % 32 & 1) != 0)
+        return token;
+    reasoning_watch_refuse(&r->reasoning[index]);
+    return -1;
+}
+
+/* The token `ahead` tokens behind a sequence's last, from its row of logits. */
+static status sample_token(struct live_request *r, const struct sequence *s, uint32_t ahead,
+                           float *row, struct sample *out)
+{
+    sampler *own = r->samplers[s->index];
+    int32_t forced = forced_token(r, s->index);
+    if (forced >= 0)
+        return sampler_force(own, row, forced, out);
+    return sampler_sample(own, row, sequence_token_count(s) + ahead, s->output_count + ahead, out);
+}
+
+/* The token became part of the output. */
+static void accept_token(const engine *e, struct live_request *r, uint32_t index, int32_t token)
+{
+    sampler_accept(r->samplers[index], token);
+    if (r->reasoning != NULL)
+        reasoning_watch_accept(&r->reasoning[index], tokenizer_piece(e->tokens, token, true));
+}
+
 /* The tokens of one sample: as long as the token is the draft, the next row is that of the text to come. */
 static void sample_tokens(const struct sample_work *work, const struct step_sample *sample,
                           struct sample_result *result)
 {
     engine *e = work->e;
     const struct sequence *s = sample->sequence;
-    const struct live_request *r = (struct live_request *)s->request;
-    sampler *own = r->samplers[s->index];
+    struct live_request *r = (struct live_request *)s->request;
     struct constraint *constraint = r->grammar != NULL ? &r->constraints[s->index] : NULL;
     for (uint32_t i = 0; i <= sample->draft_count; i++) {
         struct sample *out = &e->step.results[result->first + i];
@@ -219,13 +248,12 @@ static void sample_tokens(const struct sample_work *work, const struct step_samp
         if (constraint != NULL)
             result->status = grammar_matcher_fill(constraint->matcher, constraint->allowed);
         if (result->status == STATUS_OK)
-            result->status =
-                sampler_sample(own, row, sequence_token_count(s) + i, s->output_count + i, out);
+            result->status = sample_token(r, s, i, row, out);
         if (result->status != STATUS_OK)
             return;
-        sampler_accept(own, out->token);
+        accept_token(e, r, s->index, out->token);
         result->count++;
-        if (sampler_token_ends(own, out->token) ||
+        if (sampler_token_ends(r->samplers[s->index], out->token) ||
             (constraint != NULL && !follow_grammar(constraint, out->token, result)) ||
             i == sample->draft_count || out->token != sample->drafts[i])
             return;

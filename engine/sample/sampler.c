@@ -259,27 +259,47 @@ static status choose_wished(sampler *s, float *logits, uint32_t position, uint32
     return choose(s, s->allowed_row, position, token) == STATUS_OK ? STATUS_OK : STATUS_UNSUPPORTED;
 }
 
-status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
-                      struct sample *out)
+/* The log of the row's sum, where log probabilities are wanted. */
+static status read_sum(const sampler *s, const float *logits, double *sum)
+{
+    return s->params.logprobs >= 0 ? row_log_sum(logits, s->vocabulary, sum) : STATUS_OK;
+}
+
+static void fill_sample(const sampler *s, const float *logits, double sum, int32_t token,
+                        struct sample *out)
 {
     bool wants_logprobs = s->params.logprobs >= 0;
-    double sum = 0.0;
-    if (wants_logprobs) {
-        status result = row_log_sum(logits, s->vocabulary, &sum);
-        if (result != STATUS_OK)
-            return result;
-    }
-    int32_t token = 0;
-    status result = choose_wished(s, logits, position, output_count, &token);
-    if (result != STATUS_OK)
-        return result;
     out->token = token;
     out->logprob = wants_logprobs ? (float)((double)logits[token] - sum) : NAN;
     out->alternative_count = 0;
     if (wants_logprobs)
         out->alternative_count = row_list_best(logits, s->vocabulary, sum,
                                                (uint32_t)s->params.logprobs, out->alternatives);
-    return STATUS_OK;
+}
+
+status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
+                      struct sample *out)
+{
+    double sum = 0.0;
+    int32_t token = 0;
+    status result = read_sum(s, logits, &sum);
+    if (result == STATUS_OK)
+        result = choose_wished(s, logits, position, output_count, &token);
+    if (result == STATUS_OK)
+        fill_sample(s, logits, sum, token, out);
+    return result;
+}
+
+status sampler_force(const sampler *s, const float *logits, int32_t token, struct sample *out)
+{
+    double sum = 0.0;
+    bool is_sound;
+    if (!isfinite(row_max(logits, s->vocabulary, &is_sound)) || !is_sound)
+        return STATUS_INTERNAL;
+    status result = read_sum(s, logits, &sum);
+    if (result == STATUS_OK)
+        fill_sample(s, logits, sum, token, out);
+    return result;
 }
 
 void sampler_accept(sampler *s, int32_t token)

@@ -372,6 +372,40 @@ static void a_banned_run_is_broken_before_its_last_token(void **state)
     rig_close(&rig);
 }
 
+static void a_forced_token_has_the_log_probability_of_its_row(void **state)
+{
+    (void)state;
+    struct sampling_params params = plain;
+    struct rig rig;
+    params.logprobs = 3;
+    params.temperature = 0.0f;
+    rig_open(&rig, &params, 0, NULL, 0);
+    struct sample likeliest = draw(&rig, 5, 0);
+    struct sample same, other;
+    assert_int_equal(sampler_force(rig.s, rig.logits, likeliest.token, &same), STATUS_OK);
+    assert_int_equal(same.token, likeliest.token);
+    assert_true(same.logprob == likeliest.logprob);
+    int32_t token = (likeliest.token + 1) % (int32_t)VOCABULARY;
+    assert_int_equal(sampler_force(rig.s, rig.logits, token, &other), STATUS_OK);
+    assert_int_equal(other.token, token);
+    float gap = rig.logits[token] - rig.logits[likeliest.token];
+    assert_float_equal(other.logprob - likeliest.logprob, gap, 1e-5f);
+    assert_int_equal(other.alternative_count, 3);
+    assert_int_equal(other.alternatives[0].token, likeliest.token);
+    assert_memory_equal(rig.logits, rig.pristine, sizeof rig.logits);
+    rig.logits[3] = NAN;
+    assert_int_equal(sampler_force(rig.s, rig.logits, token, &other), STATUS_INTERNAL);
+    rig_close(&rig);
+    params.logprobs = -1;
+    rig_open(&rig, &params, 0, NULL, 0);
+    assert_int_equal(sampler_force(rig.s, rig.logits, token, &other), STATUS_OK);
+    assert_true(isnan(other.logprob));
+    assert_int_equal(other.alternative_count, 0);
+    rig.logits[3] = INFINITY;
+    assert_int_equal(sampler_force(rig.s, rig.logits, token, &other), STATUS_INTERNAL);
+    rig_close(&rig);
+}
+
 static void parameters_out_of_range_are_named(void **state)
 {
     (void)state;
@@ -461,6 +495,7 @@ int main(void)
         cmocka_unit_test(a_broken_row_is_an_error_and_not_a_token),
         cmocka_unit_test(only_allowed_tokens_are_chosen),
         cmocka_unit_test(a_banned_run_is_broken_before_its_last_token),
+        cmocka_unit_test(a_forced_token_has_the_log_probability_of_its_row),
         cmocka_unit_test(parameters_out_of_range_are_named),
         cmocka_unit_test(creation_fails_cleanly_when_the_arena_is_small),
     };

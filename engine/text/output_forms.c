@@ -184,6 +184,23 @@ enum reasoning_form reasoning_form_detect(struct text_slice chat_template)
                : REASONING_FORM_NONE;
 }
 
+struct reasoning_texts reasoning_form_texts(enum reasoning_form form)
+{
+    static const struct {
+        const char *open, *close, *end;
+    } texts[REASONING_FORM_COUNT] = {
+        [REASONING_FORM_NONE] = {"", "", ""},
+        [REASONING_FORM_THINK] = {"<think>", "</think>", "\n</think>\n\n"},
+        [REASONING_FORM_MISTRAL] = {"[THINK]", "[/THINK]", "[/THINK]"},
+        [REASONING_FORM_HARMONY] = {HARMONY_CHANNEL "analysis" HARMONY_MESSAGE, HARMONY_END,
+                                    HARMONY_END HARMONY_START
+                                    "assistant" HARMONY_CHANNEL "final" HARMONY_MESSAGE},
+    };
+    return (struct reasoning_texts){text_slice_of(texts[form].open),
+                                    text_slice_of(texts[form].close),
+                                    text_slice_of(texts[form].end)};
+}
+
 bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt)
 {
     const char *open = reasoning_marks[form].open;

@@ -17,6 +17,7 @@ static void set_defaults(struct api_completion_request *out, bool is_chat)
         .add_special = !is_chat,
         .includes_reasoning = true,
         .separates_reasoning = true,
+        .reasoning_budget = -1,
         .n = 1,
         .max_tokens = -1,
         .sampling =

@@ -22,6 +22,7 @@ static const struct {
     {request_read_functions, "[object]", false},
     {request_read_function_call, "'auto'|'none'|object", false},
     {request_read_reasoning_effort, "'none'|'minimal'|'low'|'medium'|'high'|'xhigh'|'max'", false},
+    {request_read_reasoning_budget, "integer", true},
     {request_read_documents, "[object]", false},
     {request_read_template_variables, "object", false},
     {request_read_modalities, "['text']", false},

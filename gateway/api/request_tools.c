@@ -398,6 +398,25 @@ status request_read_reasoning_effort(struct request_parse *parse, const struct r
                       text);
 }
 
+/* Servers have many names for it. */
+status request_read_reasoning_budget(struct request_parse *parse, const struct request_field *field,
+                                     json_t *value)
+{
+    struct api_completion_request *out = parse->out;
+    int64_t tokens = 0;
+    status s = field_read_integer(value, field->name, (int64_t)field->min, (int64_t)field->max,
+                                  &tokens, parse->error);
+    if (s != STATUS_OK)
+        return s;
+    if (parse->reasoning_budget_name != NULL && tokens != out->reasoning_budget)
+        return field_fail(parse->error, field->name, "invalid_value",
+                          "'%s' and '%s' are names of one thing, and must not differ.",
+                          parse->reasoning_budget_name, field->name);
+    out->reasoning_budget = (int32_t)tokens;
+    parse->reasoning_budget_name = field->name;
+    return STATUS_OK;
+}
+
 /* Sets a variable that the client has not set itself. */
 static bool variable_set(json_t *variables, const char *name, json_t *value)
 {
@@ -408,19 +427,28 @@ static bool variable_set(json_t *variables, const char *name, json_t *value)
     return json_object_set_new(variables, name, value) == 0;
 }
 
-/* Templates know the effort as a word (gpt-oss), or a switch: enable_thinking (Qwen3, GLM), thinking (Granite, DeepSeek). */
+/* Templates know the effort as a word (gpt-oss), or a switch: enable_thinking (Qwen3, GLM), thinking (Granite, DeepSeek). A
+ * budget of nothing turns it off too, so that the model need not be interrupted. */
 status request_reasoning_settle(struct request_parse *parse)
 {
     struct api_completion_request *out = parse->out;
     const char *effort = parse->reasoning_effort;
     const json_t *given = out->template_variables;
     const json_t *is_on = json_object_get(given, "enable_thinking");
-    if (effort == NULL && !json_is_boolean(is_on))
+    bool has_none = out->reasoning_budget == 0;
+    if (out->reasoning_budget >= 0 && parse->limits->hides_reasoning) {
+        status s = request_field_ignored(parse, parse->reasoning_budget_name,
+                                         "unsupported_parameter");
+        if (s != STATUS_OK)
+            return s;
+    }
+    if (effort == NULL && !json_is_boolean(is_on) && !has_none)
         return STATUS_OK;
     json_t *variables = keep(parse, given != NULL ? json_copy((json_t *)given) : json_object());
     if (variables == NULL)
         return fail_no_memory(parse);
-    bool thinks = is_on != NULL ? json_is_true(is_on) : strcmp(effort, "none") != 0;
+    bool thinks = is_on != NULL ? json_is_true(is_on)
+                                : !has_none && strcmp(effort, "none") != 0;
     bool is_set = variable_set(variables, "enable_thinking", json_boolean(thinks)) &&
                   variable_set(variables, "thinking", json_boolean(thinks));
     if (is_set && effort != NULL)

@@ -104,6 +104,7 @@ struct job {
     struct api_answer answer;
     grammar *grammar;         /* counted; NULL: the text is free */
     bool starts_in_reasoning; /* the prompt ends inside the model's reasoning */
+    struct reasoning_budget reasoning_budget; /* its parts' requests point to it */
     struct job_part *parts;   /* owned; [part_count] */
     uint32_t part_count;
     struct job_choice *choices; /* owned; [choice_count] */
@@ -151,6 +152,8 @@ enum job_stage pooling_answer(struct job *job);
 void pooling_work_destroy(struct pooling_work *work); /* accepts NULL */
 
 /* Tools and reasoning (tools.c). Workers. */
+/* How long the answer may reason, part of the job; NULL: as it likes. After rendering. */
+const struct reasoning_budget *job_reasoning_budget(struct job *job);
 /* Whether the output has to be told apart. */
 bool job_parses_output(const struct job *job);
 /* The parser of a choice, which is the context of on_delta. STATUS_OK or STATUS_NO_MEMORY. */

@@ -288,6 +288,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
         request->shown_tokens = job->replica->shown_tokens;
         request->shown_token_count = job->replica->shown_token_count;
     }
+    request->reasoning = job_reasoning_budget(job);
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
     request->on_event = publish_event;

@@ -369,5 +369,6 @@ void replica_close(struct replica *replica)
     response_store_destroy(replica->responses);
     metrics_registry_destroy(replica->metrics);
     memory_release(replica->shown_tokens);
+    token_list_deinit(&replica->reasoning_end);
     memory_release(replica);
 }

@@ -46,6 +46,7 @@ struct replica {
     enum reasoning_form reasoning_form;
     int32_t *shown_tokens; /* owned; control tokens that parsers must see; [shown_token_count] */
     uint32_t shown_token_count;
+    struct token_list reasoning_end; /* owned; what ends reasoning before its time; empty: none */
     struct hash_key salt_key;  /* random for each process */
     response_store *responses; /* owned */
     metrics_series *prepare_seconds;

@@ -40,6 +40,17 @@ static status find_shown_tokens(struct replica *replica, const tokenizer *t)
     return STATUS_OK;
 }
 
+/* What the model would have to write to end its reasoning, in tokens. */
+#define REASONING_END_TOKENS_MAX 64u
+
+static status encode_reasoning_end(struct replica *replica, const tokenizer *t)
+{
+    struct text_slice end = reasoning_form_texts(replica->reasoning_form).end;
+    struct text_span whole = {0, end.bytes};
+    token_list_init(&replica->reasoning_end, REASONING_END_TOKENS_MAX);
+    return tokenizer_encode(t, end, &whole, end.bytes > 0 ? 1 : 0, false, &replica->reasoning_end);
+}
+
 status replica_find_forms(struct replica *replica)
 {
     const struct config_model *model = replica->model;
@@ -52,7 +63,10 @@ status replica_find_forms(struct replica *replica)
         chat != NULL ? chat_template_reasoning_form(chat) : REASONING_FORM_NONE;
     (void)reasoning_form_find(model->reasoning_parser, &replica->reasoning_form);
     replica->limits.hides_calls = replica->tool_form == TOOL_FORM_NONE;
-    return find_shown_tokens(replica, engine_get_tokenizer(replica->engine));
+    replica->limits.hides_reasoning = replica->reasoning_form == REASONING_FORM_NONE;
+    const tokenizer *t = engine_get_tokenizer(replica->engine);
+    status s = encode_reasoning_end(replica, t);
+    return s == STATUS_OK ? find_shown_tokens(replica, t) : s;
 }
 
 /* --- a request --- */
@@ -67,6 +81,23 @@ static enum reasoning_form job_reasoning_form(const struct job *job)
 static enum tool_form job_tool_form(const struct job *job)
 {
     return job->parsed.callable_tools != NULL ? job->replica->tool_form : TOOL_FORM_NONE;
+}
+
+const struct reasoning_budget *job_reasoning_budget(struct job *job)
+{
+    const struct replica *replica = job->replica;
+    struct reasoning_texts texts = reasoning_form_texts(replica->reasoning_form);
+    if (job->parsed.reasoning_budget < 0 || replica->reasoning_end.count == 0)
+        return NULL;
+    job->reasoning_budget = (struct reasoning_budget){
+        .tokens_max = (uint32_t)job->parsed.reasoning_budget,
+        .starts_inside = job->starts_in_reasoning,
+        .open = texts.open,
+        .close = texts.close,
+        .end_tokens = replica->reasoning_end.ids,
+        .end_token_count = (uint32_t)replica->reasoning_end.count,
+    };
+    return &job->reasoning_budget;
 }
 
 bool job_parses_output(const struct job *job)

@@ -8,6 +8,7 @@
 #include "fim_tokens.h"
 #include "grammar.h"
 #include "metrics.h"
+#include "reasoning_budget.h"
 #include "sampling.h"
 #include "status.h"
 #include "text_slice.h"
@@ -136,6 +137,7 @@ struct engine_request {
     bool include_stop;
     grammar *
         grammar; /* what the output keeps; ends it with FINISH_STOP where nothing can follow. NULL: none */
+    const struct reasoning_budget *reasoning; /* how long it may reason; NULL: as it likes */
     bool shows_special; /* control tokens are part of the text; those that end it never are */
     const int32_t *shown_tokens; /* these control tokens are part of it in any case */
     uint32_t shown_token_count;

@@ -305,6 +305,67 @@ def test_structure_begins_where_reasoning_ends(thinker):
     assert found and set(found) <= {"sunny", "rainy"}
 
 
+OPENED = {"model": MODEL, "max_tokens": 40, "continue_final_message": True,
+          "messages": [*ASK, {"role": "assistant", "content": "<think>"}]}
+
+
+def reasoning_and_ids(server, **fields):
+    status, headers, answer = post(server, "/v1/chat/completions", {**OPENED, "return_token_ids": True, **fields})
+    assert status == 200 and "x-ignored-params" not in headers, answer
+    return answer["choices"]
+
+
+def test_reasoning_ends_where_its_budget_does(thinker):
+    """Up to there it is what it is without a budget; then its end is written, and the answer goes on from there."""
+    _, _, end = post(thinker, "/tokenize", {"model": MODEL, "prompt": "\n</think>\n\n", "add_special_tokens": False})
+    end = end["tokens"]
+    free = reasoning_and_ids(thinker, temperature=0)[0]["token_ids"]
+    for budget in (0, 1, 7, 20):
+        choice = reasoning_and_ids(thinker, temperature=0, thinking_token_budget=budget)[0]
+        ids, message = choice["token_ids"], choice["message"]
+        assert ids[:budget] == free[:budget] and ids[budget:budget + len(end)] == end
+        assert ("reasoning_content" in message) == (budget > 0) and len(ids) == 40 and "</think>" not in message["content"]
+        # what follows is what follows such a prompt
+        _, _, text = post(thinker, "/detokenize", {"model": MODEL, "tokens": free[:budget]})
+        spelled = {**OPENED, "temperature": 0, "max_tokens": 4, "return_token_ids": True,
+                   "messages": [*ASK, {"role": "assistant", "content": "<think>" + text["prompt"] + "\n</think>\n\n"}]}
+        _, _, answer = post(thinker, "/v1/chat/completions", spelled)
+        if answer["prompt_token_ids"][-len(end):] == end and budget > 0:
+            assert answer["choices"][0]["token_ids"] == ids[budget + len(end):][:4]
+
+
+def test_budgets_are_each_choices_own_and_have_many_names(thinker):
+    choices = reasoning_and_ids(thinker, n=3, seed=5, thinking_budget=6)
+    texts = [c["message"]["reasoning_content"] for c in choices]
+    assert len(set(texts)) == 3 and all(c["message"]["content"] for c in choices)
+    for name in ("thinking_token_budget", "max_thinking_tokens", "thinking_budget_tokens", "reasoning_budget"):
+        assert [c["token_ids"] for c in reasoning_and_ids(thinker, n=3, seed=5, **{name: 6})] == \
+               [c["token_ids"] for c in choices]
+    assert [c["token_ids"] for c in reasoning_and_ids(thinker, n=3, seed=5, thinking_budget=-1)] == \
+           [c["token_ids"] for c in reasoning_and_ids(thinker, n=3, seed=5)]
+    logprobs = reasoning_and_ids(thinker, temperature=0, thinking_budget=6, logprobs=True)[0]["logprobs"]["content"]
+    assert len(logprobs) == 40 and all(t["logprob"] <= 0 for t in logprobs)
+
+
+def test_a_budget_goes_together_with_a_form(thinker):
+    """The answer's form begins behind the reasoning, which ends in time for it."""
+    body = {**OPENED, "max_tokens": 60, "thinking_budget": 9, "structured_outputs": {"choice": ["sunny", "rainy"]}}
+    for seed in range(3):
+        status, _, answer = post(thinker, "/v1/chat/completions", {**body, "seed": seed})
+        choice = answer["choices"][0]
+        assert status == 200 and choice["finish_reason"] == "stop"
+        assert choice["message"]["content"] in ("sunny", "rainy") and choice["message"]["reasoning_content"]
+
+
+def test_the_messages_api_has_budgets(thinker):
+    status, headers, answer = post(thinker, "/v1/messages", {
+        "model": MODEL, "max_tokens": 40, "thinking": {"type": "enabled", "budget_tokens": 5},
+        "messages": [*ASK, {"role": "assistant", "content": "<think>"}]})
+    assert status == 200 and "x-ignored-params" not in headers
+    kinds = [block["type"] for block in answer["content"]]
+    assert kinds == ["thinking", "text"], answer
+
+
 def test_efforts_are_checked_and_budgets_that_are_not_kept_are_named(replica):
     status, headers, _ = post(replica, "/v1/chat/completions", {
         "model": MODEL, "messages": ASK, "max_tokens": 2, "reasoning_effort": "low", "thinking_token_budget": 5})

@@ -56,6 +56,10 @@ struct sample {
 NODISCARD status sampler_sample(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                                 struct sample *out);
 
+/* The sample of a token that is given, with what `logits` ([vocabulary] f32) say of it: STATUS_OK or STATUS_INTERNAL as above. */
+NODISCARD status sampler_force(const sampler *s, const float *logits, int32_t token,
+                               struct sample *out);
+
 /* The token became part of the output: counts it for the penalties. */
 void sampler_accept(sampler *s, int32_t token);
 

@@ -56,6 +56,13 @@ bool reasoning_form_find(const char *name, enum reasoning_form *out);
 enum tool_form tool_form_detect(struct text_slice chat_template);
 enum reasoning_form reasoning_form_detect(struct text_slice chat_template);
 
+/* The marks around a form's reasoning, and what has to be written to end it before its time: the closing mark with what the
+ * makers' chat templates put around it. Empty texts: the form has none. */
+struct reasoning_texts {
+    struct text_slice open, close, end;
+};
+struct reasoning_texts reasoning_form_texts(enum reasoning_form form);
+
 /* Does a rendered prompt end inside reasoning, so that the output begins there? */
 bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt);
 

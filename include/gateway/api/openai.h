@@ -39,6 +39,7 @@ struct api_limits {
     bool strict;                /* fields that are unknown or not honoured are errors */
     bool trusts_templates;      /* a request may bring its own chat template */
     bool hides_calls; /* the model's calls of tools are not told from text: none can be asked for */
+    bool hides_reasoning; /* nor is its reasoning: it cannot be ended */
 };
 
 #define API_IGNORED_BYTES_MAX   512u
@@ -81,6 +82,7 @@ struct api_completion_request {
     bool has_functions;    /* the client speaks of functions, not tools, and is answered so */
     bool includes_reasoning;  /* else it is left out */
     bool separates_reasoning; /* else it is part of the text */
+    int32_t reasoning_budget; /* tokens that it may take; -1: no limit */
     json_t
         *made; /* owned: an array of what was made beside the body; goes with it; NULL: nothing */
     bool add_generation_prompt, continue_final_message;
