@@ -190,12 +190,15 @@ static status make_buffers(engine *e)
     b->row_start = memory_allocate_array(slots + 1, sizeof *b->row_start);
     b->block_tables = memory_allocate_array(slots * blocks, sizeof *b->block_tables);
     b->logit_rows = memory_allocate_array(logit_rows, sizeof *b->logit_rows);
+    b->hidden_rows = memory_allocate_array(rows, sizeof *b->hidden_rows);
+    b->hidden_sums = memory_allocate_array(rows, sizeof *b->hidden_sums);
     b->results = memory_allocate_array(logit_rows, sizeof *b->results);
     b->sample_results = memory_allocate_array(slots, sizeof *b->sample_results);
     b->task_first = memory_allocate_array(slots + 1, sizeof *b->task_first);
     bool is_whole = b->tokens != NULL && b->row_position != NULL && b->row_sequence != NULL &&
                     b->row_start != NULL && b->block_tables != NULL && b->logit_rows != NULL &&
-                    b->results != NULL && b->sample_results != NULL && b->task_first != NULL;
+                    b->hidden_rows != NULL && b->hidden_sums != NULL && b->results != NULL &&
+                    b->sample_results != NULL && b->task_first != NULL;
     return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -204,6 +207,8 @@ static void free_buffers(struct step_buffers *b)
     memory_release(b->task_first);
     memory_release(b->sample_results);
     memory_release(b->results);
+    memory_release(b->hidden_sums);
+    memory_release(b->hidden_rows);
     memory_release(b->logit_rows);
     memory_release(b->block_tables);
     memory_release(b->row_start);

@@ -69,6 +69,8 @@ struct live_request {
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
     struct reasoning_watch *reasoning; /* [n]; the step thread's; NULL: no budget */
+    double *hidden;         /* [width]; the step thread's; sum of hidden states; NULL: none are wanted */
+    uint32_t hidden_count;  /* the prompt's first so many positions have been seen for it */
     struct stream *streams; /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;  /* fixed */
     uint64_t admitted_ns;   /* step thread; 0: not yet */
@@ -120,6 +122,8 @@ struct step_buffers {
     uint32_t *row_start;    /* [sequence_count_max + 1] */
     uint32_t *block_tables; /* [sequence_count_max, blocks of the longest sequence] */
     uint32_t *logit_rows;   /* [logit_rows_max] */
+    uint32_t *hidden_rows;  /* [batch_tokens_max] */
+    double **hidden_sums;   /* [batch_tokens_max] */
     uint32_t *task_first;   /* [sequence_count_max + 1]: samples of each logit row */
     struct sample *results; /* [logit_rows_max] */
     /* What each sample has given, [sequence_count_max] */

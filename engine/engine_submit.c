@@ -42,6 +42,13 @@ static bool reasoning_is_valid(const engine *e, const struct reasoning_budget *b
                               tokens_are_valid(e, budget->end_tokens, budget->end_token_count));
 }
 
+static bool embedding_is_valid(const struct engine_request *request)
+{
+    return request->embedding == NULL ||
+           (request->n == 1 && request->max_tokens == 1 && request->grammar == NULL &&
+            request->reasoning == NULL && request->prompt_scores == NULL);
+}
+
 static bool request_is_valid(const engine *e, const struct engine_request *request)
 {
     if (request->internal != NULL || request->on_event == NULL || request->prompt == NULL)
@@ -56,7 +63,7 @@ static bool request_is_valid(const engine *e, const struct engine_request *reque
         (request->prompt_alternative_count > 0 && request->prompt_alternatives == NULL))
         return false;
     if (!tokens_are_valid(e, request->prompt, request->prompt_count) ||
-        !reasoning_is_valid(e, request->reasoning))
+        !reasoning_is_valid(e, request->reasoning) || !embedding_is_valid(request))
         return false;
     return sampling_params_check(&request->sampling, e->info.vocabulary, NULL) == STATUS_OK;
 }

@@ -155,10 +155,17 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     r->batch.priority = caller->priority;
     r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;
+    r->batch.is_prompt_only = caller->embedding != NULL;
+    r->batch.computes_all = r->batch.is_prompt_only && caller->pooling == EMBEDDING_MEAN;
+    if (r->batch.is_prompt_only) {
+        r->hidden = arena_allocate_array(r->memory, e->info.width, sizeof *r->hidden);
+        if (r->hidden == NULL)
+            return STATUS_NO_MEMORY;
+    }
     status s = STATUS_OK;
     if (e->options.prefix_cache)
         s = make_prompt_hashes(e, r);
-    if (s == STATUS_OK && e->options.draft_tokens_max > 0)
+    if (s == STATUS_OK && e->options.draft_tokens_max > 0 && !r->batch.is_prompt_only)
         s = make_prompt_runs(e, r);
     if (s == STATUS_OK && caller->stop_count > 0)
         s = stop_matcher_create(caller->stops, caller->stop_count, caller->include_stop, &r->stops);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "embeddings.h"
 #include "prompt_scores.h"
 
 /* The step thread. Each turn: read the inbox, plan, forward, sample, send. Between steps and only there, requests come,
@@ -181,6 +182,7 @@ static status forward(engine *e, const struct step_plan *plan, const float **log
         .logit_rows = b->logit_rows,
         .logit_row_count = plan->logit_row_count,
     };
+    embeddings_ask(e, plan, &step);
     return model_forward(e->model, &step, logits);
 }
 
@@ -345,6 +347,25 @@ static void end_unscored(engine *e)
     }
 }
 
+/* Ends the requests whose prompts are all that was wanted, and are computed. Before any other request of the plan may be
+ * freed. */
+static void end_prompt_only(engine *e, const struct step_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        const struct step_entry *entry = &plan->entries[i];
+        struct sequence *s = entry->sequence;
+        if (!s->request->is_prompt_only)
+            continue;
+        embeddings_note(entry);
+        if (!step_entry_reaches_end(entry))
+            continue;
+        status made = embeddings_finish((struct live_request *)s->request);
+        if (made != STATUS_OK)
+            engine_metrics_corrupted(e->metrics);
+        end_sequence(e, s, made == STATUS_OK ? FINISH_STOP : FINISH_ERROR, made);
+    }
+}
+
 /* Counts the drafts of a sample, and those that were sampled. */
 static void note_drafts(engine *e, const struct step_sample *sample,
                         const struct sample_result *result)
@@ -468,6 +489,7 @@ static bool run_step(engine *e)
     sample_rows(e, logits, samples, count);
     uint64_t end_ns = clock_now_ns();
     batcher_note_time(e->batch, end_ns - start_ns);
+    end_prompt_only(e, plan);
     take_samples(e, samples, count, end_ns);
     end_unscored(e);
     count_step(e, plan, start_ns, end_ns);

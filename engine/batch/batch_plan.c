@@ -65,7 +65,8 @@ static uint32_t scores_of_chunk(const struct sequence *s, uint32_t count)
 static void add_entry(batcher *b, struct sequence *s, uint32_t count)
 {
     struct step_plan *plan = &b->plan;
-    bool reaches_end = s->computed_count + count == sequence_token_count(s);
+    bool gives_logits = s->computed_count + count == sequence_token_count(s) &&
+                        !s->request->is_prompt_only;
     uint32_t scores = scores_of_chunk(s, count);
     CHECK(s->draft_count == 0); /* all of the step before have met their samples */
     b->entries[plan->entry_count++] = (struct step_entry){
@@ -74,9 +75,9 @@ static void add_entry(batcher *b, struct sequence *s, uint32_t count)
         .count = count,
         .score_row = plan->logit_row_count,
         .score_count = scores,
-        .logit_row = reaches_end ? plan->logit_row_count + scores : UINT32_MAX,
+        .logit_row = gives_logits ? plan->logit_row_count + scores : UINT32_MAX,
     };
-    plan->logit_row_count += scores + (reaches_end ? 1 : 0);
+    plan->logit_row_count += scores + (gives_logits ? 1 : 0);
     plan->score_count += scores;
     plan->row_count += count;
     b->plan_context += context_of_rows(s->computed_count, count);
@@ -186,7 +187,7 @@ static uint32_t chunk_to_score(const batcher *b, const struct sequence *s, uint3
  * gives the logits; and those whose rows have yet to score the prompt. */
 static void match_prefix(batcher *b, struct sequence *s)
 {
-    if (b->prefixes == NULL)
+    if (b->prefixes == NULL || s->request->computes_all)
         return;
     struct block_table *table = &s->table;
     uint32_t limit = (sequence_token_count(s) - 1) / BLOCK_TOKENS;

@@ -203,6 +203,7 @@ void batcher_submit(batcher *b, struct batch_request *request)
 {
     CHECK(request->sequence_count > 0 && request->prompt_count > 0);
     CHECK(b->prefixes == NULL || request->prompt_hashes != NULL);
+    CHECK(!request->is_prompt_only || request->sequence_count == 1);
     for (uint32_t i = 0; i < request->sequence_count; i++) {
         struct sequence *s = &request->sequences[i];
         CHECK(s->request == request && s->index == i && s->output_count_max > 0);

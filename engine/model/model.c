@@ -28,6 +28,7 @@
 #include "check.h"
 #include "memory.h"
 #include "model_adapt.h"
+#include "model_hidden.h"
 #include "model_rope.h"
 #include "model_shape.h"
 #include "model_source_private.h"
@@ -66,6 +67,7 @@ struct model {
     kv_store *kv;                           /* owned */
     expert_routes *routes;                  /* owned; NULL: no experts */
     struct adapt adapt;
+    struct model_hidden hidden;
 
     struct form forms[FORMS_MAX];
     uint32_t form_count;
@@ -396,6 +398,12 @@ static status open_parts(model *m, const model_source *source, struct error_note
         if (s != STATUS_OK)
             error_note_set(note, "no memory for the products of adapters");
     }
+    if (s == STATUS_OK) {
+        s = hidden_open(&m->hidden, m->b, m->x, m->options.batch_tokens_max, m->shape.d,
+                        m->weights.output_norm, m->shape.rms_epsilon);
+        if (s != STATUS_OK)
+            error_note_set(note, "no memory for hidden states");
+    }
     return s;
 }
 
@@ -438,6 +446,7 @@ void model_close(model *m)
         m->operations->activation_destroy(m->b, m->forms[i].rows);
     if (m->kv != NULL)
         m->operations->kv_destroy(m->b, m->kv);
+    hidden_close(&m->hidden);
     release_device(m, m->x);
     adapt_close(&m->adapt);
     release_device(m, m->y);
@@ -578,6 +587,8 @@ static void check_step(const model *m, const struct model_step *step)
     }
     for (uint32_t i = 0; i < step->logit_row_count; i++)
         CHECK(step->logit_rows[i] < batch->n_rows);
+    for (uint32_t i = 0; i < step->hidden_row_count; i++)
+        CHECK(step->hidden_rows[i] < batch->n_rows);
     CHECK(step->adapters == NULL || m->options.adapter_rank_max > 0);
 }
 
@@ -595,6 +606,8 @@ status model_forward(model *m, const struct model_step *step, const float **logi
     if (step->logit_row_count > 0)
         forward_head(m, step);
     status s = m->operations->synchronize(m->b);
+    if (s == STATUS_OK && step->hidden_row_count > 0)
+        s = hidden_add(&m->hidden, step);
     alloc_guard_end();
     if (s == STATUS_OK)
         *logits = m->host_logits;

@@ -127,12 +127,19 @@ static void messages_fields_mean_what_chats_do(void **state)
     check_json(request.tools, "[{'type':'function','function':{'name':'f','description':'d',"
                               "'parameters':{'type':'object'}}}]");
     check_json(request.template_variables, "{'enable_thinking':false,'thinking':false}");
+    assert_int_equal(request.reasoning_budget, -1);
     api_completion_request_deinit(&request);
 
     request = parse_good(&wire_format_messages,
                          MESSAGES("\"thinking\":{\"type\":\"adaptive\"},\"messages\":[{\"role\":"
                                   "\"assistant\",\"content\":\"I\"}]"));
     assert_true(request.continue_final_message && !request.add_generation_prompt);
+    check_json(request.template_variables, "{'enable_thinking':true,'thinking':true}");
+    api_completion_request_deinit(&request);
+
+    request = parse_good(&wire_format_messages,
+                         MESSAGES("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}," USER));
+    assert_int_equal(request.reasoning_budget, 2000);
     check_json(request.template_variables, "{'enable_thinking':true,'thinking':true}");
     api_completion_request_deinit(&request);
 }

@@ -120,6 +120,9 @@ struct engine_event {
     status error; /* with FINISH_ERROR */
 };
 
+/* Which hidden states make an embedding: the last token's, or all, the mean of them. */
+enum embedding_pooling { EMBEDDING_LAST, EMBEDDING_MEAN };
+
 struct engine_request;
 typedef void engine_event_fn(struct engine_request *request, const struct engine_event *event);
 
@@ -152,6 +155,12 @@ struct engine_request {
     /* The likeliest ones at each of these places, best first; as row_score_token leaves them */
     struct token_logprob *prompt_alternatives; /* [prompt_count, prompt_alternative_count] */
     uint32_t prompt_alternative_count;         /* 0 .. LOGPROBS_MAX */
+
+    /* An embedding of the prompt instead of an answer: its last hidden states (engine_info.width numbers each), pooled and made
+     * to length 1, written before the one event that comes, which has no token. n and max_tokens are 1, and neither a grammar,
+     * a budget nor scores go with it. NULL: an answer is wanted. */
+    float *embedding; /* [width] */
+    enum embedding_pooling pooling;
 
     void *internal; /* the engine's; NULL at submit */
 };

@@ -53,12 +53,15 @@ uint32_t batcher_tokens_max(const batcher *b);
  * prompt_count + output_count_max must not exceed batcher_tokens_max. Cannot fail. */
 void batcher_submit(batcher *b, struct batch_request *request);
 
+/* A request that is prompt only is ended between batcher_complete and the next plan of the step that reached its last
+ * token (step_entry_reaches_end). */
+
 /* Rows of one sequence in a step: tokens that it has, and after its last one drafts of those to come. */
 struct step_entry {
     struct sequence *sequence;
     uint32_t first; /* position of its first row */
     uint32_t count; /* rows, drafts included */
-    /* UINT32_MAX: the step does not reach its last token; else the last token's number among the logit rows; the drafts'
+    /* UINT32_MAX: the step does not reach its last token, or nothing is generated after it; else the last token's number among the logit rows; the drafts'
      * follow */
     uint32_t logit_row;
     const int32_t *drafts; /* [draft_count]; valid until the next plan */
@@ -73,6 +76,12 @@ static inline int32_t step_entry_token(const struct step_entry *entry, uint32_t 
     uint32_t known = entry->count - entry->draft_count;
     return row < known ? sequence_token_at(entry->sequence, entry->first + row)
                        : entry->drafts[row - known];
+}
+
+/* Does the step compute the sequence's last token? Of a completed step: until something is appended. */
+static inline bool step_entry_reaches_end(const struct step_entry *entry)
+{
+    return entry->first + entry->count - entry->draft_count == sequence_token_count(entry->sequence);
 }
 
 /* The next step. Valid until the next call of batcher_plan. */
