@@ -69,7 +69,7 @@ struct live_request {
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
     struct reasoning_watch *reasoning; /* [n]; the step thread's; NULL: no budget */
-    double *hidden;         /* [width]; the step thread's; sum of hidden states; NULL: none are wanted */
+    double *hidden; /* [width]; the step thread's; sum of hidden states; NULL: none are wanted */
     uint32_t hidden_count;  /* the prompt's first so many positions have been seen for it */
     struct stream *streams; /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;  /* fixed */

@@ -11,7 +11,8 @@
 #define STOP_TOKENS_MAX 1024u
 #define BIASES_MAX      4096u
 #define BANS_MAX        1024u
-#define END_TOKENS_MAX  256u /* what ends reasoning; a mark and its surroundings have at most twenty */
+#define END_TOKENS_MAX                                                                             \
+    256u /* what ends reasoning; a mark and its surroundings have at most twenty */
 
 static bool stops_are_valid(const struct engine_request *request)
 {
@@ -36,10 +37,10 @@ static bool tokens_are_valid(const engine *e, const int32_t *tokens, uint32_t co
 
 static bool reasoning_is_valid(const engine *e, const struct reasoning_budget *budget)
 {
-    return budget == NULL || (budget->open.bytes > 0 && budget->close.bytes > 0 &&
-                              budget->end_token_count >= 1 &&
-                              budget->end_token_count <= END_TOKENS_MAX &&
-                              tokens_are_valid(e, budget->end_tokens, budget->end_token_count));
+    return budget == NULL ||
+           (budget->open.bytes > 0 && budget->close.bytes > 0 && budget->end_token_count >= 1 &&
+            budget->end_token_count <= END_TOKENS_MAX &&
+            tokens_are_valid(e, budget->end_tokens, budget->end_token_count));
 }
 
 static bool embedding_is_valid(const struct engine_request *request)

@@ -13,6 +13,7 @@
 #define VOCABULARY  260u
 #define END_TOKEN   256
 #define CONTROL     257
+#define WIDTH       3u
 #define BLOCKS_MAX  4096u
 #define BLOCK_BYTES 1024u
 
@@ -49,11 +50,12 @@ static const struct model_info fake_info = {.architecture = "fake",
                                             .name = "fake",
                                             .vocabulary = VOCABULARY,
                                             .n_layers = 1,
-                                            .d = 1,
+                                            .d = WIDTH,
                                             .context_trained = 512,
                                             .kv_block_bytes = BLOCK_BYTES};
 static _Atomic int forward_fails;        /* the next step fails */
 static _Atomic uint32_t forward_poisons; /* 0: none; N: the N-th row of each step is not finite */
+static _Atomic int hidden_fails;         /* the next hidden state is no number */
 static _Atomic uint32_t forward_us;      /* each step takes this long */
 static const char *_Atomic script; /* outputs spell this text over and over; NULL: by digest */
 
@@ -194,6 +196,12 @@ static void fill_logits(float *logits, uint64_t digest, uint32_t position)
     logits[CONTROL] = logits[258] = logits[259] = -9.0f;
 }
 
+/* The hidden state of a row. */
+static double hidden_of(uint64_t digest, uint32_t c)
+{
+    return (double)(mix(digest, 1000 + c) % 2001) / 1000.0 - 1.0;
+}
+
 status model_forward(model *m, const struct model_step *step, const float **logits)
 {
     (void)m;
@@ -202,7 +210,7 @@ status model_forward(model *m, const struct model_step *step, const float **logi
     if (atomic_load(&forward_us) > 0)
         usleep(atomic_load(&forward_us));
     const struct step_batch *b = &step->batch;
-    uint32_t next_logits = 0;
+    uint32_t next_logits = 0, next_hidden = 0;
     for (uint32_t row = 0; row < b->n_rows; row++) {
         const uint32_t *table =
             b->block_tables + (size_t)b->row_sequence[row] * b->block_table_stride;
@@ -214,7 +222,15 @@ status model_forward(model *m, const struct model_step *step, const float **logi
         fake_kv[table[p / KV_BLOCK_TOKENS]][p % KV_BLOCK_TOKENS] = digest;
         if (next_logits < step->logit_row_count && step->logit_rows[next_logits] == row)
             fill_logits(fake_logits[next_logits++], digest, p + 1);
+        if (next_hidden < step->hidden_row_count && step->hidden_rows[next_hidden] == row) {
+            for (uint32_t c = 0; c < WIDTH; c++)
+                step->hidden_sums[next_hidden][c] += hidden_of(digest, c);
+            next_hidden++;
+        }
     }
+    assert_int_equal(next_hidden, step->hidden_row_count);
+    if (next_hidden > 0 && atomic_exchange(&hidden_fails, 0) != 0)
+        step->hidden_sums[0][1] = NAN;
     assert_int_equal(next_logits, step->logit_row_count);
     uint32_t poisoned = atomic_load(&forward_poisons);
     if (poisoned > 0 && poisoned <= next_logits)
@@ -925,6 +941,99 @@ static void a_grammar_is_kept_whatever_the_batch(void **state)
     }
 }
 
+static struct client *client_of_embedding(engine *e, uint32_t prompt_count, uint32_t seed,
+                                          enum embedding_pooling pooling, float *out)
+{
+    struct client *c = client_create(e, make_prompt(prompt_count, seed), prompt_count, 1);
+    c->request.embedding = out;
+    c->request.pooling = pooling;
+    return c;
+}
+
+/* What the made-up model says of a prompt, in one go. */
+static void assert_embedding(const struct client *c)
+{
+    double sum[WIDTH] = {0}, squares = 0.0;
+    uint64_t digest = 0;
+    for (uint32_t p = 0; p < c->request.prompt_count; p++) {
+        bool is_last = p + 1 == c->request.prompt_count;
+        digest = mix(digest, (uint64_t)c->request.prompt[p] + 1);
+        for (uint32_t i = 0; i < WIDTH && (is_last || c->request.pooling == EMBEDDING_MEAN); i++)
+            sum[i] += hidden_of(digest, i);
+    }
+    for (uint32_t i = 0; i < WIDTH; i++)
+        squares += sum[i] * sum[i];
+    for (uint32_t i = 0; i < WIDTH; i++)
+        assert_true(c->request.embedding[i] == (float)(sum[i] / sqrt(squares)));
+    const struct client_sequence *s = &c->sequences[0];
+    assert_int_equal(s->finish, FINISH_STOP);
+    assert_int_equal(s->token_count, 0);
+    assert_int_equal(s->usage.prompt_tokens, c->request.prompt_count);
+    assert_true(c->request.pooling == EMBEDDING_LAST || s->usage.cached_tokens == 0);
+}
+
+/* Beside requests that generate, on a cache that makes them preempt each other, without prefix cache, in small steps. */
+static void embeddings_do_not_depend_on_company_memory_or_cache(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    struct engine_options variants[4] = {defaults, defaults, defaults, defaults};
+    variants[1].kv_bytes = 12 * BLOCK_BYTES;
+    variants[2].prefix_cache = false;
+    variants[3].batch_tokens_max = 8;
+    for (int v = 0; v < 4; v++) {
+        engine *e = open_engine(&variants[v]);
+        struct client *clients[COUNT];
+        float vectors[COUNT][WIDTH];
+        for (uint32_t i = 0; i < COUNT; i++) {
+            uint32_t prompt_count = 1 + i * 3;
+            if (i % 4 == 3)
+                clients[i] = client_create(e, make_prompt(prompt_count, i), prompt_count, 40);
+            else
+                clients[i] =
+                    client_of_embedding(e, prompt_count, i % 2 == 0 ? i : 7,
+                                        i % 4 == 1 ? EMBEDDING_MEAN : EMBEDDING_LAST, vectors[i]);
+            client_submit(clients[i]);
+        }
+        for (uint32_t i = 0; i < COUNT; i++) {
+            client_wait(clients[i]);
+            if (clients[i]->request.embedding != NULL)
+                assert_embedding(clients[i]);
+            client_destroy(clients[i]);
+        }
+        struct engine_stats stats;
+        assert_becomes_empty(e);
+        engine_get_stats(e, &stats);
+        assert_true(v == 2 || stats.prefix_hit_tokens > 0);
+        engine_close(e);
+    }
+}
+
+static void an_embedding_that_is_no_number_ends_in_an_error(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    float vector[WIDTH] = {7, 7, 7};
+    atomic_store(&hidden_fails, 1);
+    struct client *c = client_of_embedding(e, 20, 1, EMBEDDING_MEAN, vector);
+    client_run(c);
+    assert_int_equal(c->sequences[0].finish, FINISH_ERROR);
+    assert_int_equal(c->sequences[0].error, STATUS_INTERNAL);
+    assert_true(vector[0] == 7.0f && vector[1] == 7.0f);
+    client_destroy(c);
+    c = client_of_embedding(e, 20, 1, EMBEDDING_MEAN, vector); /* the engine goes on */
+    client_run(c);
+    assert_embedding(c);
+    c->request.internal = NULL;
+    c->request.n = 2;
+    assert_int_equal(engine_submit(e, &c->request), STATUS_INVALID);
+    c->request.n = 1;
+    c->request.max_tokens = 2;
+    assert_int_equal(engine_submit(e, &c->request), STATUS_INVALID);
+    client_destroy(c);
+    engine_close(e);
+}
+
 static const int32_t reasoning_end[] = {'\n', '<', '/', 't', '>', '\n'};
 enum { REASONING_END = 6 };
 static const struct reasoning_budget reasoning_model = {.starts_inside = true,
@@ -1179,6 +1288,8 @@ int main(void)
         cmocka_unit_test(submit_survives_the_failure_of_each_allocation),
         cmocka_unit_test(open_reports_what_is_wrong),
         cmocka_unit_test(metrics_count_each_request_once),
+        cmocka_unit_test(embeddings_do_not_depend_on_company_memory_or_cache),
+        cmocka_unit_test(an_embedding_that_is_no_number_ends_in_an_error),
         cmocka_unit_test(no_draft_crosses_the_end_of_reasoning),
         cmocka_unit_test(the_end_of_reasoning_keeps_to_the_grammar),
         cmocka_unit_test(a_budget_that_is_no_budget_is_refused),

@@ -65,8 +65,8 @@ static uint32_t scores_of_chunk(const struct sequence *s, uint32_t count)
 static void add_entry(batcher *b, struct sequence *s, uint32_t count)
 {
     struct step_plan *plan = &b->plan;
-    bool gives_logits = s->computed_count + count == sequence_token_count(s) &&
-                        !s->request->is_prompt_only;
+    bool gives_logits =
+        s->computed_count + count == sequence_token_count(s) && !s->request->is_prompt_only;
     uint32_t scores = scores_of_chunk(s, count);
     CHECK(s->draft_count == 0); /* all of the step before have met their samples */
     b->entries[plan->entry_count++] = (struct step_entry){

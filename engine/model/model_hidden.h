@@ -7,9 +7,9 @@
  * step's, so the host computes their norm itself, and in double. Thread: step. */
 struct model_hidden {
     backend *b;
-    const float *x;  /* device, borrowed: [rows_max, d] */
-    float *host_x;   /* `x` itself where the host can read it, else owned */
-    float *gain;     /* owned; [d] */
+    const float *x; /* device, borrowed: [rows_max, d] */
+    float *host_x;  /* `x` itself where the host can read it, else owned */
+    float *gain;    /* owned; [d] */
     uint32_t d;
     float epsilon;
 };

@@ -193,8 +193,8 @@ struct reasoning_texts reasoning_form_texts(enum reasoning_form form)
         [REASONING_FORM_THINK] = {"<think>", "</think>", "\n</think>\n\n"},
         [REASONING_FORM_MISTRAL] = {"[THINK]", "[/THINK]", "[/THINK]"},
         [REASONING_FORM_HARMONY] = {HARMONY_CHANNEL "analysis" HARMONY_MESSAGE, HARMONY_END,
-                                    HARMONY_END HARMONY_START
-                                    "assistant" HARMONY_CHANNEL "final" HARMONY_MESSAGE},
+                                    HARMONY_END HARMONY_START "assistant" HARMONY_CHANNEL
+                                                              "final" HARMONY_MESSAGE},
     };
     return (struct reasoning_texts){text_slice_of(texts[form].open),
                                     text_slice_of(texts[form].close),

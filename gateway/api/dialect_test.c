@@ -137,8 +137,9 @@ static void messages_fields_mean_what_chats_do(void **state)
     check_json(request.template_variables, "{'enable_thinking':true,'thinking':true}");
     api_completion_request_deinit(&request);
 
-    request = parse_good(&wire_format_messages,
-                         MESSAGES("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}," USER));
+    request =
+        parse_good(&wire_format_messages,
+                   MESSAGES("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}," USER));
     assert_int_equal(request.reasoning_budget, 2000);
     check_json(request.template_variables, "{'enable_thinking':true,'thinking':true}");
     api_completion_request_deinit(&request);

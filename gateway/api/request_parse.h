@@ -23,7 +23,7 @@ struct request_parse {
     const json_t *tool_choice, *function_call, *functions; /* NULL: absent */
     const char *tool_choice_name;                          /* as the client knows it */
     const char *reasoning_effort;                          /* NULL: absent */
-    const char *reasoning_budget_name;                     /* as the client knows it; NULL: absent */
+    const char *reasoning_budget_name; /* as the client knows it; NULL: absent */
     bool has_priority;
     uint32_t best_of; /* text; 0: absent */
     /* strict: the fields that are not honoured, quoted, comma-separated; "" : none */
@@ -76,8 +76,8 @@ typedef status request_reader(struct request_parse *parse, const struct request_
                               json_t *value);
 request_reader request_read_messages, request_read_tools, request_read_tool_choice,
     request_read_parallel_calls, request_read_functions, request_read_function_call,
-    request_read_reasoning_effort, request_read_reasoning_budget, request_read_documents, request_read_template_variables,
-    request_read_prompt;
+    request_read_reasoning_effort, request_read_reasoning_budget, request_read_documents,
+    request_read_template_variables, request_read_prompt;
 request_reader request_read_stop, request_read_stop_tokens, request_read_logit_bias,
     request_read_seed, request_read_logprobs_count, request_read_top_logprobs,
     request_read_stream_options, request_read_response_format, request_read_structured_outputs,

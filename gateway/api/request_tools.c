@@ -437,8 +437,8 @@ status request_reasoning_settle(struct request_parse *parse)
     const json_t *is_on = json_object_get(given, "enable_thinking");
     bool has_none = out->reasoning_budget == 0;
     if (out->reasoning_budget >= 0 && parse->limits->hides_reasoning) {
-        status s = request_field_ignored(parse, parse->reasoning_budget_name,
-                                         "unsupported_parameter");
+        status s =
+            request_field_ignored(parse, parse->reasoning_budget_name, "unsupported_parameter");
         if (s != STATUS_OK)
             return s;
     }
@@ -447,8 +447,7 @@ status request_reasoning_settle(struct request_parse *parse)
     json_t *variables = keep(parse, given != NULL ? json_copy((json_t *)given) : json_object());
     if (variables == NULL)
         return fail_no_memory(parse);
-    bool thinks = is_on != NULL ? json_is_true(is_on)
-                                : !has_none && strcmp(effort, "none") != 0;
+    bool thinks = is_on != NULL ? json_is_true(is_on) : !has_none && strcmp(effort, "none") != 0;
     bool is_set = variable_set(variables, "enable_thinking", json_boolean(thinks)) &&
                   variable_set(variables, "thinking", json_boolean(thinks));
     if (is_set && effort != NULL)

@@ -18,6 +18,7 @@
 
 static const char *const backend_words[] = {"auto",     "reference",   "avx2",
                                             "avx-vnni", "avx512-vnni", NULL};
+static const char *const pooling_words[] = {"last", "mean", NULL};
 static const char *const kv_dtype_words[] = {"auto", "f16", "int8", NULL};
 
 struct check {
@@ -242,6 +243,7 @@ static void check_model(const struct check *c, uint32_t index)
     check_model_path(c, &model->path);
     check_word(c, "backend", &model->backend, backend_words);
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
+    check_word(c, "pooling", &model->pooling, pooling_words);
     check_parsers(c, model);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
         model->weight_cache[0] != '/')

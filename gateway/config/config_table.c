@@ -261,6 +261,11 @@ static const struct setting model_table[] = {
     {TEXT("reasoning_parser", config_model, reasoning_parser, "auto"), .reload = RELOAD_RESTART,
      .help = "How the model marks its reasoning, which then comes apart from its answer: auto (what its chat template "
              "speaks), none (it stays part of the text), think, mistral or openai_gptoss."},
+    {TEXT("pooling", config_model, pooling, "last"), .reload = RELOAD_RESTART,
+     .help = "How a model that generates text makes embeddings of its last hidden states: last (that of the last token) or "
+             "mean (of all tokens). Models that only make embeddings say it in their own files.",
+     .danger = "Only the way that the model was trained for gives vectors that mean something; with mean no prompt is taken "
+               "from the prefix cache."},
     {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
     {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,

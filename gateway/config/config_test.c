@@ -192,6 +192,8 @@ static const struct broken {
      "tool_parser 'qwen3-coder' is not one of auto, none, hermes, qwen3_coder, llama3_json, "
      "pythonic, mistral, deepseek_v3, openai, granite, phi4_mini_json, gemma, kimi_k2, glm45; did "
      "you mean 'qwen3_coder'?"},
+    {"pooling that is none", MODELS "    pooling: median\n", 4, 14,
+     "pooling 'median' is not one of last, mean"},
     {"reasoning parser that is none", MODELS "    reasoning_parser: deepthought\n", 4, 23,
      "reasoning_parser 'deepthought' is not one of auto, none, think, mistral, openai_gptoss"},
     {"cache type that is none", MODELS "    kv_cache_dtype: fp8\n", 4, 21,

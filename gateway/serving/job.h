@@ -102,10 +102,10 @@ struct job {
     struct api_error error;
     char id[48];
     struct api_answer answer;
-    grammar *grammar;         /* counted; NULL: the text is free */
-    bool starts_in_reasoning; /* the prompt ends inside the model's reasoning */
+    grammar *grammar;                         /* counted; NULL: the text is free */
+    bool starts_in_reasoning;                 /* the prompt ends inside the model's reasoning */
     struct reasoning_budget reasoning_budget; /* its parts' requests point to it */
-    struct job_part *parts;   /* owned; [part_count] */
+    struct job_part *parts;                   /* owned; [part_count] */
     uint32_t part_count;
     struct job_choice *choices; /* owned; [choice_count] */
     uint32_t choice_count;
@@ -146,10 +146,12 @@ bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out
 
 /* Embeddings, rerank, score (pooling.c). */
 struct pooling_work;
-/* Parses, tokenizes and hands over; then writes the answer. JOB_PREPARING: the encoder has it, and the
+/* Parses, tokenizes and hands over; then writes the answer. JOB_PREPARING: the model has it, and the
  * job comes back. Workers. */
 enum job_stage pooling_answer(struct job *job);
 void pooling_work_destroy(struct pooling_work *work); /* accepts NULL */
+/* Gives jobs whose prompts have ended back to the workers (pooling_prompts.c). Publisher, outside of events. */
+void pooling_return_done(struct replica *replica);
 
 /* Tools and reasoning (tools.c). Workers. */
 /* How long the answer may reason, part of the job; NULL: as it likes. After rendering. */

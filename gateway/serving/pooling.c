@@ -5,38 +5,27 @@
  *   worker     turns numbers into the answer (a thousand floats take about a millisecond to write)
  *   loop       sends it
  *
+ * With a decoder in the encoder's place the job may go more often (pooling_prompts.c).
+ *
  * The encoder's request has the reference that the worker's first visit would have dropped. Where the
  * queue has no room, or the workers have gone, on_done ends the job itself.
  *
  * Pairs (rerank, score): a cross-encoder reads both texts at once and gives the score; for a model
  * of embeddings the score of a pair is the cosine of the two vectors, each text computed once. */
 
-#include "job.h"
+#include "pooling_work.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "clock.h"
 #include "memory.h"
 
 #define ANSWER_BYTES_MAX (1024u * 1024u * 1024u)
 #define TRUNCATE_NONE    (-2)
 #define TRUNCATE_MODEL   (-1)
-
-struct pooling_work {
-    struct api_pooling_request parsed;
-    struct encoder_request request;
-    struct job *job;
-    struct token_list tokens; /* of all texts */
-    uint32_t *text_start;     /* owned; [texts + 1] */
-    uint32_t *second_start;   /* owned; [texts] or NULL */
-    float *numbers;           /* owned; what the encoder writes */
-    uint32_t *order;          /* owned; scratch of rerank */
-    bool is_computed;
-    status result;
-};
 
 void pooling_work_destroy(struct pooling_work *work)
 {
@@ -48,7 +37,19 @@ void pooling_work_destroy(struct pooling_work *work)
     memory_release(work->second_start);
     memory_release(work->numbers);
     memory_release(work->order);
+    memory_release(work->prompts);
     memory_release(work);
+}
+
+struct pooling_model pooling_model_of(const struct replica *replica)
+{
+    if (replica->encoder != NULL) {
+        const struct encoder_info *info = encoder_get_info(replica->encoder);
+        return (struct pooling_model){info->context_max, info->width, info->class_count,
+                                      info->is_normalized};
+    }
+    const struct engine_info *info = engine_get_info(replica->engine);
+    return (struct pooling_model){info->context_max - 1, info->width, 0, true};
 }
 
 static bool fail_status(struct job *job, status s)
@@ -60,7 +61,7 @@ static bool fail_status(struct job *job, status s)
 static bool reads_pairs(const struct pooling_work *work)
 {
     return work->parsed.kind != POOLING_EMBED &&
-           encoder_get_info(work->job->replica->encoder)->class_count > 0;
+           pooling_model_of(work->job->replica).class_count > 0;
 }
 
 static const char *param_of(const struct pooling_work *work)
@@ -72,14 +73,14 @@ static const char *param_of(const struct pooling_work *work)
 
 static bool check_request(struct job *job, const struct pooling_work *work)
 {
-    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    const struct pooling_model info = pooling_model_of(job->replica);
     const char *model = work->parsed.model;
     if (model != NULL && !replica_serves(job->replica, model)) {
         api_error_set(&job->error, 404, "invalid_request_error", "model_not_found", "model",
                       "The model '%.256s' does not exist.", model);
         return false;
     }
-    if (work->parsed.kind == POOLING_EMBED && info->class_count > 0) {
+    if (work->parsed.kind == POOLING_EMBED && info.class_count > 0) {
         api_error_set(
             &job->error, 400, "invalid_request_error", "unsupported_model", "model",
             "The model '%s' scores pairs of texts and makes no embeddings; it is asked at "
@@ -87,16 +88,16 @@ static bool check_request(struct job *job, const struct pooling_work *work)
             job->replica->model->name);
         return false;
     }
-    if (reads_pairs(work) && info->class_count != 1) {
+    if (reads_pairs(work) && info.class_count != 1) {
         api_error_set(&job->error, 400, "invalid_request_error", "unsupported_model", "model",
                       "The model '%s' tells %u classes apart; a score needs a model with one.",
-                      job->replica->model->name, info->class_count);
+                      job->replica->model->name, info.class_count);
         return false;
     }
-    if (work->parsed.dimensions > info->width) {
+    if (work->parsed.dimensions > info.width) {
         api_error_set(&job->error, 400, "invalid_request_error", "integer_above_max_value",
                       "dimensions", "Invalid 'dimensions': the model has %u, but %u came.",
-                      info->width, work->parsed.dimensions);
+                      info.width, work->parsed.dimensions);
         return false;
     }
     return true;
@@ -105,7 +106,7 @@ static bool check_request(struct job *job, const struct pooling_work *work)
 /* Tokens that a text may have; and whether a longer one is cut. */
 static uint32_t length_max(const struct pooling_work *work, bool *is_cut)
 {
-    uint32_t context = encoder_get_info(work->job->replica->encoder)->context_max;
+    uint32_t context = pooling_model_of(work->job->replica).context_max;
     int64_t wanted = work->parsed.truncate;
     *is_cut = wanted != TRUNCATE_NONE;
     return wanted > 0 && wanted < (int64_t)context ? (uint32_t)wanted : context;
@@ -203,7 +204,6 @@ static void on_done(struct encoder_request *request, status result)
     struct job *job = request->context;
     struct replica *replica = job->replica;
     job->pooling->is_computed = true;
-    job->pooling->result = result;
     if (result == STATUS_OK && !atomic_load(&replica->is_stopping) &&
         ring_push(replica->prepare_queue, job) == STATUS_OK) {
         parking_signal(&replica->prepare_parking);
@@ -215,10 +215,10 @@ static void on_done(struct encoder_request *request, status result)
     job_release(job);
 }
 
-static bool submit(struct job *job, struct pooling_work *work, uint32_t count)
+static enum job_stage submit(struct job *job, struct pooling_work *work)
 {
     work->request = (struct encoder_request){
-        .text_count = count,
+        .text_count = work->text_count,
         .tokens = work->tokens.ids,
         .text_start = work->text_start,
         .second_start = work->second_start,
@@ -230,20 +230,21 @@ static bool submit(struct job *job, struct pooling_work *work, uint32_t count)
     job_acquire(job); /* the encoder's */
     status s = encoder_submit(job->replica->encoder, &work->request);
     if (s == STATUS_OK)
-        return true;
+        return JOB_PREPARING;
     job_release(job);
     fail_status(job, s);
     if (s == STATUS_FULL)
         job->error.retry_after_ms = replica_retry_after_ms(job->replica);
-    return false;
+    return JOB_FAILED;
 }
 
 static bool allocate(struct job *job, struct pooling_work *work, uint32_t count)
 {
-    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    const struct pooling_model info = pooling_model_of(job->replica);
+    size_t numbers = info.class_count > 0 ? info.class_count : info.width;
+    work->text_count = count;
     work->text_start = memory_allocate_array((size_t)count + 1, sizeof *work->text_start);
-    work->numbers =
-        memory_allocate_array((size_t)count * encoder_output_count(info), sizeof *work->numbers);
+    work->numbers = memory_allocate_array((size_t)count * numbers, sizeof *work->numbers);
     work->order = memory_allocate_array((size_t)count * 2, sizeof *work->order);
     if (reads_pairs(work))
         work->second_start = memory_allocate_array(count, sizeof *work->second_start);
@@ -253,33 +254,24 @@ static bool allocate(struct job *job, struct pooling_work *work, uint32_t count)
     return true;
 }
 
-static enum job_stage begin(struct job *job)
+/* Parses and tokenizes. */
+static bool begin(struct job *job)
 {
-    if (job->replica->encoder == NULL) {
-        api_error_set(&job->error, 400, "invalid_request_error", "unsupported_model", "model",
-                      "The model '%s' generates text; it makes no embeddings and scores no pairs.",
-                      job->replica->model->name);
-        return JOB_FAILED;
-    }
     struct pooling_work *work = memory_allocate_array(1, sizeof *work);
-    if (work == NULL) {
-        fail_status(job, STATUS_NO_MEMORY);
-        return JOB_FAILED;
-    }
+    if (work == NULL)
+        return fail_status(job, STATUS_NO_MEMORY);
     job->pooling = work;
     work->job = job;
     if (api_pooling_request_parse(job->pooling_kind, buffer_slice(&job->body),
                                   &job->replica->limits,
                                   (uint32_t)job->replica->config->limits.pooling_inputs,
                                   &work->parsed, &job->error) != STATUS_OK)
-        return JOB_FAILED;
+        return false;
     if (!check_request(job, work))
-        return JOB_FAILED;
+        return false;
     uint32_t count =
         reads_pairs(work) ? api_pooling_pair_count(&work->parsed) : work->parsed.input_count;
-    bool is_sent =
-        allocate(job, work, count) && encode_all(job, work, count) && submit(job, work, count);
-    return is_sent ? JOB_PREPARING : JOB_FAILED;
+    return allocate(job, work, count) && encode_all(job, work, count);
 }
 
 static double cosine(const float *a, const float *b, uint32_t width)
@@ -297,16 +289,16 @@ static double cosine(const float *a, const float *b, uint32_t width)
 /* The scores of all pairs: the encoder's own, or cosines, which take the place of the vectors. */
 static float *make_scores(const struct pooling_work *work)
 {
-    const struct encoder_info *info = encoder_get_info(work->job->replica->encoder);
+    const struct pooling_model info = pooling_model_of(work->job->replica);
     uint32_t count = api_pooling_pair_count(&work->parsed);
     float *scores = memory_allocate_array(count, sizeof *scores);
     for (uint32_t i = 0; i < count && scores != NULL; i++) {
         uint32_t first, second;
         api_pooling_pair(&work->parsed, i, &first, &second);
-        scores[i] = info->class_count > 0
+        scores[i] = info.class_count > 0
                         ? work->numbers[i]
-                        : (float)cosine(work->numbers + (size_t)first * info->width,
-                                        work->numbers + (size_t)second * info->width, info->width);
+                        : (float)cosine(work->numbers + (size_t)first * info.width,
+                                        work->numbers + (size_t)second * info.width, info.width);
     }
     return scores;
 }
@@ -329,7 +321,7 @@ static enum job_stage finish(struct job *job)
     static const char *const prefixes[] = {
         [POOLING_EMBED] = "embd-", [POOLING_RERANK] = "rerank-", [POOLING_SCORE] = "score-"};
     const struct pooling_work *work = job->pooling;
-    const struct encoder_info *info = encoder_get_info(job->replica->encoder);
+    const struct pooling_model info = pooling_model_of(job->replica);
     uint64_t random[2];
     random_bytes(random, sizeof random);
     snprintf(job->id, sizeof job->id, "%s%016llx%08x", prefixes[work->parsed.kind],
@@ -343,8 +335,8 @@ static enum job_stage finish(struct job *job)
     buffer_deinit(&job->body);
     buffer_init(&job->body, ANSWER_BYTES_MAX);
     if (work->parsed.kind == POOLING_EMBED)
-        api_embeddings_write(&job->body, &work->parsed, &answer, work->numbers, info->width,
-                             info->is_normalized);
+        api_embeddings_write(&job->body, &work->parsed, &answer, work->numbers, info.width,
+                             info.is_normalized);
     else
         write_pairs(job, work, &answer);
     return JOB_ANSWERED;
@@ -352,5 +344,16 @@ static enum job_stage finish(struct job *job)
 
 enum job_stage pooling_answer(struct job *job)
 {
-    return job->pooling != NULL && job->pooling->is_computed ? finish(job) : begin(job);
+    if (job->pooling == NULL) {
+        if (!begin(job))
+            return JOB_FAILED;
+        if (job->replica->encoder != NULL)
+            return submit(job, job->pooling);
+    }
+    if (job->replica->encoder == NULL) {
+        enum job_stage stage = pooling_run_prompts(job);
+        return stage == JOB_ANSWERED ? finish(job) : stage;
+    }
+    CHECK(job->pooling->is_computed);
+    return finish(job);
 }

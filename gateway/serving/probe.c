@@ -63,7 +63,8 @@ void probe_live(struct replica *replica, http_request *request)
 
 static uint32_t capabilities(const struct replica *replica)
 {
-    uint32_t bits = API_CAN_COMPLETE | API_CAN_STRUCTURE;
+    uint32_t bits =
+        API_CAN_COMPLETE | API_CAN_STRUCTURE | API_CAN_EMBED | API_CAN_RERANK | API_CAN_SCORE;
     if (replica->engine == NULL) {
         bool has_classes = encoder_get_info(replica->encoder)->class_count > 0;
         return API_CAN_RERANK | API_CAN_SCORE | (has_classes ? 0 : API_CAN_EMBED);

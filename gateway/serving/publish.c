@@ -144,6 +144,7 @@ void publish_event(struct engine_request *request, const struct engine_event *ev
 void publish_wake(void *context)
 {
     struct replica *replica = context;
+    pooling_return_done(replica);
     for (uint32_t i = 0; replica->sleeping_loops != 0; i++) {
         if ((replica->sleeping_loops & 1u << i) != 0)
             http_loop_wake(http_server_loop(replica->http, i));

@@ -274,6 +274,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .metrics = replica->metrics,
         .served_name = model->name,
     };
+    replica->pooling = strcmp(model->pooling, "mean") == 0 ? EMBEDDING_MEAN : EMBEDDING_LAST;
     return engine_open(&options, &replica->engine, note);
 }
 
@@ -357,8 +358,8 @@ void replica_close(struct replica *replica)
     if (replica->encoder != NULL) {
         wait_for_loops(replica);
         encoder_close(replica->encoder);
-        prepare_end_rest(replica);
     }
+    prepare_end_rest(replica); /* what the model gave back after the workers had gone */
     if (replica->http != NULL) {
         wait_for_jobs(replica);
         http_server_drain(replica->http);

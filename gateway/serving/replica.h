@@ -47,8 +47,9 @@ struct replica {
     int32_t *shown_tokens; /* owned; control tokens that parsers must see; [shown_token_count] */
     uint32_t shown_token_count;
     struct token_list reasoning_end; /* owned; what ends reasoning before its time; empty: none */
-    struct hash_key salt_key;  /* random for each process */
-    response_store *responses; /* owned */
+    enum embedding_pooling pooling;  /* of the engine's embeddings */
+    struct hash_key salt_key;        /* random for each process */
+    response_store *responses;       /* owned */
     metrics_series *prepare_seconds;
 
     /* jobs on their way to the prepare workers; any loop pushes, workers pop */
@@ -62,8 +63,9 @@ struct replica {
     _Atomic uint32_t job_count; /* jobs with an open request; relaxed, for draining */
     _Atomic uint64_t finished_count, finished_tokens; /* choices; relaxed, for Retry-After */
 
-    struct job_part *departed; /* publisher: see job.h */
-    uint32_t sleeping_loops;   /* publisher: bit by index; have a message and are to be woken */
+    struct job_part *departed;         /* publisher: see job.h */
+    struct pooling_work *pooling_done; /* publisher: see pooling_prompts.c */
+    uint32_t sleeping_loops; /* publisher: bit by index; have a message and are to be woken */
 };
 
 enum replica_phase replica_phase(const struct replica *replica);

@@ -81,7 +81,8 @@ static inline int32_t step_entry_token(const struct step_entry *entry, uint32_t 
 /* Does the step compute the sequence's last token? Of a completed step: until something is appended. */
 static inline bool step_entry_reaches_end(const struct step_entry *entry)
 {
-    return entry->first + entry->count - entry->draft_count == sequence_token_count(entry->sequence);
+    return entry->first + entry->count - entry->draft_count ==
+           sequence_token_count(entry->sequence);
 }
 
 /* The next step. Valid until the next call of batcher_plan. */

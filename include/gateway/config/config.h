@@ -77,6 +77,7 @@ struct config_model {
     uint64_t kv_cache_memory;
     const char *kv_cache_dtype;
     const char *tool_parser, *reasoning_parser; /* "auto", "none" or the name of a form */
+    const char *pooling;                        /* "last" or "mean" */
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
     bool trust_request_chat_template;

@@ -1,0 +1,136 @@
+/* Embeddings by a decoder: each text is a prompt of its own, which joins the batches of whatever else the engine does. They
+ * are handed over in groups of as many as run together, so that one request of two thousand texts neither fills the queue
+ * nor takes the slots of those that come after it.
+ *
+ *   worker      submits a group                          a reference goes with it
+ *   publisher   on_prompt: one text less                 the group's last puts the work on a list
+ *               publish_wake: the list's jobs go back into the workers' queue
+ *   worker      the next group, or the answer
+ *
+ * The list waits for publish_wake because a request is the engine's until its last event has returned, and a worker could
+ * free it before. */
+
+#include "pooling_work.h"
+
+#include "memory.h"
+
+static enum job_stage fail(struct job *job, status s)
+{
+    api_error_from_status(&job->error, s, NULL);
+    if (s == STATUS_FULL)
+        job->error.retry_after_ms = replica_retry_after_ms(job->replica);
+    return JOB_FAILED;
+}
+
+/* True: it was the last. */
+static bool leave_group(struct pooling_work *work)
+{
+    return atomic_fetch_sub(&work->open_count, 1) == 1;
+}
+
+static void on_prompt(struct engine_request *request, const struct engine_event *event)
+{
+    struct pooling_work *work = request->context;
+    struct replica *replica = work->job->replica;
+    if (event->finish == FINISH_ERROR)
+        atomic_store(&work->result, (int)event->error);
+    else if (event->finish != FINISH_STOP)
+        atomic_store(&work->result, (int)STATUS_CLOSED);
+    if (!leave_group(work))
+        return;
+    work->next_done = replica->pooling_done;
+    replica->pooling_done = work;
+}
+
+/* Back to the workers, or to the end. */
+static void return_job(struct replica *replica, struct job *job)
+{
+    if (!atomic_load(&replica->is_stopping) &&
+        ring_push(replica->prepare_queue, job) == STATUS_OK) {
+        parking_signal(&replica->prepare_parking);
+        return;
+    }
+    (void)fail(job, atomic_load(&replica->is_stopping) ? STATUS_CLOSED : STATUS_FULL);
+    atomic_store(&job->stage, JOB_FAILED);
+    job_post(job);
+    job_release(job);
+}
+
+void pooling_return_done(struct replica *replica)
+{
+    while (replica->pooling_done != NULL) {
+        struct pooling_work *work = replica->pooling_done;
+        replica->pooling_done = work->next_done; /* read before the job may go */
+        return_job(replica, work->job);
+    }
+}
+
+static void fill_prompt(struct pooling_work *work, struct engine_request *out)
+{
+    const struct job *job = work->job;
+    uint32_t text = work->next_text, start = work->text_start[text];
+    uint32_t width = engine_get_info(job->replica->engine)->width;
+    *out = (struct engine_request){
+        .prompt = work->tokens.ids + start,
+        .prompt_count = work->text_start[text + 1] - start,
+        .n = 1,
+        .max_tokens = 1,
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f, .logprobs = -1},
+        .priority = job->has_priority ? job->priority : 0,
+        .cache_salt = {job->tenant_salt.low, job->tenant_salt.high},
+        .on_event = on_prompt,
+        .context = work,
+        .embedding = work->numbers + (size_t)text * width,
+        .pooling = job->replica->pooling,
+    };
+}
+
+/* Submits what fits; returns why it ended early, or STATUS_OK. */
+static status submit_group(struct pooling_work *work, uint32_t *count)
+{
+    status s = STATUS_OK;
+    for (*count = 0; *count < work->group_max && work->next_text < work->text_count; ++*count) {
+        struct engine_request *prompt = &work->prompts[*count];
+        fill_prompt(work, prompt);
+        atomic_fetch_add(&work->open_count, 1);
+        s = engine_submit(work->job->replica->engine, prompt);
+        if (s != STATUS_OK) {
+            atomic_fetch_sub(&work->open_count, 1);
+            return s;
+        }
+        work->next_text++;
+    }
+    return s;
+}
+
+static bool make_group(struct pooling_work *work)
+{
+    uint32_t most = (uint32_t)work->job->replica->model->max_num_seqs;
+    work->group_max = work->text_count < most ? work->text_count : most;
+    work->prompts = memory_allocate_array(work->group_max, sizeof *work->prompts);
+    return work->prompts != NULL;
+}
+
+enum job_stage pooling_run_prompts(struct job *job)
+{
+    struct pooling_work *work = job->pooling;
+    if (work->prompts == NULL && !make_group(work))
+        return fail(job, STATUS_NO_MEMORY);
+    for (;;) {
+        uint32_t count;
+        status result = (status)atomic_load(&work->result);
+        if (result != STATUS_OK)
+            return fail(job, result);
+        if (work->next_text == work->text_count)
+            return JOB_ANSWERED;
+        job_acquire(job); /* the group's */
+        atomic_store(&work->open_count, 1); /* the worker's place: the group stays open meanwhile */
+        status s = submit_group(work, &count);
+        /* A full queue is only an error where none of the group is in it: else the rest comes with the next. */
+        if (s != STATUS_OK && (s != STATUS_FULL || count == 0))
+            atomic_store(&work->result, (int)s);
+        if (!leave_group(work))
+            return JOB_PREPARING;
+        job_release(job); /* the whole group has ended already, or there was none */
+    }
+}
