@@ -127,8 +127,6 @@ def test_each_kind_of_model_is_asked_at_its_own_place(client, server):
         client.chat.completions.create(model="embed", messages=[{"role": "user", "content": "Hi"}])
     with pytest.raises(openai.BadRequestError, match="does not generate text"):
         client.completions.create(model="cross", prompt="Hi")
-    with pytest.raises(openai.BadRequestError, match="generates text"):
-        client.embeddings.create(model="smollm2", input="Hi")
     with pytest.raises(openai.BadRequestError, match="makes no embeddings"):
         client.embeddings.create(model="cross", input="Hi")
     refused = httpx.post(server.url + "/rerank", json={"model": "classes", "query": "a", "documents": ["b"]})
@@ -151,7 +149,7 @@ def test_models_say_what_they_can(client):
     capabilities = {model.id: model.capabilities for model in client.models.list()}
     assert capabilities["embed"] == ["embeddings", "rerank", "score"]
     assert capabilities["cross"] == ["rerank", "score"]
-    assert "completions" in capabilities["smollm2"]
+    assert {"completions", "embeddings", "score"} <= set(capabilities["smollm2"])
 
 
 def test_many_callers_get_their_own_vectors(server):
@@ -170,6 +168,71 @@ def test_many_callers_get_their_own_vectors(server):
         thread.join()
     for i, answer in enumerate(found):
         assert [item["embedding"] for item in answer["data"]] == alone[i:] + alone[:i]
+
+
+def vectors_of(client, texts, **options):
+    answer = client.embeddings.create(model="smollm2", input=texts, encoding_format="float", **options)
+    assert [item.index for item in answer.data] == list(range(len(texts)))
+    return [item.embedding for item in answer.data]
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_a_model_that_generates_makes_embeddings_too(client, server):
+    texts = ["The river is wide and slow.", "The stream is broad and lazy.", "SELECT name FROM users WHERE id = 3"]
+    vectors = vectors_of(client, texts)
+    assert [len(v) for v in vectors] == [576] * 3
+    assert all(abs(cosine(v, v) - 1) < 1e-5 for v in vectors)
+    assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2])
+    ids = [httpx.post(server.url + "/tokenize", json={"model": "smollm2", "prompt": text}).json()["tokens"] for text in texts]
+    assert vectors_of(client, ids) == vectors
+    answer = client.embeddings.create(model="smollm2", input=ids)
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens == sum(map(len, ids))
+    assert difference(answer.data[2].embedding, vectors[2]) == 0
+    cut = vectors_of(client, texts[:1], dimensions=100)[0]
+    length = cosine(vectors[0][:100], vectors[0][:100]) ** 0.5
+    assert difference(cut, [x / length for x in vectors[0][:100]]) < 1e-6
+    scores = httpx.post(server.url + "/score", json={"model": "smollm2", "text_1": texts[0], "text_2": texts[1:]}).json()["data"]
+    assert difference([s["score"] for s in scores], [cosine(vectors[0], v) for v in vectors[1:]]) < 1e-5
+    for text, param in (("long " * 600, "input"), ([1] * 512, "input")):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.embeddings.create(model="smollm2", input=text)
+        assert caught.value.param == param
+    assert client.embeddings.create(model="smollm2", input=[1] * 511).usage.prompt_tokens == 511
+
+
+def test_embeddings_and_answers_share_batches(client):
+    """More texts than run together, beside answers: every text has the vector that it has alone."""
+    texts = [f"{i} " + "gate river water power " * (i % 12) for i in range(150)]
+    alone = {i: vectors_of(client, [texts[i]])[0] for i in (0, 1, 70, 149)}
+    answers = []
+
+    def chat():
+        answers.append(client.completions.create(model="smollm2", prompt="Once upon a time", max_tokens=60, temperature=0,
+                                                 extra_body={"ignore_eos": True}).choices[0].text)
+
+    chat()
+    threads = [threading.Thread(target=chat) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    vectors = vectors_of(client, texts)
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4 and len(set(answers)) == 1
+    for i, vector in alone.items():
+        assert vectors[i] == vector
+
+
+def test_the_mean_of_all_states_is_a_setting(start_replica, client):
+    replica = start_replica("models:\n  - {{name: smollm2, path: {model}, pooling: mean, max_model_len: 512}}\n")
+    own = openai.OpenAI(base_url=replica.url + "/v1", api_key="none", max_retries=0)
+    texts = ["The river is wide and slow.", "river", "The river is wide and slow. " * 30]
+    means, lasts = vectors_of(own, texts), vectors_of(client, texts)
+    assert means[0] != lasts[0] and vectors_of(own, texts) == means
+    one = [vectors_of(c, [[504]])[0] for c in (own, client)]
+    assert one[0] == one[1]  # of one token both are the same
 
 
 def test_metrics_have_vllms_names(start_replica):

@@ -193,6 +193,9 @@ VARIANTS = {
                 "rope.scaling.factor": 3.0, "rope.scaling.original_context_length": TRAINED}),
 }
 
+# Whose hidden states are kept: a last norm of each kind, and experts.
+HIDDEN = ["llama", "qwen3", "gemma2", "gemma3", "phi3", "mixtral"]
+
 # Models run over (tokens, longest context); the first with all positions.
 RUNS = {"phi3": [(LENGTH, LENGTH), (24, TRAINED)]}
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Writes tests/data/families.json: what transformers says about the models of family_models.py.
 
-    python make_family_reference.py OUT.json [NAME...]        (needs torch, transformers, gguf)
+    python make_family_reference.py OUT.json [NAME...]            (needs torch, transformers, gguf)
+    python make_family_reference.py --hidden OUT.json             writes tests/data/family_hidden.json
 
 Each model is written as a bf16 folder and opened by transformers as any folder is, in float32: log-probabilities of all
-tokens at some positions of one fixed token sequence. Refuses a model whose answers are nearly uniform or certain, and a GGUF
+tokens at some positions of one fixed token sequence; with --hidden the last hidden states, behind the last norm: that of the
+last position, and the mean of all, which is what embeddings are made of. Refuses a model whose answers are nearly uniform or certain, and a GGUF
 name that the `gguf` package would not give.
 """
 import datetime
@@ -31,10 +33,14 @@ def add_adapter(model, name, adapter):
         weight.copy_((weight.double() + change).float())
 
 
+def open_model(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                             attn_implementation="eager").eval()
+
+
 @torch.no_grad()
 def answer(folder, ids, name, adapter):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
-                                                              attn_implementation="eager").eval()
+    model = open_model(folder)
     if adapter is not None:
         add_adapter(model, name, adapter)
     logits = model(torch.tensor([ids]), use_cache=False).logits[0].double()
@@ -70,19 +76,36 @@ def run(name, length, context, ids, adapter=None):
             "logprobs": [[round(float(v), 4) for v in row] for row in rows]}
 
 
+@torch.no_grad()
+def run_hidden(name, ids):
+    with tempfile.TemporaryDirectory() as temporary:
+        model = open_model(fm.write_folder(pathlib.Path(temporary) / name, name)).base_model
+        states = model(torch.tensor([ids]), use_cache=False).last_hidden_state[0].double()
+    print(f"{name}: hidden states of {states.abs().mean():.2f}")
+    return {"name": name, "last": [round(float(v), 5) for v in states[-1]],
+            "mean": [round(float(v), 5) for v in states.mean(0)]}
+
+
+def write(path, items):
+    head = {"engine": f"transformers {transformers.__version__}, torch {torch.__version__}, eager attention, float32",
+            "date": datetime.date.today().isoformat()}
+    lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in items)
+    text = json.dumps(head, separators=(",", ":"))[:-1]
+    pathlib.Path(path).write_text(f'{text},"items":[\n{lines}\n]}}\n', encoding="utf-8")
+
+
 def main():
     ids = fm.tokens()
+    if sys.argv[1] == "--hidden":
+        write(sys.argv[2], [run_hidden(name, ids[:-1]) for name in fm.HIDDEN])
+        return
     chosen = sys.argv[2:] or list(fm.VARIANTS)
     for name in chosen:
         check_names(name)
     items = [run(name, length, context, ids) for name in chosen for length, context in fm.runs_of(name)]
     items += [run(name, fm.LENGTH, fm.LENGTH, ids, adapter)
               for name in chosen if name in fm.ADAPTED for adapter in fm.ADAPTERS]
-    head = {"engine": f"transformers {transformers.__version__}, torch {torch.__version__}, eager attention, float32",
-            "date": datetime.date.today().isoformat()}
-    lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in items)
-    text = json.dumps(head, separators=(",", ":"))[:-1]
-    pathlib.Path(sys.argv[1]).write_text(f'{text},"items":[\n{lines}\n]}}\n', encoding="utf-8")
+    write(sys.argv[1], items)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Every family through both kinds of files, on the oracle and on every path this CPU can run, against transformers.
 
 The models are those of family_models.py, written here; the expected log-probabilities are tests/data/families.json
-(make_family_reference.py). Sequences are three times longer than the context that scaled models were "trained" with, and
+(make_family_reference.py), hidden states tests/data/family_hidden.json. Sequences are three times longer than the context that scaled models were "trained" with, and
 longer than windows. Read in chunks and then token by token, a model must say what it says when it reads all at once: on CPU
 paths to the last bit.
 
@@ -11,6 +11,7 @@ to 128 terms only; they are here to show that no path leaves a feature out. In a
 expert for a token, which is why only the median is compared there.
 """
 import json
+import math
 import struct
 import subprocess
 
@@ -28,6 +29,9 @@ CODE_MEDIAN, CODE_LARGEST = 0.1, 1.0
 FOLDER_KINDS = {"llama": ["bf16", "f16", "f32"], "fp8": ["fp8"], "gptoss": ["bf16", "mxfp4"]}
 GGUF_KINDS = {"llama": ["f32", "f16", "bf16", "q8_0"], "gptoss": ["bf16", "mxfp4", "q8_0"]}
 ITEMS = json.loads((ROOT / "tests/data/families.json").read_text())["items"]
+HIDDEN = json.loads((ROOT / "tests/data/family_hidden.json").read_text())["items"]
+# Cosine to transformers' vector: what keys and values in f16 and f32 sums leave.
+COSINE_MIN = 0.9999
 
 
 def cases():
@@ -39,8 +43,8 @@ def cases():
                 yield name, "gguf", kind
 
 
-def run(model, backend, context, ids, chunk, decode_from, adapters=()):
-    command = [find_program("logits_tool"), model, backend, str(context), str(chunk), str(decode_from), *adapters]
+def run(model, backend, context, ids, chunk, decode_from, adapters=(), options=()):
+    command = [find_program("logits_tool"), *options, model, backend, str(context), str(chunk), str(decode_from), *adapters]
     result = subprocess.run(command, input=struct.pack(f"=I{len(ids)}i", len(ids), *ids), capture_output=True, timeout=120)
     if result.returncode == 77:
         pytest.skip(f"this CPU has no {backend}")
@@ -111,3 +115,32 @@ def test_adapters_agree_with_merged_weights_and_keep_to_their_rows(name, files, 
             print(f"{name} {files} {adapter} on {backend}: median {median:.5f}, largest {largest:.5f}")
             assert median <= FLOAT_MEDIAN and largest <= FLOAT_LARGEST
         assert mixed[:size] != mixed[size:2 * size] != mixed[2 * size:3 * size]
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+@pytest.mark.parametrize("item", HIDDEN, ids=[item["name"] for item in HIDDEN])
+def test_hidden_states_pool_to_those_of_transformers(item, tmp_path):
+    """What embeddings are made of: the state of the last position, and the mean of all; in any pieces the same bits."""
+    model = write(tmp_path, item["name"], "folder", "bf16")
+    checked = 0
+    for backend in BACKENDS:
+        try:
+            whole = run(model, backend, fm.LENGTH, fm.tokens(), fm.LENGTH, fm.LENGTH, options=["--hidden"])
+        except pytest.skip.Exception:
+            continue
+        assert run(model, backend, fm.LENGTH, fm.tokens(), 13, 70, options=["--hidden"]) == whole
+        numbers = struct.unpack(f"={len(whole) // 8}d", whole)
+        width = len(item["last"])
+        rows = [numbers[at:at + width] for at in range(0, len(numbers), width)]
+        assert len(rows) == fm.LENGTH - 1
+        mean = [sum(column) / len(rows) for column in zip(*rows)]
+        for name, ours in (("last", rows[-1]), ("mean", mean)):
+            likeness = cosine(ours, item[name])
+            size = math.sqrt(sum(x * x for x in ours) / sum(x * x for x in item[name]))
+            print(f"{item['name']} {name} on {backend}: cosine {likeness:.6f}, size {size:.5f}")
+            assert likeness >= COSINE_MIN and abs(size - 1) < 0.01
+        checked += 1
+    assert checked >= 1

@@ -1,10 +1,11 @@
 /* Log-probabilities of a model over a token sequence, for tests that compare them with other engines'.
  *
- *   logits_tool MODEL BACKEND CONTEXT CHUNK DECODE_FROM [ADAPTER...] < ids > logprobs
+ *   logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM [ADAPTER...] < ids > logprobs
  *
  * ids: u32 count, then so many i32. The sequence is read in steps of CHUNK rows up to DECODE_FROM, one row each after it.
  * ADAPTER: a folder, or "-" for none; with several, each step has the rows of one sequence for each of them.
- * logprobs: sequence by sequence, for every position but the last, f32 for each token of the vocabulary. Exit status 77:
+ * logprobs: sequence by sequence, for every position but the last, f32 for each token of the vocabulary; with --hidden
+ * instead of them the hidden states behind the last norm, f64 for each of the model's features. Exit status 77:
  * this CPU cannot run the backend; 2: wrong use; 1: the reason is on standard error. */
 
 #include <stdio.h>
@@ -30,7 +31,10 @@ struct tool {
     uint32_t *block_tables;
     int32_t *ids;
     uint32_t count;
-    float *logprobs; /* [sequences][count - 1][vocabulary] */
+    bool gives_hidden;
+    uint32_t width;  /* numbers of a position: vocabulary or features */
+    float *logprobs; /* owned, with gives_hidden as `hidden`; [sequences][count - 1][vocabulary] */
+    double *hidden;  /* [sequences][count - 1][features] */
 };
 
 static void require(status s, const struct error_note *note)
@@ -100,20 +104,28 @@ static void open_adapters(struct tool *t, char *const *folders, uint32_t count)
     }
 }
 
+/* Where the numbers of a position begin. */
+static size_t place_of(const struct tool *t, uint32_t sequence, uint32_t position)
+{
+    return ((size_t)sequence * (t->count - 1) + position) * t->width;
+}
+
 /* Rows [first, first + rows) of every sequence in one step. */
 static void run_step(struct tool *t, uint32_t first, uint32_t rows)
 {
-    uint32_t vocabulary = model_get_info(t->m)->vocabulary, n = 0;
+    uint32_t n = 0;
     int32_t tokens[SEQUENCES_MAX * CHUNK_MAX];
     uint32_t row_start[SEQUENCES_MAX + 1] = {0}, positions[SEQUENCES_MAX * CHUNK_MAX],
                                        sequences[SEQUENCES_MAX * CHUNK_MAX],
-                                       logit_rows[SEQUENCES_MAX * CHUNK_MAX];
+                                       row_numbers[SEQUENCES_MAX * CHUNK_MAX];
+    double *hidden_sums[SEQUENCES_MAX * CHUNK_MAX];
     for (uint32_t s = 0; s < t->sequence_count; s++) {
         for (uint32_t i = 0; i < rows; i++, n++) {
             tokens[n] = t->ids[first + i];
             positions[n] = first + i;
             sequences[n] = s;
-            logit_rows[n] = n;
+            row_numbers[n] = n;
+            hidden_sums[n] = t->hidden + place_of(t, s, first + i);
         }
         row_start[s + 1] = n;
     }
@@ -125,23 +137,30 @@ static void run_step(struct tool *t, uint32_t first, uint32_t rows)
                                         .row_sequence = sequences,
                                         .block_tables = t->block_tables,
                                         .block_table_stride = t->blocks},
-                              .logit_rows = logit_rows,
-                              .logit_row_count = n,
+                              .logit_rows = row_numbers,
+                              .logit_row_count = t->gives_hidden ? 0 : n,
+                              .hidden_rows = row_numbers,
+                              .hidden_sums = hidden_sums,
+                              .hidden_row_count = t->gives_hidden ? n : 0,
                               .adapters = (const model_adapter *const *)t->adapters};
     const float *logits = NULL;
     struct error_note note = {"the step"};
     require(model_forward(t->m, &step, &logits), &note);
-    for (uint32_t r = 0; r < n; r++)
-        log_softmax(logits + (size_t)r * vocabulary, vocabulary,
-                    t->logprobs +
-                        ((size_t)sequences[r] * (t->count - 1) + positions[r]) * vocabulary);
+    for (uint32_t r = 0; r < n && !t->gives_hidden; r++)
+        log_softmax(logits + (size_t)r * t->width, t->width,
+                    t->logprobs + place_of(t, sequences[r], positions[r]));
 }
 
 static void run(struct tool *t, uint32_t chunk, uint32_t decode_from)
 {
-    size_t count = (size_t)t->sequence_count * (t->count - 1) * model_get_info(t->m)->vocabulary;
+    const struct model_info *info = model_get_info(t->m);
     uint32_t last = t->count - 1; /* what follows the last token is not known */
-    t->logprobs = must(calloc(count > 0 ? count : 1, sizeof *t->logprobs));
+    t->width = t->gives_hidden ? info->d : info->vocabulary;
+    size_t count = place_of(t, t->sequence_count, 0);
+    size_t number_bytes = t->gives_hidden ? sizeof *t->hidden : sizeof *t->logprobs;
+    void *numbers = must(calloc(count > 0 ? count : 1, number_bytes));
+    t->logprobs = numbers;
+    t->hidden = numbers;
     for (uint32_t first = 0, rows; first < last; first += rows) {
         rows = first < decode_from ? chunk : 1;
         if (first < decode_from && rows > decode_from - first)
@@ -150,7 +169,7 @@ static void run(struct tool *t, uint32_t chunk, uint32_t decode_from)
             rows = last - first;
         run_step(t, first, rows);
     }
-    if (fwrite(t->logprobs, sizeof *t->logprobs, count, stdout) != count || fflush(stdout) != 0)
+    if (fwrite(numbers, number_bytes, count, stdout) != count || fflush(stdout) != 0)
         exit(1);
 }
 
@@ -163,9 +182,14 @@ int main(int argc, char **argv)
 {
     enum backend_path path;
     struct tool t = {0};
+    if (argc > 1 && strcmp(argv[1], "--hidden") == 0) {
+        t.gives_hidden = true;
+        argv++;
+        argc--;
+    }
     if (argc < 6 || argc - 6 > (int)SEQUENCES_MAX || !find_backend(argv[2], &path) ||
         number(argv[4]) < 1 || number(argv[4]) > CHUNK_MAX) {
-        (void)fprintf(stderr, "usage: logits_tool MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
+        (void)fprintf(stderr, "usage: logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
                               "[ADAPTER...] < ids\n");
         return 2;
     }
