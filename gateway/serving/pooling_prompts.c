@@ -3,8 +3,8 @@
  * nor takes the slots of those that come after it.
  *
  *   worker      submits a group                          a reference goes with it
- *   publisher   on_prompt: one text less                 the group's last puts the work on a list
- *               publish_wake: the list's jobs go back into the workers' queue
+ *   publisher   on_prompt: counts a text that has ended, and puts the work on a list
+ *               publish_wake: texts of the list leave their groups; a group's last sends the job back to the workers
  *   worker      the next group, or the answer
  *
  * The list waits for publish_wake because a request is the engine's until its last event has returned, and a worker could
@@ -22,10 +22,10 @@ static enum job_stage fail(struct job *job, status s)
     return JOB_FAILED;
 }
 
-/* True: it was the last. */
-static bool leave_group(struct pooling_work *work)
+/* True: these were the last. */
+static bool leave_group(struct pooling_work *work, uint32_t count)
 {
-    return atomic_fetch_sub(&work->open_count, 1) == 1;
+    return atomic_fetch_sub(&work->open_count, count) == count;
 }
 
 static void on_prompt(struct engine_request *request, const struct engine_event *event)
@@ -36,8 +36,8 @@ static void on_prompt(struct engine_request *request, const struct engine_event 
         atomic_store(&work->result, (int)event->error);
     else if (event->finish != FINISH_STOP)
         atomic_store(&work->result, (int)STATUS_CLOSED);
-    if (!leave_group(work))
-        return;
+    if (work->ended_count++ > 0)
+        return; /* it is on the list */
     work->next_done = replica->pooling_done;
     replica->pooling_done = work;
 }
@@ -60,8 +60,12 @@ void pooling_return_done(struct replica *replica)
 {
     while (replica->pooling_done != NULL) {
         struct pooling_work *work = replica->pooling_done;
-        replica->pooling_done = work->next_done; /* read before the job may go */
-        return_job(replica, work->job);
+        struct job *job = work->job;
+        uint32_t ended = work->ended_count;
+        replica->pooling_done = work->next_done;
+        work->ended_count = 0;
+        if (leave_group(work, ended)) /* else the work is no longer ours to touch */
+            return_job(replica, job);
     }
 }
 
@@ -129,7 +133,7 @@ enum job_stage pooling_run_prompts(struct job *job)
         /* A full queue is only an error where none of the group is in it: else the rest comes with the next. */
         if (s != STATUS_OK && (s != STATUS_FULL || count == 0))
             atomic_store(&work->result, (int)s);
-        if (!leave_group(work))
+        if (!leave_group(work, 1))
             return JOB_PREPARING;
         job_release(job); /* the whole group has ended already, or there was none */
     }

@@ -35,7 +35,8 @@ struct pooling_work {
     uint32_t next_text;             /* the first that the engine has not had */
     _Atomic uint32_t open_count;    /* prompts that have not ended, and the worker that submits them */
     _Atomic int result;             /* enum status; not OK: of one that failed */
-    struct pooling_work *next_done; /* publisher; groups that ended in this step */
+    uint32_t ended_count;           /* publisher: prompts that ended in this step */
+    struct pooling_work *next_done; /* publisher: work with such prompts */
 };
 
 /* Hands the next texts to the engine. JOB_PREPARING: it has some, and the job comes back to the workers; JOB_FAILED: the

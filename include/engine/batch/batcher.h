@@ -61,8 +61,8 @@ struct step_entry {
     struct sequence *sequence;
     uint32_t first; /* position of its first row */
     uint32_t count; /* rows, drafts included */
-    /* UINT32_MAX: the step does not reach its last token, or nothing is generated after it; else the last token's number among the logit rows; the drafts'
-     * follow */
+    /* UINT32_MAX: the step does not reach its last token, or nothing is generated after it; else the last token's number
+     * among the logit rows; the drafts' follow */
     uint32_t logit_row;
     const int32_t *drafts; /* [draft_count]; valid until the next plan */
     uint32_t draft_count;
