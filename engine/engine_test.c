@@ -991,7 +991,7 @@ static void embeddings_do_not_depend_on_company_memory_or_cache(void **state)
                 clients[i] = client_create(e, make_prompt(prompt_count, i), prompt_count, 40);
             else
                 clients[i] =
-                    client_of_embedding(e, prompt_count, i % 2 == 0 ? i : 7,
+                    client_of_embedding(e, prompt_count, i,
                                         i % 4 == 1 ? EMBEDDING_MEAN : EMBEDDING_LAST, vectors[i]);
             client_submit(clients[i]);
         }

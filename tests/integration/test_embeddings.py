@@ -190,7 +190,7 @@ def test_a_model_that_generates_makes_embeddings_too(client, server):
     assert vectors_of(client, ids) == vectors
     answer = client.embeddings.create(model="smollm2", input=ids)
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == sum(map(len, ids))
-    assert difference(answer.data[2].embedding, vectors[2]) == 0
+    assert difference(answer.data[2].embedding, vectors[2]) < 1e-7
     cut = vectors_of(client, texts[:1], dimensions=100)[0]
     length = cosine(vectors[0][:100], vectors[0][:100]) ** 0.5
     assert difference(cut, [x / length for x in vectors[0][:100]]) < 1e-6
