@@ -332,6 +332,33 @@ static void control_tokens_that_a_form_is_made_of_are_named(void **state)
         output_forms_need_token(TOOL_FORM_NONE, REASONING_FORM_NONE, slice("<tool_call>")));
 }
 
+/* What is written to end reasoning is read as its end, and nothing of it is shown. */
+static void the_end_that_is_written_ends_reasoning(void **state)
+{
+    (void)state;
+    for (int form = REASONING_FORM_NONE + 1; form < REASONING_FORM_COUNT; form++) {
+        struct outcome o;
+        outcome_init(&o);
+        struct output_parser_options options = {.reasoning = (enum reasoning_form)form,
+                                                .held_bytes_max = 4096,
+                                                .on_delta = add_delta,
+                                                .context = &o};
+        struct reasoning_texts texts = reasoning_form_texts((enum reasoning_form)form);
+        const struct text_slice pieces[] = {texts.open, {"why", 3}, texts.end, {"so", 2}};
+        output_parser *p = NULL;
+        assert_int_equal(output_parser_create(&options, &p), STATUS_OK);
+        for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
+            assert_int_equal(output_parser_feed(p, pieces[i]), STATUS_OK);
+        assert_int_equal(output_parser_finish(p), STATUS_OK);
+        output_parser_destroy(p);
+        assert_true(text_slice_is(buffer_slice(&o.reasoning), "why"));
+        assert_true(text_slice_is(buffer_slice(&o.text), "so"));
+        assert_non_null(memmem(texts.end.data, texts.end.bytes, texts.close.data, texts.close.bytes));
+        outcome_deinit(&o);
+    }
+    assert_int_equal(reasoning_form_texts(REASONING_FORM_NONE).end.bytes, 0);
+}
+
 static void names_find_their_forms(void **state)
 {
     (void)state;
@@ -356,6 +383,7 @@ int main(void)
         cmocka_unit_test(templates_tell_their_form),
         cmocka_unit_test(templates_of_families_tell_their_form),
         cmocka_unit_test(control_tokens_that_a_form_is_made_of_are_named),
+        cmocka_unit_test(the_end_that_is_written_ends_reasoning),
         cmocka_unit_test(names_find_their_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
