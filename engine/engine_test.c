@@ -13,7 +13,7 @@
 #define VOCABULARY  260u
 #define END_TOKEN   256
 #define CONTROL     257
-#define WIDTH       3u
+#define FEATURES    3u
 #define BLOCKS_MAX  4096u
 #define BLOCK_BYTES 1024u
 
@@ -50,7 +50,7 @@ static const struct model_info fake_info = {.architecture = "fake",
                                             .name = "fake",
                                             .vocabulary = VOCABULARY,
                                             .n_layers = 1,
-                                            .d = WIDTH,
+                                            .d = FEATURES,
                                             .context_trained = 512,
                                             .kv_block_bytes = BLOCK_BYTES};
 static _Atomic int forward_fails;        /* the next step fails */
@@ -223,7 +223,7 @@ status model_forward(model *m, const struct model_step *step, const float **logi
         if (next_logits < step->logit_row_count && step->logit_rows[next_logits] == row)
             fill_logits(fake_logits[next_logits++], digest, p + 1);
         if (next_hidden < step->hidden_row_count && step->hidden_rows[next_hidden] == row) {
-            for (uint32_t c = 0; c < WIDTH; c++)
+            for (uint32_t c = 0; c < FEATURES; c++)
                 step->hidden_sums[next_hidden][c] += hidden_of(digest, c);
             next_hidden++;
         }
@@ -953,17 +953,17 @@ static struct client *client_of_embedding(engine *e, uint32_t prompt_count, uint
 /* What the made-up model says of a prompt, in one go. */
 static void assert_embedding(const struct client *c)
 {
-    double sum[WIDTH] = {0}, squares = 0.0;
+    double sum[FEATURES] = {0}, squares = 0.0;
     uint64_t digest = 0;
     for (uint32_t p = 0; p < c->request.prompt_count; p++) {
         bool is_last = p + 1 == c->request.prompt_count;
         digest = mix(digest, (uint64_t)c->request.prompt[p] + 1);
-        for (uint32_t i = 0; i < WIDTH && (is_last || c->request.pooling == EMBEDDING_MEAN); i++)
+        for (uint32_t i = 0; i < FEATURES && (is_last || c->request.pooling == EMBEDDING_MEAN); i++)
             sum[i] += hidden_of(digest, i);
     }
-    for (uint32_t i = 0; i < WIDTH; i++)
+    for (uint32_t i = 0; i < FEATURES; i++)
         squares += sum[i] * sum[i];
-    for (uint32_t i = 0; i < WIDTH; i++)
+    for (uint32_t i = 0; i < FEATURES; i++)
         assert_true(c->request.embedding[i] == (float)(sum[i] / sqrt(squares)));
     const struct client_sequence *s = &c->sequences[0];
     assert_int_equal(s->finish, FINISH_STOP);
@@ -984,15 +984,14 @@ static void embeddings_do_not_depend_on_company_memory_or_cache(void **state)
     for (int v = 0; v < 4; v++) {
         engine *e = open_engine(&variants[v]);
         struct client *clients[COUNT];
-        float vectors[COUNT][WIDTH];
+        float vectors[COUNT][FEATURES];
         for (uint32_t i = 0; i < COUNT; i++) {
             uint32_t prompt_count = 1 + i * 3;
             if (i % 4 == 3)
                 clients[i] = client_create(e, make_prompt(prompt_count, i), prompt_count, 40);
             else
-                clients[i] =
-                    client_of_embedding(e, prompt_count, i,
-                                        i % 4 == 1 ? EMBEDDING_MEAN : EMBEDDING_LAST, vectors[i]);
+                clients[i] = client_of_embedding(
+                    e, prompt_count, i, i % 4 == 1 ? EMBEDDING_MEAN : EMBEDDING_LAST, vectors[i]);
             client_submit(clients[i]);
         }
         for (uint32_t i = 0; i < COUNT; i++) {
@@ -1013,7 +1012,7 @@ static void an_embedding_that_is_no_number_ends_in_an_error(void **state)
 {
     (void)state;
     engine *e = open_engine(&defaults);
-    float vector[WIDTH] = {7, 7, 7};
+    float vector[FEATURES] = {7, 7, 7};
     atomic_store(&hidden_fails, 1);
     struct client *c = client_of_embedding(e, 20, 1, EMBEDDING_MEAN, vector);
     client_run(c);

@@ -353,7 +353,8 @@ static void the_end_that_is_written_ends_reasoning(void **state)
         output_parser_destroy(p);
         assert_true(text_slice_is(buffer_slice(&o.reasoning), "why"));
         assert_true(text_slice_is(buffer_slice(&o.text), "so"));
-        assert_non_null(memmem(texts.end.data, texts.end.bytes, texts.close.data, texts.close.bytes));
+        assert_non_null(
+            memmem(texts.end.data, texts.end.bytes, texts.close.data, texts.close.bytes));
         outcome_deinit(&o);
     }
     assert_int_equal(reasoning_form_texts(REASONING_FORM_NONE).end.bytes, 0);

@@ -127,7 +127,7 @@ enum job_stage pooling_run_prompts(struct job *job)
             return fail(job, result);
         if (work->next_text == work->text_count)
             return JOB_ANSWERED;
-        job_acquire(job); /* the group's */
+        job_acquire(job);                   /* the group's */
         atomic_store(&work->open_count, 1); /* the worker's place: the group stays open meanwhile */
         status s = submit_group(work, &count);
         /* A full queue is only an error where none of the group is in it: else the rest comes with the next. */

@@ -32,10 +32,10 @@ struct pooling_work {
     /* Of a decoder. */
     struct engine_request *prompts; /* owned; [group_max] the engine has, or has had */
     uint32_t group_max;
-    uint32_t next_text;             /* the first that the engine has not had */
-    _Atomic uint32_t open_count;    /* prompts that have not ended, and the worker that submits them */
-    _Atomic int result;             /* enum status; not OK: of one that failed */
-    uint32_t ended_count;           /* publisher: prompts that ended in this step */
+    uint32_t next_text;          /* the first that the engine has not had */
+    _Atomic uint32_t open_count; /* prompts that have not ended, and the worker that submits them */
+    _Atomic int result;          /* enum status; not OK: of one that failed */
+    uint32_t ended_count;        /* publisher: prompts that ended in this step */
     struct pooling_work *next_done; /* publisher: work with such prompts */
 };
 

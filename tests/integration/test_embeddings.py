@@ -226,7 +226,7 @@ def test_embeddings_and_answers_share_batches(client):
 
 
 def test_the_mean_of_all_states_is_a_setting(start_replica, client):
-    replica = start_replica("models:\n  - {{name: smollm2, path: {model}, pooling: mean, max_model_len: 512}}\n")
+    replica = start_replica("models:\n  - name: smollm2\n    path: {model}\n    pooling: mean\n    max_model_len: 512\n")
     own = openai.OpenAI(base_url=replica.url + "/v1", api_key="none", max_retries=0)
     texts = ["The river is wide and slow.", "river", "The river is wide and slow. " * 30]
     means, lasts = vectors_of(own, texts), vectors_of(client, texts)

@@ -189,8 +189,9 @@ int main(int argc, char **argv)
     }
     if (argc < 6 || argc - 6 > (int)SEQUENCES_MAX || !find_backend(argv[2], &path) ||
         number(argv[4]) < 1 || number(argv[4]) > CHUNK_MAX) {
-        (void)fprintf(stderr, "usage: logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
-                              "[ADAPTER...] < ids\n");
+        (void)fprintf(stderr,
+                      "usage: logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
+                      "[ADAPTER...] < ids\n");
         return 2;
     }
     if (!backend_path_is_supported(path))
