@@ -60,7 +60,7 @@ struct model_step {
     struct step_batch batch;
     const uint32_t *logit_rows; /* [logit_row_count] rows of the batch, rising */
     uint32_t logit_row_count;
-    /* Rows of the batch whose hidden state after the last norm is wanted, rising; each is added to [d] numbers of its own. */
+    /* Rows of the batch whose hidden state after the last norm is wanted; each is added to [d] numbers of the caller's. */
     const uint32_t *hidden_rows; /* [hidden_row_count] */
     double *const *hidden_sums;  /* [hidden_row_count]; host */
     uint32_t hidden_row_count;
