@@ -35,7 +35,7 @@ status chat_template_create(struct text_slice source, chat_template **out, struc
         error_note_set(note, "the chat template is not UTF-8");
         return STATUS_INVALID;
     }
-    struct engine_state state = {
+    struct jinja_state state = {
         .memory_max = COMPILE_BYTES_MAX, .steps_max = UINT64_MAX, .note = note, .line = 1};
     status result = arena_create(COMPILE_BYTES_MAX, &state.memory);
     if (result != STATUS_OK)
@@ -98,7 +98,7 @@ static status add_span(struct text_span_list *list, size_t start, size_t end)
 }
 
 /* transformers gives a message's reasoning under all the names that templates read. */
-static void alias_reasoning(struct engine_state *s, struct value message)
+static void alias_reasoning(struct jinja_state *s, struct value message)
 {
     static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
     for (size_t i = 0; i < 3 && message.kind == VALUE_DICT; i++) {
@@ -117,14 +117,14 @@ static void alias_reasoning(struct engine_state *s, struct value message)
  * cut off there. */
 static const char continue_tag[] = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-static struct value tagged(struct engine_state *s, struct value text)
+static struct value tagged(struct jinja_state *s, struct value text)
 {
     struct value tag = value_string(s, text_slice_of(continue_tag), false);
     return s->failed == STATUS_OK ? text_concat(s, text.text, tag.text) : text;
 }
 
 /* Puts the tag behind the last message's text. *final: that text. */
-static void tag_final_message(struct engine_state *s, struct value messages, struct value *final)
+static void tag_final_message(struct jinja_state *s, struct value messages, struct value *final)
 {
     struct value last =
         messages.list->count > 0 ? messages.list->items[messages.list->count - 1] : value_none();
@@ -151,8 +151,7 @@ static void tag_final_message(struct engine_state *s, struct value messages, str
 }
 
 /* Length of the output that is kept. */
-static size_t cut_at_tag(struct engine_state *s, const struct text *output,
-                         const struct text *final)
+static size_t cut_at_tag(struct jinja_state *s, const struct text *output, const struct text *final)
 {
     struct value stripped = text_strip(s, final, NULL, true, true);
     size_t tag_bytes = sizeof(continue_tag) - 2, at = SIZE_MAX, from = 0, found;
@@ -184,7 +183,7 @@ static void set_global(struct render *r, const char *name, struct value v)
 /* The template's variables; the request's own (chat_template_kwargs) come last and win. */
 static struct value set_globals(struct render *r, const struct chat_template_input *input)
 {
-    struct engine_state *s = &r->state;
+    struct jinja_state *s = &r->state;
     struct value messages = value_from_json(s, input->messages, true);
     if (messages.kind != VALUE_LIST)
         jinja_fail(s, "messages must be a list");
@@ -209,7 +208,7 @@ static struct value set_globals(struct render *r, const struct chat_template_inp
     return messages;
 }
 
-static status write_output(struct engine_state *s, const struct text *output, size_t bytes,
+static status write_output(struct jinja_state *s, const struct text *output, size_t bytes,
                            struct buffer *out, struct text_span_list *trusted)
 {
     size_t base = out->bytes;
@@ -233,7 +232,7 @@ static status render_into(struct render *r, const chat_template *t,
                           const struct chat_template_input *input, struct buffer *out,
                           struct text_span_list *trusted)
 {
-    struct engine_state *s = &r->state;
+    struct jinja_state *s = &r->state;
     r->scope = scope_create(r, NULL);
     if (r->scope == NULL)
         return s->failed;

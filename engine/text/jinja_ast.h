@@ -92,6 +92,6 @@ struct node {
 };
 
 /* Parses `source` (valid UTF-8 that outlives the nodes). NULL on failure, told in the state. */
-struct node *jinja_parse(struct engine_state *s, struct text_slice source);
+struct node *jinja_parse(struct jinja_state *s, struct text_slice source);
 
 #endif

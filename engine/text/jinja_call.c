@@ -5,7 +5,7 @@
 
 static void add_named(struct call *c, struct text_slice name, struct value v)
 {
-    struct engine_state *s = c->state;
+    struct jinja_state *s = c->state;
     if (c->named == NULL)
         c->named = value_dict(s, VALUE_DICT).dict;
     if (s->failed != STATUS_OK)
@@ -99,7 +99,7 @@ bool call_bind(struct call *c, const char *name, const struct signature *signatu
 static void bind_rest(struct call *c, const struct macro *macro, struct scope *scope,
                       uint32_t taken)
 {
-    struct engine_state *s = c->state;
+    struct jinja_state *s = c->state;
     const struct node *node = macro->node;
     struct value named = value_dict(s, VALUE_DICT), caller = value_undefined();
     for (uint32_t i = 0; c->named != NULL && i < c->named->count && s->failed == STATUS_OK; i++) {

@@ -5,7 +5,7 @@
 
 /* Arithmetic. */
 
-static struct value bad_operands(struct engine_state *s, const char *sign, struct value a,
+static struct value bad_operands(struct jinja_state *s, const char *sign, struct value a,
                                  struct value b)
 {
     jinja_fail(s, "unsupported operand types for %s: '%s' and '%s'", sign, value_type_name(a),
@@ -13,13 +13,13 @@ static struct value bad_operands(struct engine_state *s, const char *sign, struc
     return value_undefined();
 }
 
-static struct value too_large(struct engine_state *s)
+static struct value too_large(struct jinja_state *s)
 {
     jinja_fail_status(s, STATUS_TOO_LARGE, "an integer is too large");
     return value_undefined();
 }
 
-static struct value join_lists(struct engine_state *s, struct value a, struct value b)
+static struct value join_lists(struct jinja_state *s, struct value a, struct value b)
 {
     if (a.list->count > JINJA_ITEMS_MAX - b.list->count) {
         jinja_fail_status(s, STATUS_TOO_LARGE, "a list is too long");
@@ -36,7 +36,7 @@ static struct value join_lists(struct engine_state *s, struct value a, struct va
 }
 
 /* `safe` text escapes what plain text is added to it, as markupsafe's Markup does. */
-static struct value add_texts(struct engine_state *s, const struct text *a, const struct text *b)
+static struct value add_texts(struct jinja_state *s, const struct text *a, const struct text *b)
 {
     if (!a->is_markup && !b->is_markup)
         return text_concat(s, a, b);
@@ -55,7 +55,7 @@ static struct value add_texts(struct engine_state *s, const struct text *a, cons
     return joined;
 }
 
-struct value value_add(struct engine_state *s, struct value a, struct value b)
+struct value value_add(struct jinja_state *s, struct value a, struct value b)
 {
     if (value_is_integer(a) && value_is_integer(b)) {
         int64_t sum;
@@ -72,7 +72,7 @@ struct value value_add(struct engine_state *s, struct value a, struct value b)
     return bad_operands(s, "+", a, b);
 }
 
-static struct value repeat(struct engine_state *s, struct value v, int64_t times)
+static struct value repeat(struct jinja_state *s, struct value v, int64_t times)
 {
     struct text_builder text;
     text_builder_init(&text, s);
@@ -92,7 +92,7 @@ static bool is_repeatable(struct value v)
     return v.kind == VALUE_STRING || v.kind == VALUE_LIST || v.kind == VALUE_TUPLE;
 }
 
-static struct value multiply(struct engine_state *s, struct value a, struct value b)
+static struct value multiply(struct jinja_state *s, struct value a, struct value b)
 {
     if (is_repeatable(a) && value_is_integer(b))
         return repeat(s, a, value_integer(b));
@@ -110,7 +110,7 @@ static struct value multiply(struct engine_state *s, struct value a, struct valu
 }
 
 /* Python's // and %: the quotient is rounded down, the remainder has the divisor's sign. */
-static struct value divide_integers(struct engine_state *s, int64_t a, int64_t b, bool remainder)
+static struct value divide_integers(struct jinja_state *s, int64_t a, int64_t b, bool remainder)
 {
     if (b == -1)
         return remainder ? value_int(0) : a == INT64_MIN ? too_large(s) : value_int(-a);
@@ -121,7 +121,7 @@ static struct value divide_integers(struct engine_state *s, int64_t a, int64_t b
     return value_int(a / b - is_off);
 }
 
-static struct value divide(struct engine_state *s, enum operation operation, struct value a,
+static struct value divide(struct jinja_state *s, enum operation operation, struct value a,
                            struct value b)
 {
     if (!value_is_number(a) || !value_is_number(b))
@@ -145,7 +145,7 @@ static struct value divide(struct engine_state *s, enum operation operation, str
     return value_float(quotient - whole > 0.5 ? whole + 1 : whole);
 }
 
-static struct value power(struct engine_state *s, struct value a, struct value b)
+static struct value power(struct jinja_state *s, struct value a, struct value b)
 {
     if (!value_is_number(a) || !value_is_number(b))
         return bad_operands(s, "**", a, b);
@@ -169,7 +169,7 @@ static struct value power(struct engine_state *s, struct value a, struct value b
     return value_int(result);
 }
 
-static struct value subtract(struct engine_state *s, struct value a, struct value b)
+static struct value subtract(struct jinja_state *s, struct value a, struct value b)
 {
     if (value_is_integer(a) && value_is_integer(b)) {
         int64_t difference;
@@ -192,7 +192,7 @@ static struct value modulo_text(struct render *r, const struct text *format, str
 
 static struct value evaluate_binary(struct render *r, const struct node *node)
 {
-    struct engine_state *s = &r->state;
+    struct jinja_state *s = &r->state;
     struct value a = evaluate(r, node->a), b = evaluate(r, node->b);
     if (s->failed != STATUS_OK)
         return value_undefined();
@@ -216,7 +216,7 @@ static struct value evaluate_binary(struct render *r, const struct node *node)
 
 /* Attributes and items. */
 
-static struct value find_method(struct engine_state *s, struct value of, struct text_slice name)
+static struct value find_method(struct jinja_state *s, struct value of, struct text_slice name)
 {
     bool is_refused = false;
     const struct method_entry *entry = method_find(of, name, &is_refused);
@@ -229,14 +229,14 @@ static struct value find_method(struct engine_state *s, struct value of, struct 
     return (struct value){.kind = VALUE_METHOD, .method = method};
 }
 
-static const struct value *find_key(struct engine_state *s, const struct dict *d,
+static const struct value *find_key(struct jinja_state *s, const struct dict *d,
                                     struct text_slice name)
 {
     struct text text = {.data = name.data, .bytes = name.bytes};
     return dict_find(s, d, (struct value){.kind = VALUE_STRING, .text = &text});
 }
 
-static struct value refuse_undefined(struct engine_state *s, struct value of)
+static struct value refuse_undefined(struct jinja_state *s, struct value of)
 {
     struct text_slice name = of.text != NULL ? text_slice_from(of.text) : text_slice_of("value");
     jinja_fail(s, "'%.*s' is undefined", (int)(name.bytes < 80 ? name.bytes : 80), name.data);
@@ -244,7 +244,7 @@ static struct value refuse_undefined(struct engine_state *s, struct value of)
 }
 
 /* a.name: methods first, then keys, as in jinja2's sandbox. */
-struct value value_attribute(struct engine_state *s, struct value of, struct text_slice name)
+struct value value_attribute(struct jinja_state *s, struct value of, struct text_slice name)
 {
     if (of.kind == VALUE_UNDEFINED)
         return refuse_undefined(s, of);
@@ -279,7 +279,7 @@ static bool normalize_index(int64_t i, size_t count, size_t *out)
 }
 
 /* a[key]: keys first, then methods. */
-struct value value_item(struct engine_state *s, struct value of, struct value key)
+struct value value_item(struct jinja_state *s, struct value of, struct value key)
 {
     size_t at = 0;
     if (of.kind == VALUE_UNDEFINED)
@@ -313,7 +313,7 @@ struct value value_item(struct engine_state *s, struct value of, struct value ke
 }
 
 /* "a.b.0" from filters' attribute=. A missing part gives `otherwise`, if that is given. */
-struct value value_path(struct engine_state *s, struct value of, struct value path,
+struct value value_path(struct jinja_state *s, struct value of, struct value path,
                         struct value otherwise)
 {
     if (!value_is_string(path)) {
@@ -356,7 +356,7 @@ static int64_t slice_bound(struct value v, int64_t otherwise, int64_t count, int
     return at < low ? low : at > high ? high : at;
 }
 
-struct value value_slice(struct engine_state *s, struct value of, struct value start,
+struct value value_slice(struct jinja_state *s, struct value of, struct value start,
                          struct value stop, struct value step)
 {
     if (of.kind == VALUE_UNDEFINED)
@@ -399,7 +399,7 @@ struct value value_slice(struct engine_state *s, struct value of, struct value s
 
 /* Comparisons, logic, literals. */
 
-static bool compare_once(struct engine_state *s, enum operation operation, struct value a,
+static bool compare_once(struct jinja_state *s, enum operation operation, struct value a,
                          struct value b)
 {
     switch (operation) {

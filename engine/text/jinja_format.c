@@ -211,7 +211,7 @@ void value_write(struct text_builder *b, struct value v)
         write_untrusted(b, v, NULL);
 }
 
-const struct text *value_text(struct engine_state *s, struct value v)
+const struct text *value_text(struct jinja_state *s, struct value v)
 {
     static const struct text empty = {.data = "", .trusted = true};
     if (v.kind == VALUE_STRING)
@@ -308,7 +308,7 @@ static void write_json_key(struct text_builder *b, struct value key, const struc
 
 /* Positions of the keys in rising order (insertion sort by halves would be overkill: schemas have
  * few keys; merge sort keeps a hostile one at n log n). */
-static void sort_positions(struct engine_state *s, const struct dict *d, uint32_t *order,
+static void sort_positions(struct jinja_state *s, const struct dict *d, uint32_t *order,
                            uint32_t *scratch, uint32_t count)
 {
     for (uint32_t width = 1; width < count; width *= 2) {

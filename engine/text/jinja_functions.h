@@ -10,7 +10,7 @@
 
 /* Evaluated arguments of a call. */
 struct call {
-    struct engine_state *state;
+    struct jinja_state *state;
     struct render *render;
     struct value subject; /* what a filter, test or method is applied to */
     struct value *items;  /* positional */
@@ -83,26 +83,26 @@ struct value call_filter_by_name(struct call *c, struct value name, struct value
 bool call_test_by_name(struct call *c, struct value name, struct value subject, uint32_t from);
 
 /* Evaluator services (jinja_expression.c). */
-struct value value_attribute(struct engine_state *s, struct value of, struct text_slice name);
-struct value value_item(struct engine_state *s, struct value of, struct value key);
-struct value value_path(struct engine_state *s, struct value of, struct value path,
+struct value value_attribute(struct jinja_state *s, struct value of, struct text_slice name);
+struct value value_item(struct jinja_state *s, struct value of, struct value key);
+struct value value_path(struct jinja_state *s, struct value of, struct value path,
                         struct value otherwise);
-struct value value_slice(struct engine_state *s, struct value of, struct value start,
+struct value value_slice(struct jinja_state *s, struct value of, struct value start,
                          struct value stop, struct value step);
-struct value value_add(struct engine_state *s, struct value a, struct value b);
+struct value value_add(struct jinja_state *s, struct value a, struct value b);
 /* `is_tuple`: the items were one, and all must be used. */
 struct value text_format_percent(struct call *c, const struct text *format,
                                  const struct value *items, uint32_t count, bool is_tuple);
 struct value text_format_braces(struct call *c); /* str.format */
 enum text_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE, CASE_SWAP, CASE_TITLE_WORDS };
-struct value text_change_case(struct engine_state *s, const struct text *text, enum text_case kind);
-struct value text_strip(struct engine_state *s, const struct text *text, const struct text *set,
+struct value text_change_case(struct jinja_state *s, const struct text *text, enum text_case kind);
+struct value text_strip(struct jinja_state *s, const struct text *text, const struct text *set,
                         bool left, bool right);
-struct value text_replace(struct engine_state *s, const struct text *text, const struct text *old,
+struct value text_replace(struct jinja_state *s, const struct text *text, const struct text *old,
                           const struct text *new_text, int64_t count);
-struct value text_join(struct engine_state *s, const struct text *separator,
+struct value text_join(struct jinja_state *s, const struct text *separator,
                        const struct list *items);
-struct value list_sorted(struct engine_state *s, struct value *items, const struct value *keys,
+struct value list_sorted(struct jinja_state *s, struct value *items, const struct value *keys,
                          uint32_t count, bool reverse);
 uint64_t render_wall_ms(const struct render *r);
 

@@ -186,7 +186,7 @@ static struct value run_loop_changed(struct call *c)
     return value_bool(differs);
 }
 
-static struct value loop_method(struct engine_state *s, struct value subject,
+static struct value loop_method(struct jinja_state *s, struct value subject,
                                 const struct method_entry *entry)
 {
     struct method *method = jinja_allocate(s, 1, sizeof(*method));
@@ -196,7 +196,7 @@ static struct value loop_method(struct engine_state *s, struct value subject,
     return (struct value){.kind = VALUE_METHOD, .method = method};
 }
 
-struct value loop_attribute(struct engine_state *s, const struct loop *loop, struct text_slice name)
+struct value loop_attribute(struct jinja_state *s, const struct loop *loop, struct text_slice name)
 {
     static const struct method_entry cycle = {"cycle", run_loop_cycle, {{NULL}, 0, true}};
     static const struct method_entry changed = {"changed", run_loop_changed, {{NULL}, 0, true}};

@@ -7,7 +7,7 @@
 
 /* Newlines are one '\n' and a last one is dropped, before anything else. The copy is the lexer's
  * source. */
-static struct text_slice normalize(struct engine_state *s, struct text_slice source)
+static struct text_slice normalize(struct jinja_state *s, struct text_slice source)
 {
     char *copy = jinja_allocate(s, source.bytes + 1, 1);
     size_t written = 0;
@@ -22,7 +22,7 @@ static struct text_slice normalize(struct engine_state *s, struct text_slice sou
     return (struct text_slice){copy, written};
 }
 
-void lexer_init(struct lexer *l, struct engine_state *s, struct text_slice source)
+void lexer_init(struct lexer *l, struct jinja_state *s, struct text_slice source)
 {
     *l = (struct lexer){.state = s, .line = 1, .at_line_start = true};
     l->source = normalize(s, source);

@@ -29,7 +29,7 @@ struct token {
 #define LEX_BRACKETS_MAX 256u
 
 struct lexer {
-    struct engine_state *state;
+    struct jinja_state *state;
     struct text_slice source;
     size_t at;
     uint32_t line;
@@ -40,7 +40,7 @@ struct lexer {
     uint32_t bracket_count;
 };
 
-void lexer_init(struct lexer *l, struct engine_state *s, struct text_slice source);
+void lexer_init(struct lexer *l, struct jinja_state *s, struct text_slice source);
 /* The next token; LEX_END at the end or after a failure. */
 struct token lexer_next(struct lexer *l);
 

@@ -65,7 +65,7 @@ static struct value run_swapcase(struct call *c)
 }
 
 /* split() without separator: words between white space. */
-static struct value split_words(struct engine_state *s, const struct text *text, int64_t count_max)
+static struct value split_words(struct jinja_state *s, const struct text *text, int64_t count_max)
 {
     struct list_builder words = {.state = s};
     uint32_t c;

@@ -22,7 +22,7 @@ struct scope {
 enum control { CONTROL_NONE, CONTROL_BREAK, CONTROL_CONTINUE };
 
 struct render {
-    struct engine_state state; /* first: the state of a call is its render's */
+    struct jinja_state state; /* first: the state of a call is its render's */
     struct scope *scope;
     struct text_builder *sink; /* where output goes now: the prompt, or a macro's or block's text */
     enum control control;
@@ -48,8 +48,7 @@ struct value evaluate(struct render *r, const struct node *node);
 struct value evaluate_call(struct render *r, const struct node *node, struct value extra_caller);
 struct value evaluate_filter(struct render *r, const struct node *node, struct value subject);
 struct value evaluate_test(struct render *r, const struct node *node);
-struct value loop_attribute(struct engine_state *s, const struct loop *loop,
-                            struct text_slice name);
+struct value loop_attribute(struct jinja_state *s, const struct loop *loop, struct text_slice name);
 
 /* Statements (jinja_statement.c). */
 void run_body(struct render *r, const struct node *body);

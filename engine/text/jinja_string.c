@@ -44,7 +44,7 @@ static void add_mapped(struct text_builder *b, uint32_t c, bool upper, bool is_t
         text_builder_add(b, bytes, utf8_encode(map_case(c, upper), bytes), trusted);
 }
 
-struct value text_change_case(struct engine_state *s, const struct text *text, enum text_case kind)
+struct value text_change_case(struct jinja_state *s, const struct text *text, enum text_case kind)
 {
     struct text_builder b;
     text_builder_init(&b, s);
@@ -76,7 +76,7 @@ static bool set_has(const struct text *set, const char *bytes, size_t count, uin
     return text_find(text_slice_from(set), part, 0) != SIZE_MAX;
 }
 
-struct value text_strip(struct engine_state *s, const struct text *text, const struct text *set,
+struct value text_strip(struct jinja_state *s, const struct text *text, const struct text *set,
                         bool left, bool right)
 {
     size_t start = 0, end = text->bytes;
@@ -100,7 +100,7 @@ struct value text_strip(struct engine_state *s, const struct text *text, const s
     return text_part(s, text, start, end);
 }
 
-struct value text_replace(struct engine_state *s, const struct text *text, const struct text *old,
+struct value text_replace(struct jinja_state *s, const struct text *text, const struct text *old,
                           const struct text *new_text, int64_t count)
 {
     struct text_builder b;
@@ -128,7 +128,7 @@ struct value text_replace(struct engine_state *s, const struct text *text, const
     return text_builder_value(&b);
 }
 
-struct value text_join(struct engine_state *s, const struct text *separator,
+struct value text_join(struct jinja_state *s, const struct text *separator,
                        const struct list *items)
 {
     struct text_builder b;
@@ -142,7 +142,7 @@ struct value text_join(struct engine_state *s, const struct text *separator,
 }
 
 /* Merge sort, stable, by `keys` (rearranged in the same way). */
-struct value list_sorted(struct engine_state *s, struct value *items, const struct value *keys,
+struct value list_sorted(struct jinja_state *s, struct value *items, const struct value *keys,
                          uint32_t count, bool reverse)
 {
     uint32_t *order = jinja_allocate(s, 2 * (size_t)count, sizeof(*order));

@@ -13,7 +13,7 @@ struct text_block {
     uint8_t *trust;
 };
 
-void text_builder_init(struct text_builder *b, struct engine_state *s)
+void text_builder_init(struct text_builder *b, struct jinja_state *s)
 {
     *b = (struct text_builder){.state = s};
 }
@@ -70,7 +70,7 @@ void text_builder_add_text(struct text_builder *b, const struct text *text)
     text_builder_add_part(b, text, 0, text->bytes);
 }
 
-static struct value string_of(struct engine_state *s, struct text made)
+static struct value string_of(struct jinja_state *s, struct text made)
 {
     struct text *text = jinja_allocate(s, 1, sizeof(*text));
     if (text == NULL)
@@ -98,7 +98,7 @@ bool text_is_trusted(const struct text *text)
     return text->bytes == 0 || memchr(text->trust, 0, text->bytes) == NULL;
 }
 
-struct value text_part(struct engine_state *s, const struct text *text, size_t start, size_t end)
+struct value text_part(struct jinja_state *s, const struct text *text, size_t start, size_t end)
 {
     struct text part = {.data = text->data + start,
                         .trust = text->trust != NULL ? text->trust + start : NULL,
@@ -107,7 +107,7 @@ struct value text_part(struct engine_state *s, const struct text *text, size_t s
     return string_of(s, part);
 }
 
-struct value text_concat(struct engine_state *s, const struct text *a, const struct text *b)
+struct value text_concat(struct jinja_state *s, const struct text *a, const struct text *b)
 {
     struct text_block *block = a->block;
     bool in_place = block != NULL && a->data + a->bytes == block->data + block->used &&
@@ -179,7 +179,7 @@ bool character_is_line_end(uint32_t c)
            c == 0x2029;
 }
 
-struct value value_string(struct engine_state *s, struct text_slice bytes, bool trusted)
+struct value value_string(struct jinja_state *s, struct text_slice bytes, bool trusted)
 {
     return string_of(s, (struct text){.data = bytes.data != NULL ? bytes.data : "",
                                       .bytes = bytes.bytes,

@@ -7,7 +7,7 @@
 
 #define INDEX_FROM 16u /* smaller dicts are searched one by one */
 
-void jinja_fail(struct engine_state *s, const char *format, ...)
+void jinja_fail(struct jinja_state *s, const char *format, ...)
 {
     if (s->failed != STATUS_OK)
         return;
@@ -20,7 +20,7 @@ void jinja_fail(struct engine_state *s, const char *format, ...)
     error_note_set(s->note, "chat template, line %u: %s", s->line, text);
 }
 
-void jinja_fail_status(struct engine_state *s, status reason, const char *what)
+void jinja_fail_status(struct jinja_state *s, status reason, const char *what)
 {
     if (s->failed != STATUS_OK)
         return;
@@ -28,7 +28,7 @@ void jinja_fail_status(struct engine_state *s, status reason, const char *what)
     error_note_set(s->note, "chat template, line %u: %s", s->line, what);
 }
 
-bool jinja_spend(struct engine_state *s, size_t steps)
+bool jinja_spend(struct jinja_state *s, size_t steps)
 {
     if (s->failed != STATUS_OK)
         return false;
@@ -40,7 +40,7 @@ bool jinja_spend(struct engine_state *s, size_t steps)
     return true;
 }
 
-void *jinja_allocate(struct engine_state *s, size_t count, size_t bytes)
+void *jinja_allocate(struct jinja_state *s, size_t count, size_t bytes)
 {
     if (s->failed != STATUS_OK)
         return NULL;
@@ -53,7 +53,7 @@ void *jinja_allocate(struct engine_state *s, size_t count, size_t bytes)
     return block;
 }
 
-bool jinja_enter(struct engine_state *s)
+bool jinja_enter(struct jinja_state *s)
 {
     if (++s->depth <= JINJA_DEPTH_MAX)
         return s->failed == STATUS_OK;
@@ -61,14 +61,14 @@ bool jinja_enter(struct engine_state *s)
     return false;
 }
 
-struct value value_missing(struct engine_state *s, struct text_slice name)
+struct value value_missing(struct jinja_state *s, struct text_slice name)
 {
     struct value v = value_string(s, name, true);
     v.kind = VALUE_UNDEFINED;
     return s->failed == STATUS_OK ? v : value_undefined();
 }
 
-struct value value_list(struct engine_state *s, enum value_kind kind, uint32_t count)
+struct value value_list(struct jinja_state *s, enum value_kind kind, uint32_t count)
 {
     struct list *list = jinja_allocate(s, 1, sizeof(*list));
     struct value *items = jinja_allocate(s, count, sizeof(*items));
@@ -78,7 +78,7 @@ struct value value_list(struct engine_state *s, enum value_kind kind, uint32_t c
     return (struct value){.kind = kind, .list = list};
 }
 
-struct value value_pair(struct engine_state *s, struct value a, struct value b)
+struct value value_pair(struct jinja_state *s, struct value a, struct value b)
 {
     struct value pair = value_list(s, VALUE_TUPLE, 2);
     if (pair.kind == VALUE_TUPLE) {
@@ -121,7 +121,7 @@ struct value list_builder_value(struct list_builder *b, enum value_kind kind)
     return v;
 }
 
-struct value value_dict(struct engine_state *s, enum value_kind kind)
+struct value value_dict(struct jinja_state *s, enum value_kind kind)
 {
     struct dict *dict = jinja_allocate(s, 1, sizeof(*dict));
     return dict != NULL ? (struct value){.kind = kind, .dict = dict} : value_undefined();
@@ -141,7 +141,7 @@ static bool is_known_role(const char *role)
     return false;
 }
 
-static struct value dict_from_json(struct engine_state *s, const json_t *json, bool known_roles)
+static struct value dict_from_json(struct jinja_state *s, const json_t *json, bool known_roles)
 {
     struct value v = value_dict(s, VALUE_DICT);
     const char *key;
@@ -159,7 +159,7 @@ static struct value dict_from_json(struct engine_state *s, const json_t *json, b
     return v;
 }
 
-static struct value list_from_json(struct engine_state *s, const json_t *json, bool known_roles)
+static struct value list_from_json(struct jinja_state *s, const json_t *json, bool known_roles)
 {
     struct value v = value_list(s, VALUE_LIST, (uint32_t)json_array_size(json));
     for (uint32_t i = 0; s->failed == STATUS_OK && i < v.list->count; i++)
@@ -167,7 +167,7 @@ static struct value list_from_json(struct engine_state *s, const json_t *json, b
     return v;
 }
 
-struct value value_from_json(struct engine_state *s, const json_t *json, bool known_roles)
+struct value value_from_json(struct jinja_state *s, const json_t *json, bool known_roles)
 {
     struct value v = value_none();
     if (!jinja_enter(s) || !jinja_spend(s, 1)) {
@@ -233,7 +233,7 @@ bool value_truth(struct value v)
     }
 }
 
-static bool lists_equal(struct engine_state *s, const struct list *a, const struct list *b)
+static bool lists_equal(struct jinja_state *s, const struct list *a, const struct list *b)
 {
     if (a->count != b->count || !jinja_spend(s, a->count))
         return false;
@@ -244,7 +244,7 @@ static bool lists_equal(struct engine_state *s, const struct list *a, const stru
     return true;
 }
 
-static bool dicts_equal(struct engine_state *s, const struct dict *a, const struct dict *b)
+static bool dicts_equal(struct jinja_state *s, const struct dict *a, const struct dict *b)
 {
     if (a->count != b->count || !jinja_spend(s, a->count))
         return false;
@@ -256,7 +256,7 @@ static bool dicts_equal(struct engine_state *s, const struct dict *a, const stru
     return true;
 }
 
-bool value_equals(struct engine_state *s, struct value a, struct value b)
+bool value_equals(struct jinja_state *s, struct value a, struct value b)
 {
     if (value_is_integer(a) && value_is_integer(b))
         return value_integer(a) == value_integer(b);
@@ -303,7 +303,7 @@ static int compare_texts(const struct text *a, const struct text *b)
     return (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-static int compare_lists(struct engine_state *s, const struct list *a, const struct list *b)
+static int compare_lists(struct jinja_state *s, const struct list *a, const struct list *b)
 {
     for (uint32_t i = 0; i < a->count && i < b->count && jinja_spend(s, 1); i++) {
         if (!value_equals(s, a->items[i], b->items[i]))
@@ -312,7 +312,7 @@ static int compare_lists(struct engine_state *s, const struct list *a, const str
     return (a->count > b->count) - (a->count < b->count);
 }
 
-int value_compare(struct engine_state *s, struct value a, struct value b)
+int value_compare(struct jinja_state *s, struct value a, struct value b)
 {
     if (value_is_integer(a) && value_is_integer(b))
         return (value_integer(a) > value_integer(b)) - (value_integer(a) < value_integer(b));
@@ -332,7 +332,7 @@ int value_compare(struct engine_state *s, struct value a, struct value b)
     return 0;
 }
 
-size_t value_length(struct engine_state *s, struct value v)
+size_t value_length(struct jinja_state *s, struct value v)
 {
     switch (v.kind) {
     case VALUE_UNDEFINED:
@@ -353,7 +353,7 @@ size_t value_length(struct engine_state *s, struct value v)
     }
 }
 
-bool value_contains(struct engine_state *s, struct value container, struct value item)
+bool value_contains(struct jinja_state *s, struct value container, struct value item)
 {
     if (value_is_string(container)) {
         if (!value_is_string(item)) {
@@ -379,7 +379,7 @@ bool value_contains(struct engine_state *s, struct value container, struct value
     return false;
 }
 
-static struct value characters_of(struct engine_state *s, const struct text *text)
+static struct value characters_of(struct jinja_state *s, const struct text *text)
 {
     struct list_builder builder = {.state = s};
     uint32_t character;
@@ -391,7 +391,7 @@ static struct value characters_of(struct engine_state *s, const struct text *tex
     return list_builder_value(&builder, VALUE_LIST);
 }
 
-struct value value_iterate(struct engine_state *s, struct value v)
+struct value value_iterate(struct jinja_state *s, struct value v)
 {
     struct value items = value_undefined();
     switch (v.kind) {
@@ -442,12 +442,12 @@ const char *value_type_name(struct value v)
     return names[v.kind];
 }
 
-static uint32_t hash_text(const struct engine_state *s, const struct text *text)
+static uint32_t hash_text(const struct jinja_state *s, const struct text *text)
 {
     return (uint32_t)hash64(&s->key, text->data, text->bytes);
 }
 
-static bool index_build(struct engine_state *s, struct dict *d)
+static bool index_build(struct jinja_state *s, struct dict *d)
 {
     uint32_t slots = 4 * INDEX_FROM;
     while (slots < 3 * d->capacity)
@@ -467,7 +467,7 @@ static bool index_build(struct engine_state *s, struct dict *d)
     return true;
 }
 
-static uint32_t find_position(struct engine_state *s, const struct dict *d, struct value key)
+static uint32_t find_position(struct jinja_state *s, const struct dict *d, struct value key)
 {
     if (d->index != NULL && value_is_string(key)) {
         uint32_t at = hash_text(s, key.text) & d->index_mask;
@@ -486,19 +486,19 @@ static uint32_t find_position(struct engine_state *s, const struct dict *d, stru
     return position;
 }
 
-const struct value *dict_find(struct engine_state *s, const struct dict *d, struct value key)
+const struct value *dict_find(struct jinja_state *s, const struct dict *d, struct value key)
 {
     uint32_t position = find_position(s, d, key);
     return position < d->count ? &d->values[position] : NULL;
 }
 
-const struct value *dict_find_text(struct engine_state *s, const struct dict *d, const char *key)
+const struct value *dict_find_text(struct jinja_state *s, const struct dict *d, const char *key)
 {
     struct text text = {.data = key, .bytes = strlen(key)};
     return dict_find(s, d, (struct value){.kind = VALUE_STRING, .text = &text});
 }
 
-static bool dict_grow(struct engine_state *s, struct dict *d)
+static bool dict_grow(struct jinja_state *s, struct dict *d)
 {
     if (d->count >= JINJA_ITEMS_MAX) {
         jinja_fail_status(s, STATUS_TOO_LARGE, "a dict is too large");
@@ -519,7 +519,7 @@ static bool dict_grow(struct engine_state *s, struct dict *d)
     return capacity <= INDEX_FROM || index_build(s, d);
 }
 
-void dict_put(struct engine_state *s, struct dict *d, struct value key, struct value item)
+void dict_put(struct jinja_state *s, struct dict *d, struct value key, struct value item)
 {
     if (s->failed != STATUS_OK)
         return;

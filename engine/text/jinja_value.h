@@ -84,7 +84,7 @@ struct dict {
 /* What every operation needs: memory, budgets, and the first error. After a failure operations go
  * on harmlessly with undefined values; callers look at `failed` where work would otherwise be
  * wasted. */
-struct engine_state {
+struct jinja_state {
     arena *memory; /* owned by the render */
     size_t memory_max;
     struct hash_key
@@ -102,27 +102,27 @@ struct engine_state {
 #define JINJA_ITEMS_MAX (1u << 22) /* elements of one list or dict */
 
 /* Errors. Both keep the first. */
-void jinja_fail(struct engine_state *s, const char *format, ...) PRINTF_LIKE(2, 3);
-void jinja_fail_status(struct engine_state *s, status reason, const char *what);
+void jinja_fail(struct jinja_state *s, const char *format, ...) PRINTF_LIKE(2, 3);
+void jinja_fail_status(struct jinja_state *s, status reason, const char *what);
 /* Counts work; fails past the budget. Returns false once anything has failed. */
-bool jinja_spend(struct engine_state *s, size_t steps);
+bool jinja_spend(struct jinja_state *s, size_t steps);
 /* NULL after failing. */
-void *jinja_allocate(struct engine_state *s, size_t count, size_t bytes);
+void *jinja_allocate(struct jinja_state *s, size_t count, size_t bytes);
 /* Nesting guard: false (and failed) past JINJA_DEPTH_MAX. Pairs with jinja_leave. */
-bool jinja_enter(struct engine_state *s);
-static inline void jinja_leave(struct engine_state *s)
+bool jinja_enter(struct jinja_state *s);
+static inline void jinja_leave(struct jinja_state *s)
 {
     s->depth--;
 }
 
 /* Texts. */
 struct text_builder {
-    struct engine_state *state;
+    struct jinja_state *state;
     char *data;
     uint8_t *trust;
     size_t bytes, capacity;
 };
-void text_builder_init(struct text_builder *b, struct engine_state *s);
+void text_builder_init(struct text_builder *b, struct jinja_state *s);
 void text_builder_add(struct text_builder *b, const char *data, size_t bytes, bool trusted);
 void text_builder_add_text(struct text_builder *b, const struct text *text);
 void text_builder_add_part(struct text_builder *b, const struct text *text, size_t start,
@@ -138,8 +138,8 @@ static inline struct text_slice text_slice_from(const struct text *text)
     return (struct text_slice){text->data, text->bytes};
 }
 bool text_is_trusted(const struct text *text); /* every byte */
-struct value text_part(struct engine_state *s, const struct text *text, size_t start, size_t end);
-struct value text_concat(struct engine_state *s, const struct text *a, const struct text *b);
+struct value text_part(struct jinja_state *s, const struct text *text, size_t start, size_t end);
+struct value text_concat(struct jinja_state *s, const struct text *a, const struct text *b);
 size_t text_length(const struct text *text); /* code points */
 size_t text_offset(const struct text *text, size_t code_points);
 /* Length of the character at data[at] (bytes are valid UTF-8, or taken one by one). */
@@ -170,18 +170,18 @@ static inline struct value value_float(double f)
 {
     return (struct value){.kind = VALUE_FLOAT, .real = f};
 }
-struct value value_string(struct engine_state *s, struct text_slice bytes,
+struct value value_string(struct jinja_state *s, struct text_slice bytes,
                           bool trusted); /* borrows the bytes */
-struct value value_missing(struct engine_state *s, struct text_slice name);
-struct value value_list(struct engine_state *s, enum value_kind kind,
+struct value value_missing(struct jinja_state *s, struct text_slice name);
+struct value value_list(struct jinja_state *s, enum value_kind kind,
                         uint32_t count); /* items undefined */
-struct value value_pair(struct engine_state *s, struct value a, struct value b);
-struct value value_dict(struct engine_state *s, enum value_kind kind);
+struct value value_pair(struct jinja_state *s, struct value a, struct value b);
+struct value value_dict(struct jinja_state *s, enum value_kind kind);
 /* `known_roles`: strings under the key "role" that are one of the API's words are trusted. */
-struct value value_from_json(struct engine_state *s, const json_t *json, bool known_roles);
+struct value value_from_json(struct jinja_state *s, const json_t *json, bool known_roles);
 
 struct list_builder {
-    struct engine_state *state;
+    struct jinja_state *state;
     struct value *items;
     uint32_t count, capacity;
 };
@@ -215,25 +215,25 @@ static inline double value_real(struct value v)
 }
 bool value_is(struct value v, const char *text);
 bool value_truth(struct value v);
-bool value_equals(struct engine_state *s, struct value a, struct value b);
+bool value_equals(struct jinja_state *s, struct value a, struct value b);
 /* -1, 0, 1; fails where Python has no order. */
-int value_compare(struct engine_state *s, struct value a, struct value b);
+int value_compare(struct jinja_state *s, struct value a, struct value b);
 /* Number of elements; fails for what has no len(). */
-size_t value_length(struct engine_state *s, struct value v);
-bool value_contains(struct engine_state *s, struct value container, struct value item);
+size_t value_length(struct jinja_state *s, struct value v);
+bool value_contains(struct jinja_state *s, struct value container, struct value item);
 /* What a for loop would walk over, as a list; takes an iterator's items. Fails for what cannot be
  * iterated. */
-struct value value_iterate(struct engine_state *s, struct value v);
+struct value value_iterate(struct jinja_state *s, struct value v);
 const char *value_type_name(struct value v); /* Python's */
 
 /* Dicts. */
-const struct value *dict_find(struct engine_state *s, const struct dict *d, struct value key);
-const struct value *dict_find_text(struct engine_state *s, const struct dict *d, const char *key);
-void dict_put(struct engine_state *s, struct dict *d, struct value key, struct value item);
+const struct value *dict_find(struct jinja_state *s, const struct dict *d, struct value key);
+const struct value *dict_find_text(struct jinja_state *s, const struct dict *d, const char *key);
+void dict_put(struct jinja_state *s, struct dict *d, struct value key, struct value item);
 
 /* Writing values (jinja_format.c). */
-const struct text *value_text(struct engine_state *s, struct value v); /* str(v); never NULL */
-void value_write(struct text_builder *b, struct value v);              /* appends str(v) */
+const struct text *value_text(struct jinja_state *s, struct value v); /* str(v); never NULL */
+void value_write(struct text_builder *b, struct value v);             /* appends str(v) */
 void value_write_repr(struct text_builder *b, struct value v);
 struct json_style {
     bool ensure_ascii, sort_keys, is_indented;
