@@ -24,5 +24,5 @@ endforeach()
 # Its tile instructions are assembly; the assembler knows them without a flag.
 kernel_file(gemm_amx ${kernel_flags_avx512} -mavx512vnni)
 # The oracle runs inside every comparison; unoptimised it would take most of the tests' time.
-set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/reference/reference.c ${CMAKE_SOURCE_DIR}/kernels/tensor_type.c
-  PROPERTIES COMPILE_OPTIONS "-O2")
+file(GLOB kernel_oracle CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/reference/*.c)
+set_source_files_properties(${kernel_oracle} ${CMAKE_SOURCE_DIR}/kernels/tensor_type.c PROPERTIES COMPILE_OPTIONS "-O2")
