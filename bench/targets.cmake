@@ -1,6 +1,6 @@
 # What the benchmarks of kernels and engine share: the machine's description and its limits.
 add_library(bench_machine STATIC bench/machine/machine.c bench/machine/roofs.c bench/machine/peaks.c)
-target_include_directories(bench_machine PUBLIC bench/machine)
+target_include_directories(bench_machine PUBLIC bench/machine PRIVATE kernels)
 target_link_libraries(bench_machine PUBLIC kernels base PkgConfig::JANSSON)
 
 file(GLOB kernel_bench_sources CONFIGURE_DEPENDS bench/kernels/*.c)

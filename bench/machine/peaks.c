@@ -1,8 +1,7 @@
 #include "peaks.h"
 
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "cpu/cpu_tiles.h"
+#include "cpu/tile_config.h"
 
 /* Registers by name: left to itself the compiler keeps the sums in memory. */
 
@@ -87,16 +86,7 @@ struct peak peak_float(enum backend_path path)
 
 /* --- AMX --- */
 
-/* The operand of ldtilecfg (Intel 64 and IA-32 Architectures SDM, volume 1, chapter 18). */
-struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-
-_Static_assert(sizeof(struct tile_config) == 64, "ldtilecfg reads 64 bytes");
-
-__attribute__((target("amx-tile,amx-int8"))) static void dot_amx(void *context, uint32_t index)
+static void dot_amx(void *context, uint32_t index)
 {
     (void)context;
     (void)index;
@@ -105,23 +95,18 @@ __attribute__((target("amx-tile,amx-int8"))) static void dot_amx(void *context, 
         config.row_bytes[i] = 64;
         config.rows[i] = 16;
     }
-    /* The operand is the whole struct: gcc 12's intrinsic names its first 8 bytes only, and stores move behind it. */
-    __asm__ volatile("ldtilecfg %0" ::"m"(config));
+    tile_config_load(&config);
     for (uint32_t i = 0; i < TILE_LOOPS; i++)
         __asm__ volatile("tdpbusd %%tmm4, %%tmm5, %%tmm0\n"
                          "tdpbusd %%tmm4, %%tmm5, %%tmm1\n"
                          "tdpbusd %%tmm4, %%tmm5, %%tmm2\n"
                          "tdpbusd %%tmm4, %%tmm5, %%tmm3\n" ::);
-    __asm__ volatile("tilerelease");
+    tile_config_release();
 }
 
 struct peak peak_amx(void)
 {
-    enum { ARCH_REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    unsigned eax, ebx, ecx, edx;
-    bool has_tiles = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
-                     (edx & (1u << 24)) != 0 && (edx & (1u << 25)) != 0; /* AMX-TILE, AMX-INT8 */
-    if (!has_tiles || syscall(SYS_arch_prctl, ARCH_REQUEST_PERMISSION, TILE_DATA) != 0)
+    if (!cpu_tiles_request())
         return (struct peak){NULL, 0};
     /* A tile product is 16 rows of 16 sums of 64 bytes. */
     return (struct peak){dot_amx, 2.0 * 16 * 16 * 64 * TILE_SUMS * TILE_LOOPS};

@@ -15,6 +15,7 @@
 
 #include "block_codes.h"
 #include "kernel_table.h"
+#include "tile_config.h"
 
 gemm_function gemm_codes_amx;
 
@@ -25,16 +26,7 @@ gemm_function gemm_codes_amx;
 #define CODES_FIRST 4 /* + unit & 1: the weights' */
 #define ROWS_FIRST  6 /* + tile of rows */
 
-/* The operand of ldtilecfg. */
-struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-_Static_assert(sizeof(struct tile_config) == 64, "ldtilecfg reads 64 bytes");
-
-/* Assembly instead of intrinsics: those of gcc 12 do not say which memory they read and write, and stores
- * move behind them. A tile's number is part of the instruction. */
+/* Assembly, as in tile_config.h. A tile's number is part of the instruction. */
 #define TILE_LOAD(number, from, stride)                                                            \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #number ::"r"(from), "r"((size_t)(stride))       \
                      : "memory")
@@ -79,7 +71,7 @@ static void configure_tiles(uint32_t parts, uint32_t n_rows)
         config.rows[CODES_FIRST + t] = (uint8_t)(unit_bytes / 4);
         config.row_bytes[CODES_FIRST + t] = 64;
     }
-    __asm__ volatile("ldtilecfg %0" ::"m"(config));
+    tile_config_load(&config);
 }
 
 /* One unit's dot products, through the tile registers of even or odd units. */
@@ -278,5 +270,5 @@ void gemm_codes_amx(const struct segment *segment, uint32_t group, uint32_t n_gr
         format_functions[segment->format](segment->data + (group + g) * segment->group_bytes,
                                           segment->n_cols / BLOCK_COLS, &rows,
                                           tile + g * GROUP_OUTPUTS, tile_stride);
-    __asm__ volatile("tilerelease");
+    tile_config_release();
 }
