@@ -9,12 +9,6 @@
 /* What the attention kernels of all cache types share: where a chunk's data lies, and the softmax
  * of its scores. Included by the files of attention kernels alone. */
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
-
 /* The part of a chunk that some query of the tile wants. */
 struct chunk_view {
     uint32_t base;  /* its first position, that of a block */
@@ -71,7 +65,7 @@ static inline uint32_t view_offset(const struct chunk_view *view, uint32_t posit
 }
 
 /* Lanes c .. c + 15 of a row of positions that lie in [first, end); the others become `other`. */
-LANES_INLINE lanes keep_positions(lanes a, uint32_t c, uint32_t first, uint32_t end, float other)
+INLINE lanes keep_positions(lanes a, uint32_t c, uint32_t first, uint32_t end, float other)
 {
     if (c >= first && c + LANES <= end)
         return a;

@@ -35,26 +35,26 @@ attention_function KERNEL(attention_int8);
 #define PANELS 4u /* 6 x 4 sums, 4 panels and a broadcast: 29 of 32 registers */
 typedef __m512i sums;
 
-LANES_INLINE sums sums_set(int32_t x)
+INLINE sums sums_set(int32_t x)
 {
     return _mm512_set1_epi32(x);
 }
-LANES_INLINE sums sums_load(const void *p)
+INLINE sums sums_load(const void *p)
 {
     return _mm512_loadu_si512(p);
 }
 /* Assembly, since gcc 12 copies a sum before and after each of the intrinsic's instructions. */
-LANES_INLINE sums sums_dot(sums acc, sums codes, sums signed_codes)
+INLINE sums sums_dot(sums acc, sums codes, sums signed_codes)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes), "v"(signed_codes));
     return acc;
 }
 /* 256 * high + low. */
-LANES_INLINE sums sums_join(sums high, sums low)
+INLINE sums sums_join(sums high, sums low)
 {
     return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
 }
-LANES_INLINE lanes sums_to_lanes(sums a)
+INLINE lanes sums_to_lanes(sums a)
 {
     return _mm512_cvtepi32_ps(a);
 }
@@ -66,21 +66,21 @@ typedef struct {
     __m256i low, high;
 } sums;
 
-LANES_INLINE sums sums_set(int32_t x)
+INLINE sums sums_set(int32_t x)
 {
     return (sums){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
-LANES_INLINE sums sums_load(const void *p)
+INLINE sums sums_load(const void *p)
 {
     const __m256i *vectors = p;
     return (sums){_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};
 }
-LANES_INLINE lanes sums_to_lanes(sums a)
+INLINE lanes sums_to_lanes(sums a)
 {
     return (lanes){_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
 }
 /* Sixteen floats, rounded, as int16. */
-LANES_INLINE __m256i lanes_to_words(lanes a)
+INLINE __m256i lanes_to_words(lanes a)
 {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high));
     return _mm256_permute4x64_epi64(words, 0xd8);
@@ -100,52 +100,52 @@ typedef struct {
 typedef sums four;
 
 #ifndef __AVX512VNNI__
-LANES_INLINE __m256i half_dot(__m256i acc, __m256i codes, __m256i signed_codes)
+INLINE __m256i half_dot(__m256i acc, __m256i codes, __m256i signed_codes)
 {
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes), "x"(signed_codes));
     return acc;
 }
-LANES_INLINE sums sums_dot(sums acc, sums codes, sums signed_codes)
+INLINE sums sums_dot(sums acc, sums codes, sums signed_codes)
 {
     return (sums){half_dot(acc.low, codes.low, signed_codes.low),
                   half_dot(acc.high, codes.high, signed_codes.high)};
 }
-LANES_INLINE sums sums_join(sums high, sums low)
+INLINE sums sums_join(sums high, sums low)
 {
     return (sums){_mm256_add_epi32(_mm256_slli_epi32(high.low, 8), low.low),
                   _mm256_add_epi32(_mm256_slli_epi32(high.high, 8), low.high)};
 }
 #endif
 
-LANES_INLINE panel panel_load_keys(const uint8_t *p)
+INLINE panel panel_load_keys(const uint8_t *p)
 {
     return (panel){sums_load(p)};
 }
-LANES_INLINE panel panel_load_values(const uint8_t *p)
+INLINE panel panel_load_values(const uint8_t *p)
 {
     return (panel){sums_load(p)};
 }
-LANES_INLINE four four_load(const uint8_t *p)
+INLINE four four_load(const uint8_t *p)
 {
     int32_t codes;
     memcpy(&codes, p, sizeof(codes));
     return sums_set(codes);
 }
-LANES_INLINE sums dot_keys(sums acc, panel keys, four query)
+INLINE sums dot_keys(sums acc, panel keys, four query)
 {
     return sums_dot(acc, keys.codes, query);
 }
-LANES_INLINE sums dot_values(sums acc, panel values, four weights)
+INLINE sums dot_values(sums acc, panel values, four weights)
 {
     return sums_dot(acc, weights, values.codes);
 }
 /* Sixteen floats in [-127, 127], rounded, as elements i.. of a row. */
-LANES_INLINE void row_store_codes(uint8_t *row, uint32_t i, lanes codes)
+INLINE void row_store_codes(uint8_t *row, uint32_t i, lanes codes)
 {
     lanes_store_codes((int8_t *)row + i, codes);
 }
 /* Sixteen floats in [0, WEIGHT_MAX], rounded, as elements i.. of two rows, a plane each. */
-LANES_INLINE void row_store_weights(uint8_t *row, size_t row_bytes, uint32_t i, lanes weights)
+INLINE void row_store_weights(uint8_t *row, size_t row_bytes, uint32_t i, lanes weights)
 {
 #ifdef __AVX512VNNI__
     __m512i whole = _mm512_cvtps_epi32(weights);
@@ -175,41 +175,41 @@ typedef struct {
     __m256i even, odd;
 } four;
 
-LANES_INLINE panel panel_load_keys(const uint8_t *p)
+INLINE panel panel_load_keys(const uint8_t *p)
 {
     sums all = sums_load(p);
     __m256i even = _mm256_set1_epi16(255);
     return (panel){{_mm256_and_si256(all.low, even), _mm256_and_si256(all.high, even)},
                    {_mm256_srli_epi16(all.low, 8), _mm256_srli_epi16(all.high, 8)}};
 }
-LANES_INLINE panel panel_load_values(const uint8_t *p)
+INLINE panel panel_load_values(const uint8_t *p)
 {
     sums all = sums_load(p);
     return (panel){{_mm256_srai_epi16(_mm256_slli_epi16(all.low, 8), 8),
                     _mm256_srai_epi16(_mm256_slli_epi16(all.high, 8), 8)},
                    {_mm256_srai_epi16(all.low, 8), _mm256_srai_epi16(all.high, 8)}};
 }
-LANES_INLINE four four_load(const uint8_t *p)
+INLINE four four_load(const uint8_t *p)
 {
     int32_t pairs[2];
     memcpy(pairs, p, sizeof(pairs));
     return (four){_mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1])};
 }
-LANES_INLINE __m256i dot_half(__m256i acc, __m256i even, __m256i odd, four row)
+INLINE __m256i dot_half(__m256i acc, __m256i even, __m256i odd, four row)
 {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, row.even));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(odd, row.odd));
 }
-LANES_INLINE sums dot_keys(sums acc, panel keys, four query)
+INLINE sums dot_keys(sums acc, panel keys, four query)
 {
     return (sums){dot_half(acc.low, keys.even.low, keys.odd.low, query),
                   dot_half(acc.high, keys.even.high, keys.odd.high, query)};
 }
-LANES_INLINE sums dot_values(sums acc, panel values, four weights)
+INLINE sums dot_values(sums acc, panel values, four weights)
 {
     return dot_keys(acc, values, weights);
 }
-LANES_INLINE void row_store_codes(uint8_t *row, uint32_t i, lanes codes)
+INLINE void row_store_codes(uint8_t *row, uint32_t i, lanes codes)
 {
     const __m256i even_first =
         _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3, 6,
@@ -217,7 +217,7 @@ LANES_INLINE void row_store_codes(uint8_t *row, uint32_t i, lanes codes)
     _mm256_storeu_si256((__m256i *)(void *)(row + 2 * (size_t)i),
                         _mm256_shuffle_epi8(lanes_to_words(codes), even_first));
 }
-LANES_INLINE void row_store_weights(uint8_t *row, size_t row_bytes, uint32_t i, lanes weights)
+INLINE void row_store_weights(uint8_t *row, size_t row_bytes, uint32_t i, lanes weights)
 {
     (void)row_bytes;
     row_store_codes(row, i, weights);
@@ -282,16 +282,16 @@ static void quantise_weights(const struct attention_tile *tile, const struct chu
     out->step = highest / WEIGHT_MAX;
 }
 
-LANES_INLINE void prefetch_line(const uint8_t *p)
+INLINE void prefetch_line(const uint8_t *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
 
 /* Raw scores of `n_queries` queries for `n_panels` blocks. What follows the blocks' keys is fetched
  * meanwhile. */
-LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               const struct query_codes *queries, const uint8_t *const *heads,
-                               uint32_t d_head, float *scores)
+INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
+                         const struct query_codes *queries, const uint8_t *const *heads,
+                         uint32_t d_head, float *scores)
 {
     sums acc[ROWS][PANELS];
     UNROLL for (uint32_t q = 0; q < n_queries; q++)
@@ -326,8 +326,8 @@ LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels
 
 /* The keys, and their scales, of a head that is wanted next: its lines one by one while columns
  * [column, column + 16 n_panels) of four tokens are multiplied. */
-LANES_INLINE void prefetch_next(const uint8_t *next, uint32_t d_head, uint32_t t, uint32_t column,
-                                const uint32_t n_panels)
+INLINE void prefetch_next(const uint8_t *next, uint32_t d_head, uint32_t t, uint32_t column,
+                          const uint32_t n_panels)
 {
     if (next == NULL)
         return;
@@ -337,9 +337,9 @@ LANES_INLINE void prefetch_next(const uint8_t *next, uint32_t d_head, uint32_t t
         prefetch_line(next + KV_INT8_KEY_SCALES(d_head));
 }
 
-LANES_INLINE void store_values(const uint32_t n_queries, const uint32_t n_panels,
-                               const struct weight_codes *weights, sums acc[ROWS][PANELS],
-                               float *out, size_t out_stride)
+INLINE void store_values(const uint32_t n_queries, const uint32_t n_panels,
+                         const struct weight_codes *weights, sums acc[ROWS][PANELS], float *out,
+                         size_t out_stride)
 {
     UNROLL for (uint32_t q = 0; q < n_queries; q++)
     {
@@ -357,9 +357,9 @@ LANES_INLINE void store_values(const uint32_t n_queries, const uint32_t n_panels
 }
 
 /* Weighted values, columns [column, column + 16 * n_panels), over all blocks of the view. */
-LANES_INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               const struct weight_codes *weights, const struct chunk_view *view,
-                               uint32_t column, uint32_t d_head, float *out, size_t out_stride)
+INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels,
+                         const struct weight_codes *weights, const struct chunk_view *view,
+                         uint32_t column, uint32_t d_head, float *out, size_t out_stride)
 {
     sums acc[ROWS][PANELS];
     UNROLL for (uint32_t r = 0; r < n_queries * PLANES; r++)

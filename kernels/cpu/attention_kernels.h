@@ -16,9 +16,9 @@ void KERNEL(attention_sink)(float score, uint32_t d_head, float *total);
 void KERNEL(attention_finish)(float *total, uint32_t d_head);
 
 /* acc[q][p] += sum over k < count of rows[q][k] * panels[p][k * stride .. + 16]. */
-LANES_INLINE void panel_step(const uint32_t n_queries, const uint32_t n_panels,
-                             const float *const *rows, const uint16_t *const *panels, size_t stride,
-                             uint32_t k, lanes acc[PANEL_QUERIES][PANELS])
+INLINE void panel_step(const uint32_t n_queries, const uint32_t n_panels, const float *const *rows,
+                       const uint16_t *const *panels, size_t stride, uint32_t k,
+                       lanes acc[PANEL_QUERIES][PANELS])
 {
     lanes panel[PANELS];
     UNROLL for (uint32_t p = 0; p < n_panels; p++) panel[p] =
@@ -31,8 +31,8 @@ LANES_INLINE void panel_step(const uint32_t n_queries, const uint32_t n_panels,
     }
 }
 
-LANES_INLINE void clear_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               lanes acc[PANEL_QUERIES][PANELS])
+INLINE void clear_panels(const uint32_t n_queries, const uint32_t n_panels,
+                         lanes acc[PANEL_QUERIES][PANELS])
 {
     UNROLL for (uint32_t q = 0; q < n_queries; q++)
     {
@@ -42,9 +42,9 @@ LANES_INLINE void clear_panels(const uint32_t n_queries, const uint32_t n_panels
 
 /* Raw scores of `n_queries` queries for `n_panels` blocks of 16 positions. The values of the same
  * blocks, which follow the keys, are fetched meanwhile. */
-LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               const float *const *queries, const uint16_t *const *keys,
-                               uint32_t d_head, float *scores)
+INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels,
+                         const float *const *queries, const uint16_t *const *keys, uint32_t d_head,
+                         float *scores)
 {
     lanes acc[PANEL_QUERIES][PANELS];
     clear_panels(n_queries, n_panels, acc);
@@ -64,10 +64,10 @@ LANES_INLINE void score_panels(const uint32_t n_queries, const uint32_t n_panels
 /* Weighted values, columns [column, column + 16 * n_panels) of the blocks `values`, over `count`
  * positions. `next`: for each block, keys that will be wanted next, to be fetched meanwhile; NULL
  * for none. */
-LANES_INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels,
-                               const float *weights, const uint16_t *const *values,
-                               const uint16_t *const *next, uint32_t column, uint32_t d_head,
-                               uint32_t count, float *out, size_t out_stride)
+INLINE void value_panels(const uint32_t n_queries, const uint32_t n_panels, const float *weights,
+                         const uint16_t *const *values, const uint16_t *const *next,
+                         uint32_t column, uint32_t d_head, uint32_t count, float *out,
+                         size_t out_stride)
 {
     lanes acc[PANEL_QUERIES][PANELS];
     clear_panels(n_queries, n_panels, acc);

@@ -6,14 +6,7 @@
 #include <immintrin.h>
 
 #include "layout.h"
-
-#define INLINE static inline __attribute__((always_inline))
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "unroll.h"
 
 /* How far ahead of the block in use its stream is fetched. Hardware prefetch stops at page ends and
  * starts late; measured in bench/NOTES.md. */

@@ -55,6 +55,16 @@ static inline struct cpu_backend *cpu_of(backend *b)
     return (struct cpu_backend *)b;
 }
 
+static inline uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Grows what depends on the size of a step. */
 NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head);
 

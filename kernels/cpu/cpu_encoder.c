@@ -19,11 +19,6 @@
  * meeting of the team. */
 #define SHORT_KEYS 128u
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint32_t rows_at_a_time(uint32_t d)
 {
     return d < PIECE_ELEMENTS ? PIECE_ELEMENTS / d : 1;

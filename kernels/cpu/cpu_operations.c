@@ -12,16 +12,6 @@
 /* Elements below which row-wise work is not handed to the team (about 2 us of it). */
 #define ALONE_ELEMENTS 8192u
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint32_t larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
 /* --- embedding --- */
 
 struct embed_job {

@@ -12,16 +12,6 @@
 /* Multiply-adds below which a product is not handed to the team. */
 #define ALONE_PRODUCTS 65536u
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint32_t larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The function for the next rows of `left`, and how many it takes at once. */
 static gemm_function *gemm_of(const struct cpu_backend *cpu, const struct segment *segment,
                               uint32_t left, uint32_t *n_rows)

@@ -12,7 +12,7 @@ void KERNEL(add_row)(const float *x, uint32_t d, float *y);
 void KERNEL(attend_rows)(const struct full_tile *tile, float *scores);
 
 /* A row's sum, or with `mean` the sum of the squares of what is left without it. */
-LANES_INLINE float row_sum(const float *x, uint32_t d, const float *mean)
+INLINE float row_sum(const float *x, uint32_t d, const float *mean)
 {
     lanes sum = lanes_zero();
     for (uint32_t c = 0; c < d; c += LANES) {
@@ -56,8 +56,8 @@ void KERNEL(add_row)(const float *x, uint32_t d, float *y)
 /* The scores of KEY_GROUPS x 16 keys at once hide the latency of the multiply-adds. */
 #define KEY_GROUPS 4u
 
-LANES_INLINE void score_groups(const struct full_tile *tile, const float *query, uint32_t j,
-                               uint32_t groups, lanes sums[KEY_GROUPS])
+INLINE void score_groups(const struct full_tile *tile, const float *query, uint32_t j,
+                         uint32_t groups, lanes sums[KEY_GROUPS])
 {
     for (uint32_t g = 0; g < groups; g++)
         sums[g] = lanes_zero();
@@ -70,7 +70,7 @@ LANES_INLINE void score_groups(const struct full_tile *tile, const float *query,
 }
 
 /* Exponents of the scores of all keys, which lie as columns of `keys`; returns their highest. */
-LANES_INLINE float score_keys(const struct full_tile *tile, const float *query, float *scores)
+INLINE float score_keys(const struct full_tile *tile, const float *query, float *scores)
 {
     const lanes scale = lanes_set(tile->scale * 1.44269504088896341f);
     uint32_t count = tile->n_keys, j = 0;
@@ -96,8 +96,8 @@ LANES_INLINE float score_keys(const struct full_tile *tile, const float *query, 
 /* Columns [c, c + 32) or fewer of the values' sum, in four chains for the same reason. */
 #define CHAINS 4u
 
-LANES_INLINE void sum_values(const struct full_tile *tile, const float *scores, uint32_t c,
-                             lanes inverse, float *out)
+INLINE void sum_values(const struct full_tile *tile, const float *scores, uint32_t c, lanes inverse,
+                       float *out)
 {
     lanes low[CHAINS], high[CHAINS];
     uint32_t left = tile->d_head - c, count = tile->n_keys;

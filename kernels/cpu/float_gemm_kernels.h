@@ -21,7 +21,7 @@ void KERNEL(gemm_floats)(const struct segment *segment, uint32_t group, uint32_t
                          const struct activation *a, uint32_t row, uint32_t n_rows, float *tile,
                          size_t tile_stride);
 
-LANES_INLINE lanes load_column(const enum weight_format format, const uint8_t *data, size_t column)
+INLINE lanes load_column(const enum weight_format format, const uint8_t *data, size_t column)
 {
     if (format == FORMAT_F8)
         return lanes_load_f8(data + column * LANES);
@@ -33,9 +33,9 @@ LANES_INLINE lanes load_column(const enum weight_format format, const uint8_t *d
 }
 
 /* sums[r] = the products of `n_cols` columns with each row. */
-LANES_INLINE void float_columns(const enum weight_format format, const uint32_t n_rows,
-                                const uint8_t *data, uint32_t n_cols, const float *x,
-                                size_t x_stride, lanes sums[FLOAT_ROWS][FLOAT_CHAINS])
+INLINE void float_columns(const enum weight_format format, const uint32_t n_rows,
+                          const uint8_t *data, uint32_t n_cols, const float *x, size_t x_stride,
+                          lanes sums[FLOAT_ROWS][FLOAT_CHAINS])
 {
     FLOAT_UNROLL for (uint32_t r = 0; r < n_rows; r++) sums[r][0] = sums[r][1] = lanes_zero();
     uint32_t c = 0;
@@ -54,9 +54,9 @@ LANES_INLINE void float_columns(const enum weight_format format, const uint32_t 
     }
 }
 
-LANES_INLINE void float_rows(const enum weight_format format, const uint32_t n_rows,
-                             const uint8_t *data, uint32_t n_cols, const float *x, size_t x_stride,
-                             float *tile, size_t tile_stride)
+INLINE void float_rows(const enum weight_format format, const uint32_t n_rows, const uint8_t *data,
+                       uint32_t n_cols, const float *x, size_t x_stride, float *tile,
+                       size_t tile_stride)
 {
     lanes sums[FLOAT_ROWS][FLOAT_CHAINS];
     float_columns(format, n_rows, data, n_cols, x, x_stride, sums);
@@ -65,8 +65,8 @@ LANES_INLINE void float_rows(const enum weight_format format, const uint32_t n_r
 }
 
 /* Parts one after the other, each under its scales, added up in the tile. */
-LANES_INLINE void f8_rows(const uint32_t n_rows, const struct segment *segment, const uint8_t *data,
-                          const float *x, size_t x_stride, float *tile, size_t tile_stride)
+INLINE void f8_rows(const uint32_t n_rows, const struct segment *segment, const uint8_t *data,
+                    const float *x, size_t x_stride, float *tile, size_t tile_stride)
 {
     uint32_t part_cols = segment->part_cols;
     for (uint32_t first = 0; first < segment->n_cols; first += part_cols) {
@@ -96,9 +96,9 @@ static void f8_part(uint32_t n_rows, const struct segment *segment, const uint8_
         f8_rows(1, segment, data, x + r * x_stride, x_stride, tile + r * tile_stride, tile_stride);
 }
 
-LANES_INLINE void float_part(const enum weight_format format, uint32_t n_rows, const uint8_t *data,
-                             uint32_t n_cols, const float *x, size_t x_stride, float *tile,
-                             size_t tile_stride)
+INLINE void float_part(const enum weight_format format, uint32_t n_rows, const uint8_t *data,
+                       uint32_t n_cols, const float *x, size_t x_stride, float *tile,
+                       size_t tile_stride)
 {
     switch (n_rows) {
     case 1:

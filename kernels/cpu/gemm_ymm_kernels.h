@@ -11,17 +11,10 @@
  * (in L1) and multiplied from there. */
 
 #include "kernel_table.h"
+#include "unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 #define PREFETCH_BYTES 1024
 

@@ -11,7 +11,7 @@ void quantise_span_avx512(struct activation *a, uint32_t row, uint32_t n_rows, u
 
 /* Lane r of the result: the highest lane of rows[r]. Each step halves what is left of a row and puts two vectors'
  * rows side by side. */
-LANES_INLINE __m512 highest_of_rows(const __m512 rows[TILE_ROWS])
+INLINE __m512 highest_of_rows(const __m512 rows[TILE_ROWS])
 {
     __m512 halves[8], quarters[4], pairs[2];
     for (uint32_t i = 0; i < 8; i++)
@@ -30,7 +30,7 @@ LANES_INLINE __m512 highest_of_rows(const __m512 rows[TILE_ROWS])
 }
 
 /* Sums of fours within each quarter of four vectors: quarter q of the result has those of quarter q of each. */
-LANES_INLINE __m512i sums_of_fours(const __m512i vectors[4])
+INLINE __m512i sums_of_fours(const __m512i vectors[4])
 {
     __m512i pairs[2];
     for (uint32_t i = 0; i < 2; i++)
@@ -40,13 +40,13 @@ LANES_INLINE __m512i sums_of_fours(const __m512i vectors[4])
                             _mm512_unpackhi_epi64(pairs[0], pairs[1]));
 }
 
-LANES_INLINE void store_product(int32_t *to, __m512i sums, int32_t factor)
+INLINE void store_product(int32_t *to, __m512i sums, int32_t factor)
 {
     _mm512_storeu_si512(to, _mm512_mullo_epi32(sums, _mm512_set1_epi32(factor)));
 }
 
 /* The starts of all rows of a block from its codes; of rows that are not in use they mean nothing. */
-LANES_INLINE void make_starts(struct row_tile *tile)
+INLINE void make_starts(struct row_tile *tile)
 {
     __m512i fours[8]; /* vector i: columns 0-15 and 16-31 of row 2 i, then those of row 2 i + 1 */
     for (uint32_t i = 0; i < 8; i++) {
@@ -70,8 +70,8 @@ LANES_INLINE void make_starts(struct row_tile *tile)
 }
 
 /* A span of `n_blocks` blocks of the first rows of a tile; `values`: the first row's. */
-LANES_INLINE void quantise_blocks(const float *values, size_t stride, uint32_t n_rows,
-                                  const uint32_t n_blocks, struct row_tile *tile)
+INLINE void quantise_blocks(const float *values, size_t stride, uint32_t n_rows,
+                            const uint32_t n_blocks, struct row_tile *tile)
 {
     __m512 rows[TILE_ROWS];
     for (uint32_t r = 0; r < TILE_ROWS; r++) {

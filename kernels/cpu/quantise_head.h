@@ -15,7 +15,7 @@ struct head_scale {
 };
 
 /* The largest magnitude becomes 127. */
-LANES_INLINE struct head_scale head_scale_find(const float *vector, uint32_t d_head)
+INLINE struct head_scale head_scale_find(const float *vector, uint32_t d_head)
 {
     lanes magnitudes = lanes_zero();
     for (uint32_t i = 0; i < d_head; i += LANES)
@@ -27,7 +27,7 @@ LANES_INLINE struct head_scale head_scale_find(const float *vector, uint32_t d_h
 
 /* Turns a key or query as enum kv_type tells (butterflies of ever wider stride), without the
  * normalisation: the scale of its codes takes that. */
-LANES_INLINE void head_rotate(const float *head, uint32_t d_head, float *out)
+INLINE void head_rotate(const float *head, uint32_t d_head, float *out)
 {
     uint32_t size = kv_rotation_size(d_head);
     for (uint32_t i = 0; i < d_head; i += LANES)
@@ -41,7 +41,7 @@ LANES_INLINE void head_rotate(const float *head, uint32_t d_head, float *out)
             }
 }
 
-LANES_INLINE float head_rotation_scale(uint32_t d_head)
+INLINE float head_rotation_scale(uint32_t d_head)
 {
     return 1.0f / sqrtf((float)kv_rotation_size(d_head));
 }

@@ -7,8 +7,8 @@
 #include "layout.h"
 
 /* Codes and starts of one block of one row. */
-LANES_INLINE void quantise_block(const float *values, lanes inverse, float step,
-                                 struct row_tile *tile, uint32_t r)
+INLINE void quantise_block(const float *values, lanes inverse, float step, struct row_tile *tile,
+                           uint32_t r)
 {
     lanes_store_codes(tile->codes[r], lanes_mul(lanes_load(values), inverse));
     lanes_store_codes(tile->codes[r] + LANES, lanes_mul(lanes_load(values + LANES), inverse));
@@ -26,7 +26,7 @@ LANES_INLINE void quantise_block(const float *values, lanes inverse, float step,
 
 /* Rows [row, row + n_rows) of a tile, one after the other. Symmetric int8 with the largest magnitude at 127, as Q8_0's own
  * quantiser. */
-LANES_INLINE void quantise_rows(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span)
+INLINE void quantise_rows(struct activation *a, uint32_t row, uint32_t n_rows, uint32_t span)
 {
     uint32_t first = span * a->span_blocks;
     uint32_t left = a->n_blocks - first;

@@ -20,8 +20,7 @@ void KERNEL(rope_head)(const float *head, uint32_t d_head, uint32_t d_rope, bool
                        const float *cosines, const float *sines, float *out);
 kv_store_function KERNEL(kv_store_f16), KERNEL(kv_store_int8);
 
-LANES_INLINE void store_lanes(lanes sum, const float *bias, bool accumulate, float *y,
-                              uint32_t count)
+INLINE void store_lanes(lanes sum, const float *bias, bool accumulate, float *y, uint32_t count)
 {
     if (count == LANES) {
         if (bias != NULL)
@@ -51,7 +50,7 @@ void KERNEL(tile_store)(const float *tile, size_t tile_stride, uint32_t n_rows, 
 }
 
 /* min and max as written keep a gate that is not a number: lanes_min gives its second operand then. */
-LANES_INLINE lanes clamped_lanes(lanes g, lanes u)
+INLINE lanes clamped_lanes(lanes g, lanes u)
 {
     const lanes top = lanes_set(GATE_CLAMP), one = lanes_set(1.0f);
     lanes cut = lanes_min(top, g);
@@ -60,7 +59,7 @@ LANES_INLINE lanes clamped_lanes(lanes g, lanes u)
     return lanes_mul(lanes_div(cut, lanes_add(one, e)), lanes_add(up, one));
 }
 
-LANES_INLINE lanes gate_lanes(enum gate_kind kind, lanes g)
+INLINE lanes gate_lanes(enum gate_kind kind, lanes g)
 {
     const lanes one = lanes_set(1.0f), half = lanes_set(0.5f);
     if (kind == GATE_SILU)
@@ -195,7 +194,7 @@ void KERNEL(kv_store_f16)(const float *key, const float *value, uint32_t d_head,
 }
 
 /* The codes of a vector; returns their scale. */
-LANES_INLINE float quantise_vector(const float *vector, uint32_t d_head, int8_t *codes)
+INLINE float quantise_vector(const float *vector, uint32_t d_head, int8_t *codes)
 {
     struct head_scale scale = head_scale_find(vector, d_head);
     lanes factor = lanes_set(scale.factor);
@@ -204,8 +203,7 @@ LANES_INLINE float quantise_vector(const float *vector, uint32_t d_head, int8_t 
     return scale.scale;
 }
 
-LANES_INLINE void store_key_codes(const float *key, uint32_t d_head, uint32_t token,
-                                  uint8_t *head_data)
+INLINE void store_key_codes(const float *key, uint32_t d_head, uint32_t token, uint8_t *head_data)
 {
     float rotated[HEAD_MAX];
     int8_t codes[HEAD_MAX];
@@ -221,8 +219,8 @@ LANES_INLINE void store_key_codes(const float *key, uint32_t d_head, uint32_t to
 }
 
 /* By single bytes, since a neighbour's token may be stored by another member meanwhile. */
-LANES_INLINE void store_value_codes(const float *value, uint32_t d_head, uint32_t token,
-                                    uint8_t *head_data)
+INLINE void store_value_codes(const float *value, uint32_t d_head, uint32_t token,
+                              uint8_t *head_data)
 {
     int8_t codes[HEAD_MAX];
     float scale = quantise_vector(value, d_head, codes);
