@@ -1,0 +1,268 @@
+/* One exchange with a replica
+ *
+ *   attempt_start -> on_head -> on_body... -> on_end -> answered, failed, or sent again
+ *
+ * Two rules decide what reaches the client:
+ *   1. Nothing goes to it before it is certain that it need not be taken back. An answer that is no
+ * event stream is kept until it is whole (its replica made it whole before the first byte, so this
+ * costs no time). Of an event stream only whole events are passed on, and its head goes with the
+ * first of them.
+ *   2. A request is sent again only while no event with content has reached the client. Afterwards
+ * a failure ends the stream with an error event: what a replica would say the second time need not
+ * match what it said the first.
+ *
+ * Back-pressure: when the client's side holds more than limits.response_buffer, reading from the
+ * replica stops until it has drained. What is held here is at most one unfinished event. */
+#include "attempt.h"
+
+#include <strings.h>
+
+#include "clock.h"
+#include "log.h"
+#include "proxy_state.h"
+
+/* Of an answer that is kept whole: n=128 long choices with logprobs. */
+#define BODY_BYTES_MAX  (64u << 20)
+#define EVENT_BYTES_MAX (1u << 20) /* of one unfinished event */
+
+static void attempt_over(struct proxy *proxy)
+{
+    proxy->attempt.exchange = NULL;
+    (void)atomic_fetch_sub_explicit(&proxy->attempt.replica->outstanding, 1, memory_order_relaxed);
+}
+
+/* Whether the request goes out once more; then it already has. */
+static bool retry(struct proxy *proxy)
+{
+    if (proxy->attempt.splitter.has_begun || proxy->retries_left == 0)
+        return false;
+    proxy->retries_left--;
+    metrics_add(proxy_metrics(proxy)->retries, 1);
+    log_info("gateway/edge", "request_id=%s is sent again: replica %s#%u failed",
+             http_request_id(proxy->record->request), proxy->choice.model->name,
+             proxy->attempt.replica->index);
+    replica_choice_avoid(&proxy->choice, proxy->attempt.replica, proxy->attempt.generation,
+                         clock_now_ns());
+    proxy_dispatch(proxy);
+    return true;
+}
+
+static bool can_go_elsewhere(const struct proxy *proxy)
+{
+    if (proxy->choice.keeper != NULL)
+        return false;
+    if (edge_replica_state(proxy->attempt.replica) != REPLICA_READY)
+        return true;
+    return edge_ready_count(proxy->choice.model) > 1;
+}
+
+/* A whole answer that is no event stream, or not a good one. */
+static void answer_end(struct proxy *proxy)
+{
+    /* 503 before anything was produced: a replica that loads or drains. When it is the only one,
+     * and ready, it is full: the client hears so at once, with the replica's own Retry-After. */
+    if (proxy->attempt.status_code == 503 && can_go_elsewhere(proxy) && retry(proxy))
+        return;
+    if (proxy->is_streaming) { /* an earlier attempt had sent comments */
+        proxy_fail(proxy, proxy->attempt.status_code >= 400 ? proxy->attempt.status_code : 502,
+                   "upstream_error", "The model's replica refused the request", 0);
+        return;
+    }
+    proxy->record->status_code = proxy->attempt.status_code;
+    http_reply(proxy->record->request, proxy->attempt.status_code, proxy->attempt.answer_headers,
+               proxy->attempt.answer_header_count, proxy->attempt.content_type,
+               buffer_slice(&proxy->attempt.held));
+}
+
+static void stream_start(struct proxy *proxy)
+{
+    if (proxy->is_streaming)
+        return;
+    proxy->is_streaming = true;
+    proxy->record->status_code = proxy->attempt.status_code;
+    http_stream_start(proxy->record->request, proxy->attempt.status_code,
+                      proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
+                      proxy->attempt.content_type);
+}
+
+static void on_end(http_exchange *exchange, status result, bool any_byte, void *context)
+{
+    struct proxy *proxy = context;
+    bool is_good = result == STATUS_OK && proxy->attempt.status_code != 0;
+
+    (void)exchange;
+    (void)any_byte;
+    attempt_over(proxy);
+    if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
+        /* Also when the connection broke after "[DONE]": the client lacks nothing. */
+        stream_start(proxy);
+        if (proxy->attempt.held.bytes > 0)
+            (void)http_stream_write(proxy->record->request, buffer_slice(&proxy->attempt.held));
+        http_stream_end(proxy->record->request, false);
+        return;
+    }
+    if (is_good) {
+        answer_end(proxy);
+        return;
+    }
+    log_warn("gateway/edge", "request_id=%s replica %s#%u: the answer broke off (%s)",
+             http_request_id(proxy->record->request), proxy->choice.model->name,
+             proxy->attempt.replica->index, status_name(result));
+    if (result == STATUS_TIMEOUT)
+        proxy_fail(proxy, 504, "upstream_timeout", "The model's replica did not answer in time", 0);
+    else if (proxy->attempt.splitter.has_begun)
+        proxy_fail(proxy, 502, "replica_lost", "The model's replica failed while it was answering",
+                   0);
+    else if (!retry(proxy))
+        proxy_fail(proxy, 502, "replica_lost", "The model's replica failed, more than once", 0);
+}
+
+/* --- the answer comes --- */
+
+static void on_head(http_exchange *exchange, int status_code, const struct http_header *headers,
+                    size_t header_count, void *context)
+{
+    struct proxy *proxy = context;
+
+    (void)exchange;
+    proxy->attempt.status_code = status_code;
+    proxy->attempt.answer_header_count =
+        upstream_headers_copy(proxy->record->request, headers, header_count,
+                              &proxy->attempt.answer_headers, &proxy->attempt.content_type);
+    proxy->attempt.is_event_stream =
+        status_code == 200 &&
+        strncasecmp(proxy->attempt.content_type, "text/event-stream", 17) == 0;
+    /* An unfinished event of an earlier attempt is forgotten; whether anything has begun is not. */
+    buffer_deinit(&proxy->attempt.held);
+    buffer_init(&proxy->attempt.held,
+                proxy->attempt.is_event_stream ? EVENT_BYTES_MAX : BODY_BYTES_MAX);
+}
+
+static void on_drained(http_request *request, void *context)
+{
+    struct proxy *proxy = context;
+
+    (void)request;
+    if (proxy->attempt.exchange != NULL)
+        http_exchange_resume(proxy->attempt.exchange);
+}
+
+static void events_measure(struct proxy *proxy, bool had_begun)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    if (!proxy->attempt.splitter.has_begun)
+        return;
+    if (!had_begun)
+        metrics_observe(proxy_metrics(proxy)->time_to_first_token,
+                        (double)(now_ns - proxy->record->start_ns) / 1e9);
+    else
+        metrics_observe(proxy_metrics(proxy)->inter_token,
+                        (double)(now_ns - proxy->last_event_ns) / 1e9);
+    proxy->last_event_ns = now_ns;
+}
+
+static void events_forward(struct proxy *proxy, struct text_slice bytes)
+{
+    bool had_begun = proxy->attempt.splitter.has_begun;
+    size_t complete = sse_splitter_feed(&proxy->attempt.splitter, bytes);
+    bool has_room = true;
+
+    if (complete > 0) {
+        stream_start(proxy);
+        if (proxy->attempt.held.bytes > 0)
+            (void)http_stream_write(proxy->record->request, buffer_slice(&proxy->attempt.held));
+        buffer_clear(&proxy->attempt.held);
+        has_room =
+            http_stream_write(proxy->record->request, (struct text_slice){bytes.data, complete});
+        events_measure(proxy, had_begun);
+    }
+    if (complete < bytes.bytes)
+        buffer_append(&proxy->attempt.held, bytes.data + complete, bytes.bytes - complete);
+    if (!has_room) {
+        http_exchange_pause(proxy->attempt.exchange);
+        http_stream_on_drained(proxy->record->request, on_drained, proxy);
+    }
+}
+
+/* More than we are ready to hold, or no memory for it. */
+static void answer_refuse(struct proxy *proxy)
+{
+    http_exchange *exchange = proxy->attempt.exchange;
+
+    log_error("gateway/edge",
+              "request_id=%s replica %s#%u sent an answer or event that is too large",
+              http_request_id(proxy->record->request), proxy->choice.model->name,
+              proxy->attempt.replica->index);
+    attempt_over(proxy);
+    http_exchange_cancel(exchange);
+    proxy_fail(proxy, 502, "upstream_error", "The answer of the model's replica is too large", 0);
+}
+
+static void on_body(http_exchange *exchange, struct text_slice bytes, void *context)
+{
+    struct proxy *proxy = context;
+
+    (void)exchange;
+    if (proxy->attempt.is_event_stream)
+        events_forward(proxy, bytes);
+    else
+        buffer_append_slice(&proxy->attempt.held, bytes);
+    if (proxy->attempt.held.failed != STATUS_OK)
+        answer_refuse(proxy);
+}
+
+/* --- life --- */
+
+void attempt_start(struct proxy *proxy, struct edge_replica *replica)
+{
+    struct attempt *attempt = &proxy->attempt;
+    struct http_exchange_options options = {
+        .method = proxy->method,
+        .path = proxy->path,
+        .headers = proxy->headers,
+        .header_count = proxy->header_count,
+        .body = proxy->body,
+        .connect_timeout_ns = proxy->connect_timeout_ns,
+        .first_byte_timeout_ns = proxy->first_byte_timeout_ns,
+        .idle_timeout_ns = proxy->idle_timeout_ns,
+        .callbacks = {on_head, on_body, on_end},
+        .context = proxy,
+    };
+
+    attempt->replica = replica;
+    stored_replica_write(replica->id, proxy->number);
+    attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
+    attempt->status_code = 0;
+    attempt->is_event_stream = false;
+    /* A new stream starts at a line's start; what the client has had stays known. */
+    attempt->splitter = (struct sse_splitter){.has_begun = attempt->splitter.has_begun};
+    buffer_clear(&attempt->held);
+    (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
+    if (http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange) ==
+        STATUS_OK)
+        return;
+    attempt_over(proxy);
+    proxy_fail(proxy, 503, "overloaded",
+               "The gateway has no room for another request; try again later", 1000);
+}
+
+void attempt_cancel(struct proxy *proxy)
+{
+    http_exchange *exchange = proxy->attempt.exchange;
+
+    if (exchange == NULL)
+        return;
+    attempt_over(proxy);
+    http_exchange_cancel(exchange);
+}
+
+void attempt_init(struct attempt *attempt)
+{
+    buffer_init(&attempt->held, BODY_BYTES_MAX);
+}
+
+void attempt_deinit(struct attempt *attempt)
+{
+    buffer_deinit(&attempt->held);
+}

@@ -1,0 +1,36 @@
+#ifndef PENSTOCK_EDGE_ATTEMPT_H
+#define PENSTOCK_EDGE_ATTEMPT_H
+
+#include "edge.h"
+#include "http_client.h"
+#include "sse_splitter.h"
+
+/* One exchange of a request with a replica, and what of its answer reaches the client. Loop thread;
+ * part of struct proxy. */
+
+struct proxy;
+
+struct attempt {
+    http_exchange *exchange; /* NULL: none is under way */
+    struct edge_replica *replica;
+    uint32_t generation;
+    int status_code; /* 0: no head yet */
+    bool is_event_stream;
+    const struct http_header *answer_headers;
+    size_t answer_header_count;
+    const char *content_type;
+    struct buffer held; /* the answer, or its unfinished event */
+    struct sse_splitter splitter;
+};
+
+void attempt_init(struct attempt *attempt);
+void attempt_deinit(struct attempt *attempt);
+
+/* Sends the request to `replica`. What follows, up to the answer's end or the next attempt, happens
+ * by itself; the proxy may be dead when this returns. */
+void attempt_start(struct proxy *proxy, struct edge_replica *replica);
+
+/* The client is gone: so is the exchange, if there is one. */
+void attempt_cancel(struct proxy *proxy);
+
+#endif

@@ -1,0 +1,48 @@
+#ifndef PENSTOCK_EDGE_PROXY_STATE_H
+#define PENSTOCK_EDGE_PROXY_STATE_H
+
+#include "attempt.h"
+#include "proxy.h"
+#include "replica_choice.h"
+#include "stored_replica.h"
+#include "upstream_headers.h"
+#include "waiting.h"
+
+/* A request on its way through the gateway, for the files that share it: proxy.c (its life),
+ * waiting.c (before it has a replica) and attempt.c (one exchange with a replica). Loop thread; in
+ * the request's memory, and dead once http_reply or http_stream_end has been called, so each of
+ * these is the last thing a function does. */
+struct proxy {
+    struct edge_record *record;
+    struct edge_loop *loop;
+    struct replica_choice choice; /* of its model's replicas */
+    const char *method, *path;
+    struct text_slice body;
+    struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
+    size_t header_count;
+    char number[STORED_REPLICA_BYTES]; /* of the replica that is asked, for its ids */
+    uint64_t connect_timeout_ns, first_byte_timeout_ns,
+        idle_timeout_ns; /* copied: a reload may come */
+    uint32_t retries_left;
+
+    struct waiting waiting;
+    struct attempt attempt;
+
+    bool is_streaming; /* the client has the head */
+    uint64_t last_event_ns;
+};
+
+/* Finds a replica and sends the request to it, or lets it wait for one. */
+void proxy_dispatch(struct proxy *proxy);
+
+/* The end with an error of the gateway: an answer, or the last event of a stream. The proxy is dead
+ * afterwards. */
+void proxy_fail(struct proxy *proxy, int http_status, const char *code, const char *message,
+                uint64_t retry_after_ms);
+
+static inline struct edge_model_metrics *proxy_metrics(const struct proxy *proxy)
+{
+    return &proxy->record->edge->metrics.models[proxy->choice.model->index];
+}
+
+#endif

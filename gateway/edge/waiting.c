@@ -1,0 +1,62 @@
+#include "waiting.h"
+
+#include "check.h"
+#include "clock.h"
+#include "proxy_state.h"
+
+void waiting_leave(struct proxy *proxy)
+{
+    http_timer_cancel(&proxy->waiting.timer);
+    if (proxy->waiting.link == NULL)
+        return;
+    *proxy->waiting.link = proxy->waiting.next;
+    if (proxy->waiting.next != NULL)
+        proxy->waiting.next->waiting.link = proxy->waiting.link;
+    else
+        proxy->loop->waiting_tail = proxy->waiting.link;
+    proxy->waiting.link = NULL;
+    proxy->loop->waiting_count--;
+    (void)atomic_fetch_sub_explicit(&proxy->choice.model->waiting_count, 1, memory_order_relaxed);
+}
+
+static void wait_over(struct http_timer *timer, http_loop *loop)
+{
+    (void)loop;
+    proxy_dispatch(CONTAINER_OF(timer, struct proxy, waiting.timer));
+}
+
+void waiting_enter(struct proxy *proxy, uint64_t now_ns)
+{
+    uint64_t until_ns = proxy->waiting.deadline_ns;
+
+    if (now_ns >= until_ns || !replica_choice_has_hope(&proxy->choice)) {
+        proxy_fail(proxy, 503, "model_not_ready",
+                   "No replica of the model is ready; try again later", 5000);
+        return;
+    }
+    if (atomic_fetch_add_explicit(&proxy->choice.model->waiting_count, 1, memory_order_relaxed) >=
+        proxy->choice.model->waiting_count_max) {
+        (void)atomic_fetch_sub_explicit(&proxy->choice.model->waiting_count, 1,
+                                        memory_order_relaxed);
+        proxy_fail(proxy, 429, "queue_full",
+                   "Too many requests wait for the model; try again later", 5000);
+        return;
+    }
+    if (proxy->choice.avoid != NULL && proxy->choice.avoid_until_ns > now_ns &&
+        proxy->choice.avoid_until_ns < until_ns)
+        until_ns = proxy->choice.avoid_until_ns;
+    proxy->waiting.next = NULL;
+    proxy->waiting.link = proxy->loop->waiting_tail;
+    *proxy->waiting.link = proxy;
+    proxy->loop->waiting_tail = &proxy->waiting.next;
+    proxy->loop->waiting_count++;
+    proxy->waiting.timer.run = wait_over;
+    http_timer_set(proxy->loop->loop, &proxy->waiting.timer, until_ns);
+}
+
+void proxy_wake(struct edge_loop *state)
+{
+    /* Each of those that wait now, once: who must go on waiting goes to the end. */
+    for (uint32_t i = state->waiting_count; i > 0 && state->waiting != NULL; i--)
+        proxy_dispatch(state->waiting);
+}
