@@ -7,7 +7,7 @@
 #include "thread.h"
 #include "verbs.h"
 
-#define FLAG_COUNT_MAX 8u
+#define FLAG_COUNT_MAX 16u
 
 static const struct flag *flag_find(const struct flag *flags, size_t count, struct text_slice name)
 {

@@ -20,6 +20,17 @@ static const struct verb {
      "checks a config and prints the memory plan of each model", verb_check},
     {"reference-config", "", "prints every setting with its meaning, default and range",
      verb_reference_config},
+    {"keys",
+     "create CONFIG --name NAME [--organisation NAME] [--team NAME] [--scopes LIST] [--models "
+     "LIST]\n"
+     "               [--days N] [--weight N] [--priority-max N] [--ttft-slo-ms N]\n"
+     "           list CONFIG\n"
+     "           rotate CONFIG --id ID [--overlap-hours N]\n"
+     "           revoke CONFIG --id ID",
+     "makes, shows, renews and ends the API keys in state.database; a running gateway notices "
+     "within a "
+     "second",
+     verb_keys},
     {"hash-key", "", "reads an API key from standard input and prints its hash for auth.keys",
      verb_hash_key},
     {"version", "", "prints the version", verb_version},

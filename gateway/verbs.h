@@ -15,6 +15,7 @@ int verb_serve(int argument_count, char **arguments);
 int verb_replica(int argument_count, char **arguments);
 int verb_check(int argument_count, char **arguments);
 int verb_reference_config(int argument_count, char **arguments);
+int verb_keys(int argument_count, char **arguments);
 int verb_hash_key(int argument_count, char **arguments);
 
 /* A flag that takes a value; `text` or `number` gets it. Numbers are 0..number_max. */

@@ -146,6 +146,49 @@ static bool is_name(const char *name)
     return true;
 }
 
+/* `words`: NULL-terminated. */
+static void check_word(const struct check *c, const char *key, const char *const *value,
+                       const char *const *words)
+{
+    char list[256] = "";
+    size_t count = 0, used = 0;
+    for (; words[count] != NULL; count++) {
+        if (strcmp(words[count], *value) == 0)
+            return;
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", count > 0 ? ", " : "",
+                                 words[count]);
+        CHECK(used < sizeof(list));
+    }
+    const char *nearest = settings_nearest(text_slice_of(*value), words, count);
+    FAIL(c, value, "%s '%s' is not one of %s%s%s%s", key, *value, list,
+         nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
+         nearest != NULL ? "'?" : "");
+}
+
+static void check_words_of_key(const struct check *c, const struct config_key *key)
+{
+    static const char *const scopes[] = {"inference", "embeddings", "admin", NULL};
+    const char *const *words = key->scopes.items;
+    const char *const *patterns = key->models.items;
+
+    for (uint32_t i = 0; i < key->scopes.count; i++)
+        check_word(c, "scope", &words[i], scopes);
+    for (uint32_t i = 0; i < key->models.count; i++) {
+        if (patterns[i][0] == '\0' || strlen(patterns[i]) > NAME_BYTES_MAX ||
+            strpbrk(patterns[i], " ,") != NULL)
+            FAIL(c, &patterns[i],
+                 "a pattern of models has 1 to %u characters, none of them blank or comma",
+                 NAME_BYTES_MAX);
+    }
+    if (key->organisation[0] != '\0' && !is_name(key->organisation))
+        FAIL(c, &key->organisation,
+             "the name of an organisation has 1 to %u letters, digits or . _ : / @ + -",
+             NAME_BYTES_MAX);
+    if (key->team[0] != '\0' && !is_name(key->team))
+        FAIL(c, &key->team, "the name of a team has 1 to %u letters, digits or . _ : / @ + -",
+             NAME_BYTES_MAX);
+}
+
 /* The value of a bad hash is never shown: it may be the key itself. */
 static void check_keys(const struct check *c)
 {
@@ -155,6 +198,7 @@ static void check_keys(const struct check *c)
         if (!is_name(keys[i].name))
             FAIL(c, &keys[i].name, "the name of a key has 1 to %u letters, digits or . _ : / @ + -",
                  NAME_BYTES_MAX);
+        check_words_of_key(c, &keys[i]);
         if (!is_sha256(keys[i].sha256)) {
             FAIL(c, &keys[i].sha256,
                  "sha256 must be 64 hex digits; if this is the key itself, run `penstock hash-key` "
@@ -198,25 +242,6 @@ static void check_name(const struct check *c, const char *const *value, uint32_t
             return;
         }
     }
-}
-
-/* `words`: NULL-terminated. */
-static void check_word(const struct check *c, const char *key, const char *const *value,
-                       const char *const *words)
-{
-    char list[256] = "";
-    size_t count = 0, used = 0;
-    for (; words[count] != NULL; count++) {
-        if (strcmp(words[count], *value) == 0)
-            return;
-        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", count > 0 ? ", " : "",
-                                 words[count]);
-        CHECK(used < sizeof(list));
-    }
-    const char *nearest = settings_nearest(text_slice_of(*value), words, count);
-    FAIL(c, value, "%s '%s' is not one of %s%s%s%s", key, *value, list,
-         nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
-         nearest != NULL ? "'?" : "");
 }
 
 static void check_parsers(const struct check *c, const struct config_model *model)
@@ -270,6 +295,10 @@ void config_check(const struct config *config, settings_document *document,
 
     check_server(&c);
     check_keys(&c);
+    if (config->auth.admin && !config_asks_for_keys(config))
+        FAIL(&c, &config->auth.admin,
+             "auth.admin asks for a key, but there are none; add one with the scope admin to "
+             "auth.keys, or set state.database");
     for (uint32_t i = 0; i < config->models.count; i++)
         check_model(&c, i);
     if (config->models.count == 0 && report->error_count == 0)

@@ -179,6 +179,21 @@ static const struct setting key_table[] = {
     {TEXT("sha256", config_key, sha256, NULL), .reload = RELOAD_LIVE,
      .help = "SHA-256 of the key in 64 hex digits; `penstock hash-key` prints it. The key itself is never stored.",
      .danger = "Hash only long random keys: a guessable one can be found from its hash."},
+    {TEXT("organisation", config_key, organisation, ""), .reload = RELOAD_LIVE,
+     .help = "Who pays for it: limits, budgets and fairness are shared by the keys of an organisation."},
+    {TEXT("team", config_key, team, ""), .reload = RELOAD_LIVE, .help = "A part of the organisation, with shares of its own."},
+    {.key = "scopes", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_key, scopes), .min = 0, .max = 8,
+     .reload = RELOAD_LIVE,
+     .help = "What the key opens: inference (text), embeddings (embeddings, rerank, score), admin (the admin listener, where "
+             "auth.admin asks for it). Without any: inference and embeddings."},
+    {.key = "models", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_key, models), .min = 0, .max = 64,
+     .reload = RELOAD_LIVE, .help = "The models that it may use, as names or shell patterns (llama-*). Without any: all."},
+    {INT("weight", config_key, weight, "100", 1, 10000), .reload = RELOAD_LIVE,
+     .help = "Its share beside the other keys of its team when requests wait."},
+    {INT("priority_max", config_key, priority_max, "0", -2147483648.0, 2147483647), .reload = RELOAD_LIVE,
+     .help = "The most urgent priority that its requests may ask for; a lower number is served first."},
+    {DURATION("ttft_slo", config_key, ttft_slo_ns, "0s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "Its requests are refused at once when the first token is expected later than this; 0s for no such limit."},
     {.key = NULL}};
 
 static const struct setting auth_table[] = {
@@ -186,6 +201,16 @@ static const struct setting auth_table[] = {
      .item_bytes = sizeof(struct config_key), .min = 0, .max = 3000, .reload = RELOAD_LIVE,
      .help = "API keys, given by clients as 'Authorization: Bearer KEY' or 'x-api-key: KEY'. Without any the API is open.",
      .danger = "An open API on a reachable address serves everybody."},
+    {BOOL("admin", config_auth, admin, "false"), .reload = RELOAD_LIVE,
+     .help = "Ask on the admin listener for a key with the scope admin; health and metrics stay open."},
+    {.key = NULL}};
+
+static const struct setting state_table[] = {
+    {FILE_PATH("database", config_state, database, ""), .reload = RELOAD_RESTART,
+     .help = "SQLite file for keys (`penstock keys` makes them) and spent money; it is made when it is not there. With it "
+             "the API asks for keys. \"\" keeps nothing.",
+     .danger = "Whoever may write it can make keys. Keep it on a local disk: SQLite's locks do not work on network file "
+               "systems."},
     {.key = NULL}};
 
 static const struct setting supervise_table[] = {
@@ -307,6 +332,7 @@ const struct setting config_table[] = {
     {SECTION("server", server, server_table, "Where the gateway listens and how it stops.")},
     {SECTION("log", log, log_table, "Log lines on standard error.")},
     {SECTION("auth", auth, auth_table, "Who may call the API.")},
+    {SECTION("state", state, state_table, "What outlives the process.")},
     {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = model_table,
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},

@@ -39,6 +39,8 @@ void answer_models(struct edge_record *record, struct text_slice rest)
         const struct config_model *model = config_model_at(config, i);
         const char *const *aliases = model->aliases.items;
 
+        if (!caller_may_use(record->caller, model->name))
+            continue;
         json_write_comma(&out);
         model_write(record->edge, i, model, model->name, &out);
         for (uint32_t j = 0; j < model->aliases.count; j++) {
@@ -58,7 +60,8 @@ void answer_model(struct edge_record *record, struct text_slice rest)
     struct api_error error = {0};
     struct buffer out;
 
-    if (index < 0) {
+    if (index < 0 ||
+        !caller_may_use(record->caller, config_model_at(config, (uint32_t)index)->name)) {
         api_error_set(&error, 404, "invalid_request_error", "model_not_found", "model",
                       "The model '%.*s' does not exist; see /v1/models",
                       (int)(name.bytes < 256 ? name.bytes : 256), name.data);

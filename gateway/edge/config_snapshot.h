@@ -3,19 +3,18 @@
 
 #include <stdatomic.h>
 
-#include "auth.h"
 #include "config.h"
 #include "http_server.h"
+#include "key_table.h"
 
 /* The config that is in force, for all loops, without a lock: an immutable snapshot behind an
  * atomic pointer. A handler loads the pointer and uses the snapshot within one turn of its loop
- * only; what it needs later it copies. A swap sends each loop a message: once all have run it,
- * every loop has finished the turn in which it could have held the old snapshot, which is then
- * freed. The first config is kept for ever, since models' names live in it. */
+ * only; what it needs later it copies. After a swap the old one is freed when every loop has passed a
+ * quiet point (loops_passed.h). The first config is kept for ever, since models' names live in it. */
 
 struct config_snapshot {
-    struct config *config; /* owned */
-    struct auth_keys keys;
+    struct config *config;  /* owned */
+    struct key_table *keys; /* owned; those of the config */
 };
 
 struct config_store {

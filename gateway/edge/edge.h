@@ -8,6 +8,7 @@
 #include "edge_metrics.h"
 #include "http_client.h"
 #include "http_server.h"
+#include "identity.h"
 #include "replica.h"
 #include "request_usage.h"
 
@@ -56,7 +57,8 @@ struct edge {
     struct edge_model *models; /* owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
-    struct control *control; /* owned */
+    struct control *control;   /* owned */
+    struct identity *identity; /* owned */
     _Atomic bool is_draining;
     uint64_t start_wall_ms;
     const char *version;

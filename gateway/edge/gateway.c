@@ -139,6 +139,8 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = run_directory_write_config(edge->run_directory, config->text);
     if (result == STATUS_OK)
+        result = identity_open(config, &edge->identity, note);
+    if (result == STATUS_OK)
         result = models_init(edge, config, note);
     if (result == STATUS_OK)
         result = metrics_init(edge);
@@ -150,6 +152,7 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
 static void edge_deinit(struct edge *edge)
 {
     http_server_destroy(edge->server);
+    identity_close(edge->identity);
     edge_metrics_deinit(&edge->metrics);
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
@@ -326,7 +329,9 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
         return result;
     }
     run_directory_config_path(edge->run_directory, config_copy, sizeof(config_copy));
-    result = control_start(edge, &control_options, &edge->control);
+    result = identity_start(edge->identity, edge->server);
+    if (result == STATUS_OK)
+        result = control_start(edge, &control_options, &edge->control);
     if (result == STATUS_OK) {
         listeners_log(edge, config);
         serve_until_asked(edge, options, signals);
@@ -336,6 +341,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
         error_note_set(note, "the control thread cannot be started: %s", strerror(errno));
     }
     loops_close(edge);
+    identity_stop(edge->identity);
     control_stop(edge->control, REPLICA_END_NS);
     loops_free(edge);
     return result;

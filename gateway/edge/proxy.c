@@ -146,6 +146,17 @@ static bool check_keeper(const struct proxy *proxy, struct api_error *error)
     return false;
 }
 
+/* As OpenAI says it of a project without the model. */
+static bool check_model(const struct edge_record *record, const struct proxy *proxy,
+                        struct api_error *error)
+{
+    if (caller_may_use(record->caller, proxy->choice.model->name))
+        return true;
+    api_error_set(error, 403, "invalid_request_error", "model_not_found", "model",
+                  "The API key may not use the model '%s'", proxy->choice.model->name);
+    return false;
+}
+
 /* Which model a request without a body is for: ?model=NAME, or the only one. */
 static status route_query(const struct config *config, http_request *request,
                           struct route_target *target, struct api_error *error)
@@ -214,7 +225,7 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         given.body = (struct text_slice){"", 0};
     else if (target.has_name)
         given.body = body;
-    if (check_keeper(&given, &error))
+    if (check_keeper(&given, &error) && check_model(record, &given, &error))
         start(record, &given);
     else
         edge_reply_error(record, &error);
@@ -240,12 +251,17 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     struct edge_replica *keeper =
         number != STORED_REPLICA_NONE ? edge_replica_at(record->edge, number) : NULL;
     struct proxy given = {.choice.keeper = keeper, .method = method};
+    struct api_error error = {0};
 
     if (keeper == NULL) {
         refuse_lost(record);
         return;
     }
     given.choice.model = keeper->model;
+    if (!check_model(record, &given, &error)) {
+        edge_reply_error(record, &error);
+        return;
+    }
     given.path = whole_path(record->request);
     given.body = (struct text_slice){"", 0};
     start(record, &given);

@@ -10,11 +10,13 @@
 #include "edge.h"
 #include "proxy.h"
 #include "reply.h"
+#include "scope.h"
 #include "wire_format.h"
 
 struct route {
     const char *method, *path; /* a path that ends in '*' matches what begins like it */
     enum edge_route metric;
+    enum scope scope;  /* that a key must have */
     bool is_open;      /* needs no key */
     bool is_passed_on; /* to a replica, under the same path; with '*': the one that an id names */
     void (*answer)(struct edge_record *record, struct text_slice rest);
@@ -23,38 +25,38 @@ struct route {
 
 // clang-format off
 static const struct route public_routes[] = {
-    {"POST", "/v1/chat/completions", ROUTE_CHAT_COMPLETIONS, false, true, NULL, NULL},
-    {"POST", "/v1/completions", ROUTE_COMPLETIONS, false, true, NULL, NULL},
-    {"POST", "/v1/messages", ROUTE_MESSAGES, false, true, NULL, &wire_format_messages},
-    {"POST", "/v1/messages/count_tokens", ROUTE_COUNT_TOKENS, false, true, NULL, &wire_format_messages},
-    {"POST", "/v1/responses", ROUTE_RESPONSES, false, true, NULL, &wire_format_responses},
-    {"POST", "/v1/responses/input_tokens", ROUTE_COUNT_TOKENS, false, true, NULL, &wire_format_responses},
-    {"GET", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
-    {"DELETE", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
-    {"POST", "/v1/responses/*", ROUTE_RESPONSE, false, true, NULL, &wire_format_responses},
-    {"POST", "/v1/embeddings", ROUTE_EMBEDDINGS, false, true, NULL, NULL},
-    {"POST", "/rerank", ROUTE_RERANK, false, true, NULL, NULL},
-    {"POST", "/v1/rerank", ROUTE_RERANK, false, true, NULL, NULL},
-    {"POST", "/v2/rerank", ROUTE_RERANK, false, true, NULL, NULL},
-    {"POST", "/score", ROUTE_SCORE, false, true, NULL, NULL},
-    {"POST", "/v1/score", ROUTE_SCORE, false, true, NULL, NULL},
-    {"POST", "/tokenize", ROUTE_TOKENIZE, false, true, NULL, NULL},
-    {"POST", "/detokenize", ROUTE_DETOKENIZE, false, true, NULL, NULL},
-    {"GET", "/tokenizer_info", ROUTE_TOKENIZER_INFO, false, true, NULL, NULL},
-    {"GET", "/openapi.json", ROUTE_OPENAPI, true, false, answer_openapi, NULL},
-    {"GET", "/v1/models", ROUTE_MODELS, false, false, answer_models, NULL},
-    {"GET", "/v1/models/*", ROUTE_MODEL, false, false, answer_model, NULL},
-    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez, NULL},
-    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz, NULL},
-    {"GET", "/health", ROUTE_HEALTH, true, false, answer_readyz, NULL},
-    {"GET", "/version", ROUTE_VERSION, true, false, answer_version, NULL},
+    {"POST", "/v1/chat/completions", ROUTE_CHAT_COMPLETIONS, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"POST", "/v1/completions", ROUTE_COMPLETIONS, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"POST", "/v1/messages", ROUTE_MESSAGES, SCOPE_INFERENCE, false, true, NULL, &wire_format_messages},
+    {"POST", "/v1/messages/count_tokens", ROUTE_COUNT_TOKENS, SCOPE_INFERENCE, false, true, NULL, &wire_format_messages},
+    {"POST", "/v1/responses", ROUTE_RESPONSES, SCOPE_INFERENCE, false, true, NULL, &wire_format_responses},
+    {"POST", "/v1/responses/input_tokens", ROUTE_COUNT_TOKENS, SCOPE_INFERENCE, false, true, NULL, &wire_format_responses},
+    {"GET", "/v1/responses/*", ROUTE_RESPONSE, SCOPE_INFERENCE, false, true, NULL, &wire_format_responses},
+    {"DELETE", "/v1/responses/*", ROUTE_RESPONSE, SCOPE_INFERENCE, false, true, NULL, &wire_format_responses},
+    {"POST", "/v1/responses/*", ROUTE_RESPONSE, SCOPE_INFERENCE, false, true, NULL, &wire_format_responses},
+    {"POST", "/v1/embeddings", ROUTE_EMBEDDINGS, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/rerank", ROUTE_RERANK, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/v1/rerank", ROUTE_RERANK, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/v2/rerank", ROUTE_RERANK, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/score", ROUTE_SCORE, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/v1/score", ROUTE_SCORE, SCOPE_EMBEDDINGS, false, true, NULL, NULL},
+    {"POST", "/tokenize", ROUTE_TOKENIZE, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"POST", "/detokenize", ROUTE_DETOKENIZE, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"GET", "/tokenizer_info", ROUTE_TOKENIZER_INFO, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"GET", "/openapi.json", ROUTE_OPENAPI, SCOPE_NONE, true, false, answer_openapi, NULL},
+    {"GET", "/v1/models", ROUTE_MODELS, SCOPE_NONE, false, false, answer_models, NULL},
+    {"GET", "/v1/models/*", ROUTE_MODEL, SCOPE_NONE, false, false, answer_model, NULL},
+    {"GET", "/livez", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_livez, NULL},
+    {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
+    {"GET", "/health", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
+    {"GET", "/version", ROUTE_VERSION, SCOPE_NONE, true, false, answer_version, NULL},
 };
 static const struct route admin_routes[] = {
-    {"GET", "/metrics", ROUTE_ADMIN, true, false, admin_metrics, NULL},
-    {"GET", "/livez", ROUTE_HEALTH, true, false, answer_livez, NULL},
-    {"GET", "/readyz", ROUTE_HEALTH, true, false, answer_readyz, NULL},
-    {"GET", "/admin/replicas", ROUTE_ADMIN, true, false, admin_replicas, NULL},
-    {"GET", "/admin/config", ROUTE_ADMIN, true, false, admin_config, NULL},
+    {"GET", "/metrics", ROUTE_ADMIN, SCOPE_NONE, true, false, admin_metrics, NULL},
+    {"GET", "/livez", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_livez, NULL},
+    {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
+    {"GET", "/admin/replicas", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_replicas, NULL},
+    {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on
 
@@ -78,36 +80,27 @@ static bool method_matches(const struct route *route, struct text_slice method)
            (text_slice_is(method, "HEAD") && strcmp(route->method, "GET") == 0);
 }
 
-/* The texts are copied: a reload may take the config away before the request ends. */
-static const struct caller *caller_of_key(http_request *request, const struct config_key *key)
-{
-    struct caller *caller = http_request_allocate(request, sizeof(*caller));
-    size_t bytes = strlen(key->name) + 1;
-    char *name = http_request_allocate(request, bytes);
-
-    memcpy(name, key->name, bytes);
-    *caller = caller_anonymous;
-    caller->key_id = caller->name = caller->tenant = name;
-    return caller;
-}
-
-/* Whether the caller may; then the record knows who it is. */
-static bool authenticate(struct edge_record *record)
+/* False: it has been refused. */
+static bool authenticate(struct edge_record *record, const struct route *route)
 {
     const struct config_snapshot *snapshot = config_store_get(&record->edge->configs);
-    const struct config_key *rows = snapshot->config->auth.keys.items;
-    struct text_slice shown = http_request_header(record->request, "authorization");
-    uint32_t index;
+    struct api_error error = {0};
 
-    if (snapshot->keys.count == 0)
+    if (identity_authenticate(record->edge->identity, snapshot->config, snapshot->keys,
+                              record->request, &record->caller) != STATUS_OK) {
+        metrics_add(record->edge->metrics.auth_failures, 1);
+        api_error_set(
+            &error, 401, "invalid_request_error", "invalid_api_key", "",
+            "A valid API key is needed, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
+    } else if ((route->scope & ~record->caller->scopes) != 0) {
+        api_error_set(&error, 403, "invalid_request_error", "insufficient_permissions", "",
+                      "The API key may not do this: it needs the scope '%s'",
+                      scope_name(route->scope));
+    } else {
         return true;
-    shown =
-        shown.data != NULL ? auth_bearer(shown) : http_request_header(record->request, "x-api-key");
-    index = auth_find(&snapshot->keys, shown);
-    if (index == AUTH_NONE)
-        return false;
-    record->caller = caller_of_key(record->request, &rows[index]);
-    return true;
+    }
+    edge_reply_error(record, &error);
+    return false;
 }
 
 static void record_end(void *context)
@@ -124,14 +117,11 @@ static void record_end(void *context)
     edge_metrics_request(metrics, model, record->route, record->status_code, seconds);
 }
 
-static void refuse_key(struct edge_record *record)
+static bool asks_for_key(const struct edge_record *record, const struct route *route)
 {
-    struct api_error error = {0};
-
-    metrics_add(record->edge->metrics.auth_failures, 1);
-    api_error_set(&error, 401, "invalid_request_error", "invalid_api_key", "",
-                  "A valid API key is needed, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
-    edge_reply_error(record, &error);
+    if (route->scope == SCOPE_ADMIN)
+        return config_store_get(&record->edge->configs)->config->auth.admin;
+    return !route->is_open;
 }
 
 static void refuse_path(struct edge_record *record, const struct route *other)
@@ -176,10 +166,10 @@ static void handle(http_request *request, struct edge *edge, const struct route 
         return;
     }
     record->route = route->metric;
-    if (!route->is_open && !authenticate(record))
-        refuse_key(record);
-    else if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
-             !api_check_content_type(request, &error))
+    if (asks_for_key(record, route) && !authenticate(record, route))
+        return;
+    if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
+        !api_check_content_type(request, &error))
         edge_reply_error(record, &error);
     else if (route->is_passed_on && rest.data != NULL)
         proxy_start_stored(record, route->method, rest);

@@ -1,5 +1,7 @@
 #include "caller.h"
 
+#include "scope.h"
+
 const struct caller caller_anonymous = {
     .key_id = "",
     .organisation = "",
@@ -8,4 +10,6 @@ const struct caller caller_anonymous = {
     .organisation_weight = CALLER_WEIGHT_DEFAULT,
     .team_weight = CALLER_WEIGHT_DEFAULT,
     .key_weight = CALLER_WEIGHT_DEFAULT,
+    .scopes = SCOPE_DEFAULT,
+    .models = "",
 };

@@ -47,11 +47,20 @@ struct config_upstream { /* the gateway's patience with replicas */
 
 struct config_key {
     const char *name;
-    const char *sha256; /* 64 hex digits of SHA-256 of the key */
+    const char *sha256;                 /* 64 hex digits of SHA-256 of the key */
+    const char *organisation, *team;    /* "": none */
+    struct setting_list scopes, models; /* const char *; empty: the usual ones, all */
+    int64_t weight, priority_max;
+    uint64_t ttft_slo_ns; /* 0: none */
 };
 
 struct config_auth {
-    struct setting_list keys; /* struct config_key; empty: no authentication */
+    struct setting_list keys; /* struct config_key; empty: see config_asks_for_keys */
+    bool admin;               /* the admin listener asks for one too */
+};
+
+struct config_state {     /* what outlives the process */
+    const char *database; /* SQLite file; "": nothing is kept, and there are no stored keys */
 };
 
 enum speculative_method { SPECULATIVE_NONE, SPECULATIVE_NGRAM };
@@ -97,6 +106,7 @@ struct config {
     struct config_grammar grammar;
     struct config_upstream upstream;
     struct config_auth auth;
+    struct config_state state;
     struct config_supervise supervise;
     struct config_responses responses;
     struct setting_list models; /* struct config_model */
@@ -132,6 +142,9 @@ static inline const struct config_model *config_model_at(const struct config *co
 {
     return &((const struct config_model *)config->models.items)[index];
 }
+
+/* Whether callers must show who they are: static keys, or a place where others are kept. */
+bool config_asks_for_keys(const struct config *config);
 
 /* Local replicas of all models: so many share the cores and the memory. */
 uint32_t config_replica_count(const struct config *config);

@@ -18,6 +18,8 @@ struct caller {
     uint32_t organisation_weight, team_weight, key_weight; /* 1..CALLER_WEIGHT_MAX */
     int32_t priority_max; /* the band that it may ask for at most; a lower number is served first */
     uint64_t ttft_slo_ns; /* 0: none */
+    uint32_t scopes;      /* bits of enum scope */
+    const char *models;   /* patterns of the models that it may use (scope.h); "": all */
 };
 
 /* Nobody in particular: static, and good for any request. */

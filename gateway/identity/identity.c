@@ -1,0 +1,252 @@
+/* The stored keys behind an atomic pointer
+ *
+ *   state database --(identity thread: data_version, load)--> struct key_table --(release)--> keys
+ *                                                                                              |
+ *   loop: authenticate --(acquire)-------------------------------------------------------------+
+ *
+ * A table is immutable; the one that was replaced is freed when every loop has passed a quiet point. A revoked key is
+ * therefore refused within POLL_NS of the commit that revoked it; a key's end by time needs no swap, as each entry
+ * carries it. */
+#include "identity.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+#include "key_store.h"
+#include "log.h"
+#include "loops_passed.h"
+#include "memory.h"
+#include "scope.h"
+#include "thread.h"
+
+#define POLL_NS (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
+
+struct identity {
+    state_database *database; /* owned; NULL: none. The thread's, once it runs */
+    _Atomic(struct key_table *)
+        keys; /* release by the thread, acquire by loops; NULL: no database */
+    http_server *server;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool is_running, is_stopping; /* stopping: under the lock */
+    bool is_failing;              /* the last look at the database has failed; the thread's */
+};
+
+/* --- the thread --- */
+
+static void keys_retire(void *table)
+{
+    key_table_destroy(table);
+}
+
+static status keys_reload(struct identity *identity, struct error_note *note)
+{
+    loops_passed *passed = NULL;
+    struct key_table *fresh = NULL, *old;
+    status result = key_store_load(identity->database, clock_wall_ms() / 1000, &fresh, note);
+
+    if (result != STATUS_OK)
+        return result;
+    result = loops_passed_create(identity->server, &passed);
+    if (result != STATUS_OK) {
+        key_table_destroy(fresh);
+        return result;
+    }
+    log_info("gateway/identity", "the stored keys have changed: %u are good",
+             key_table_count(fresh));
+    old = atomic_exchange_explicit(&identity->keys, fresh, memory_order_acq_rel);
+    loops_passed_then(passed, keys_retire, old);
+    return STATUS_OK;
+}
+
+/* A failure is tried again at each look, and told once. */
+static void keys_look(struct identity *identity)
+{
+    struct error_note note = {""};
+    bool has_changed = false;
+    status result = state_database_has_changed(identity->database, &has_changed, &note);
+
+    if (result == STATUS_OK && (has_changed || identity->is_failing))
+        result = keys_reload(identity, &note);
+    if (result != STATUS_OK && !identity->is_failing)
+        log_error("gateway/identity", "%s; the keys stay as they were",
+                  note.text[0] != '\0' ? note.text : status_name(result));
+    identity->is_failing = result != STATUS_OK;
+}
+
+/* Until the time is over or somebody wants the end. */
+static bool wait(struct identity *identity)
+{
+    struct timespec until;
+    bool is_stopping;
+
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    until.tv_nsec += (long)POLL_NS;
+    if (until.tv_nsec >= (long)NS_PER_SECOND) {
+        until.tv_nsec -= (long)NS_PER_SECOND;
+        until.tv_sec++;
+    }
+    CHECK(pthread_mutex_lock(&identity->lock) == 0);
+    if (!identity->is_stopping)
+        (void)pthread_cond_timedwait(&identity->wake, &identity->lock, &until);
+    is_stopping = identity->is_stopping;
+    CHECK(pthread_mutex_unlock(&identity->lock) == 0);
+    return !is_stopping;
+}
+
+static void *identity_run(void *context)
+{
+    struct identity *identity = context;
+
+    while (wait(identity)) {
+        if (identity->database != NULL)
+            keys_look(identity);
+    }
+    return NULL;
+}
+
+/* --- life --- */
+
+static void sync_init(struct identity *identity)
+{
+    pthread_condattr_t attributes;
+
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&identity->wake, &attributes) == 0);
+    CHECK(pthread_mutex_init(&identity->lock, NULL) == 0);
+    (void)pthread_condattr_destroy(&attributes);
+}
+
+status identity_open(const struct config *config, struct identity **out, struct error_note *note)
+{
+    struct identity *identity = memory_allocate_array(1, sizeof(*identity));
+    struct key_table *keys = NULL;
+    status result = STATUS_OK;
+
+    if (identity == NULL)
+        return STATUS_NO_MEMORY;
+    sync_init(identity);
+    if (config->state.database[0] != '\0')
+        result = state_database_open(config->state.database, &identity->database, note);
+    if (result == STATUS_OK && identity->database != NULL)
+        result = key_store_load(identity->database, clock_wall_ms() / 1000, &keys, note);
+    if (result != STATUS_OK) {
+        identity_close(identity);
+        return result;
+    }
+    atomic_init(&identity->keys, keys);
+    *out = identity;
+    return STATUS_OK;
+}
+
+status identity_start(struct identity *identity, http_server *server)
+{
+    status result;
+
+    identity->server = server;
+    result = thread_start(&identity->thread, "identity", identity_run, identity);
+    identity->is_running = result == STATUS_OK;
+    return result;
+}
+
+void identity_stop(struct identity *identity)
+{
+    if (identity == NULL || !identity->is_running)
+        return;
+    CHECK(pthread_mutex_lock(&identity->lock) == 0);
+    identity->is_stopping = true;
+    CHECK(pthread_cond_signal(&identity->wake) == 0);
+    CHECK(pthread_mutex_unlock(&identity->lock) == 0);
+    (void)pthread_join(identity->thread, NULL);
+    identity->is_running = false;
+}
+
+void identity_close(struct identity *identity)
+{
+    if (identity == NULL)
+        return;
+    key_table_destroy(atomic_load_explicit(&identity->keys, memory_order_relaxed));
+    state_database_close(identity->database);
+    (void)pthread_cond_destroy(&identity->wake);
+    (void)pthread_mutex_destroy(&identity->lock);
+    memory_release(identity);
+}
+
+/* --- callers --- */
+
+/* One block for the caller and all its texts, which a reload or a revocation may take from under it. */
+static const struct caller *caller_make(http_request *request, const struct key_identity *key)
+{
+    const char *texts[] = {key->id, key->organisation, key->team, key->name, key->models};
+    const char *copies[ARRAY_COUNT(texts)];
+    size_t lengths[ARRAY_COUNT(texts)], bytes = sizeof(struct caller), organisation_bytes;
+    struct caller *caller;
+    char *at;
+
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
+        bytes += lengths[i] = strlen(texts[i]) + 1;
+    caller = http_request_allocate(request, bytes + lengths[1] + lengths[3]);
+    at = (char *)(caller + 1);
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        copies[i] = memcpy(at, texts[i], lengths[i]);
+        at += lengths[i];
+    }
+    *caller = (struct caller){
+        .key_id = copies[0],
+        .organisation = copies[1],
+        .team = copies[2],
+        .name = copies[3],
+        .models = copies[4],
+        .tenant = copies[3],
+        .scopes = key->scopes,
+        .organisation_weight = CALLER_WEIGHT_DEFAULT,
+        .team_weight = CALLER_WEIGHT_DEFAULT,
+        .key_weight = key->weight,
+        .priority_max = key->priority_max,
+        .ttft_slo_ns = key->ttft_slo_ns,
+    };
+    organisation_bytes = lengths[1] - 1;
+    if (organisation_bytes > 0) { /* "organisation/name" */
+        caller->tenant = at;
+        memcpy(at, texts[1], organisation_bytes);
+        at[organisation_bytes] = '/';
+        memcpy(at + organisation_bytes + 1, texts[3], lengths[3]);
+    }
+    return caller;
+}
+
+status identity_authenticate(const struct identity *identity, const struct config *config,
+                             const struct key_table *static_keys, http_request *request,
+                             const struct caller **out)
+{
+    struct text_slice shown = http_request_header(request, "authorization");
+    const struct key_identity *key;
+    uint8_t hash[KEY_HASH_BYTES];
+    uint64_t now_s;
+
+    if (!config_asks_for_keys(config)) {
+        *out = &caller_anonymous;
+        return STATUS_OK;
+    }
+    shown = shown.data != NULL ? key_of_bearer(shown) : http_request_header(request, "x-api-key");
+    if (!key_hash(shown, hash))
+        return STATUS_DENIED;
+    now_s = clock_wall_ms() / 1000;
+    key = key_table_find(static_keys, hash, now_s);
+    if (key == NULL)
+        key = key_table_find(atomic_load_explicit(&identity->keys, memory_order_acquire), hash,
+                             now_s);
+    if (key == NULL)
+        return STATUS_DENIED;
+    *out = caller_make(request, key);
+    return STATUS_OK;
+}
+
+bool caller_may_use(const struct caller *caller, const char *model)
+{
+    return patterns_match(caller->models, model);
+}

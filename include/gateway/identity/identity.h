@@ -1,0 +1,34 @@
+#ifndef PENSTOCK_IDENTITY_IDENTITY_H
+#define PENSTOCK_IDENTITY_IDENTITY_H
+
+#include "caller.h"
+#include "config.h"
+#include "http_server.h"
+#include "key_table.h"
+
+/* Who is calling: the stored keys as the loops see them, and the thread that keeps them fresh. A loop only ever reads
+ * immutable tables; the thread looks at the state database several times a second and swaps in a new table when
+ * somebody has changed it. A database that cannot be read leaves the keys as they were. */
+struct identity;
+
+/* Opens what the config names and reads the keys. `config` is only read during the call. STATUS_OK; STATUS_IO,
+ * STATUS_INVALID, STATUS_TOO_LARGE with a note; STATUS_NO_MEMORY. Thread: main. */
+NODISCARD status identity_open(const struct config *config, struct identity **out,
+                               struct error_note *note);
+/* Starts the thread. Before or after the loops of `server` run. STATUS_OK, STATUS_NO_MEMORY. Thread: main. */
+NODISCARD status identity_start(struct identity *identity, http_server *server);
+/* Ends the thread. Accepts NULL. Thread: main. */
+void identity_stop(struct identity *identity);
+/* When no loop runs any more. Accepts NULL. Thread: main. */
+void identity_close(struct identity *identity);
+
+/* Whose request it is, by the key in it. The caller is in the request's memory. `static_keys`: those of `config`. Where
+ * no key is asked for it is caller_anonymous. STATUS_OK, STATUS_DENIED (no key, or none that is known). Loop. */
+NODISCARD status identity_authenticate(const struct identity *identity, const struct config *config,
+                                       const struct key_table *static_keys, http_request *request,
+                                       const struct caller **out);
+
+/* Whether the caller may use the model of this name. */
+bool caller_may_use(const struct caller *caller, const char *model);
+
+#endif
