@@ -5,11 +5,6 @@
 #include "memory.h"
 #include "python_literal.h"
 
-static bool slices_are_equal(struct text_slice a, struct text_slice b)
-{
-    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
-}
-
 static const json_t *function_of(const json_t *tool)
 {
     const json_t *function = json_object_get(tool, "function");
@@ -132,7 +127,7 @@ static const struct call_type *find(const struct call_types *types, struct text_
 {
     for (size_t i = 0; i < types->count; i++) {
         const struct call_type *type = &types->types[i];
-        if (slices_are_equal(type->tool, tool) && slices_are_equal(type->argument, argument))
+        if (text_slice_equals(type->tool, tool) && text_slice_equals(type->argument, argument))
             return type;
     }
     return NULL;
@@ -150,8 +145,8 @@ static const char *python_constant(struct text_slice value)
         const char *python, *json;
     } constants[] = {{"True", "true"}, {"False", "false"}, {"None", "null"}, {"null", "null"}};
     for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
-        if (slices_are_equal(value,
-                             (struct text_slice){constants[i].python, strlen(constants[i].python)}))
+        if (text_slice_equals(
+                value, (struct text_slice){constants[i].python, strlen(constants[i].python)}))
             return constants[i].json;
     }
     return NULL;

@@ -53,6 +53,12 @@ static struct text_slice kimi_name(struct text_slice head)
     return before(behind(name, "functions."), ":");
 }
 
+#define HARMONY_TOKENS                                                                             \
+    {                                                                                              \
+        HARMONY_START, HARMONY_CHANNEL, HARMONY_MESSAGE, HARMONY_END, HARMONY_RETURN,              \
+            HARMONY_CALL, HARMONY_TYPE                                                             \
+    }
+
 const struct tool_marks tool_marks[TOOL_FORM_COUNT] = {
     [TOOL_FORM_NONE] = {.name = "none"},
     [TOOL_FORM_HERMES] = {.name = "hermes",
@@ -73,16 +79,16 @@ const struct tool_marks tool_marks[TOOL_FORM_COUNT] = {
                             .anchor_body = CALL_BODY_PYTHON_LIST},
     [TOOL_FORM_MISTRAL] = {.name = "mistral",
                            .marks = {{"[TOOL_CALLS]", CALL_BODY_LIST_OR_NAMED, NULL, false}},
-                           .head_tokens = {"[ARGS]", "[CALL_ID]"},
+                           .inner_tokens = {"[ARGS]", "[CALL_ID]"},
                            .head_name = mistral_name},
     [TOOL_FORM_DEEPSEEK] = {.name = "deepseek_v3",
                             .marks = {{"<｜tool▁call▁begin｜>", CALL_BODY_NAMED_JSON,
                                        "<｜tool▁call▁end｜>", false}},
                             .skipped = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"},
-                            .head_tokens = {DEEPSEEK_SEPARATOR},
+                            .inner_tokens = {DEEPSEEK_SEPARATOR},
                             .head_name = deepseek_name,
                             .separator = "```"},
-    [TOOL_FORM_HARMONY] = {.name = "openai"},
+    [TOOL_FORM_HARMONY] = {.name = "openai", .inner_tokens = HARMONY_TOKENS},
     [TOOL_FORM_GRANITE] = {.name = "granite",
                            .marks = {{"<|tool_call|>", CALL_BODY_JSON, NULL, false},
                                      {"<tool_call>", CALL_BODY_JSON, "</tool_call>", false}}},
@@ -99,16 +105,19 @@ const struct tool_marks tool_marks[TOOL_FORM_COUNT] = {
                                       "<|tool_call_end|>", false}},
                            .skipped = {"<|tool_calls_section_begin|>",
                                        "<|tool_calls_section_end|>"},
-                           .head_tokens = {"<|tool_call_argument_begin|>"},
+                           .inner_tokens = {"<|tool_call_argument_begin|>"},
                            .head_name = kimi_name},
-    [TOOL_FORM_GLM45] = {.name = "glm45", .marks = {{"<tool_call>", CALL_BODY_GLM, NULL, false}}},
+    [TOOL_FORM_GLM45] = {.name = "glm45",
+                         .marks = {{"<tool_call>", CALL_BODY_GLM, NULL, false}},
+                         .inner_tokens = {"</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>",
+                                          "</arg_value>"}},
 };
 
 const struct reasoning_marks reasoning_marks[REASONING_FORM_COUNT] = {
     [REASONING_FORM_NONE] = {.name = "none"},
-    [REASONING_FORM_THINK] = {"think", "<think>", "</think>"},
-    [REASONING_FORM_MISTRAL] = {"mistral", "[THINK]", "[/THINK]"},
-    [REASONING_FORM_HARMONY] = {.name = "openai_gptoss"},
+    [REASONING_FORM_THINK] = {.name = "think", .open = "<think>", .close = "</think>"},
+    [REASONING_FORM_MISTRAL] = {.name = "mistral", .open = "[THINK]", .close = "[/THINK]"},
+    [REASONING_FORM_HARMONY] = {.name = "openai_gptoss", .inner_tokens = HARMONY_TOKENS},
 };
 
 const char *tool_form_name(enum tool_form form)
@@ -213,8 +222,7 @@ bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt)
 
 static bool is_same(const char *text, struct text_slice token)
 {
-    return text != NULL && strlen(text) == token.bytes && token.bytes > 0 &&
-           memcmp(text, token.data, token.bytes) == 0;
+    return text != NULL && token.bytes > 0 && text_slice_is(token, text);
 }
 
 /* A mark may be more than a token ("<function=" is ordinary text), and a token a part of a mark. */
@@ -227,27 +235,16 @@ static bool is_part(const char *text, struct text_slice token)
 bool output_forms_need_token(enum tool_form tools, enum reasoning_form reasoning,
                              struct text_slice token)
 {
-    static const char *const harmony[] = {HARMONY_START, HARMONY_CHANNEL, HARMONY_MESSAGE,
-                                          HARMONY_END,   HARMONY_RETURN,  HARMONY_CALL,
-                                          HARMONY_TYPE};
     const struct tool_marks *marks = &tool_marks[tools];
+    const struct reasoning_marks *block = &reasoning_marks[reasoning];
     for (size_t i = 0; i < FORM_MARKS; i++) {
         if (is_part(marks->marks[i].open, token) || is_part(marks->marks[i].close, token) ||
-            is_same(marks->skipped[i], token) || is_same(marks->head_tokens[i], token))
+            is_same(marks->skipped[i], token))
             return true;
     }
-    bool is_harmony = tools == TOOL_FORM_HARMONY || reasoning == REASONING_FORM_HARMONY;
-    for (size_t i = 0; is_harmony && i < sizeof harmony / sizeof harmony[0]; i++) {
-        if (is_same(harmony[i], token))
+    for (size_t i = 0; i < FORM_INNER_TOKENS; i++) {
+        if (is_same(marks->inner_tokens[i], token) || is_same(block->inner_tokens[i], token))
             return true;
     }
-    bool is_glm = tools == TOOL_FORM_GLM45; /* its tags are tokens */
-    static const char *const glm[] = {"</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>",
-                                      "</arg_value>"};
-    for (size_t i = 0; is_glm && i < sizeof glm / sizeof glm[0]; i++) {
-        if (is_same(glm[i], token))
-            return true;
-    }
-    const struct reasoning_marks *block = &reasoning_marks[reasoning];
     return is_same(block->open, token) || is_same(block->close, token);
 }

@@ -6,7 +6,8 @@
 
 /* What the forms are made of, as data. Texts are what the vocabulary has as one token where it has one. */
 
-#define FORM_MARKS 3u
+#define FORM_MARKS        3u
+#define FORM_INNER_TOKENS 7u
 
 struct call_mark {
     const char *open; /* NULL: no further one */
@@ -18,8 +19,8 @@ struct call_mark {
 struct tool_marks {
     const char *name;
     struct call_mark marks[FORM_MARKS];
-    const char *skipped[FORM_MARKS];     /* stand around all calls and mean nothing */
-    const char *head_tokens[FORM_MARKS]; /* control tokens inside a head */
+    const char *skipped[FORM_MARKS];             /* stand around all calls and mean nothing */
+    const char *inner_tokens[FORM_INNER_TOKENS]; /* further tokens a call may be made of */
     head_name_fn *head_name;
     char anchor; /* a call may begin with this as the first thing of the text; 0: it may not */
     enum call_body anchor_body;
@@ -29,6 +30,7 @@ struct tool_marks {
 struct reasoning_marks {
     const char *name;
     const char *open, *close; /* NULL: none */
+    const char *inner_tokens[FORM_INNER_TOKENS];
 };
 
 extern const struct tool_marks tool_marks[TOOL_FORM_COUNT];

@@ -326,6 +326,12 @@ static void control_tokens_that_a_form_is_made_of_are_named(void **state)
     assert_true(output_forms_need_token(TOOL_FORM_MISTRAL, REASONING_FORM_NONE, slice("[ARGS]")));
     assert_true(
         output_forms_need_token(TOOL_FORM_HARMONY, REASONING_FORM_HARMONY, slice("<|channel|>")));
+    assert_true(
+        output_forms_need_token(TOOL_FORM_NONE, REASONING_FORM_HARMONY, slice("<|constrain|>")));
+    assert_true(
+        output_forms_need_token(TOOL_FORM_GLM45, REASONING_FORM_NONE, slice("</arg_value>")));
+    assert_false(
+        output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_NONE, slice("</arg_value>")));
     assert_false(
         output_forms_need_token(TOOL_FORM_HERMES, REASONING_FORM_THINK, slice("<|im_start|>")));
     assert_false(
