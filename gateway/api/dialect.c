@@ -44,6 +44,32 @@ status dialect_fail_type(struct request_parse *parse, const char *path, const js
                       json_string_value(type), known);
 }
 
+status dialect_read_later(struct request_parse *parse, const char *name, json_t *value,
+                          json_t *chat)
+{
+    (void)parse;
+    (void)name;
+    (void)value;
+    (void)chat;
+    return STATUS_OK;
+}
+
+status dialect_read_ignored(struct request_parse *parse, const char *name, json_t *value,
+                            json_t *chat)
+{
+    (void)value;
+    (void)chat;
+    return request_field_ignored(parse, name, "unsupported_parameter");
+}
+
+status dialect_read_unknown(struct request_parse *parse, const char *name, json_t *value,
+                            json_t *chat)
+{
+    (void)value;
+    (void)chat;
+    return request_field_ignored(parse, name, "unknown_parameter");
+}
+
 static const struct dialect_field *field_find(const struct dialect *dialect, const char *name)
 {
     const struct dialect_field *field = dialect->fields;

@@ -11,11 +11,18 @@
  * (aliases). Members that a dialect does not know are taken over as they are: chat's extensions
  * (min_p, ignore_eos, ...) work in every dialect. */
 
+/* Adds to `chat`; `value` is not null. */
+typedef status dialect_reader(struct request_parse *parse, const char *name, json_t *value,
+                              json_t *chat);
+
 struct dialect_field {
     const char *name;
-    /* Adds to `chat`; NULL: taken over as it is. `value` is not null. */
-    status (*read)(struct request_parse *parse, const char *name, json_t *value, json_t *chat);
+    dialect_reader *read; /* NULL: taken over as it is */
 };
+
+/* What is left to the dialect's `finish`; what is known and not honoured; what this API does not
+ * have, though chat does. */
+dialect_reader dialect_read_later, dialect_read_ignored, dialect_read_unknown;
 
 struct dialect {
     const struct dialect_field *fields;  /* ends with a NULL name */

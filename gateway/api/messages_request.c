@@ -205,15 +205,6 @@ static status read_output_config(struct request_parse *parse, const char *name, 
                               "name", "output", "strict", 1, "schema", schema));
 }
 
-static status read_later(struct request_parse *parse, const char *name, json_t *value, json_t *chat)
-{
-    (void)parse;
-    (void)name;
-    (void)value;
-    (void)chat;
-    return STATUS_OK;
-}
-
 /* "standard_only" gives up a priority that nobody has bought here. */
 static status read_service_tier(struct request_parse *parse, const char *name, json_t *value,
                                 json_t *chat)
@@ -234,14 +225,6 @@ static status read_refused(struct request_parse *parse, const char *name, json_t
         return STATUS_OK;
     return field_fail_unsupported(parse->error, name,
                                   "This server runs no tools itself and keeps no containers.");
-}
-
-static status read_ignored(struct request_parse *parse, const char *name, json_t *value,
-                           json_t *chat)
-{
-    (void)value;
-    (void)chat;
-    return request_field_ignored(parse, name, "unsupported_parameter");
 }
 
 /* The system's text goes before the messages, wherever it stands in the body. */
@@ -274,9 +257,9 @@ static status finish_create(struct request_parse *parse, json_t *body, json_t *c
 
 // clang-format off
 static const struct dialect_field fields[] = {
-    {"system", read_later},
-    {"messages", read_later},
-    {"thinking", read_later},
+    {"system", dialect_read_later},
+    {"messages", dialect_read_later},
+    {"thinking", dialect_read_later},
     {"stop_sequences", read_stop},
     {"metadata", read_metadata},
     {"cache_control", read_cache_control},
@@ -285,13 +268,13 @@ static const struct dialect_field fields[] = {
     {"output_config", read_output_config},
     {"mcp_servers", read_refused},
     {"container", read_refused},
-    {"diagnostics", read_ignored},
-    {"inference_geo", read_ignored},
+    {"diagnostics", dialect_read_ignored},
+    {"inference_geo", dialect_read_ignored},
     {"service_tier", read_service_tier},
-    {"speed", read_ignored},
-    {"context_management", read_ignored},
-    {"user_profile_id", read_ignored},
-    {"workspace_id", read_ignored},
+    {"speed", dialect_read_ignored},
+    {"context_management", dialect_read_ignored},
+    {"user_profile_id", dialect_read_ignored},
+    {"workspace_id", dialect_read_ignored},
     {NULL, NULL}};
 static const struct request_alias aliases[] = {
     {"stop", "stop_sequences"},

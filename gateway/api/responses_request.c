@@ -7,31 +7,6 @@
 
 #include "responses.h"
 
-static status read_later(struct request_parse *parse, const char *name, json_t *value, json_t *chat)
-{
-    (void)parse;
-    (void)name;
-    (void)value;
-    (void)chat;
-    return STATUS_OK;
-}
-
-static status read_unknown(struct request_parse *parse, const char *name, json_t *value,
-                           json_t *chat)
-{
-    (void)value;
-    (void)chat;
-    return request_field_ignored(parse, name, "unknown_parameter");
-}
-
-static status read_ignored(struct request_parse *parse, const char *name, json_t *value,
-                           json_t *chat)
-{
-    (void)value;
-    (void)chat;
-    return request_field_ignored(parse, name, "unsupported_parameter");
-}
-
 static status read_background(struct request_parse *parse, const char *name, json_t *value,
                               json_t *chat)
 {
@@ -273,9 +248,9 @@ static status read_stream_options(struct request_parse *parse, const char *name,
 
 // clang-format off
 static const struct dialect_field fields[] = {
-    {"input", read_later},
-    {"instructions", read_later},
-    {"previous_response_id", read_later},
+    {"input", dialect_read_later},
+    {"instructions", dialect_read_later},
+    {"previous_response_id", dialect_read_later},
     {"background", read_background},
     {"conversation", read_conversation},
     {"prompt", read_prompt},
@@ -289,12 +264,12 @@ static const struct dialect_field fields[] = {
     {"include", read_include},
     {"top_logprobs", read_top_logprobs},
     {"stream_options", read_stream_options},
-    {"max_tool_calls", read_ignored},
-    {"context_management", read_ignored},
-    {"access_programs", read_ignored},
-    {"image", read_ignored},
-    {"messages", read_unknown},
-    {"response_format", read_unknown},
+    {"max_tool_calls", dialect_read_ignored},
+    {"context_management", dialect_read_ignored},
+    {"access_programs", dialect_read_ignored},
+    {"image", dialect_read_ignored},
+    {"messages", dialect_read_unknown},
+    {"response_format", dialect_read_unknown},
     {NULL, NULL}};
 static const struct request_alias aliases[] = {
     {"max_completion_tokens", "max_output_tokens"},
