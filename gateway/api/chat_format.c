@@ -143,8 +143,7 @@ static void answer_choice(struct buffer *out, struct api_answer *answer,
     completion_choice_begin(out, choice->index);
     message_write(out, answer, choice);
     completion_write_logprobs(out, choice);
-    completion_write_finish(out, choice,
-                            answer->request->has_functions ? "function_call" : "tool_calls");
+    completion_write_finish(out, answer, choice);
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
     buffer_append_byte(out, '}');
 }
@@ -162,13 +161,12 @@ static void answer_end(struct buffer *out, struct api_answer *answer, const stru
 static void stream_begin(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
-    completion_chunk_begin(out, answer, CHUNK_OBJECT);
-    completion_choice_begin(out, choice->index);
+    completion_chunk_begin(out, answer, CHUNK_OBJECT, choice);
     buffer_append_text(out, ",\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}"
                             ",\"logprobs\":null,\"finish_reason\":null}]");
     if (choice->index == 0)
         completion_write_ids(out, "prompt_token_ids", answer->prompt_ids, answer->prompt_count);
-    completion_chunk_end(out, answer, usage, false);
+    completion_chunk_end(out, answer, usage);
 }
 
 static void stream_delta(struct buffer *out, struct api_answer *answer,
@@ -177,26 +175,17 @@ static void stream_delta(struct buffer *out, struct api_answer *answer,
     bool has_more = choice->logprobs != NULL || choice->token_ids != NULL;
     if (choice->delta->kind == OUTPUT_TOOL_END && !has_more)
         return; /* the next call, or the end, tells */
-    completion_chunk_begin(out, answer, CHUNK_OBJECT);
-    completion_choice_begin(out, choice->index);
+    completion_chunk_begin(out, answer, CHUNK_OBJECT, choice);
     delta_write(out, answer, choice);
-    completion_write_logprobs(out, choice);
-    buffer_append_text(out, ",\"finish_reason\":null");
-    completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
-    buffer_append_text(out, "}]");
-    completion_chunk_end(out, answer, usage, false);
+    completion_delta_end(out, answer, choice, usage);
 }
 
 static void stream_finish(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage)
 {
-    completion_chunk_begin(out, answer, CHUNK_OBJECT);
-    completion_choice_begin(out, choice->index);
-    buffer_append_text(out, ",\"delta\":{},\"logprobs\":null");
-    completion_write_finish(out, choice,
-                            answer->request->has_functions ? "function_call" : "tool_calls");
-    buffer_append_text(out, "}]");
-    completion_chunk_end(out, answer, usage, false);
+    completion_chunk_begin(out, answer, CHUNK_OBJECT, choice);
+    buffer_append_text(out, ",\"delta\":{}");
+    completion_finish_end(out, answer, choice, usage);
 }
 
 static void stream_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)

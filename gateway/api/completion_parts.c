@@ -68,9 +68,10 @@ void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_
     api_prompt_scores_write(scores, out);
 }
 
-void completion_write_finish(struct buffer *out, const struct api_choice *choice,
-                             const char *call_reason)
+void completion_write_finish(struct buffer *out, const struct api_answer *answer,
+                             const struct api_choice *choice)
 {
+    const char *call_reason = answer->request->has_functions ? "function_call" : "tool_calls";
     DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
     json_write_key(out, "finish_reason");
     if (choice->finish == FINISH_LENGTH)
@@ -95,26 +96,47 @@ void completion_write_logprobs(struct buffer *out, const struct api_choice *choi
         buffer_append_text(out, "null");
 }
 
-void completion_chunk_begin(struct buffer *out, const struct api_answer *answer, const char *object)
+void completion_choice_begin(struct buffer *out, uint32_t index)
+{
+    buffer_append_text(out, "{\"index\":");
+    buffer_append_u64(out, index);
+}
+
+void completion_chunk_begin(struct buffer *out, const struct api_answer *answer, const char *object,
+                            const struct api_choice *choice)
 {
     buffer_append_text(out, "data: ");
     completion_write_head(out, answer, object);
+    completion_choice_begin(out, choice->index);
 }
 
 void completion_chunk_end(struct buffer *out, const struct api_answer *answer,
-                          const struct api_usage *usage, bool is_last)
+                          const struct api_usage *usage)
 {
-    if (is_last || answer->is_usage_continuous)
+    if (answer->is_usage_continuous)
         completion_write_usage(out, usage);
     else if (answer->is_usage_wanted)
         buffer_append_text(out, ",\"usage\":null");
     buffer_append_text(out, "}\n\n");
 }
 
-void completion_choice_begin(struct buffer *out, uint32_t index)
+void completion_delta_end(struct buffer *out, const struct api_answer *answer,
+                          const struct api_choice *choice, const struct api_usage *usage)
 {
-    buffer_append_text(out, "{\"index\":");
-    buffer_append_u64(out, index);
+    completion_write_logprobs(out, choice);
+    buffer_append_text(out, ",\"finish_reason\":null");
+    completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
+    buffer_append_text(out, "}]");
+    completion_chunk_end(out, answer, usage);
+}
+
+void completion_finish_end(struct buffer *out, const struct api_answer *answer,
+                           const struct api_choice *choice, const struct api_usage *usage)
+{
+    buffer_append_text(out, ",\"logprobs\":null");
+    completion_write_finish(out, answer, choice);
+    buffer_append_text(out, "}]");
+    completion_chunk_end(out, answer, usage);
 }
 
 void completion_stream_usage(struct buffer *out, const struct api_answer *answer,
@@ -122,9 +144,11 @@ void completion_stream_usage(struct buffer *out, const struct api_answer *answer
 {
     if (!answer->is_usage_wanted)
         return;
-    completion_chunk_begin(out, answer, object);
+    buffer_append_text(out, "data: ");
+    completion_write_head(out, answer, object);
     buffer_append_byte(out, ']');
-    completion_chunk_end(out, answer, usage, true);
+    completion_write_usage(out, usage);
+    buffer_append_text(out, "}\n\n");
 }
 
 void completion_stream_end(struct buffer *out, const struct api_answer *answer, const char *object,

@@ -14,21 +14,27 @@ void completion_write_ids(struct buffer *out, const char *name, const int32_t *i
 void completion_write_prompt_scores(struct buffer *out, const struct api_prompt_scores *scores);
 /* "usage":{...} */
 void completion_write_usage(struct buffer *out, const struct api_usage *usage);
-/* "finish_reason":...,"stop_reason":...; call_reason: the word for an answer with calls */
-void completion_write_finish(struct buffer *out, const struct api_choice *choice,
-                             const char *call_reason);
+/* "finish_reason":...,"stop_reason":... */
+void completion_write_finish(struct buffer *out, const struct api_answer *answer,
+                             const struct api_choice *choice);
 /* "logprobs":{...} or null */
 void completion_write_logprobs(struct buffer *out, const struct api_choice *choice);
 
-/* One event: data: head, the choices that the caller writes, end. */
-void completion_chunk_begin(struct buffer *out, const struct api_answer *answer,
-                            const char *object);
-/* After the list of choices. `is_last`: the one chunk that carries the usage for
- * stream_options.include_usage. */
-void completion_chunk_end(struct buffer *out, const struct api_answer *answer,
-                          const struct api_usage *usage, bool is_last);
 /* {"index":... */
 void completion_choice_begin(struct buffer *out, uint32_t index);
+
+/* One event: data: head, the beginning of one choice; members that the caller writes; an end. */
+void completion_chunk_begin(struct buffer *out, const struct api_answer *answer, const char *object,
+                            const struct api_choice *choice);
+/* After the list of choices, which the caller has closed. */
+void completion_chunk_end(struct buffer *out, const struct api_answer *answer,
+                          const struct api_usage *usage);
+/* The end of a choice's chunk behind what is new in its text. */
+void completion_delta_end(struct buffer *out, const struct api_answer *answer,
+                          const struct api_choice *choice, const struct api_usage *usage);
+/* The end of a choice's last chunk: why it is the last. */
+void completion_finish_end(struct buffer *out, const struct api_answer *answer,
+                           const struct api_choice *choice, const struct api_usage *usage);
 /* The chunk with the usage where it is wanted. */
 void completion_stream_usage(struct buffer *out, const struct api_answer *answer,
                              const char *object, const struct api_usage *usage);

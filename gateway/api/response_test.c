@@ -72,8 +72,14 @@ static struct api_answer chat = {.id = "chatcmpl-1",
                                  .created_s = 1700000000,
                                  .model = "m\"x",
                                  .fingerprint = "fp_1"};
-static struct api_answer text = {
-    .id = "cmpl-1", .unique = "1", .created_s = 1700000000, .model = "m", .fingerprint = "fp_1"};
+static const struct api_completion_request text_request = {.is_chat = false};
+
+static struct api_answer text = {.id = "cmpl-1",
+                                 .request = &text_request,
+                                 .unique = "1",
+                                 .created_s = 1700000000,
+                                 .model = "m",
+                                 .fingerprint = "fp_1"};
 
 static json_t *read_back(const struct buffer *out)
 {

@@ -12,6 +12,7 @@
  *
  * Events are numbered from 0. An answer has one choice, so its end is that of the stream. */
 
+#include "completion_parts.h"
 #include "openai_response.h"
 #include "responses_object.h"
 #include "responses_request.h"
@@ -227,12 +228,6 @@ static void answer_end(struct buffer *out, struct api_answer *answer, const stru
     responses_write(out, answer, answer->progress.whole, usage, NULL);
 }
 
-static void error_write(struct buffer *out, const struct api_error *error, const char *request_id)
-{
-    (void)request_id;
-    api_error_write(error, out);
-}
-
 static void count_write(struct buffer *out, uint32_t prompt_tokens)
 {
     buffer_append_format(out, "{\"object\":\"response.input_tokens\",\"input_tokens\":%u}",
@@ -254,5 +249,5 @@ const struct wire_format wire_format_responses = {
     .answer_choice = answer_choice,
     .answer_end = answer_end,
     .record_write = api_responses_write_record,
-    .error_write = error_write,
+    .error_write = completion_error_write,
 };

@@ -13,13 +13,12 @@ static void answer_begin(struct buffer *out, struct api_answer *answer)
 static void answer_choice(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice)
 {
-    (void)answer;
     json_write_comma(out);
     completion_choice_begin(out, choice->index);
     json_write_key(out, "text");
     output_items_write(choice->items, OUTPUT_TEXT, out);
     completion_write_logprobs(out, choice);
-    completion_write_finish(out, choice, "tool_calls");
+    completion_write_finish(out, answer, choice);
     completion_write_prompt_scores(out, choice->prompt_scores);
     completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
     completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
@@ -40,37 +39,28 @@ static void stream_begin(struct buffer *out, struct api_answer *answer,
 {
     if (choice->prompt_ids == NULL)
         return;
-    completion_chunk_begin(out, answer, OBJECT);
-    completion_choice_begin(out, choice->index);
+    completion_chunk_begin(out, answer, OBJECT, choice);
     buffer_append_text(out, ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":null");
     completion_write_ids(out, "prompt_token_ids", choice->prompt_ids, choice->prompt_count);
     buffer_append_text(out, "}]");
-    completion_chunk_end(out, answer, usage, false);
+    completion_chunk_end(out, answer, usage);
 }
 
 static void stream_delta(struct buffer *out, struct api_answer *answer,
                          const struct api_choice *choice, const struct api_usage *usage)
 {
-    completion_chunk_begin(out, answer, OBJECT);
-    completion_choice_begin(out, choice->index);
+    completion_chunk_begin(out, answer, OBJECT, choice);
     json_write_key(out, "text");
     json_write_string(out, choice->delta->text);
-    completion_write_logprobs(out, choice);
-    buffer_append_text(out, ",\"finish_reason\":null");
-    completion_write_ids(out, "token_ids", choice->token_ids, choice->token_count);
-    buffer_append_text(out, "}]");
-    completion_chunk_end(out, answer, usage, false);
+    completion_delta_end(out, answer, choice, usage);
 }
 
 static void stream_finish(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage)
 {
-    completion_chunk_begin(out, answer, OBJECT);
-    completion_choice_begin(out, choice->index);
-    buffer_append_text(out, ",\"text\":\"\",\"logprobs\":null");
-    completion_write_finish(out, choice, "tool_calls");
-    buffer_append_text(out, "}]");
-    completion_chunk_end(out, answer, usage, false);
+    completion_chunk_begin(out, answer, OBJECT, choice);
+    buffer_append_text(out, ",\"text\":\"\"");
+    completion_finish_end(out, answer, choice, usage);
 }
 
 static void stream_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
