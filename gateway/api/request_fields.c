@@ -14,21 +14,39 @@ void *request_allocate(struct request_parse *parse, size_t count, size_t item_by
     return memory;
 }
 
-static status stop_add(struct request_parse *parse, const json_t *value, const char *path)
+status request_copy_tokens(struct request_parse *parse, const json_t *value, const char *path,
+                           const int32_t **out, uint32_t *count)
+{
+    int32_t *tokens = request_allocate(parse, json_array_size(value), sizeof *tokens);
+    if (tokens == NULL)
+        return STATUS_NO_MEMORY;
+    *out = tokens;
+    *count = (uint32_t)json_array_size(value);
+    return field_read_tokens(value, path, parse->limits->vocabulary, tokens, parse->error);
+}
+
+status request_copy_text(struct request_parse *parse, const json_t *value, const char *path,
+                         size_t bytes_max, const char *what, struct text_slice *out)
 {
     struct text_slice text;
-    status s = field_read_text(value, path, parse->limits->stop_bytes_max, &text, parse->error);
+    status s = field_read_text(value, path, bytes_max, &text, parse->error);
     if (s != STATUS_OK)
         return s;
     if (text.bytes == 0)
-        return field_fail(parse->error, path, "invalid_value",
-                          "Invalid '%s': a stop string cannot be empty.", path);
+        return field_fail(parse->error, path, "invalid_value", "Invalid '%s': %s cannot be empty.",
+                          path, what);
     char *copy = request_allocate(parse, text.bytes, 1);
     if (copy == NULL)
         return STATUS_NO_MEMORY;
     memcpy(copy, text.data, text.bytes);
-    parse->out->stops[parse->out->stop_count++] = (struct text_slice){copy, text.bytes};
+    *out = (struct text_slice){copy, text.bytes};
     return STATUS_OK;
+}
+
+static status stop_add(struct request_parse *parse, const json_t *value, const char *path)
+{
+    return request_copy_text(parse, value, path, parse->limits->stop_bytes_max, "a stop string",
+                             &parse->out->stops[parse->out->stop_count++]);
 }
 
 status request_read_stop(struct request_parse *parse, const struct request_field *field,
@@ -58,16 +76,10 @@ status request_read_stop_tokens(struct request_parse *parse, const struct reques
                                 json_t *value)
 {
     status s = field_check_array(value, field->name, 0, API_STOP_TOKENS_MAX, parse->error);
-    if (s != STATUS_OK)
-        return s;
-    size_t count = json_array_size(value);
-    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
-    if (tokens == NULL)
-        return STATUS_NO_MEMORY;
-    s = field_read_tokens(value, field->name, parse->limits->vocabulary, tokens, parse->error);
-    parse->out->sampling.stop_tokens = tokens;
-    parse->out->sampling.stop_token_count = (uint32_t)count;
-    return s;
+    return s == STATUS_OK
+               ? request_copy_tokens(parse, value, field->name, &parse->out->sampling.stop_tokens,
+                                     &parse->out->sampling.stop_token_count)
+               : s;
 }
 
 /* A key of logit_bias: the decimal text of a token id. */

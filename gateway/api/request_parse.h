@@ -100,4 +100,12 @@ NODISCARD status request_reasoning_settle(struct request_parse *parse);
 /* Arena memory, or the error of having none. */
 void *request_allocate(struct request_parse *parse, size_t count, size_t item_bytes);
 
+/* Into arena memory: the token ids of `value`, which is an array; and a text that may not be empty
+ * (`what` names it in the error). */
+NODISCARD status request_copy_tokens(struct request_parse *parse, const json_t *value,
+                                     const char *path, const int32_t **out, uint32_t *count);
+NODISCARD status request_copy_text(struct request_parse *parse, const json_t *value,
+                                   const char *path, size_t bytes_max, const char *what,
+                                   struct text_slice *out);
+
 #endif

@@ -3,20 +3,6 @@
 
 #include "request_parse.h"
 
-#include <string.h>
-
-static status prompt_tokens_read(struct request_parse *parse, const json_t *value, const char *path,
-                                 struct api_prompt *out)
-{
-    size_t count = json_array_size(value);
-    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
-    if (tokens == NULL)
-        return STATUS_NO_MEMORY;
-    status s = field_read_tokens(value, path, parse->limits->vocabulary, tokens, parse->error);
-    *out = (struct api_prompt){{NULL, 0}, tokens, (uint32_t)count};
-    return s;
-}
-
 static status prompt_item_read(struct request_parse *parse, const json_t *item, const char *path,
                                struct api_prompt *out)
 {
@@ -26,7 +12,8 @@ static status prompt_item_read(struct request_parse *parse, const json_t *item, 
     if (!json_is_array(item))
         return field_fail_type(parse->error, path, "a string or an array of token ids", item);
     status s = field_check_array(item, path, 1, UINT32_MAX, parse->error);
-    return s == STATUS_OK ? prompt_tokens_read(parse, item, path, out) : s;
+    return s == STATUS_OK ? request_copy_tokens(parse, item, path, &out->tokens, &out->token_count)
+                          : s;
 }
 
 /* A text, a list of token ids, or a list of either. */
@@ -108,34 +95,10 @@ status request_read_allowed_tokens(struct request_parse *parse, const struct req
                                    json_t *value)
 {
     status s = field_check_array(value, field->name, 0, UINT32_MAX, parse->error);
-    if (s != STATUS_OK)
-        return s;
-    size_t count = json_array_size(value);
-    int32_t *tokens = request_allocate(parse, count, sizeof *tokens);
-    if (tokens == NULL)
-        return STATUS_NO_MEMORY;
-    s = field_read_tokens(value, field->name, parse->limits->vocabulary, tokens, parse->error);
-    parse->out->sampling.allowed_tokens = tokens;
-    parse->out->sampling.allowed_token_count = (uint32_t)count;
-    return s;
-}
-
-static status bad_word_read(struct request_parse *parse, const json_t *value, const char *path,
-                            struct text_slice *out)
-{
-    struct text_slice text;
-    status s = field_read_text(value, path, API_TEXT_BYTES_MAX, &text, parse->error);
-    if (s != STATUS_OK)
-        return s;
-    if (text.bytes == 0)
-        return field_fail(parse->error, path, "invalid_value",
-                          "Invalid '%s': a bad word cannot be empty.", path);
-    char *copy = request_allocate(parse, text.bytes, 1);
-    if (copy == NULL)
-        return STATUS_NO_MEMORY;
-    memcpy(copy, text.data, text.bytes);
-    *out = (struct text_slice){copy, text.bytes};
-    return STATUS_OK;
+    return s == STATUS_OK ? request_copy_tokens(parse, value, field->name,
+                                                &parse->out->sampling.allowed_tokens,
+                                                &parse->out->sampling.allowed_token_count)
+                          : s;
 }
 
 /* What they are in tokens is found out with the tokenizer (prompt.c). */
@@ -151,7 +114,8 @@ status request_read_bad_words(struct request_parse *parse, const struct request_
         return STATUS_NO_MEMORY;
     for (size_t i = 0; i < count && s == STATUS_OK; i++) {
         struct field_path path = field_path_of("%s[%zu]", field->name, i);
-        s = bad_word_read(parse, json_array_get(value, i), path.text, &parse->out->bad_words[i]);
+        s = request_copy_text(parse, json_array_get(value, i), path.text, API_TEXT_BYTES_MAX,
+                              "a bad word", &parse->out->bad_words[i]);
     }
     parse->out->bad_word_count = (uint32_t)count;
     return s;

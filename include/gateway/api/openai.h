@@ -63,7 +63,7 @@ extern const char *const api_service_tier_names[TIER_COUNT]; /* of TIER_NOT_GIVE
 /* One text that a client sends, as a text or as tokens. */
 struct api_prompt {
     struct text_slice text;
-    int32_t *tokens; /* NULL: text */
+    const int32_t *tokens; /* NULL: text */
     uint32_t token_count;
 };
 
