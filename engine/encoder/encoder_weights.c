@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "memory.h"
+#include "safetensors_source.h"
 
 #define NAME_BYTES_MAX  160u
 #define STACK_COUNT_MAX 3u
@@ -47,23 +48,6 @@ static void make_name(const struct loader *l, const char *pattern, bool has_pref
                  (int)(mark - pattern), pattern, l->layer, mark + 2);
 }
 
-static bool float_type(enum safetensors_type type, enum tensor_type *out)
-{
-    switch (type) {
-    case SAFETENSORS_F32:
-        *out = TENSOR_F32;
-        return true;
-    case SAFETENSORS_F16:
-        *out = TENSOR_F16;
-        return true;
-    case SAFETENSORS_BF16:
-        *out = TENSOR_BF16;
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* What a vector or matrix of the file is; data NULL when there is none. */
 static status find_hf(const struct loader *l, const char *name, struct tensor_source *out)
 {
@@ -71,16 +55,11 @@ static status find_hf(const struct loader *l, const char *name, struct tensor_so
     *out = (struct tensor_source){.data = NULL};
     if (t == NULL)
         return STATUS_OK;
-    if (!float_type(t->type, &out->type) || t->dimension_count < 1 || t->dimension_count > 2 ||
-        t->dimensions[0] > UINT32_MAX || t->dimensions[1] > UINT32_MAX) {
+    if (!safetensors_source(t, out)) {
         error_note_set(l->note, "%s: a tensor of type %s and %u dimensions is not supported", name,
                        safetensors_type_name(t->type), t->dimension_count);
         return STATUS_UNSUPPORTED;
     }
-    bool is_matrix = t->dimension_count == 2;
-    out->data = t->data;
-    out->n_outputs = is_matrix ? (uint32_t)t->dimensions[0] : 1;
-    out->n_cols = (uint32_t)t->dimensions[is_matrix ? 1 : 0];
     return STATUS_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "json_file.h"
 #include "memory.h"
 #include "model_source_private.h"
+#include "safetensors_source.h"
 
 /* The largest published has 60 KiB: lists with an entry a layer or a rotated pair. */
 #define CONFIG_BYTES_MAX ((size_t)4 << 20)
@@ -77,22 +78,10 @@ static bool is_head_tied(const model_source *source)
 
 static bool type_of(enum safetensors_type type, enum tensor_type *out)
 {
-    switch (type) {
-    case SAFETENSORS_F32:
-        *out = TENSOR_F32;
-        return true;
-    case SAFETENSORS_F16:
-        *out = TENSOR_F16;
-        return true;
-    case SAFETENSORS_BF16:
-        *out = TENSOR_BF16;
-        return true;
-    case SAFETENSORS_F8_E4M3:
-        *out = TENSOR_F8_E4M3;
-        return true;
-    default:
-        return false;
-    }
+    if (type != SAFETENSORS_F8_E4M3)
+        return safetensors_float_type(type, out);
+    *out = TENSOR_F8_E4M3;
+    return true;
 }
 
 static status refuse(struct folder_reader *r, const struct safetensors_tensor *tensor,

@@ -52,16 +52,6 @@ static const struct {
     {"down_proj_scales", HF_DOWN_SCALES},
 };
 
-static bool take_prefix(struct text_slice *text, const char *prefix)
-{
-    size_t bytes = strlen(prefix);
-    if (text->bytes < bytes || memcmp(text->data, prefix, bytes) != 0)
-        return false;
-    text->data += bytes;
-    text->bytes -= bytes;
-    return true;
-}
-
 /* Digits and the dot behind them. */
 static bool take_number(struct text_slice *text, uint32_t *out)
 {
@@ -95,8 +85,7 @@ static const char *take_ending(struct text_slice *text, enum hf_use *use)
     };
     for (size_t i = 0; i < ARRAY_COUNT(endings); i++) {
         size_t bytes = strlen(endings[i].theirs);
-        if (text->bytes <= bytes ||
-            memcmp(text->data + text->bytes - bytes, endings[i].theirs, bytes) != 0)
+        if (text->bytes == bytes || !text_slice_ends_with(*text, endings[i].theirs))
             continue;
         text->bytes -= bytes;
         *use = endings[i].use;
@@ -135,8 +124,8 @@ static bool name_in_layer(const struct model_family *family, uint32_t layer, str
 {
     struct text_slice expert_rest = rest;
     uint32_t expert;
-    bool is_expert = take_prefix(&expert_rest, "mlp.experts.") ||
-                     take_prefix(&expert_rest, "block_sparse_moe.experts.");
+    bool is_expert = text_slice_skip(&expert_rest, "mlp.experts.") ||
+                     text_slice_skip(&expert_rest, "block_sparse_moe.experts.");
     for (size_t i = 0; i < ARRAY_COUNT(STACKED) && is_expert; i++)
         if (text_slice_is(expert_rest, STACKED[i].theirs)) {
             *use = STACKED[i].use;
@@ -165,7 +154,7 @@ enum hf_use hf_name_of(const struct model_family *family, struct text_slice name
     struct text_slice rest = name;
     enum hf_use use = HF_TENSOR;
     uint32_t layer;
-    if (take_prefix(&rest, "model.layers.") && take_number(&rest, &layer) &&
+    if (text_slice_skip(&rest, "model.layers.") && take_number(&rest, &layer) &&
         name_in_layer(family, layer, rest, &use, out))
         return use;
     rest = name;

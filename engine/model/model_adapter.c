@@ -7,7 +7,7 @@
 #include "json_file.h"
 #include "memory.h"
 #include "model_adapter_private.h"
-#include "safetensors.h"
+#include "safetensors_source.h"
 
 #define PATH_BYTES_MAX 4096u
 #define SCALE_MAX      1e6
@@ -110,18 +110,7 @@ static status refuse(const struct adapter_reader *r, status s,
 /* The tensor as [rows, columns] of floats. */
 static bool as_matrix(const struct safetensors_tensor *tensor, struct tensor_source *out)
 {
-    bool is_float = tensor->type == SAFETENSORS_F32 || tensor->type == SAFETENSORS_F16 ||
-                    tensor->type == SAFETENSORS_BF16;
-    if (!is_float || tensor->dimension_count != 2 || tensor->dimensions[0] > UINT32_MAX ||
-        tensor->dimensions[1] > UINT32_MAX)
-        return false;
-    *out = (struct tensor_source){.type = tensor->type == SAFETENSORS_F32   ? TENSOR_F32
-                                          : tensor->type == SAFETENSORS_F16 ? TENSOR_F16
-                                                                            : TENSOR_BF16,
-                                  .data = tensor->data,
-                                  .n_outputs = (uint32_t)tensor->dimensions[0],
-                                  .n_cols = (uint32_t)tensor->dimensions[1]};
-    return true;
+    return tensor->dimension_count == 2 && safetensors_source(tensor, out);
 }
 
 static float *device_floats(const struct adapter_reader *r, uint64_t count)
@@ -190,22 +179,12 @@ static status load_change(struct adapter_reader *r, const struct safetensors_ten
 
 /* --- names --- */
 
-static bool skip(struct text_slice *text, const char *prefix)
-{
-    size_t bytes = strlen(prefix);
-    if (text->bytes < bytes || memcmp(text->data, prefix, bytes) != 0)
-        return false;
-    text->data += bytes;
-    text->bytes -= bytes;
-    return true;
-}
-
 /* Layer, part, and whether it is the first of the two matrices. False: no name of a change that we can make. */
 static bool read_name(const struct adapter_reader *r, struct text_slice name, uint32_t *layer,
                       enum adapter_part *part, bool *is_down)
 {
-    (void)skip(&name, "base_model.model.");
-    if (!skip(&name, "model.layers."))
+    (void)text_slice_skip(&name, "base_model.model.");
+    if (!text_slice_skip(&name, "model.layers."))
         return false;
     *layer = 0;
     while (name.bytes > 0 && name.data[0] >= '0' && name.data[0] <= '9' && *layer < LAYERS_MAX) {
@@ -213,14 +192,14 @@ static bool read_name(const struct adapter_reader *r, struct text_slice name, ui
         name.data++;
         name.bytes--;
     }
-    if (!skip(&name, ".") || *layer >= r->shape->n_layers)
+    if (!text_slice_skip(&name, ".") || *layer >= r->shape->n_layers)
         return false;
     bool is_fused = family_has(r->shape->family, FAMILY_FUSED_QKV);
     bool is_mixture = r->shape->experts.n_experts > 0;
     for (int i = 0; i < ADAPTER_PART_COUNT; i++) {
         struct text_slice rest = name;
         *part = (enum adapter_part)i;
-        if (!skip(&rest, adapter_place_of(r->shape, *part).module))
+        if (!text_slice_skip(&rest, adapter_place_of(r->shape, *part).module))
             continue;
         bool wants_fused = i == ADAPTER_QKV || i == ADAPTER_GATE_UP;
         bool may_be_either = i == ADAPTER_OUT || i == ADAPTER_DOWN;

@@ -26,7 +26,7 @@ enum {
 /* Which value comes. */
 static bool key_is(const struct call_reader *r, const char *key)
 {
-    return r->word.bytes == strlen(key) && memcmp(r->word.data, key, r->word.bytes) == 0;
+    return text_slice_is(buffer_slice(&r->word), key);
 }
 
 /* What is known so far goes out as soon as it is enough for a call: a name, and that arguments come. */

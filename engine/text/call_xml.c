@@ -11,10 +11,9 @@
 /* Does the word end in `tag`? Then without it. */
 static bool cut_tag(struct buffer *word, const char *tag)
 {
-    size_t bytes = strlen(tag);
-    if (word->bytes < bytes || memcmp(word->data + word->bytes - bytes, tag, bytes) != 0)
+    if (!text_slice_ends_with(buffer_slice(word), tag))
         return false;
-    word->bytes -= bytes;
+    word->bytes -= strlen(tag);
     word->data[word->bytes] = 0;
     return true;
 }

@@ -213,11 +213,7 @@ struct reasoning_texts reasoning_form_texts(enum reasoning_form form)
 bool reasoning_form_is_open(enum reasoning_form form, struct text_slice prompt)
 {
     const char *open = reasoning_marks[form].open;
-    if (open == NULL)
-        return false;
-    struct text_slice text = call_trim(prompt);
-    size_t bytes = strlen(open);
-    return text.bytes >= bytes && memcmp(text.data + text.bytes - bytes, open, bytes) == 0;
+    return open != NULL && text_slice_ends_with(call_trim(prompt), open);
 }
 
 static bool is_same(const char *text, struct text_slice token)

@@ -99,8 +99,7 @@ static status fill_sentence_piece(struct gguf_plan *made, const struct tokenizer
 /* llama.cpp's converter writes "##ing" as "ing" and "word" as U+2581 "word"; control tokens stay. */
 static size_t unescape_word(struct text_slice text, bool is_control, char *out)
 {
-    bool begins =
-        text.bytes >= METASPACE_BYTES && memcmp(text.data, metaspace, METASPACE_BYTES) == 0;
+    bool begins = text_slice_starts_with(text, metaspace);
     size_t skip = begins ? METASPACE_BYTES : 0, prefix = begins || is_control ? 0 : 2;
     memcpy(out, "##", prefix);
     memcpy(out + prefix, text.data + skip, text.bytes - skip);

@@ -26,4 +26,27 @@ static inline bool text_slice_is(struct text_slice a, const char *text)
     return text_slice_equals(a, text_slice_of(text));
 }
 
+static inline bool text_slice_starts_with(struct text_slice a, const char *text)
+{
+    size_t bytes = strlen(text);
+    return a.bytes >= bytes && (bytes == 0 || memcmp(a.data, text, bytes) == 0);
+}
+
+static inline bool text_slice_ends_with(struct text_slice a, const char *text)
+{
+    size_t bytes = strlen(text);
+    return a.bytes >= bytes && (bytes == 0 || memcmp(a.data + a.bytes - bytes, text, bytes) == 0);
+}
+
+/* Does it begin with `text`? Then it begins behind it. */
+static inline bool text_slice_skip(struct text_slice *a, const char *text)
+{
+    if (!text_slice_starts_with(*a, text))
+        return false;
+    size_t bytes = strlen(text);
+    a->data += bytes;
+    a->bytes -= bytes;
+    return true;
+}
+
 #endif
