@@ -197,7 +197,7 @@ static void the_same_seed_gives_the_same_tokens_in_any_company(void **state)
 }
 
 /* Requests that quote: greedy and sampled, with penalties, log-probabilities, a stop string inside what repeats. */
-static struct client *start_quoting(engine *e, uint32_t i)
+static struct client *start_quoting(engine *e, uint32_t i, const struct client_sequence *prediction)
 {
     static const struct text_slice stop = {"village by the", 14};
     struct client *c = client_create(e, prompts[i].ids, (uint32_t)prompts[i].count, 2 * OUTPUT);
@@ -212,13 +212,15 @@ static struct client *start_quoting(engine *e, uint32_t i)
     c->request.n = i % 8 == 7 ? 3 : 1;
     c->request.stops = &stop;
     c->request.stop_count = i % 4 == 0 ? 1 : 0;
+    c->request.prediction = prediction != NULL ? prediction->tokens : NULL;
+    c->request.prediction_count = prediction != NULL ? prediction->token_count : 0;
     client_submit(c);
     return c;
 }
 
+/* Of a client that has been waited for; ends it. */
 static void assert_same_answer(struct client *c, uint32_t i, const char *where)
 {
-    client_wait(c);
     for (uint32_t j = 0; j < c->request.n; j++) {
         const struct client_sequence *got = &c->sequences[j];
         const struct client_sequence *want = &alone[i]->sequences[j];
@@ -243,16 +245,47 @@ static void quote_together(const struct engine_options *options, const char *whe
     struct client *clients[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) {
         usleep(i * 7919 % 5 * 3000); /* some come while others answer */
-        clients[i] = start_quoting(e, i);
+        clients[i] = start_quoting(e, i, NULL);
     }
-    for (uint32_t i = 0; i < COUNT; i++)
+    for (uint32_t i = 0; i < COUNT; i++) {
+        client_wait(clients[i]);
         assert_same_answer(clients[i], i, where);
+    }
     assert_becomes_empty(e);
     struct engine_stats stats;
     engine_get_stats(e, &stats);
     print_message("%s: %llu of %llu drafts were right, %llu steps\n", where,
                   (unsigned long long)stats.accepted_tokens, (unsigned long long)stats.draft_tokens,
                   (unsigned long long)stats.steps);
+    engine_close(e);
+}
+
+/* Predictions that are the answer, and that are another's. */
+static void predict(struct engine_options options)
+{
+    options.drafts_predictions_only = true;
+    engine *e = open_engine(options);
+    struct engine_stats stats[3];
+    for (uint32_t wrong = 0; wrong < 2; wrong++) {
+        engine_get_stats(e, &stats[wrong]);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            const struct client_sequence *said = &alone[(i + wrong) % COUNT]->sequences[0];
+            struct client *c = start_quoting(e, i, said);
+            client_wait(c);
+            if (wrong == 0) /* all but what its stop string cut off, which is in no answer */
+                assert_int_equal(c->sequences[0].usage.accepted_prediction_tokens,
+                                 said->token_count);
+            assert_same_answer(c, i, "predicted");
+        }
+    }
+    engine_get_stats(e, &stats[2]);
+    uint64_t right = stats[1].accepted_tokens - stats[0].accepted_tokens;
+    uint64_t wrong = stats[2].accepted_tokens - stats[1].accepted_tokens;
+    print_message("predicted: %llu of %llu drafts were right; another's: %llu of %llu\n",
+                  (unsigned long long)right, (unsigned long long)stats[1].draft_tokens,
+                  (unsigned long long)wrong,
+                  (unsigned long long)(stats[2].draft_tokens - stats[1].draft_tokens));
+    assert_true(right > wrong);
     engine_close(e);
 }
 
@@ -264,7 +297,7 @@ static void drafts_change_no_token_and_no_logprob(void **state)
     make_prompts(e);
     uint64_t block_bytes = engine_get_info(e)->kv_bytes_per_token * 16;
     for (uint32_t i = 0; i < COUNT; i++) {
-        alone[i] = start_quoting(e, i);
+        alone[i] = start_quoting(e, i, NULL);
         client_wait(alone[i]);
     }
     engine_close(e);
@@ -273,14 +306,18 @@ static void drafts_change_no_token_and_no_logprob(void **state)
     options.lookup_min = 1;
     options.lookup_max = 4;
     e = open_engine(options);
-    for (uint32_t i = 0; i < COUNT; i++)
-        assert_same_answer(start_quoting(e, i), i, "alone");
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct client *c = start_quoting(e, i, NULL);
+        client_wait(c);
+        assert_same_answer(c, i, "alone");
+    }
     struct engine_stats stats;
     engine_get_stats(e, &stats);
     assert_true(stats.accepted_tokens > 0);
     assert_true(stats.draft_tokens > stats.accepted_tokens); /* both ways are tried */
     engine_close(e);
 
+    predict(options);
     quote_together(&options, "batch of 16");
     options.sequence_count_max = 3; /* rows are cheap enough here to draft for all */
     quote_together(&options, "batch of 3");

@@ -46,7 +46,8 @@ enum request_signal { /* bits */
 /* One sequence as the publisher sees it. */
 struct stream {
     struct text_stream text;
-    uint32_t token_count; /* that count for the client: up to the end of a stop string */
+    uint32_t token_count;     /* that count for the client: up to the end of a stop string */
+    uint32_t predicted_count; /* of them, those that the request's prediction foretold */
     uint64_t first_token_ns, last_token_ns;
     int32_t stop;            /* stop string that matched; -1: none yet */
     _Atomic bool is_stopped; /* publisher to step thread, with SIGNAL_STOP: end this sequence */
@@ -61,10 +62,10 @@ struct live_request {
     struct engine_request *caller; /* borrowed until its last event has returned */
     arena *memory;                 /* owned; this struct is in it */
     stop_matcher *stops;           /* owned; NULL: none */
-    prompt_index *prompt_runs;     /* in the arena; NULL: nothing is drafted */
-    sampler **samplers;            /* [n]; the step thread's */
-    grammar *grammar;              /* counted; NULL: none */
-    struct constraint {            /* [n]; the step thread's; NULL: no grammar */
+    prompt_index *prompt_runs; /* in the arena; the prediction's too; NULL: nothing is drafted */
+    sampler **samplers;        /* [n]; the step thread's */
+    grammar *grammar;          /* counted; NULL: none */
+    struct constraint {        /* [n]; the step thread's; NULL: no grammar */
         grammar_matcher *matcher;
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
@@ -104,6 +105,7 @@ struct token_message {
     uint32_t index;
     bool has_token;
     struct sample sample;      /* with has_token */
+    uint32_t predicted_count;  /* with has_token: tokens so far that the prediction foretold */
     enum finish_reason finish; /* not NONE: the index's last message */
     int32_t stop_token;        /* -1: none */
     status error;

@@ -1228,6 +1228,66 @@ static void drafts_are_counted_and_save_steps(void **state)
     metrics_registry_destroy(registry);
 }
 
+/* 450 bytes that the script says, and a model in which nothing repeats but by the prediction. */
+static void a_prediction_is_drafted_from_and_counted(void **state)
+{
+    (void)state;
+    enum { COUNT = 200, WRONG = 100 };
+    char text[COUNT + 1];
+    int32_t prediction[COUNT + 1];
+    uint32_t random = 1;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        random = random * 1664525u + 1013904223u;
+        text[i] = (char)('!' + (random >> 16) % 90);
+        prediction[i] = (unsigned char)text[i];
+    }
+    text[COUNT] = 0;
+    struct engine_options options = defaults;
+    options.drafts_predictions_only = true;
+    engine *e = open_engine(&options);
+    atomic_store(&script, text);
+    for (int round = 0; round < 4; round++) {
+        struct engine_stats before, after;
+        engine_get_stats(e, &before);
+        struct client *c = client_create(e, make_prompt(COUNT, 1), COUNT, COUNT);
+        c->request.prediction = round > 0 ? prediction : NULL;
+        c->request.prediction_count = round > 0 ? COUNT : 0;
+        prediction[WRONG] = round == 2 ? ' ' : (unsigned char)text[WRONG];
+        struct text_slice stop = {text + 150, 6};
+        c->request.stops = round == 3 ? &stop : NULL;
+        c->request.stop_count = round == 3 ? 1 : 0;
+        client_run(c);
+        const struct client_sequence *s = &c->sequences[0];
+        assert_memory_equal(s->text, text, round == 3 ? 150 : COUNT);
+        engine_get_stats(e, &after);
+        uint64_t drafted = after.draft_tokens - before.draft_tokens;
+        if (round == 0)
+            assert_int_equal(drafted, 0);
+        else
+            assert_true(drafted > 0 && after.accepted_tokens > before.accepted_tokens);
+        /* What was foretold counts up to the stop string's last token, whatever was sampled beyond. */
+        uint32_t said = s->usage.accepted_prediction_tokens;
+        if (round == 0)
+            assert_int_equal(said, 0);
+        else if (round == 2) /* it is found again after a token or more */
+            assert_in_range(said, COUNT - 1 - options.lookup_max, COUNT - 1);
+        else
+            assert_int_equal(said, round == 3 ? 156 : COUNT);
+        client_destroy(c);
+        assert_becomes_empty(e);
+    }
+    struct client *c = client_create(e, make_prompt(8, 1), 8, 4);
+    c->request.prediction = prediction;
+    c->request.prediction_count = engine_get_info(e)->context_max + 1;
+    assert_int_equal(engine_submit(e, &c->request), STATUS_INVALID);
+    c->request.prediction_count = 1;
+    prediction[0] = (int32_t)engine_get_info(e)->vocabulary;
+    assert_int_equal(engine_submit(e, &c->request), STATUS_INVALID);
+    client_destroy(c);
+    atomic_store(&script, NULL);
+    engine_close(e);
+}
+
 static void a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before_it(void **state)
 {
     (void)state;
@@ -1298,6 +1358,7 @@ int main(void)
         cmocka_unit_test(reasoning_ends_at_its_budget_whatever_the_batch),
         cmocka_unit_test(a_grammar_that_leaves_no_token_ends_in_an_error),
         cmocka_unit_test(drafts_are_counted_and_save_steps),
+        cmocka_unit_test(a_prediction_is_drafted_from_and_counted),
         cmocka_unit_test(a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before_it),
         cmocka_unit_test(options_of_drafts_are_checked),
     };

@@ -31,7 +31,9 @@ static status make_prompt_runs(engine *e, struct live_request *r)
     struct prompt_index_options options = {.prompt = r->batch.prompt,
                                            .prompt_count = r->batch.prompt_count,
                                            .length_min = e->options.lookup_min,
-                                           .length_max = e->options.lookup_max};
+                                           .length_max = e->options.lookup_max,
+                                           .prediction = r->caller->prediction,
+                                           .prediction_count = r->caller->prediction_count};
     return prompt_index_create(&options, r->memory, &r->prompt_runs);
 }
 
@@ -165,7 +167,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     status s = STATUS_OK;
     if (e->options.prefix_cache)
         s = make_prompt_hashes(e, r);
-    if (s == STATUS_OK && e->options.draft_tokens_max > 0 && !r->batch.is_prompt_only)
+    if (s == STATUS_OK && e->options.draft_tokens_max > 0 && !r->batch.is_prompt_only &&
+        (caller->prediction_count > 0 || !e->options.drafts_predictions_only))
         s = make_prompt_runs(e, r);
     if (s == STATUS_OK && caller->stop_count > 0)
         s = stop_matcher_create(caller->stops, caller->stop_count, caller->include_stop, &r->stops);

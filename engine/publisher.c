@@ -42,14 +42,17 @@ static struct text_ready advance_text(engine *e, struct stream *stream,
     return text_stream_feed(&stream->text, piece, watches, m->finish != FINISH_NONE);
 }
 
-static void count_token(engine *e, struct live_request *r, struct stream *stream, uint64_t now_ns)
+static void count_token(engine *e, struct stream *stream, const struct token_message *m)
 {
+    struct live_request *r = m->request;
+    uint64_t now_ns = m->time_ns;
     engine_metrics_token(e->metrics, now_ns, stream->last_token_ns);
     atomic_fetch_add_explicit(&e->stats.generated_tokens, 1, memory_order_relaxed);
     if (stream->token_count == 0)
         stream->first_token_ns = now_ns;
     stream->last_token_ns = now_ns;
     stream->token_count++;
+    stream->predicted_count = m->predicted_count;
     if (r->token_count == 0) {
         r->first_token_ns = now_ns;
         engine_metrics_first_token(e->metrics, now_ns - r->submitted_ns);
@@ -96,7 +99,8 @@ static struct engine_event event_of(const struct token_message *m, const struct 
         .usage = {.prompt_tokens = r->batch.prompt_count,
                   .cached_tokens = m->cached_tokens,
                   .cache_write_tokens = m->cache_write_tokens,
-                  .completion_tokens = stream->token_count},
+                  .completion_tokens = stream->token_count,
+                  .accepted_prediction_tokens = stream->predicted_count},
         .timing = {.submitted_ns = r->submitted_ns,
                    .admitted_ns = m->admitted_ns,
                    .first_token_ns = stream->first_token_ns,
@@ -151,7 +155,7 @@ static void publish(engine *e, const struct token_message *m)
     }
     struct engine_token token;
     if (m->has_token) {
-        count_token(e, r, stream, m->time_ns);
+        count_token(e, stream, m);
         token = (struct engine_token){.id = m->sample.token,
                                       .logprob = m->sample.logprob,
                                       .alternative_count = m->sample.alternative_count,

@@ -309,6 +309,7 @@ static void take_sample(engine *e, struct sequence *s, const struct sample *samp
     struct token_message *m = message_start(e, r, index);
     m->has_token = true;
     m->sample = *sample;
+    m->predicted_count = s->lookup != NULL ? prompt_lookup_predicted_count(s->lookup) : 0;
     m->finish = finish;
     m->stop_token = ends ? sample->token : -1;
     m->time_ns = now_ns;

@@ -153,6 +153,62 @@ static void a_short_or_new_text_has_no_match(void **state)
     arena_destroy(memory);
 }
 
+/* The output says the prediction with one token replaced, one left out and others at the end. */
+static void a_prediction_is_where_the_output_begins_and_is_found_again(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {9, 8, 1, 2, 3, 9, 8}, prediction[] = {1, 2, 3, 4, 5, 6, 7};
+    static const int32_t outputs[] = {1, 2, 30, 4, 5, 6, 7, 9, 8};
+    /* guessed: from where the prompt ends, and again after 4 5; what stands behind 7 is 2, 3, 9, 8 */
+    static const bool is_hit[] = {true, true, false, false, false, true, true, false, false};
+    arena *memory;
+    assert_int_equal(arena_create(1 << 20, &memory), STATUS_OK);
+    struct prompt_index_options options = {.prompt = prompt,
+                                           .prompt_count = 7,
+                                           .length_min = 2,
+                                           .length_max = 4,
+                                           .prediction = prediction,
+                                           .prediction_count = 7};
+    prompt_index *index = NULL;
+    prompt_lookup *l = NULL;
+    assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_OK);
+    assert_int_equal(prompt_lookup_create(index, outputs, 9, memory, &l), STATUS_OK);
+    int32_t draft[7];
+    prompt_lookup_draft(l, 7, draft);
+    assert_memory_equal(draft, prediction, sizeof prediction);
+    for (uint32_t i = 0; i < 9; i++) {
+        bool hit = prompt_lookup_append(l);
+        if (hit != is_hit[i])
+            fail_msg("output %u", i);
+    }
+    assert_int_equal(prompt_lookup_predicted_count(l), 4);
+    arena_destroy(memory);
+}
+
+static void a_prediction_comes_before_what_the_output_said_itself(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {9}, prediction[] = {1, 2, 3, 1, 2, 4};
+    static const int32_t outputs[] = {5, 1, 2, 6, 1, 2};
+    arena *memory;
+    assert_int_equal(arena_create(1 << 20, &memory), STATUS_OK);
+    struct prompt_index_options options = {
+        .prompt = prompt, .prompt_count = 1, .length_min = 2, .length_max = 2};
+    prompt_index *index = NULL;
+    prompt_lookup *l = NULL;
+    for (int round = 0; round < 2; round++) {
+        options.prediction = round == 1 ? prediction : NULL;
+        options.prediction_count = round == 1 ? 6 : 0;
+        assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_OK);
+        assert_int_equal(prompt_lookup_create(index, outputs, 6, memory, &l), STATUS_OK);
+        for (uint32_t i = 0; i < 6; i++)
+            (void)prompt_lookup_append(l);
+        assert_int_equal(prompt_lookup_next(l), round == 1 ? 4 : 6);
+        assert_int_equal(prompt_lookup_predicted_count(l), 0);
+    }
+    arena_destroy(memory);
+}
+
 static void memory_that_runs_out_is_said(void **state)
 {
     (void)state;
@@ -163,7 +219,13 @@ static void memory_that_runs_out_is_said(void **state)
         .prompt = prompt, .prompt_count = 4096, .length_min = 2, .length_max = 4};
     prompt_index *index = NULL;
     assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_NO_MEMORY);
+    options.prediction = prompt;
     options.prompt_count = 8;
+    options.prediction_count = 4096;
+    assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_NO_MEMORY);
+    options.prediction_count = UINT32_MAX;
+    assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_NO_MEMORY);
+    options.prediction_count = 0;
     assert_int_equal(prompt_index_create(&options, memory, &index), STATUS_OK);
     prompt_lookup *l = NULL;
     assert_int_equal(prompt_lookup_create(index, prompt, 4096, memory, &l), STATUS_NO_MEMORY);
@@ -176,6 +238,8 @@ int main(void)
         cmocka_unit_test(matches_are_those_of_a_search_from_the_start),
         cmocka_unit_test(a_draft_goes_on_as_the_match_did_and_repeats_a_period),
         cmocka_unit_test(a_short_or_new_text_has_no_match),
+        cmocka_unit_test(a_prediction_is_where_the_output_begins_and_is_found_again),
+        cmocka_unit_test(a_prediction_comes_before_what_the_output_said_itself),
         cmocka_unit_test(memory_that_runs_out_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,10 +48,11 @@ void completion_write_usage(struct buffer *out, const struct api_usage *usage)
         "\"prompt_tokens_details\":{\"cached_tokens\":%u,"
         "\"cache_write_tokens\":%u,\"audio_tokens\":0},"
         "\"completion_tokens_details\":{\"reasoning_tokens\":%u,\"audio_tokens\":0,"
-        "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}",
+        "\"accepted_prediction_tokens\":%u,\"rejected_prediction_tokens\":%u}",
         usage->prompt_tokens, usage->completion_tokens,
         (unsigned long long)usage->prompt_tokens + usage->completion_tokens, usage->cached_tokens,
-        usage->cache_write_tokens, usage->reasoning_tokens);
+        usage->cache_write_tokens, usage->reasoning_tokens, usage->accepted_prediction_tokens,
+        usage->rejected_prediction_tokens);
     if (usage->has_timings)
         buffer_append_format(out,
                              ",\"timings\":{\"prepare_ms\":%.3f,\"queue_ms\":%.3f,"

@@ -44,6 +44,7 @@ static const struct shape shapes[] = {
         {"strict", "boolean|null", OPTIONAL}}},
     {"ResponseFormat", true, {
         {"type", "'text'|'json_object'|'json_schema'", 0}, {"json_schema", "object", OPTIONAL}}},
+    {"Prediction", true, {{"type", "'content'", 0}, {"content", "string|[#ContentPart]", 0}}},
     {"StreamOptions", true, {
         {"include_usage", "boolean|null", OPTIONAL}, {"continuous_usage_stats", "boolean|null", OPTIONAL},
         {"include_obfuscation", "boolean|null", OPTIONAL}}},

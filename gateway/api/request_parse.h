@@ -85,7 +85,8 @@ request_reader request_read_stop, request_read_stop_tokens, request_read_logit_b
     request_read_max_tokens, request_read_suffix, request_read_best_of,
     request_read_prompt_logprobs, request_read_truncate_prompt_tokens, request_read_service_tier,
     request_read_metadata, request_read_skip_special_tokens, request_read_priority,
-    request_read_allowed_tokens, request_read_bad_words, request_read_chat_template;
+    request_read_allowed_tokens, request_read_bad_words, request_read_chat_template,
+    request_read_prediction;
 
 /* Brings `messages` into the shape that templates know (in place). Also for /tokenize. */
 NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,

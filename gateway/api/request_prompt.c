@@ -131,3 +131,60 @@ status request_read_chat_template(struct request_parse *parse, const struct requ
     return field_read_text(value, field->name, parse->limits->prompt_bytes_max,
                            &parse->out->chat_template, parse->error);
 }
+
+/* Texts of {"type":"text","text":...}, one after the other. */
+static status prediction_join(struct request_parse *parse, const json_t *parts)
+{
+    struct buffer joined;
+    buffer_init(&joined, parse->limits->prompt_bytes_max);
+    status s = field_check_array(parts, "prediction.content", 1, parse->limits->json_values_max,
+                                 parse->error);
+    for (size_t i = 0; s == STATUS_OK && i < json_array_size(parts); i++) {
+        const json_t *part = json_array_get(parts, i);
+        const char *type = json_string_value(json_object_get(part, "type"));
+        struct field_path path = field_path_of("prediction.content[%zu].text", i);
+        struct text_slice text;
+        const json_t *value = json_object_get(part, "text");
+        if (type == NULL || strcmp(type, "text") != 0)
+            s = field_fail_type(parse->error, path.text, "a part of type 'text'", part);
+        else if (value == NULL)
+            s = field_fail_missing(parse->error, path.text);
+        else
+            s = field_read_text(value, path.text, parse->limits->prompt_bytes_max, &text,
+                                parse->error);
+        if (s == STATUS_OK)
+            buffer_append_slice(&joined, text);
+    }
+    if (s == STATUS_OK && joined.failed != STATUS_OK) {
+        s = joined.failed;
+        api_error_from_status(parse->error, s, NULL);
+    }
+    char *copy = s == STATUS_OK ? request_allocate(parse, joined.bytes, 1) : NULL;
+    if (copy != NULL && joined.bytes > 0)
+        memcpy(copy, joined.data, joined.bytes);
+    parse->out->prediction = (struct text_slice){copy, copy != NULL ? joined.bytes : 0};
+    buffer_deinit(&joined);
+    return s == STATUS_OK && copy == NULL ? STATUS_NO_MEMORY : s;
+}
+
+/* {"type":"content","content":...}: a text, or an array of parts. */
+status request_read_prediction(struct request_parse *parse, const struct request_field *field,
+                               json_t *value)
+{
+    if (!json_is_object(value))
+        return field_fail_type(parse->error, field->name, "an object", value);
+    const char *type = json_string_value(json_object_get(value, "type"));
+    const json_t *content = json_object_get(value, "content");
+    if (type == NULL || strcmp(type, "content") != 0)
+        return field_fail(parse->error, "prediction.type", "invalid_value",
+                          "Invalid 'prediction.type': the supported value is 'content'.");
+    if (content == NULL)
+        return field_fail_missing(parse->error, "prediction.content");
+    if (json_is_array(content))
+        return prediction_join(parse, content);
+    if (!json_is_string(content))
+        return field_fail_type(parse->error, "prediction.content", "a string or an array of parts",
+                               content);
+    return field_read_text(content, "prediction.content", parse->limits->prompt_bytes_max,
+                           &parse->out->prediction, parse->error);
+}

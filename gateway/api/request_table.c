@@ -239,7 +239,7 @@ static const struct request_field request_table[] = {
     {"thinking_budget_tokens", SCOPE_CHAT, request_read_reasoning_budget, 0, -1, INT32_MAX, NULL},
     {"reasoning_budget", SCOPE_CHAT, request_read_reasoning_budget, 0, -1, INT32_MAX, NULL},
     {"verbosity", SCOPE_CHAT, read_ignored, 0, 0, 0, "\"medium\""},
-    {"prediction", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
+    {"prediction", SCOPE_CHAT, request_read_prediction, 0, 0, 0, NULL},
 
     /* form of the answer */
     {"stream", SCOPE_BOTH, read_bool, FIELD(stream), 0, 0, NULL},

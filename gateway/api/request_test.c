@@ -255,6 +255,15 @@ static const struct row chat_rows[] = {
     {"\"verbosity\":\"low\"", "", "verbosity"},
     {"\"echo\":true", "unsupported_parameter", "echo"},
     {"\"chat_template\":\"x\"", "unsupported_parameter", "chat_template"},
+    {"\"prediction\":{\"type\":\"content\",\"content\":\"a\"}", "", ""},
+    {"\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}", "", ""},
+    {"\"prediction\":{\"type\":\"content\"}", "missing_required_parameter", "prediction.content"},
+    {"\"prediction\":{\"type\":\"content\",\"content\":7}", "invalid_type", "prediction.content"},
+    {"\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\"}]}", "missing_required_parameter",
+     "prediction.content[0].text"},
+    {"\"prediction\":{\"type\":\"content\",\"content\":[7]}", "invalid_type", "prediction.content[0].text"},
+    {"\"prediction\":{\"type\":\"words\",\"content\":\"a\"}", "invalid_value", "prediction.type"},
+    {"\"prediction\":\"a\"", "invalid_type", "prediction"},
     {"\"prompt\":\"x\"", "", "prompt"},
 };
 

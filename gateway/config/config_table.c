@@ -230,7 +230,8 @@ static const struct setting speculative_table[] = {
     {.key = "method", .kind = SETTING_ENUM, .offset = offsetof(struct config_speculative, method), .fallback = "none",
      .words = speculative_method_words, .reload = RELOAD_RESTART,
      .help = "ngram guesses from the text so far: where the last tokens stood before, what followed them may follow again. "
-             "It drafts only where that is expected to save time, and the answers are the same. none guesses nothing."},
+             "It drafts only where that is expected to save time, and the answers are the same. none guesses only for "
+             "requests that bring a prediction, and from that."},
     {INT("num_speculative_tokens", config_speculative, num_speculative_tokens, "7", 1, 32), .reload = RELOAD_RESTART,
      .unit = "tokens", .help = "Tokens drafted for a sequence in a step, at most."},
     {INT("prompt_lookup_max", config_speculative, prompt_lookup_max, "4", 1, 16), .reload = RELOAD_RESTART,

@@ -73,15 +73,21 @@ static http_request *take_request(struct job *job)
 static struct api_usage sum_usage(const struct job *job)
 {
     struct api_usage usage = {0};
+    uint64_t predicted = 0;
     for (uint32_t i = 0; i < job->part_count; i++) {
         usage.prompt_tokens += job->parts[i].request.prompt_count;
         usage.cached_tokens += job->parts[i].cached_tokens;
         usage.cache_write_tokens += job->parts[i].cache_write_tokens;
+        predicted += (uint64_t)job->parts[i].prediction.count * job->parsed.n;
     }
     for (uint32_t i = 0; i < job->choice_count; i++) {
         usage.completion_tokens += job->choices[i].completion_tokens;
         usage.reasoning_tokens += job->choices[i].reasoning_tokens;
+        usage.accepted_prediction_tokens += job->choices[i].accepted_prediction_tokens;
     }
+    /* An answer may say a part of its prediction twice. */
+    if (predicted > usage.accepted_prediction_tokens)
+        usage.rejected_prediction_tokens = (uint32_t)(predicted - usage.accepted_prediction_tokens);
     return usage;
 }
 
@@ -386,6 +392,7 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
     }
     job->timing = event->timing;
     job->choices[event->index].completion_tokens = event->usage.completion_tokens;
+    job->choices[event->index].accepted_prediction_tokens = event->usage.accepted_prediction_tokens;
     part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
     part_of(job, event->index)->cache_write_tokens = event->usage.cache_write_tokens;
     deliver_output(job, event, out);

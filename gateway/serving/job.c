@@ -26,6 +26,7 @@ static void job_destroy(struct job *job)
     }
     for (uint32_t i = 0; i < job->part_count; i++) {
         token_list_deinit(&job->parts[i].prompt);
+        token_list_deinit(&job->parts[i].prediction);
         buffer_deinit(&job->parts[i].echo_text);
         memory_release(job->parts[i].scores);
         memory_release(job->parts[i].alternatives);

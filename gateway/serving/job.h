@@ -46,7 +46,8 @@ struct job_part {
     struct job *job;
     uint32_t first_choice; /* index of its first sequence among the choices of the answer */
     struct token_list prompt;
-    struct text_slice echo; /* text before the first token; in `echo_text`; empty: none */
+    struct token_list prediction; /* of the answer, by the client; empty: none */
+    struct text_slice echo;       /* text before the first token; in `echo_text`; empty: none */
     struct buffer echo_text;
     bool has_bos; /* the server put the prompt's first token before the text */
     /* owned; [prompt_count] and [prompt_count, prompt_alternative_count]; the engine's until its first token */
@@ -72,7 +73,7 @@ struct job_choice {
     enum finish_reason finish;     /* FINISH_NONE: still running */
     struct text_slice stop_text;   /* in parsed.stops */
     int32_t stop_token;
-    uint32_t completion_tokens, reasoning_tokens, call_count;
+    uint32_t completion_tokens, reasoning_tokens, accepted_prediction_tokens, call_count;
 };
 
 struct job {

@@ -265,6 +265,23 @@ static void salt_make(const struct job *job, uint64_t out[2])
     out[1] = salt.high;
 }
 
+/* What is beyond the context cannot come true, but counts as rejected. */
+static bool part_predict(struct job_part *part)
+{
+    struct job *job = part->job;
+    struct engine_request *request = &part->request;
+    uint32_t context_max = engine_get_info(job->replica->engine)->context_max;
+    token_list_init(&part->prediction, token_count_max(job));
+    if (job->parsed.prediction.bytes == 0)
+        return true;
+    if (!encode(job, job->parsed.prediction, NULL, 0, false, &part->prediction))
+        return false;
+    size_t count = part->prediction.count;
+    request->prediction = part->prediction.ids;
+    request->prediction_count = count < context_max ? (uint32_t)count : context_max;
+    return true;
+}
+
 static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
 {
     struct job *job = part->job;
@@ -275,7 +292,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
         request->prompt = part->prompt.ids;
         request->prompt_count = (uint32_t)part->prompt.count;
     }
-    if (!part_truncate(part) || !part_check_length(part))
+    if (!part_truncate(part) || !part_check_length(part) || !part_predict(part))
         return false;
     request->n = job->parsed.n;
     request->max_tokens = part_max_tokens(part);

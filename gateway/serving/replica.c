@@ -259,8 +259,8 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .prefix_cache = model->enable_prefix_caching,
         .inter_token_target_ns = model->inter_token_target_ns,
         .inter_token_factor = model->inter_token_factor,
-        .draft_tokens_max =
-            drafts->method == SPECULATIVE_NGRAM ? (uint32_t)drafts->num_speculative_tokens : 0,
+        .draft_tokens_max = (uint32_t)drafts->num_speculative_tokens,
+        .drafts_predictions_only = drafts->method == SPECULATIVE_NONE,
         .lookup_min = (uint32_t)drafts->prompt_lookup_min,
         .lookup_max = (uint32_t)drafts->prompt_lookup_max,
         .grammar_limits = {.states_max = (uint32_t)texts->states,

@@ -48,6 +48,7 @@ struct engine_options {
     /* Speculation: tokens that are guessed for a sequence from its own text, and checked in one step, at most; 0: none. The
      * output is the same. A guess follows where the last lookup_min .. lookup_max tokens stood before. */
     uint32_t draft_tokens_max, lookup_min, lookup_max;
+    bool drafts_predictions_only;         /* only for requests that bring a prediction */
     struct grammar_limits grammar_limits; /* of what engine_compile_grammar compiles */
     uint64_t grammar_cache_bytes;         /* of the compiled ones that are kept */
     /* After the events of a step; publisher thread; must not block. NULL: none */
@@ -97,7 +98,8 @@ enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINI
 struct engine_usage {
     /* of the prompt: found in the prefix cache, and put there */
     uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
-    uint32_t completion_tokens; /* of this index */
+    uint32_t completion_tokens;          /* of this index */
+    uint32_t accepted_prediction_tokens; /* of this index: those that the prediction foretold */
 };
 
 struct engine_timing { /* monotonic ns; 0 when not reached */
@@ -141,6 +143,9 @@ struct engine_request {
     grammar *
         grammar; /* what the output keeps; ends it with FINISH_STOP where nothing can follow. NULL: none */
     const struct reasoning_budget *reasoning; /* how long it may reason; NULL: as it likes */
+    const int32_t *
+        prediction; /* [prediction_count] what the output may well be; drafts are taken from it. NULL: nothing */
+    uint32_t prediction_count; /* 0 .. context_max */
     bool shows_special; /* control tokens are part of the text; those that end it never are */
     const int32_t *shown_tokens; /* these control tokens are part of it in any case */
     uint32_t shown_token_count;

@@ -21,6 +21,35 @@ def test_a_greedy_answer_has_exact_usage(replica):
     assert counted["tokens"] == answer.model_extra["prompt_token_ids"]
 
 
+def test_a_prediction_is_counted_and_changes_nothing(replica):
+    client = client_of(replica)
+    options = dict(model=MODEL, messages=QUESTION, temperature=0, max_tokens=48)
+    plain = client.chat.completions.create(**options, extra_body={"return_token_ids": True})
+    text = plain.choices[0].message.content
+    said = plain.choices[0].model_extra["token_ids"]
+    known = post(replica, "/tokenize", {"prompt": text, "add_special_tokens": False})[2]["tokens"]
+    assert plain.usage.completion_tokens_details.accepted_prediction_tokens == 0
+    assert plain.usage.completion_tokens_details.rejected_prediction_tokens == 0
+    assert said[:len(known)] == known
+
+    def predict(content):
+        answer = client.chat.completions.with_raw_response.create(
+            **options, prediction={"type": "content", "content": content})
+        assert "x-ignored-params" not in answer.headers
+        parsed = answer.parse()
+        assert parsed.choices[0].message.content == text
+        assert parsed.usage.completion_tokens == plain.usage.completion_tokens
+        details = parsed.usage.completion_tokens_details
+        return details.accepted_prediction_tokens, details.rejected_prediction_tokens
+
+    assert predict(text) == (len(known), 0)
+    assert predict([{"type": "text", "text": text[:9]}, {"type": "text", "text": text[9:]}]) == (len(known), 0)
+    accepted, rejected = predict("Nothing of that: " + text)
+    assert 0 < accepted < len(known) and accepted + rejected > len(known)
+    accepted, rejected = predict("%&/ " * 20)
+    assert accepted == 0 and rejected > 20
+
+
 def test_a_stream_adds_up_to_the_whole_answer(replica):
     client = client_of(replica)
     options = dict(model=MODEL, messages=QUESTION, temperature=0, max_tokens=24, seed=1)

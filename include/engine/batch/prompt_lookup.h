@@ -14,6 +14,9 @@
  * A match is a place before the end where the `length_max` last tokens stood, else one fewer, down to `length_min`; of
  * several the latest. One that has just guessed right is followed on, however long it gets.
  *
+ * A request may bring a prediction: what its client thinks the output will be. It is a text to look in like the prompt, but
+ * comes before all others, and is where the output is taken to begin.
+ *
  * Every run of length_min .. length_max tokens is in a table under its hash, with the place of its last occurrence: a
  * token costs a probe or two a length, whatever the text. The prompt's table is made once a request, on the thread that
  * submits it, and shared by its sequences; each sequence has one more for what ends in its own output.
@@ -29,8 +32,10 @@ struct prompt_index_options {
     const int32_t *prompt;           /* [prompt_count]; borrowed for the index's life */
     uint32_t prompt_count;           /* > 0 */
     uint32_t length_min, length_max; /* 1 <= min <= max <= PROMPT_LOOKUP_LENGTH_MAX */
+    const int32_t *prediction;       /* [prediction_count]; copied */
+    uint32_t prediction_count;       /* 0: none */
 };
-/* STATUS_OK or STATUS_NO_MEMORY. */
+/* STATUS_OK or STATUS_NO_MEMORY; this too where prompt and prediction are beyond a billion tokens. */
 NODISCARD status prompt_index_create(const struct prompt_index_options *options, arena *memory,
                                      prompt_index **out);
 
@@ -44,6 +49,9 @@ NODISCARD status prompt_lookup_create(const prompt_index *index, const int32_t *
 
 /* The sequence has one output more. True: it is the one that prompt_lookup_next said. */
 bool prompt_lookup_append(prompt_lookup *l);
+
+/* How many of the outputs the prediction has foretold, drafted or not. */
+uint32_t prompt_lookup_predicted_count(const prompt_lookup *l);
 
 /* The token that should come next; -1: no match. */
 int32_t prompt_lookup_next(const prompt_lookup *l);

@@ -85,6 +85,7 @@ struct api_completion_request {
     int32_t reasoning_budget; /* tokens that it may take; -1: no limit */
     json_t
         *made; /* owned: an array of what was made beside the body; goes with it; NULL: nothing */
+    struct text_slice prediction; /* what the answer may well be; empty: none */
     bool add_generation_prompt, continue_final_message;
     bool add_special; /* BOS and EOS where the model asks for them */
     /* text completions: one to many prompts, each a text (in `body`) or token ids */

@@ -49,6 +49,8 @@ struct api_usage {
     /* cached, cache_write: of the prompt, found in the prefix cache and put there */
     uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
     uint32_t completion_tokens, reasoning_tokens; /* reasoning: of the completion */
+    /* Of the client's prediction: said in the completion, and the others */
+    uint32_t accepted_prediction_tokens, rejected_prediction_tokens;
     /* Where the time went, milliseconds; only with the last usage of an answer */
     struct api_timings {
         double prepare, queue, prefill, decode, total;
