@@ -40,6 +40,10 @@ static status check_options(engine *e, const struct engine_options *options,
         error_note_set(note, "queue_requests_max and queue_tokens_max must be at least 1");
         return STATUS_INVALID;
     }
+    if (!(options->pinned_share >= 0.0 && options->pinned_share <= 1.0)) {
+        error_note_set(note, "pinned_share must be within 0 and 1, not %g", options->pinned_share);
+        return STATUS_INVALID;
+    }
     if (options->draft_tokens_max > DRAFT_TOKENS_LIMIT) {
         error_note_set(note, "draft_tokens_max must be at most %u, not %u", DRAFT_TOKENS_LIMIT,
                        options->draft_tokens_max);
@@ -168,6 +172,7 @@ static status make_batcher(engine *e)
         .sequence_count_max = e->options.sequence_count_max,
         .batch_tokens_max = e->options.batch_tokens_max,
         .prefix_cache = e->options.prefix_cache,
+        .pinned_blocks_max = (uint32_t)(e->options.pinned_share * e->info.block_count),
         .hash_key = e->hash_key,
         .inter_token_target_ns = e->options.inter_token_target_ns,
         .inter_token_factor = e->options.inter_token_factor,
@@ -411,6 +416,7 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .blocks_total = e->info.block_count,
         .blocks_free = GET(blocks_free),
         .blocks_cached = GET(blocks_kept),
+        .blocks_pinned = GET(blocks_pinned),
         .steps = GET(steps),
         .last_step_ns = GET(last_step_ns),
         .prompt_tokens = GET(prompt_tokens),

@@ -62,7 +62,7 @@ enum histogram_id {
 };
 
 struct engine_metrics {
-    metrics_series *running, *waiting, *waiting_capacity, *waiting_deferred, *kv_usage;
+    metrics_series *running, *waiting, *waiting_capacity, *waiting_deferred, *kv_usage, *pinned;
     metrics_series *source_compute, *source_cache;
     metrics_series *finished[FINISH_ERROR + 1]; /* by enum finish_reason; NONE unused */
     metrics_series *counters[COUNTER_COUNT];
@@ -189,6 +189,8 @@ static status make_gauges(struct engine_metrics *m, const struct engine_metrics_
         {"vllm:num_requests_waiting", "Requests waiting to run.", &m->waiting},
         {"vllm:kv_cache_usage_perc", "Share of the KV cache's positions in use, 0 to 1.",
          &m->kv_usage},
+        {"penstock_kv_pinned_blocks", "Blocks of the KV cache that requests have pinned.",
+         &m->pinned},
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
         struct metrics_family_options f = {
@@ -342,6 +344,7 @@ void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gau
     metrics_set(m->running, gauges->running);
     metrics_set(m->waiting, gauges->waiting);
     metrics_set(m->waiting_capacity, gauges->waiting);
+    metrics_set(m->pinned, gauges->blocks_pinned);
     metrics_set(m->kv_usage, (double)gauges->tokens_used / (double)gauges->tokens_total);
 }
 

@@ -26,6 +26,7 @@ void engine_metrics_destroy(struct engine_metrics *m);
 struct engine_gauges {
     uint32_t running, waiting;
     uint64_t tokens_used, tokens_total; /* positions of the KV cache */
+    uint32_t blocks_pinned;
 };
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
 /* Step thread, after each step. */

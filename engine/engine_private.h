@@ -57,11 +57,12 @@ struct stream {
  * the last reference: the publisher (one for the request's life) or the step thread (one while it
  * is in the inbox). */
 struct live_request {
-    struct batch_request batch;    /* first; the step thread's */
-    engine *engine;                /* borrowed */
-    struct engine_request *caller; /* borrowed until its last event has returned */
-    arena *memory;                 /* owned; this struct is in it */
-    stop_matcher *stops;           /* owned; NULL: none */
+    struct batch_request batch;             /* first; the step thread's */
+    engine *engine;                         /* borrowed */
+    struct engine_request *caller;          /* borrowed until its last event has returned */
+    arena *memory;                          /* owned; this struct is in it */
+    struct block_pin pins[ENGINE_PINS_MAX]; /* what `batch` points to */
+    stop_matcher *stops;                    /* owned; NULL: none */
     prompt_index *prompt_runs; /* in the arena; the prediction's too; NULL: nothing is drafted */
     sampler **samplers;        /* [n]; the step thread's */
     grammar *grammar;          /* counted; NULL: none */
@@ -194,7 +195,7 @@ struct engine {
 
     /* Written by the step thread (generated_tokens: publisher), read by anybody; relaxed. */
     struct {
-        _Atomic uint32_t running, blocks_free, blocks_kept;
+        _Atomic uint32_t running, blocks_free, blocks_kept, blocks_pinned;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
             prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens;
         _Atomic float step_ms;

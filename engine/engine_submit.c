@@ -63,7 +63,7 @@ static bool request_is_valid(const engine *e, const struct engine_request *reque
     if (request->prompt_alternative_count > LOGPROBS_MAX ||
         (request->prompt_alternative_count > 0 && request->prompt_alternatives == NULL))
         return false;
-    if (request->prediction_count > e->info.context_max ||
+    if (request->pin_count > ENGINE_PINS_MAX || request->prediction_count > e->info.context_max ||
         !tokens_are_valid(e, request->prediction, request->prediction_count))
         return false;
     if (!tokens_are_valid(e, request->prompt, request->prompt_count) ||

@@ -148,6 +148,17 @@ static status make_sequences(engine *e, struct live_request *r, uint32_t output_
     return s;
 }
 
+static void fill_pins(struct live_request *r)
+{
+    for (uint32_t i = 0; i < r->caller->pin_count; i++) {
+        const struct engine_pin *pin = &r->caller->pins[i];
+        r->pins[i] = (struct block_pin){.blocks = pin->tokens / BLOCK_TOKENS,
+                                        .until_ns = r->submitted_ns + pin->ttl_ns};
+    }
+    r->batch.pins = r->pins;
+    r->batch.pin_count = r->caller->pin_count;
+}
+
 static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
 {
     const struct engine_request *caller = r->caller;
@@ -157,6 +168,7 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     r->batch.priority = caller->priority;
     r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;
+    fill_pins(r);
     r->batch.is_prompt_only = caller->embedding != NULL;
     r->batch.computes_all = r->batch.is_prompt_only && caller->pooling == EMBEDDING_MEAN;
     if (r->batch.is_prompt_only) {

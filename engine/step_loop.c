@@ -422,6 +422,7 @@ static void publish_stats(engine *e)
     SET(running, now.running_requests);
     SET(blocks_free, now.blocks.free);
     SET(blocks_kept, now.blocks.kept);
+    SET(blocks_pinned, now.blocks.pinned);
     SET(preemptions, now.preemptions);
     SET(prefix_query_tokens, now.prefix_query_tokens);
     SET(prefix_hit_tokens, now.prefix_hit_tokens);
@@ -429,7 +430,8 @@ static void publish_stats(engine *e)
     struct engine_gauges gauges = {.running = now.running_requests,
                                    .waiting = now.waiting_requests,
                                    .tokens_used = now.blocks.tokens_used,
-                                   .tokens_total = (uint64_t)now.blocks.total * BLOCK_TOKENS};
+                                   .tokens_total = (uint64_t)now.blocks.total * BLOCK_TOKENS,
+                                   .blocks_pinned = now.blocks.pinned};
     engine_metrics_set_gauges(e->metrics, &gauges);
 }
 
@@ -473,6 +475,7 @@ static void fail_engine(engine *e, status s)
 static bool run_step(engine *e)
 {
     uint64_t start_ns = clock_now_ns();
+    batcher_set_now(e->batch, start_ns);
     const struct step_plan *plan = batcher_plan(e->batch);
     if (plan == NULL)
         return false;

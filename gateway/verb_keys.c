@@ -115,8 +115,9 @@ static int keys_create(int argument_count, char **arguments)
         !is_word("--team", key.team, false) || !scopes_read(scopes, &key.scopes))
         return EXIT_USAGE;
     if (weight == 0 || strlen(key.models) > MODELS_BYTES_MAX) {
-        (void)fprintf(stderr, "penstock keys: --weight begins at 1, --models has at most %u "
-                              "characters\n",
+        (void)fprintf(stderr,
+                      "penstock keys: --weight begins at 1, --models has at most %u "
+                      "characters\n",
                       MODELS_BYTES_MAX);
         return EXIT_USAGE;
     }
@@ -154,9 +155,9 @@ static void row_print(void *context, const struct key_row *row)
 {
     const struct key_identity *key = &row->identity;
     uint64_t now = now_s();
-    const char *state = row->revoked_s != 0                              ? "revoked"
+    const char *state = row->revoked_s != 0                            ? "revoked"
                         : row->expires_s != 0 && row->expires_s <= now ? "expired"
-                                                                         : "good";
+                                                                       : "good";
 
     (void)context;
     (void)printf("{\"id\": \"%s\", \"name\": \"%s\", \"organisation\": \"%s\", \"team\": \"%s\", "

@@ -24,6 +24,8 @@ static void publish_blocks(batcher *b, struct sequence *s, uint32_t first_block)
         }
         uint32_t own = s->table.blocks[i];
         s->table.blocks[i] = prefix_cache_insert(b->prefixes, sequence_block_hash(s, i), own);
+        if (i < prompt_blocks)
+            batcher_pin_block(b, s, i);
         if (i < prompt_blocks && s->table.blocks[i] == own && s->index == 0 &&
             s->request->preemption_count == 0)
             s->request->written_tokens += BLOCK_TOKENS;

@@ -254,6 +254,8 @@ static bool admit(batcher *b, struct sequence *s)
         return false;
     }
     count_prefix_hit(b, s);
+    for (uint32_t i = 0; i < matched && i < s->request->prompt_count / BLOCK_TOKENS; i++)
+        batcher_pin_block(b, s, i);
     status extended = block_table_extend(&s->table, b->blocks, needed);
     CHECK(extended == STATUS_OK);
     s->computed_count = matched * BLOCK_TOKENS;

@@ -99,6 +99,8 @@ status batcher_create(const struct batcher_options *options, batcher **out)
         s = block_allocator_create(options->block_count, &b->blocks);
     if (s == STATUS_OK && options->prefix_cache)
         s = prefix_cache_create(b->blocks, &options->hash_key, &b->prefixes);
+    if (s == STATUS_OK)
+        block_allocator_set_pinned_max(b->blocks, options->pinned_blocks_max);
     if (s != STATUS_OK) {
         batcher_destroy(b);
         return s;
@@ -120,6 +122,23 @@ void batcher_destroy(batcher *b)
     memory_release(b->entries);
     memory_release(b->running);
     memory_release(b);
+}
+
+void batcher_set_now(batcher *b, uint64_t now_ns)
+{
+    block_allocator_set_now(b->blocks, now_ns);
+}
+
+void batcher_pin_block(batcher *b, const struct sequence *s, uint32_t index)
+{
+    const struct batch_request *request = s->request;
+    uint64_t until_ns = 0;
+    for (uint32_t i = 0; i < request->pin_count; i++) {
+        if (index < request->pins[i].blocks && request->pins[i].until_ns > until_ns)
+            until_ns = request->pins[i].until_ns;
+    }
+    if (until_ns != 0) /* where no more may be pinned it stays an ordinary block */
+        (void)block_pin(b->blocks, s->table.blocks[index], until_ns);
 }
 
 uint32_t batcher_tokens_max(const batcher *b)

@@ -57,6 +57,8 @@ void batcher_stop_sequence(batcher *b, struct sequence *s);
 void batcher_queue_sequence(batcher *b, struct sequence *s);
 /* The blocks of `s` hold `count` positions more. */
 void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count);
+/* Block `index` of `s`, a full and findable one of its prompt, is kept as long as the request's pins say. */
+void batcher_pin_block(batcher *b, const struct sequence *s, uint32_t index);
 /* Adds drafts to the decodes of the plan in hand where they are worth their time. */
 void batcher_plan_drafts(batcher *b);
 /* Keeps `is_waiting` and the gate true after a change of running_count or live_count. */

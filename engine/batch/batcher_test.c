@@ -52,6 +52,7 @@ struct fake_request {
     arena *memory; /* of the lookups */
     uint64_t scored
         [PROMPT_MAX]; /* with scores_prompt: the digest that each row has given; 0: none yet */
+    struct block_pin pins[2];
 };
 
 /* The sampler: a pure function of what came before, the request's seed, the index and the number of the output. */
@@ -139,6 +140,11 @@ static void request_make(struct world *w, struct fake_request *r, uint64_t arriv
                          sequence_blocks_max(prompt_count, output_max));
     }
     r->request.scores_prompt = next_random(4) == 0;
+    r->request.pins = r->pins;
+    r->request.pin_count = next_random(3);
+    for (uint32_t i = 0; i < 2; i++)
+        r->pins[i] = (struct block_pin){next_random(prompt_count / BLOCK_TOKENS + 2),
+                                        w->step + 1 + next_random(100)};
     r->seed = next_random(1000);
     r->period = next_random(2) * (2 + next_random(8));
     make_lookups(w, r);
@@ -318,6 +324,7 @@ static void take_sample(struct world *w, const struct step_sample *sample, const
 
 static void run_step(struct world *w)
 {
+    batcher_set_now(w->b, w->step);
     const struct step_plan *plan = batcher_plan(w->b);
     if (plan == NULL)
         return;
@@ -406,6 +413,7 @@ static void run_world(uint64_t seed)
         .block_count = 2 + next_random(BLOCKS_MAX - 1),
         .sequence_count_max = 1 + next_random(12),
         .prefix_cache = next_random(4) != 0,
+        .pinned_blocks_max = next_random(BLOCKS_MAX),
         .inter_token_target_ns = next_random(2) * (1000000 + next_random(1000000)),
         .inter_token_factor = next_random(2) * (1.1 + 0.01 * next_random(200)),
         .draft_tokens_max = next_random(3) * next_random(7),
@@ -474,9 +482,17 @@ static void thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak(voi
 static const struct batcher_options small = {
     .block_count = 8, .sequence_count_max = 4, .batch_tokens_max = 32, .prefix_cache = true};
 
+static void hash_prompt(struct fake_request *r)
+{
+    struct hash128 parent = r->request.hash_root;
+    for (uint32_t i = 0; i < r->request.prompt_count / BLOCK_TOKENS; i++)
+        r->prompt_hashes[i] = parent =
+            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
+}
+
 /* A request with prompt tokens 0, 1, 2, ...; only its length ends it. */
-static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t output_count,
-                                uint32_t n, int32_t priority)
+static struct fake_request *make(struct world *w, uint32_t prompt_count, uint32_t output_count,
+                                 uint32_t n, int32_t priority)
 {
     struct fake_request *r = &w->requests[w->request_count];
     request_make(w, r, w->request_count);
@@ -487,13 +503,11 @@ static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t
     r->request.sequence_count = n;
     r->request.priority = priority;
     r->request.scores_prompt = false;
+    r->request.pin_count = 0;
     r->ignores_end = true;
-    struct hash128 parent = r->request.hash_root;
     for (uint32_t i = 0; i < prompt_count; i++)
         r->prompt[i] = (int32_t)(i % VOCABULARY);
-    for (uint32_t i = 0; i < prompt_count / BLOCK_TOKENS; i++)
-        r->prompt_hashes[i] = parent =
-            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
+    hash_prompt(r);
     for (uint32_t i = 0; i < n; i++) {
         r->sequences[i] = (struct sequence){.request = &r->request,
                                             .index = i,
@@ -505,6 +519,13 @@ static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t
     }
     r->period = 0;
     make_lookups(w, r);
+    return r;
+}
+
+static struct fake_request *add(struct world *w, uint32_t prompt_count, uint32_t output_count,
+                                uint32_t n, int32_t priority)
+{
+    struct fake_request *r = make(w, prompt_count, output_count, n, priority);
     submit(w, r);
     return r;
 }
@@ -573,6 +594,58 @@ static void a_repeated_prompt_computes_only_what_the_cache_lacks(void **state)
     assert_int_equal(stats.prefix_hit_tokens, 32 + 16);
     batcher_abandon(w.b);
     end_request(&w, whole);
+    world_close(&w);
+}
+
+/* Runs a prompt of two blocks and a token, all of them `token`; returns how many the cache held. */
+static uint32_t run_alike(struct world *w, int32_t token, const struct block_pin *pin)
+{
+    w->request_count = 0; /* one slot for all of them */
+    struct fake_request *r = make(w, 2 * BLOCK_TOKENS + 1, 1, 1, 0);
+    for (uint32_t i = 0; i < r->request.prompt_count; i++)
+        r->prompt[i] = token;
+    hash_prompt(r);
+    if (pin != NULL)
+        r->pins[r->request.pin_count++] = *pin;
+    submit(w, r);
+    run_until_idle(w);
+    return r->request.cached_tokens;
+}
+
+static void pinned_prompts_outlast_others_until_their_time_and_never_stand_in_the_way(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options =
+        small; /* 8 blocks; a prompt holds 3, and leaves 2 in the cache */
+    options.pinned_blocks_max = 4;
+    world_open(&w, &options);
+    const struct block_pin both = {2, 100}, first = {1, 100};
+    run_alike(&w, 1, &both);
+    for (int32_t other = 10; other < 20; other++)
+        run_alike(&w, other, NULL);
+    assert_int_equal(run_alike(&w, 1, NULL), 32);
+    run_alike(&w, 2, &first);
+    for (int32_t other = 20; other < 30; other++)
+        run_alike(&w, other, NULL);
+    assert_int_equal(run_alike(&w, 2, NULL), 16);
+    struct batcher_stats stats;
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.blocks.pinned, 3);
+    run_alike(&w, 3, &both); /* only one more may be pinned: the first of the prompt */
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.blocks.pinned, 4);
+    /* Who needs all blocks gets them. */
+    struct fake_request *large = add(&w, 88, 40, 1, 0);
+    run_until_idle(&w);
+    assert_outputs(large, &large->sequences[0], true);
+    batcher_get_stats(w.b, &stats);
+    assert_int_equal(stats.blocks.pinned, 0);
+    run_alike(&w, 1, &both);
+    w.step = 100;
+    for (int32_t other = 30; other < 40; other++)
+        run_alike(&w, other, NULL);
+    assert_int_equal(run_alike(&w, 1, NULL), 0);
     world_close(&w);
 }
 
@@ -753,6 +826,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequences_of_one_request_share_the_prompt_and_copy_its_last_block),
         cmocka_unit_test(a_repeated_prompt_computes_only_what_the_cache_lacks),
+        cmocka_unit_test(pinned_prompts_outlast_others_until_their_time_and_never_stand_in_the_way),
         cmocka_unit_test(the_worst_running_sequence_gives_way_and_loses_nothing),
         cmocka_unit_test(a_long_prompt_beside_decodes_stays_inside_the_target),
         cmocka_unit_test(a_step_with_decodes_grows_by_the_factor_and_no_more),

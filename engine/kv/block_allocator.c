@@ -16,7 +16,9 @@
  * Invariants (block_allocator_is_consistent checks them):
  *  - references > 0  <=>  the block is in no list;
  *  - free blocks are a stack through `next`, are not findable and hold no tokens;
- *  - kept blocks are a doubly linked list, oldest first, are findable and wholly filled;
+ *  - kept blocks are in one of two doubly linked lists, oldest first, are findable and wholly filled; those in the second
+ *    are pinned, those in the first are not;
+ *  - free blocks are not pinned, and no more blocks are than may be;
  *  - free + kept + referenced == total.
  *
  * The free list is a stack so that the block that was written last, whose lines may still be in a
@@ -24,24 +26,37 @@
  * releases its blocks from its end to its start, so a child always becomes older than its parent
  * and is given up first: the cache loses leaves and never the middle of a chain.
  *
+ * Pins. The second list is drawn from when the first is empty, so a pin costs its neighbours memory but never fails
+ * anybody. A block whose time has passed goes to the young end of the first list, as if it were released just then: who
+ * pins a block pins those before it as long, so this too keeps children older than their parents. The second list is looked
+ * through only when the earliest of its times has passed, and somebody needs a block or a pin.
+ *
  * Why links by number in one array, and not pointers or one list node a block: sixteen bytes a
  * block, no allocation after the start, and a copy of the array is a snapshot. */
 
 struct block {
-    uint32_t next;       /* free: the next free one. kept: the next younger one */
-    uint32_t previous;   /* kept: the next older one */
-    uint32_t references; /* 0: free or kept */
-    uint16_t filled;     /* positions that hold computed KV */
-    bool is_findable;    /* the prefix cache points here */
+    uint64_t pinned_until_ns; /* 0: not pinned */
+    uint32_t next;            /* free: the next free one. kept: the next younger one */
+    uint32_t previous;        /* kept: the next older one */
+    uint32_t references;      /* 0: free or kept */
+    uint16_t filled;          /* positions that hold computed KV */
+    bool is_findable;         /* the prefix cache points here */
+};
+
+struct kept_list {
+    uint32_t oldest, newest; /* BLOCK_NONE: none */
+    uint32_t count;
 };
 
 struct block_allocator {
     struct block *blocks; /* owned; [count] */
     uint32_t count;       /* fixed */
     uint32_t free_head;   /* BLOCK_NONE: none */
-    uint32_t kept_oldest; /* BLOCK_NONE: none */
-    uint32_t kept_newest;
-    uint32_t free_count, kept_count;
+    uint32_t free_count;
+    struct kept_list unpinned, pinned;
+    uint32_t pinned_count, pinned_max; /* referenced ones too */
+    uint64_t pin_ends_ns;              /* no block in `pinned` is past its time before this */
+    uint64_t now_ns;
     uint64_t tokens_used;  /* sum of `filled` over referenced blocks */
     block_evict_fn *evict; /* NULL: nothing is ever findable */
     void *evict_context;   /* borrowed */
@@ -63,7 +78,8 @@ status block_allocator_create(uint32_t block_count, block_allocator **out)
     a->count = block_count;
     a->free_head = 0;
     a->free_count = block_count;
-    a->kept_oldest = a->kept_newest = BLOCK_NONE;
+    a->unpinned = a->pinned = (struct kept_list){BLOCK_NONE, BLOCK_NONE, 0};
+    a->pin_ends_ns = UINT64_MAX;
     *out = a;
     return STATUS_OK;
 }
@@ -82,6 +98,16 @@ void block_allocator_set_evict(block_allocator *a, block_evict_fn *evict, void *
     a->evict_context = context;
 }
 
+void block_allocator_set_pinned_max(block_allocator *a, uint32_t count_max)
+{
+    a->pinned_max = count_max;
+}
+
+void block_allocator_set_now(block_allocator *a, uint64_t now_ns)
+{
+    a->now_ns = now_ns > a->now_ns ? now_ns : a->now_ns;
+}
+
 static struct block *block_at(const block_allocator *a, uint32_t block)
 {
     CHECK(block < a->count);
@@ -97,38 +123,76 @@ static void free_push(block_allocator *a, uint32_t block)
     a->free_count++;
 }
 
+static struct kept_list *list_of(block_allocator *a, const struct block *b)
+{
+    return b->pinned_until_ns != 0 ? &a->pinned : &a->unpinned;
+}
+
 static void kept_append(block_allocator *a, uint32_t block)
 {
     struct block *b = &a->blocks[block];
-    b->previous = a->kept_newest;
+    struct kept_list *list = list_of(a, b);
+    b->previous = list->newest;
     b->next = BLOCK_NONE;
-    if (a->kept_newest != BLOCK_NONE)
-        a->blocks[a->kept_newest].next = block;
+    if (list->newest != BLOCK_NONE)
+        a->blocks[list->newest].next = block;
     else
-        a->kept_oldest = block;
-    a->kept_newest = block;
-    a->kept_count++;
+        list->oldest = block;
+    list->newest = block;
+    list->count++;
+    if (b->pinned_until_ns != 0 && b->pinned_until_ns < a->pin_ends_ns)
+        a->pin_ends_ns = b->pinned_until_ns;
 }
 
 static void kept_remove(block_allocator *a, uint32_t block)
 {
     struct block *b = &a->blocks[block];
+    struct kept_list *list = list_of(a, b);
     if (b->previous != BLOCK_NONE)
         a->blocks[b->previous].next = b->next;
     else
-        a->kept_oldest = b->next;
+        list->oldest = b->next;
     if (b->next != BLOCK_NONE)
         a->blocks[b->next].previous = b->previous;
     else
-        a->kept_newest = b->previous;
-    a->kept_count--;
+        list->newest = b->previous;
+    list->count--;
+}
+
+/* Of a block that is in no list. */
+static void unpin(block_allocator *a, struct block *b)
+{
+    a->pinned_count -= b->pinned_until_ns != 0 ? 1 : 0;
+    b->pinned_until_ns = 0;
+}
+
+/* Unpins the kept blocks whose time has passed. */
+static void end_pins(block_allocator *a)
+{
+    if (a->now_ns < a->pin_ends_ns)
+        return;
+    uint32_t next;
+    a->pin_ends_ns = UINT64_MAX;
+    for (uint32_t i = a->pinned.oldest; i != BLOCK_NONE; i = next) {
+        struct block *b = &a->blocks[i];
+        next = b->next;
+        if (b->pinned_until_ns <= a->now_ns) {
+            kept_remove(a, i);
+            unpin(a, b);
+            kept_append(a, i);
+        } else if (b->pinned_until_ns < a->pin_ends_ns) {
+            a->pin_ends_ns = b->pinned_until_ns;
+        }
+    }
 }
 
 /* Makes the oldest kept block a free one. */
 static void evict_oldest(block_allocator *a)
 {
-    uint32_t block = a->kept_oldest;
+    end_pins(a);
+    uint32_t block = a->unpinned.count > 0 ? a->unpinned.oldest : a->pinned.oldest;
     kept_remove(a, block);
+    unpin(a, &a->blocks[block]);
     a->blocks[block].is_findable = false;
     a->evict(a->evict_context, block);
     free_push(a, block);
@@ -137,7 +201,7 @@ static void evict_oldest(block_allocator *a)
 status block_acquire(block_allocator *a, uint32_t *block)
 {
     if (a->free_count == 0) {
-        if (a->kept_count == 0)
+        if (block_available_count(a) == 0)
             return STATUS_NO_MEMORY;
         evict_oldest(a);
     }
@@ -170,6 +234,8 @@ void block_release(block_allocator *a, uint32_t block)
     if (--b->references > 0)
         return;
     a->tokens_used -= b->filled;
+    if (!b->is_findable || b->pinned_until_ns <= a->now_ns)
+        unpin(a, b);
     if (b->is_findable)
         kept_append(a, block);
     else
@@ -194,6 +260,23 @@ bool block_is_findable(const block_allocator *a, uint32_t block)
     return block_at(a, block)->is_findable;
 }
 
+bool block_pin(block_allocator *a, uint32_t block, uint64_t until_ns)
+{
+    struct block *b = block_at(a, block);
+    CHECK(b->references > 0 && b->is_findable);
+    if (until_ns <= b->pinned_until_ns || until_ns <= a->now_ns)
+        return true;
+    if (b->pinned_until_ns == 0) {
+        if (a->pinned_count >= a->pinned_max)
+            end_pins(a);
+        if (a->pinned_count >= a->pinned_max)
+            return false;
+        a->pinned_count++;
+    }
+    b->pinned_until_ns = until_ns;
+    return true;
+}
+
 void block_set_filled(block_allocator *a, uint32_t block, uint32_t tokens)
 {
     struct block *b = block_at(a, block);
@@ -207,15 +290,16 @@ struct block_counts block_allocator_counts(const block_allocator *a)
     return (struct block_counts){
         .total = a->count,
         .free = a->free_count,
-        .kept = a->kept_count,
-        .referenced = a->count - a->free_count - a->kept_count,
+        .kept = a->unpinned.count + a->pinned.count,
+        .referenced = a->count - block_available_count(a),
+        .pinned = a->pinned_count,
         .tokens_used = a->tokens_used,
     };
 }
 
 uint32_t block_available_count(const block_allocator *a)
 {
-    return a->free_count + a->kept_count;
+    return a->free_count + a->unpinned.count + a->pinned.count;
 }
 
 static bool free_list_is_consistent(const block_allocator *a)
@@ -223,7 +307,8 @@ static bool free_list_is_consistent(const block_allocator *a)
     uint32_t count = 0;
     for (uint32_t i = a->free_head; i != BLOCK_NONE; i = a->blocks[i].next) {
         const struct block *b = &a->blocks[i];
-        if (i >= a->count || b->references != 0 || b->is_findable || b->filled != 0)
+        if (i >= a->count || b->references != 0 || b->is_findable || b->filled != 0 ||
+            b->pinned_until_ns != 0)
             return false;
         if (++count > a->free_count)
             return false;
@@ -231,31 +316,38 @@ static bool free_list_is_consistent(const block_allocator *a)
     return count == a->free_count;
 }
 
-static bool kept_list_is_consistent(const block_allocator *a)
+static bool kept_list_is_consistent(const block_allocator *a, const struct kept_list *list,
+                                    bool is_pinned)
 {
     uint32_t count = 0;
     uint32_t previous = BLOCK_NONE;
-    for (uint32_t i = a->kept_oldest; i != BLOCK_NONE; i = a->blocks[i].next) {
+    for (uint32_t i = list->oldest; i != BLOCK_NONE; i = a->blocks[i].next) {
         const struct block *b = &a->blocks[i];
-        if (i >= a->count || b->references != 0 || !b->is_findable || b->filled != BLOCK_TOKENS)
+        if (i >= a->count || b->references != 0 || !b->is_findable || b->filled != BLOCK_TOKENS ||
+            (b->pinned_until_ns != 0) != is_pinned)
             return false;
-        if (b->previous != previous || ++count > a->kept_count)
+        if (is_pinned && b->pinned_until_ns < a->pin_ends_ns)
+            return false;
+        if (b->previous != previous || ++count > list->count)
             return false;
         previous = i;
     }
-    return count == a->kept_count && previous == a->kept_newest;
+    return count == list->count && previous == list->newest;
 }
 
 bool block_allocator_is_consistent(const block_allocator *a)
 {
-    uint32_t referenced = 0;
+    uint32_t referenced = 0, pinned = 0;
     uint64_t tokens = 0;
     for (uint32_t i = 0; i < a->count; i++) {
+        pinned += a->blocks[i].pinned_until_ns != 0;
         if (a->blocks[i].references > 0) {
             referenced++;
             tokens += a->blocks[i].filled;
         }
     }
-    return free_list_is_consistent(a) && kept_list_is_consistent(a) && tokens == a->tokens_used &&
-           referenced + a->free_count + a->kept_count == a->count;
+    return free_list_is_consistent(a) && kept_list_is_consistent(a, &a->unpinned, false) &&
+           kept_list_is_consistent(a, &a->pinned, true) && tokens == a->tokens_used &&
+           pinned == a->pinned_count && pinned <= a->pinned_max &&
+           referenced + block_available_count(a) == a->count;
 }

@@ -111,6 +111,63 @@ static void kept_blocks_are_evicted_oldest_first_and_only_when_nothing_is_free(v
     block_allocator_destroy(a);
 }
 
+static void pinned_blocks_are_given_up_after_all_others_until_their_time(void **state)
+{
+    (void)state;
+    block_allocator *a = make(4);
+    block_allocator_set_pinned_max(a, 4);
+    uint32_t block[4];
+    for (uint32_t i = 0; i < 4; i++)
+        block[i] = take_findable(a);
+    assert_true(block_pin(a, block[0], 20));
+    assert_true(block_pin(a, block[1], 10));
+    assert_true(block_pin(a, block[0], 5)); /* is pinned for longer already */
+    for (uint32_t i = 0; i < 4; i++)
+        block_release(a, block[i]);
+    assert_true(block_allocator_is_consistent(a));
+    assert_int_equal(block_allocator_counts(a).kept, 4);
+    assert_int_equal(block_allocator_counts(a).pinned, 2);
+    assert_int_equal(take(a), block[2]);
+    block_allocator_set_now(
+        a, 10); /* one pin's time has passed: it is released just now, after block 3 was */
+    assert_int_equal(take(a), block[3]);
+    assert_int_equal(take(a), block[1]);
+    assert_int_equal(block_allocator_counts(a).pinned, 1);
+    assert_int_equal(take(a), block[0]); /* there is no other */
+    assert_int_equal(block_allocator_counts(a).pinned, 0);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
+static void no_more_blocks_are_pinned_than_may_be(void **state)
+{
+    (void)state;
+    block_allocator *a = make(4);
+    uint32_t block[4];
+    for (uint32_t i = 0; i < 4; i++)
+        block[i] = take_findable(a);
+    assert_false(block_pin(a, block[0], 10));
+    block_allocator_set_pinned_max(a, 2);
+    assert_true(block_pin(a, block[0], 10));
+    assert_true(block_pin(a, block[1], 30));
+    assert_false(block_pin(a, block[2], 30));
+    assert_true(block_pin(a, block[0], 20)); /* has its pin, which gets longer */
+    block_release(a, block[0]);
+    block_allocator_set_now(a, 19);
+    assert_false(block_pin(a, block[2], 30));
+    block_allocator_set_now(a, 20);
+    assert_true(block_pin(a, block[2], 30));
+    assert_int_equal(block_allocator_counts(a).pinned, 2);
+    block_allocator_set_now(a, 30);
+    block_release(a, block[1]); /* past its time before it was kept */
+    assert_int_equal(block_allocator_counts(a).pinned, 1);
+    block_allocator_set_now(a, 7); /* time does not go back */
+    assert_true(block_pin(a, block[3], 30));
+    assert_int_equal(block_allocator_counts(a).pinned, 1);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
 static void tokens_in_shared_blocks_count_once_and_kept_ones_do_not(void **state)
 {
     (void)state;
@@ -150,6 +207,8 @@ int main(void)
         cmocka_unit_test(every_block_is_given_once_and_then_memory_is_out),
         cmocka_unit_test(a_block_is_free_only_after_its_last_reference),
         cmocka_unit_test(kept_blocks_are_evicted_oldest_first_and_only_when_nothing_is_free),
+        cmocka_unit_test(pinned_blocks_are_given_up_after_all_others_until_their_time),
+        cmocka_unit_test(no_more_blocks_are_pinned_than_may_be),
         cmocka_unit_test(tokens_in_shared_blocks_count_once_and_kept_ones_do_not),
         cmocka_unit_test(create_fails_cleanly_at_each_allocation),
     };

@@ -141,8 +141,7 @@ static void a_revoked_key_is_good_no_more_and_stays_so(void **state)
     assert_int_equal(key_store_rotate(fixture->database, id, NOW, 1, secret, &note),
                      STATUS_NOT_FOUND);
     create(fixture, id, secret); /* its name is free again */
-    assert_int_equal(key_store_revoke(fixture->database, "key_none", NOW, &note),
-                     STATUS_NOT_FOUND);
+    assert_int_equal(key_store_revoke(fixture->database, "key_none", NOW, &note), STATUS_NOT_FOUND);
 }
 
 static void a_name_is_taken_once_in_an_organisation(void **state)

@@ -99,8 +99,13 @@ static void the_configs_keys_have_what_it_says_of_them(void **state)
 {
     const char *scopes[] = {"embeddings", "admin"}, *models[] = {"a*", "b"};
     struct config_key rows[] = {
-        {.name = "a", .sha256 = HASH_ALPHA, .organisation = "acme", .team = "red", .weight = 7,
-         .scopes = {scopes, 2}, .models = {models, 2}},
+        {.name = "a",
+         .sha256 = HASH_ALPHA,
+         .organisation = "acme",
+         .team = "red",
+         .weight = 7,
+         .scopes = {scopes, 2},
+         .models = {models, 2}},
         {.name = "b", .sha256 = HASH_BETA, .organisation = "", .team = "", .weight = 100}};
     struct config config = {.auth.keys = {rows, 2}};
     const struct key_identity *found;

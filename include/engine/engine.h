@@ -41,6 +41,8 @@ struct engine_options {
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
     bool prefix_cache;
+    double
+        pinned_share; /* 0 .. 1: of the KV cache, what requests may pin, all together (engine_pin) */
     /* Prompts are read in pieces so that a step with decodes takes no longer than the target, nor than the factor times
      * the step in which all requests at hand generate; 0: no such limit */
     uint64_t inter_token_target_ns;
@@ -125,6 +127,13 @@ struct engine_event {
 /* Which hidden states make an embedding: the last token's, or all, the mean of them. */
 enum embedding_pooling { EMBEDDING_LAST, EMBEDDING_MEAN };
 
+/* A wish that the first `tokens` tokens of a prompt stay in the prefix cache for so long from now on. */
+struct engine_pin {
+    uint32_t tokens; /* blocks of 16 that are wholly among them are pinned */
+    uint64_t ttl_ns;
+};
+#define ENGINE_PINS_MAX 8u
+
 struct engine_request;
 typedef void engine_event_fn(struct engine_request *request, const struct engine_event *event);
 
@@ -149,8 +158,10 @@ struct engine_request {
     bool shows_special; /* control tokens are part of the text; those that end it never are */
     const int32_t *shown_tokens; /* these control tokens are part of it in any case */
     uint32_t shown_token_count;
-    int32_t priority;          /* lower runs first */
-    uint64_t cache_salt[2];    /* prefix cache is shared only among equal salts (tenant) */
+    int32_t priority;       /* lower runs first */
+    uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */
+    struct engine_pin pins[ENGINE_PINS_MAX];
+    uint32_t pin_count;
     engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
 
@@ -184,6 +195,7 @@ struct engine_stats {
     uint64_t waiting_tokens;
     uint32_t blocks_total, blocks_free,
         blocks_cached;            /* cached: not in use by a sequence, but found again by prefix */
+    uint32_t blocks_pinned;       /* of those in use and cached */
     uint64_t steps, last_step_ns; /* monotonic time the last step ended */
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
     uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */

@@ -32,6 +32,7 @@ static struct fuzz_sequence sequences[SEQUENCES];
 /* What a real cache would hold: the token of each position, and a digest of all before it. */
 static uint64_t shadow[BLOCKS][BLOCK_TOKENS];
 static const struct hash_key key = {1, 2};
+static uint64_t now_ns;
 
 static uint64_t digest_of(const struct fuzz_sequence *s, uint32_t position)
 {
@@ -139,6 +140,14 @@ static void run_operation(uint8_t operation, uint8_t argument)
     case 3:
         compute_one(s, argument);
         break;
+    case 4: /* its first blocks, as a prompt's; the low bits say which, the others how long */
+        for (uint32_t i = 0; i < s->computed / BLOCK_TOKENS && i < argument % 8u; i++)
+            block_pin(allocator, s->table.blocks[i], now_ns + argument / 8u);
+        break;
+    case 5:
+        now_ns += argument;
+        block_allocator_set_now(allocator, now_ns);
+        break;
     default: /* most of a sequence's life */
         for (uint32_t i = 0; i < 1u + argument % 40u; i++)
             compute_one(s, operation % 8);
@@ -152,6 +161,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     s = prefix_cache_create(allocator, &key, &cache);
     CHECK(s == STATUS_OK);
     memset(sequences, 0, sizeof sequences);
+    now_ns = 0;
+    block_allocator_set_pinned_max(allocator, BLOCKS / 2);
     for (uint32_t i = 0; i < SEQUENCES; i++)
         block_table_init(&sequences[i].table, sequences[i].storage, TABLE_MAX);
     bytes = bytes < 2000 ? bytes : 2000;

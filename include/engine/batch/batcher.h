@@ -32,7 +32,8 @@ struct batcher_options {
     uint32_t sequence_count_max; /* slots */
     uint32_t batch_tokens_max;   /* rows of one step; >= sequence_count_max */
     bool prefix_cache;
-    struct hash_key hash_key; /* random; for the prefix cache */
+    uint32_t pinned_blocks_max; /* that requests may pin in it, all together */
+    struct hash_key hash_key;   /* random; for the prefix cache */
     /* What prompts may do to running generations: a step with decodes should take no longer than this, nor more than
      * this factor of the step in which all requests at hand generate. 0: no such limit. */
     uint64_t inter_token_target_ns;
@@ -101,6 +102,9 @@ struct step_plan {
     uint32_t admitted_count;  /* sequences that got a slot for this step */
     double predicted_ns;      /* how long the step should take; 0: too little is known yet */
 };
+
+/* The time that pins are compared with (block_pin); it never goes back. */
+void batcher_set_now(batcher *b, uint64_t now_ns);
 
 /* NULL: nothing can run (then nothing is live but what the caller has yet to end). */
 const struct step_plan *batcher_plan(batcher *b);

@@ -43,14 +43,22 @@ struct sequence {
     struct sequence *heap_child, *heap_next, *heap_previous; /* links of the queue */
 };
 
+/* The first `blocks` blocks of a prompt are to stay in the prefix cache until then. */
+struct block_pin {
+    uint32_t blocks;
+    uint64_t until_ns;
+};
+
 struct batch_request {
     const int32_t *prompt; /* [prompt_count]; borrowed */
     uint32_t prompt_count;
     const struct hash128
-        *prompt_hashes;       /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
-    struct hash128 hash_root; /* prefix_hash_root of the request's salt */
-    int32_t priority;         /* lower runs first */
-    bool scores_prompt;       /* logits are wanted of the prompt's own positions */
+        *prompt_hashes;           /* [prompt_count / BLOCK_TOKENS]; NULL without prefix cache */
+    struct hash128 hash_root;     /* prefix_hash_root of the request's salt */
+    const struct block_pin *pins; /* [pin_count]; borrowed */
+    uint32_t pin_count;
+    int32_t priority;   /* lower runs first */
+    bool scores_prompt; /* logits are wanted of the prompt's own positions */
     /* Nothing is generated: the caller ends it once the prompt is computed. It has one sequence */
     bool is_prompt_only;
     bool computes_all;          /* all rows of the prompt, whatever the prefix cache holds */

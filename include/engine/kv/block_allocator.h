@@ -9,6 +9,7 @@
 /* Hands out the physical blocks of the KV cache by number. It never touches KV memory: a block is an id, its memory is
  * the backend's. Counted references; a block that nobody references is either free, or kept because the prefix cache
  * can still find it, and then the least recently used one is given up first.
+ * A pin is a wish to be kept for a time: pinned blocks are given up after all others.
  * Thread: step. Allocates only in block_allocator_create. Paging: Kwon et al. 2023 (PagedAttention), section 4. */
 typedef struct block_allocator block_allocator;
 
@@ -24,8 +25,13 @@ NODISCARD status block_allocator_create(uint32_t block_count, block_allocator **
 /* Accepts NULL. */
 void block_allocator_destroy(block_allocator *a);
 void block_allocator_set_evict(block_allocator *a, block_evict_fn *evict, void *context);
+/* Blocks that may be pinned at a time; 0, at first: none. */
+void block_allocator_set_pinned_max(block_allocator *a, uint32_t count_max);
+/* The time that pins are compared with; it never goes back. */
+void block_allocator_set_now(block_allocator *a, uint64_t now_ns);
 
-/* A block with one reference, the caller's: a free one, else the least recently used of the kept ones.
+/* A block with one reference, the caller's: a free one, else the least recently used of the kept ones, of those that are
+ * not pinned while there are some.
  * STATUS_NO_MEMORY: every block is referenced. */
 NODISCARD status block_acquire(block_allocator *a, uint32_t *block);
 /* One more reference to a block that is referenced or kept. */
@@ -39,6 +45,10 @@ uint32_t block_reference_count(const block_allocator *a, uint32_t block);
 void block_set_findable(block_allocator *a, uint32_t block, bool is_findable);
 bool block_is_findable(const block_allocator *a, uint32_t block);
 
+/* Pins a findable block, of which the caller holds a reference, until this time, or for as long as it is pinned already. False:
+ * as many as may be are pinned, and the block stays as it is. */
+bool block_pin(block_allocator *a, uint32_t block, uint64_t until_ns);
+
 /* Says that the first `tokens` positions hold computed KV. Only grows while the block is referenced. */
 void block_set_filled(block_allocator *a, uint32_t block, uint32_t tokens);
 
@@ -47,6 +57,7 @@ struct block_counts {
     uint32_t free;        /* hold nothing */
     uint32_t kept;        /* unreferenced, but findable by prefix */
     uint32_t referenced;  /* total - free - kept */
+    uint32_t pinned;      /* kept or referenced; some of them may be past their time */
     uint64_t tokens_used; /* computed positions in referenced blocks, shared ones counted once */
 };
 struct block_counts block_allocator_counts(const block_allocator *a);
