@@ -1,5 +1,6 @@
 """Replicas that die, clients that go, many streams at once."""
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -78,8 +79,8 @@ def test_a_stream_that_has_begun_ends_with_an_error_event(start_gateway):
     assert events[-1]["error"]["type"] == "server_error"
     assert all("error" not in event for event in events[:-1])
     assert lines[-1] == ""
-    wait_until(lambda: replicas_of(server)[0]["state"] == "ready")
-    assert replicas_of(server)[0]["restarts"] == 1
+    # the stream may end before the process is known to be gone
+    wait_until(lambda: [(r["state"], r["restarts"]) for r in replicas_of(server)] == [("ready", 1)])
     assert metric_of(server, "penstock_replica_restarts_total", model="smollm2") == 1
     assert httpx.post(server.url + "/v1/chat/completions", json=body(3, False), timeout=60).status_code == 200
 
@@ -97,15 +98,15 @@ def test_the_official_client_sees_the_error_event_as_an_error(start_gateway):
 
 def test_requests_that_have_produced_nothing_are_sent_again(start_gateway):
     server = start_gateway(TWO_REPLICAS)
-    wait_until(lambda: all(replica["state"] == "ready" for replica in replicas_of(server)))
     victim = replicas_of(server)[0]
     answers = []
     client = httpx.Client(timeout=120)  # one for all: on a busy machine each takes long to make
 
     def ask():
-        answers.append(client.post(server.url + "/v1/chat/completions", json=body(600, False)))
+        answers.append(client.post(server.url + "/v1/chat/completions", json=body(20, False)))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
+    os.kill(victim["pid"], signal.SIGSTOP)  # so that what it is given is never answered
     for thread in threads:
         thread.start()
     wait_until(lambda: next(r for r in replicas_of(server) if r["pid"] == victim["pid"])["outstanding"] >= 2)
@@ -114,7 +115,7 @@ def test_requests_that_have_produced_nothing_are_sent_again(start_gateway):
         thread.join()
     client.close()
     assert [answer.status_code for answer in answers] == [200] * 8
-    assert metric_of(server, "penstock_upstream_retries_total", model="smollm2") >= 1
+    assert metric_of(server, "penstock_upstream_retries_total", model="smollm2") >= 2
     wait_until(lambda: all(replica["state"] == "ready" for replica in replicas_of(server)))
 
 
@@ -144,8 +145,9 @@ def test_a_crash_loop_is_told_and_clients_do_not_wait(start_gateway):
         replica = replicas_of(server)[0]
         if replica["state"] == "failed":
             return True
-        if replica["pid"]:
-            os.kill(replica["pid"], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may be gone already, and not be missed yet
+            if replica["pid"]:
+                os.kill(replica["pid"], signal.SIGKILL)
         return False
 
     wait_until(kill_until_failed)
@@ -163,7 +165,7 @@ def test_a_client_that_goes_frees_its_replica(start_gateway):
         for line in answer.iter_lines():
             if line.startswith("data: "):
                 break
-    wait_until(lambda: replicas_of(server)[0]["outstanding"] == 0, 5)
+    wait_until(lambda: replicas_of(server)[0]["outstanding"] == 0)
     assert metric_of(server, "penstock_requests_in_flight", model="smollm2") == 0
     assert metric_of(server, "penstock_requests_total", route="/v1/chat/completions", code="499") == 1
 

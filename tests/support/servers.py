@@ -1,12 +1,14 @@
 """Processes of the program under test: start, wait until ready, stop, and what they logged."""
 import contextlib
 import http.client
+import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 
 READY_TIMEOUT_S = float(os.environ.get("PENSTOCK_READY_TIMEOUT_S", "120"))
 STOP_TIMEOUT_S = 40  # the default drain limit is 30 s
@@ -90,7 +92,7 @@ class Server:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode} before it was ready:\n{self.log_tail()}")
             try:
                 status, body = self.get("/readyz", timeout=5)
-                if status == 200:
+                if status == 200 and not self._starting_replicas():
                     return self
                 last = f"{status} {body[:200]!r}"
             except OSError as error:
@@ -99,6 +101,13 @@ class Server:
                 last = repr(error)
             time.sleep(0.05)
         raise TimeoutError(f"{self.name} was not ready after {timeout:.0f} s (/readyz: {last}):\n{self.log_tail()}")
+
+    def _starting_replicas(self):
+        """Of a gateway, those that are not ready yet: /readyz waits for the first of each model only."""
+        if self.admin_url is None:
+            return []
+        with urllib.request.urlopen(self.admin_url + "/admin/replicas", timeout=5) as answer:
+            return [replica for replica in json.load(answer)["replicas"] if replica["state"] == "starting"]
 
     def stop(self, timeout=STOP_TIMEOUT_S):
         """SIGTERM, then SIGKILL. Returns the exit status."""
