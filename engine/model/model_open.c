@@ -1,0 +1,308 @@
+/* Making a decoder: weights, cache, and everything that a step needs, for the largest step. */
+
+#include <inttypes.h>
+
+#include "check.h"
+#include "memory.h"
+#include "model_private.h"
+#include "model_rope.h"
+#include "model_weights_open.h"
+
+static uint32_t form_rows(const model *m, enum form_use use)
+{
+    const struct expert_facts *experts = &m->shape.experts;
+    const struct expert_shape shape = {experts->n_experts, experts->n_used, m->shape.d,
+                                       experts->router};
+    if (use == FORM_LOGITS)
+        return m->options.logit_rows_max;
+    if (use == FORM_SLOTS || use == FORM_GATED_SLOTS)
+        return m->operations->routes_slots_max(&shape, m->options.batch_tokens_max);
+    return m->options.batch_tokens_max;
+}
+
+/* The activation for rows that `w`, of these columns and types, reads. */
+static status form_get(model *m, enum form_use use, const weight *w, uint32_t n_cols,
+                       uint64_t type_mask, activation **out)
+{
+    for (uint32_t i = 0; i < m->form_count; i++) {
+        const struct form *form = &m->forms[i];
+        if (form->use == use && form->n_cols == n_cols && form->type_mask == type_mask) {
+            *out = form->rows;
+            return STATUS_OK;
+        }
+    }
+    if (m->form_count == FORMS_MAX)
+        return STATUS_UNSUPPORTED;
+    struct form *form = &m->forms[m->form_count];
+    status s = m->operations->activation_create(m->b, w, form_rows(m, use), &form->rows);
+    if (s != STATUS_OK)
+        return s;
+    form->use = use;
+    form->n_cols = n_cols;
+    form->type_mask = type_mask;
+    m->form_count++;
+    *out = form->rows;
+    return STATUS_OK;
+}
+
+static status form_of(model *m, enum form_use use, const struct matrix *matrix, activation **out)
+{
+    return form_get(m, use, matrix->w, matrix->n_cols, matrix->type_mask, out);
+}
+
+static status form_of_experts(model *m, enum form_use use, const struct expert_matrix *matrix,
+                              activation **out)
+{
+    return form_get(m, use, matrix->w[0], matrix->n_cols, matrix->type_mask, out);
+}
+
+static status open_layer_forms(model *m, const struct model_layer *layer, struct layer_plan *plan)
+{
+    status s = form_of(m, FORM_INPUT, &layer->qkv, &plan->attention_in);
+    if (s == STATUS_OK)
+        s = form_of(m, FORM_INPUT, &layer->attention_out, &plan->attention_out);
+    if (m->weights.n_experts == 0) {
+        if (s == STATUS_OK)
+            s = form_of(m, FORM_INPUT, &layer->gate_up, &plan->ffn_in);
+        return s == STATUS_OK ? form_of(m, FORM_GATED, &layer->down, &plan->ffn_gated) : s;
+    }
+    if (s == STATUS_OK)
+        s = form_of(m, FORM_INPUT, &layer->router, &plan->ffn_in);
+    if (s == STATUS_OK)
+        s = form_of_experts(m, FORM_SLOTS, &layer->expert_gate_up, &plan->slots_in);
+    if (s == STATUS_OK)
+        s = form_of_experts(m, FORM_GATED_SLOTS, &layer->expert_down, &plan->ffn_gated);
+    return s;
+}
+
+static struct attention_shape attention_of(const model *m, uint32_t index)
+{
+    const struct model_shape *shape = &m->shape;
+    const struct model_layer *layer = &m->weights.layers[index];
+    return (struct attention_shape){
+        .n_heads = shape->n_heads,
+        .n_kv_heads = shape->n_kv_heads,
+        .d_head = shape->d_head,
+        .scale = shape->attention_scale,
+        .soft_cap = shape->attention_cap,
+        .window = model_shape_has_window(shape, index) ? shape->window : 0,
+        .sinks = layer->sinks,
+        .query_gain = layer->query_gain,
+        .key_gain = layer->key_gain,
+        .gain_epsilon = shape->rms_epsilon,
+    };
+}
+
+static status open_layers(model *m, struct error_note *note)
+{
+    status s = STATUS_OK;
+    m->layers = memory_allocate_array(m->shape.n_layers, sizeof *m->layers);
+    if (m->layers == NULL)
+        s = STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < m->shape.n_layers && s == STATUS_OK; i++) {
+        struct layer_plan *plan = &m->layers[i];
+        plan->attention = attention_of(m, i);
+        plan->rope = model_shape_is_local(&m->shape, i) ? &m->local_rope : &m->rope;
+        s = open_layer_forms(m, &m->weights.layers[i], plan);
+    }
+    if (s == STATUS_OK)
+        s = form_of(m, FORM_LOGITS, &m->weights.head, &m->logits_in);
+    if (s != STATUS_OK)
+        error_note_set(note, "no room for the input rows of a step of %" PRIu32 " tokens (%s)",
+                       m->options.batch_tokens_max, status_name(s));
+    return s;
+}
+
+/* What only some families need. */
+static bool open_extra_buffers(model *m)
+{
+    uint64_t rows = m->options.batch_tokens_max;
+    const struct expert_facts *experts = &m->shape.experts;
+    if (family_has(m->shape.family, FAMILY_POST_NORMS)) {
+        m->y = m->operations->allocate(m->b, rows * m->shape.d * sizeof(float));
+        if (m->y == NULL)
+            return false;
+    }
+    if (experts->n_experts == 0)
+        return true;
+    const struct expert_shape shape = {experts->n_experts, experts->n_used, m->shape.d,
+                                       experts->router};
+    m->router_logits = m->operations->allocate(m->b, rows * experts->n_experts * sizeof(float));
+    return m->router_logits != NULL &&
+           m->operations->routes_create(m->b, &shape, (uint32_t)rows, &m->routes) == STATUS_OK;
+}
+
+static status open_buffers(model *m, struct error_note *note)
+{
+    uint64_t rows = m->options.batch_tokens_max, vocabulary = m->shape.vocabulary;
+    m->x = m->operations->allocate(m->b, rows * m->shape.d * sizeof(float));
+    m->qkv = m->operations->allocate(m->b, rows * model_shape_qkv_width(&m->shape) * sizeof(float));
+    m->logits =
+        m->operations->allocate(m->b, m->options.logit_rows_max * vocabulary * sizeof(float));
+    m->host_logits =
+        m->operations->memory_is_host
+            ? m->logits
+            : memory_allocate_array(m->options.logit_rows_max * vocabulary, sizeof(float));
+    if (m->x != NULL && m->qkv != NULL && m->logits != NULL && m->host_logits != NULL &&
+        open_extra_buffers(m))
+        return STATUS_OK;
+    error_note_set(note, "no memory for the buffers of a step of %" PRIu64 " tokens", rows);
+    return STATUS_NO_MEMORY;
+}
+
+static status open_rope_table(model *m, const struct rope_shape *rope, const float *divisors,
+                              float **frequencies, struct rope_table *out)
+{
+    *frequencies = memory_allocate_array(rope->d_rope / 2, sizeof **frequencies);
+    if (*frequencies == NULL)
+        return STATUS_NO_MEMORY;
+    model_rope_frequencies(rope, divisors, *frequencies);
+    *out = (struct rope_table){.frequencies = *frequencies,
+                               .d_rope = rope->d_rope,
+                               .magnitude = model_rope_magnitude(rope),
+                               .is_interleaved = m->shape.rope_is_interleaved};
+    return STATUS_OK;
+}
+
+/* LongRoPE's factors follow from the longest sequence there can be: keys in the cache are rotated
+ * already, so that they cannot follow a growing one. */
+static status open_rope(model *m, struct error_note *note)
+{
+    const struct rope_shape *rope = &m->shape.rope;
+    const struct rope_divisors *divisors = &m->weights.rope;
+    const float *chosen = divisors->always;
+    if (chosen == NULL)
+        chosen =
+            m->options.context_max > rope->context_original ? divisors->long_ : divisors->short_;
+    status s = open_rope_table(m, rope, chosen, &m->frequencies, &m->rope);
+    if (s == STATUS_OK && family_has(m->shape.family, FAMILY_LOCAL_ROPE))
+        s = open_rope_table(m, &m->shape.local_rope, NULL, &m->local_frequencies, &m->local_rope);
+    if (s != STATUS_OK)
+        error_note_set(note, "no memory for the rope table");
+    return s;
+}
+
+static status open_cache(model *m, struct error_note *note)
+{
+    struct kv_shape shape = model_kv_shape(&m->shape, m->options.kv_blocks, m->options.kv_type);
+    m->info.kv_block_bytes = m->operations->kv_block_bytes(&shape);
+    status s = m->operations->kv_create(m->b, &shape, &m->kv);
+    if (s == STATUS_UNSUPPORTED)
+        error_note_set(note, "the %s backend has no %s cache for heads of %" PRIu32 " features",
+                       m->operations->name, kv_type_name(shape.type), shape.d_head);
+    else if (s != STATUS_OK)
+        error_note_set(note,
+                       "the %s backend cannot make a cache of %" PRIu32 " blocks of %" PRIu64
+                       " bytes (%s)",
+                       m->operations->name, shape.n_blocks, m->info.kv_block_bytes, status_name(s));
+    return s;
+}
+
+static status open_parts(model *m, const model_source *source, struct error_note *note)
+{
+    status s = model_shape_read(source, &m->shape, note);
+    if (s != STATUS_OK)
+        return s;
+    m->info = model_info_of(source, &m->shape);
+    const struct weight_keeping keeping = {m->options.weight_cache, m->options.model_path};
+    s = model_weights_open(source, m->b, &m->shape, &keeping, &m->weights, note);
+    if (s != STATUS_OK)
+        return s;
+    m->info.weight_bytes = m->weights.bytes;
+    s = open_rope(m, note);
+    if (s == STATUS_OK)
+        s = open_cache(m, note);
+    if (s == STATUS_OK)
+        s = open_buffers(m, note);
+    if (s == STATUS_OK)
+        s = open_layers(m, note);
+    if (s == STATUS_OK) {
+        s = adapt_open(&m->adapt, m->b, &m->shape, &m->options);
+        if (s != STATUS_OK)
+            error_note_set(note, "no memory for the products of adapters");
+    }
+    if (s == STATUS_OK) {
+        s = hidden_open(&m->hidden, m->b, m->x, m->options.batch_tokens_max, m->shape.d,
+                        m->weights.output_norm, m->shape.rms_epsilon);
+        if (s != STATUS_OK)
+            error_note_set(note, "no memory for hidden states");
+    }
+    return s;
+}
+
+status model_open(const model_source *source, backend *b, const struct model_options *options,
+                  model **out, struct error_note *note)
+{
+    CHECK(options->batch_tokens_max > 0 && options->logit_rows_max > 0 &&
+          options->sequence_count_max > 0);
+    CHECK(options->context_max > 0 && options->kv_blocks > 0);
+    model *m = memory_allocate_array(1, sizeof *m);
+    if (m == NULL) {
+        error_note_set(note, "no memory for a model");
+        return STATUS_NO_MEMORY;
+    }
+    m->b = b;
+    m->operations = b->operations;
+    m->weights.b = b;
+    m->options = *options;
+    status s = open_parts(m, source, note);
+    m->options.model_path = m->options.weight_cache = NULL; /* borrowed for the call only */
+    if (s != STATUS_OK) {
+        model_close(m);
+        return s;
+    }
+    *out = m;
+    return STATUS_OK;
+}
+
+static void release_device(model *m, float *device)
+{
+    if (device != NULL)
+        m->operations->release(m->b, device);
+}
+
+void model_close(model *m)
+{
+    if (m == NULL)
+        return;
+    for (uint32_t i = 0; i < m->form_count; i++)
+        m->operations->activation_destroy(m->b, m->forms[i].rows);
+    if (m->kv != NULL)
+        m->operations->kv_destroy(m->b, m->kv);
+    hidden_close(&m->hidden);
+    release_device(m, m->x);
+    adapt_close(&m->adapt);
+    release_device(m, m->y);
+    release_device(m, m->router_logits);
+    if (m->routes != NULL)
+        m->operations->routes_destroy(m->b, m->routes);
+    release_device(m, m->qkv);
+    if (m->host_logits != m->logits)
+        memory_release(m->host_logits);
+    release_device(m, m->logits);
+    model_weights_unload(&m->weights);
+    memory_release(m->layers);
+    memory_release(m->frequencies);
+    memory_release(m->local_frequencies);
+    memory_release(m);
+}
+
+const struct model_shape *model_get_shape(const model *m)
+{
+    return &m->shape;
+}
+
+backend *model_get_backend(const model *m)
+{
+    return m->b;
+}
+
+uint32_t model_get_adapter_rank_max(const model *m)
+{
+    return m->options.adapter_rank_max;
+}
+
+const struct model_info *model_get_info(const model *m)
+{
+    return &m->info;
+}
