@@ -1,0 +1,122 @@
+#ifndef PENSTOCK_ADMISSION_ADMISSION_H
+#define PENSTOCK_ADMISSION_ADMISSION_H
+
+#include <stdatomic.h>
+
+#include "waiting_room.h"
+
+/* When a request of one model may go to a replica: as many at once as the model's replicas can
+ * start soon, the others wait in the model's waiting room. One for each model, shared by all loops.
+ *
+ * While nobody waits a request takes one of the free slots by one atomic operation, and gives it
+ * back by another. Only when slots are short, when somebody waits, is the room entered, under a
+ * mutex that is held for as long as it takes to put a request into its trees or to take one out:
+ * microseconds, with no call of the system's in between.
+ *
+ * A slot that comes free is given away at once, by whichever thread freed it: the request's loop is
+ * told by the function `wake`, and then collects what it was given. */
+
+struct admission;
+
+#define ADMISSION_LOOP_COUNT_MAX 64u
+
+struct admission_options {
+    struct waiting_room_policy policy;
+    uint64_t timeout_ns; /* longest wait: the deadline of requests that bring none */
+    uint32_t loop_count; /* 1..ADMISSION_LOOP_COUNT_MAX */
+    /* Loop `loop` has something to collect. Any thread, no lock held. */
+    void (*wake)(void *context, uint32_t loop);
+    void *context;
+};
+
+enum admission_state {
+    ADMISSION_OUT,
+    ADMISSION_WAITING,
+    ADMISSION_GIVEN,      /* a slot, which its loop has not collected yet */
+    ADMISSION_PUSHED_OUT, /* the same of a refusal */
+    ADMISSION_RUNNING     /* has a slot */
+};
+
+/* What is asked when a request enters. */
+struct admission_entry {
+    const struct caller *caller; /* borrowed until leave */
+    int32_t priority;
+    uint64_t body_bytes;
+    uint32_t output_tokens_max; /* 0: not said */
+    uint64_t due_ns;            /* by when its first token must come; 0: no limit */
+    uint32_t loop;
+};
+
+/* In the request's memory; zero at first. The owner's loop may read `position` and the times. */
+struct admission_ticket {
+    struct waiting_ticket waiting;
+    struct admission_request request;
+    struct admission_ticket *next, **link; /* in its loop's list */
+    _Atomic uint32_t state;                /* enum admission_state; RUNNING and OUT: its loop's */
+    uint32_t loop;
+    uint64_t body_bytes;
+    uint64_t enter_ns, granted_ns;
+    uint64_t first_ns; /* when its first token came; set by its loop; 0: not yet */
+    uint32_t position; /* how many were before it when it came */
+};
+
+enum admission_answer {
+    ADMISSION_GO,   /* it has a slot */
+    ADMISSION_WAIT, /* its loop is woken when that has changed */
+    ADMISSION_FULL, /* no place to wait */
+    ADMISSION_LATE, /* its first token would come too late */
+};
+
+struct admission_place {
+    uint32_t ahead;  /* requests that will be served before it */
+    int64_t wait_ms; /* until it has a slot; -1: not known yet */
+};
+
+NODISCARD status admission_create(const struct admission_options *options, struct admission **out);
+void admission_destroy(struct admission *admission); /* nobody may be in it; accepts NULL */
+
+/* New limits (reload). Any thread. */
+void admission_set_policy(struct admission *admission, const struct waiting_room_policy *policy,
+                          uint64_t timeout_ns);
+/* How many requests may be served at once. Any thread. */
+void admission_set_slots(struct admission *admission, uint32_t slots);
+
+/* `retry_after_ms`: with FULL and LATE, when it is worth to come again. Loop `entry->loop`. */
+enum admission_answer admission_enter(struct admission *admission, struct admission_ticket *ticket,
+                                      const struct admission_entry *entry, uint64_t now_ns,
+                                      uint64_t *retry_after_ms);
+
+/* The next ticket of the loop that was given something: RUNNING, or OUT when it was pushed out. NULL:
+ * no more. Its loop. */
+struct admission_ticket *admission_collect(struct admission *admission, uint32_t loop,
+                                           uint64_t now_ns);
+
+/* The end, in whatever state it is; OUT: nothing. `usage`: what it has used; it may be unknown. Its
+ * loop. */
+void admission_leave(struct admission *admission, struct admission_ticket *ticket,
+                     const struct request_usage *usage, uint64_t now_ns);
+
+/* Where it stands; false: it waits no longer. Its loop. */
+bool admission_place(struct admission *admission, struct admission_ticket *ticket,
+                     struct admission_place *out);
+
+/* When somebody who is refused now may come again: in the time in which a tenth of those who wait
+ * are served, a second at least. Any thread. */
+uint64_t admission_retry_after_ms(struct admission *admission);
+
+struct admission_figures {
+    uint32_t slots;
+    int64_t running;
+    uint32_t waiting[WAITING_ROOM_BAND_COUNT];
+    uint64_t waiting_tokens;
+};
+void admission_figures(struct admission *admission, struct admission_figures *out); /* any thread */
+
+static inline bool admission_is_waiting(const struct admission_ticket *ticket)
+{
+    uint32_t state = atomic_load_explicit(&ticket->state, memory_order_relaxed);
+
+    return state != ADMISSION_OUT && state != ADMISSION_RUNNING;
+}
+
+#endif
