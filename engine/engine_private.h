@@ -31,6 +31,7 @@
  * bounded rings of messages that are made once: when the publisher is slow, the step thread waits
  * for a message to come back, and loses nothing. */
 
+_Static_assert(BLOCK_TOKENS == ENGINE_BLOCK_TOKENS, "and so do those who pin some");
 _Static_assert(BLOCK_TOKENS == KV_BLOCK_TOKENS,
                "the cache and the kernels speak of the same block");
 

@@ -108,6 +108,53 @@ static void blocks_become_chat_messages(void **state)
         "{'role':'tool','tool_call_id':'t2','content':''},{'role':'user','content':'and'}]");
 }
 
+#define MARK_5M                ",\"cache_control\":{\"type\":\"ephemeral\"}"
+#define MARK_1H                ",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}"
+#define TEXT_BLOCK(text, mark) "{\"type\":\"text\",\"text\":\"" text "\"" mark "}"
+
+static void marks_stand_where_their_block_ends_and_leave_no_trace(void **state)
+{
+    (void)state;
+    struct api_completion_request request = parse_good(
+        &wire_format_messages,
+        MESSAGES("\"system\":[" TEXT_BLOCK("ab", MARK_1H) "," TEXT_BLOCK(
+            "cd", "") "],"
+                      "\"messages\":[{\"role\":\"user\",\"content\":[" TEXT_BLOCK(
+                          "x", MARK_5M) "," TEXT_BLOCK("yz", MARK_5M) "," TEXT_BLOCK("w",
+                                                                                     "") "]}]"));
+    const struct api_cache_mark *marks = request.cache_marks;
+    assert_int_equal(marks[CACHE_TTL_1H].place, CACHE_MESSAGE);
+    assert_int_equal(marks[CACHE_TTL_1H].message, 0);
+    assert_int_equal(marks[CACHE_TTL_1H].bytes, 2);
+    assert_int_equal(marks[CACHE_TTL_5M].place, CACHE_MESSAGE);
+    assert_int_equal(marks[CACHE_TTL_5M].message, 1);
+    assert_int_equal(marks[CACHE_TTL_5M].bytes, 4); /* x, a newline, yz */
+    check_json(request.messages, "[{'role':'system','content':'ab\\ncd'},"
+                                 "{'role':'user','content':'x\\nyz\\nw'}]");
+    api_completion_request_deinit(&request);
+
+    request = parse_good(
+        &wire_format_messages,
+        MESSAGES(
+            "\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
+            "\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}" MARK_5M
+            "}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","
+            "\"tool_use_id\":\"t\",\"content\":\"four\"" MARK_1H "}]}]"));
+    marks = request.cache_marks;
+    assert_int_equal(marks[CACHE_TTL_5M].message, 1);
+    assert_int_equal(marks[CACHE_TTL_5M].bytes, 0);
+    assert_int_equal(marks[CACHE_TTL_1H].message, 2);
+    assert_int_equal(marks[CACHE_TTL_1H].bytes, 4);
+    check_json(json_array_get(request.messages, 2),
+               "{'role':'tool','tool_call_id':'t','content':'four'}");
+    api_completion_request_deinit(&request);
+
+    request = parse_good(&wire_format_messages,
+                         MESSAGES("\"cache_control\":{\"type\":\"ephemeral\"}," USER));
+    assert_int_equal(request.cache_marks[CACHE_TTL_5M].place, CACHE_PROMPT);
+    api_completion_request_deinit(&request);
+}
+
 static void messages_fields_mean_what_chats_do(void **state)
 {
     (void)state;
@@ -122,7 +169,9 @@ static void messages_fields_mean_what_chats_do(void **state)
     assert_true(text_slice_is(request.stops[1], "y"));
     assert_true(request.sampling.temperature == 0.5f && request.sampling.min_p == 0.25f);
     assert_int_equal(request.sampling.top_k, 7);
-    assert_true(request.stream && request.is_cache_marked && !request.continue_final_message);
+    assert_true(request.stream && !request.continue_final_message);
+    assert_int_equal(request.cache_marks[CACHE_TTL_1H].place, CACHE_TOOLS);
+    assert_int_equal(request.cache_marks[CACHE_TTL_5M].place, CACHE_NOWHERE);
     assert_string_equal(request.user, "u");
     check_json(request.tools, "[{'type':'function','function':{'name':'f','description':'d',"
                               "'parameters':{'type':'object'}}}]");
@@ -304,6 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_become_chat_messages),
         cmocka_unit_test(messages_fields_mean_what_chats_do),
+        cmocka_unit_test(marks_stand_where_their_block_ends_and_leave_no_trace),
         cmocka_unit_test(items_become_chat_messages),
         cmocka_unit_test(a_response_keeps_what_it_will_say_again),
         cmocka_unit_test(errors_name_the_clients_own_field),

@@ -22,6 +22,8 @@ static void stream(const struct wire_format *format, struct api_answer *answer,
     struct api_usage usage = {.prompt_tokens = 9,
                               .cached_tokens = 4,
                               .cache_write_tokens = 2,
+                              .marked_write_tokens = 2,
+                              .long_write_tokens = 1,
                               .completion_tokens = 6,
                               .reasoning_tokens = 1};
     struct api_choice choice = {.items = &items, .stop_token = -1};
@@ -46,22 +48,25 @@ static void stream(const struct wire_format *format, struct api_answer *answer,
 static void messages_events_are_anthropics(void **state)
 {
     (void)state;
-    struct api_completion_request request = {.is_cache_marked = true};
+    struct api_completion_request request = {0};
     struct api_answer answer = {.id = "msg_u", .unique = "u", .model = "m", .request = &request};
     struct buffer out;
     buffer_init(&out, 1 << 16);
     stream(&wire_format_messages, &answer, FINISH_STOP, &out);
-#define USAGE                                                                                      \
+#define CACHE_SPLIT                                                                                \
+    "\"cache_creation\":{\"ephemeral_5m_input_tokens\":1,\"ephemeral_1h_input_tokens\":1},"
+#define USAGE(split)                                                                               \
     "\"usage\":{\"input_tokens\":3,\"cache_creation_input_tokens\":2,"                             \
-    "\"cache_read_input_tokens\":4,\"output_tokens\":6,"                                           \
+    "\"cache_read_input_tokens\":4," split "\"output_tokens\":6,"                                  \
     "\"output_tokens_details\":{\"thinking_tokens\":1}}"
     assert_string_equal(
         out.data,
         EVENT(
             "message_start",
             ",\"message\":{\"id\":\"msg_u\",\"type\":\"message\",\"role\":\"assistant\",\"model\":"
-            "\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null," USAGE "}")
-            EVENT("ping", "") BLOCK(
+            "\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null," USAGE(
+                CACHE_SPLIT) "}") EVENT("ping", "")
+            BLOCK(
                 "content_block_start",
                 "0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}")
                 BLOCK("content_block_delta",
@@ -83,7 +88,8 @@ static void messages_events_are_anthropics(void **state)
                                           "json\":\"{}\"}") BLOCK("content_block_stop", "2")
                                         EVENT("message_delta",
                                               ",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_"
-                                              "sequence\":null}," USAGE) EVENT("message_stop", ""));
+                                              "sequence\":null}," USAGE(""))
+                                            EVENT("message_stop", ""));
     buffer_deinit(&out);
 }
 

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "request_cache.h"
+
 static const char user_blocks[] = "'text' and 'tool_result'; this model takes text only";
 static const char assistant_blocks[] = "'text', 'tool_use', 'thinking' and 'redacted_thinking'";
 
@@ -28,6 +30,34 @@ static bool is_type(const json_t *block, const char *type)
     return text != NULL && strcmp(text, type) == 0;
 }
 
+/* A block's text, with its marker, to what chat joins. */
+static status text_add(struct request_parse *parse, const char *path, const json_t *block,
+                       json_t *texts)
+{
+    json_t *text = NULL, *breakpoint = NULL;
+    status s = block_text(parse, path, block, "text", &text);
+    if (s == STATUS_OK)
+        s = messages_read_cache_control(parse, path, block, &breakpoint);
+    if (s != STATUS_OK)
+        return s;
+    if (breakpoint == NULL)
+        return tree_append(parse, texts, json_incref(text));
+    return tree_append(
+        parse, texts,
+        json_pack("{s:s, s:O, s:o}", "type", "text", "text", text, CACHE_BREAKPOINT, breakpoint));
+}
+
+/* The marker of a block that is no text: it stands at the end of its message's text. */
+static status message_mark(struct request_parse *parse, const char *path, const json_t *block,
+                           json_t *message)
+{
+    json_t *breakpoint = NULL;
+    status s = messages_read_cache_control(parse, path, block, &breakpoint);
+    return s == STATUS_OK && breakpoint != NULL
+               ? tree_set(parse, message, CACHE_BREAKPOINT, breakpoint)
+               : s;
+}
+
 /* A string, or blocks of text -> an array of texts, which chat joins. */
 static status texts_read(struct request_parse *parse, const char *path, json_t *content,
                          json_t *texts)
@@ -41,15 +71,10 @@ static status texts_read(struct request_parse *parse, const char *path, json_t *
     json_array_foreach(content, index, block)
     {
         struct field_path block_path = field_path_of("%s[%zu]", path, index);
-        json_t *text = NULL;
         if (!is_type(block, "text"))
             return dialect_fail_type(parse, block_path.text, block,
                                      "'text'; this model takes text only");
-        status s = block_text(parse, block_path.text, block, "text", &text);
-        if (s == STATUS_OK)
-            s = messages_check_cache_control(parse, block_path.text, block);
-        if (s == STATUS_OK)
-            s = tree_append(parse, texts, json_incref(text));
+        status s = text_add(parse, block_path.text, block, texts);
         if (s != STATUS_OK)
             return s;
     }
@@ -99,18 +124,18 @@ static status tool_result_read(struct request_parse *parse, const char *path, js
     struct field_path content_path = field_path_of("%s.content", path);
     status s =
         messages != NULL ? block_text(parse, path, block, "tool_use_id", &id) : STATUS_NO_MEMORY;
-    if (s == STATUS_OK)
-        s = messages_check_cache_control(parse, path, block);
     if (s == STATUS_OK && content != NULL && !json_is_null(content))
         s = texts_read(parse, content_path.text, content, texts);
     if (s == STATUS_OK && json_array_size(texts) == 0)
         s = tree_append(parse, texts, json_string(""));
-    if (s == STATUS_OK)
-        return tree_append(
-            parse, messages,
-            json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id, "content", texts));
-    json_decref(texts);
-    return s;
+    if (s != STATUS_OK) {
+        json_decref(texts);
+        return s;
+    }
+    json_t *message =
+        json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id, "content", texts);
+    s = tree_append(parse, messages, message);
+    return s == STATUS_OK ? message_mark(parse, path, block, message) : s;
 }
 
 static status user_read(struct request_parse *parse, const char *path, json_t *content,
@@ -126,18 +151,13 @@ static status user_read(struct request_parse *parse, const char *path, json_t *c
     json_array_foreach(content, index, block)
     {
         struct field_path block_path = field_path_of("%s[%zu]", path, index);
-        json_t *text = NULL;
         if (s != STATUS_OK)
             break;
         if (is_type(block, "tool_result")) {
             has_results = true;
             s = tool_result_read(parse, block_path.text, block, chat);
         } else if (is_type(block, "text")) {
-            s = block_text(parse, block_path.text, block, "text", &text);
-            if (s == STATUS_OK)
-                s = messages_check_cache_control(parse, block_path.text, block);
-            if (s == STATUS_OK)
-                s = tree_append(parse, texts, json_incref(text));
+            s = text_add(parse, block_path.text, block, texts);
         } else {
             s = dialect_fail_type(parse, block_path.text, block, user_blocks);
         }
@@ -158,8 +178,6 @@ static status tool_use_read(struct request_parse *parse, const char *path, json_
     status s = block_text(parse, path, block, "id", &id);
     if (s == STATUS_OK)
         s = block_text(parse, path, block, "name", &name);
-    if (s == STATUS_OK)
-        s = messages_check_cache_control(parse, path, block);
     if (s != STATUS_OK)
         return s;
     if (input == NULL)
@@ -174,25 +192,24 @@ static status tool_use_read(struct request_parse *parse, const char *path, json_
 /* What an assistant's message is made of. */
 struct assistant_parts {
     json_t *texts, *calls; /* owned */
+    json_t *marks;         /* owned: what the message has beside */
     json_t *reasoning;     /* borrowed; the last thinking block */
 };
 
 static status assistant_block_read(struct request_parse *parse, const char *path, json_t *block,
                                    struct assistant_parts *parts)
 {
-    json_t *text = NULL;
-    if (is_type(block, "tool_use"))
-        return tool_use_read(parse, path, block, parts->calls);
+    if (is_type(block, "tool_use")) {
+        status s = message_mark(parse, path, block, parts->marks);
+        return s == STATUS_OK ? tool_use_read(parse, path, block, parts->calls) : s;
+    }
     if (is_type(block, "thinking"))
         return block_text(parse, path, block, "thinking", &parts->reasoning);
     if (is_type(block, "redacted_thinking"))
         return STATUS_OK;
     if (!is_type(block, "text"))
         return dialect_fail_type(parse, path, block, assistant_blocks);
-    status s = block_text(parse, path, block, "text", &text);
-    if (s == STATUS_OK)
-        s = messages_check_cache_control(parse, path, block);
-    return s == STATUS_OK ? tree_append(parse, parts->texts, json_incref(text)) : s;
+    return text_add(parse, path, block, parts->texts);
 }
 
 static status assistant_add(struct request_parse *parse, const struct assistant_parts *parts,
@@ -204,6 +221,10 @@ static status assistant_add(struct request_parse *parse, const struct assistant_
     json_t *message = json_array_get(messages, json_array_size(messages) - 1);
     if (s == STATUS_OK && has_calls)
         s = tree_set(parse, message, "tool_calls", json_incref(parts->calls));
+    if (s == STATUS_OK && json_object_update(message, parts->marks) != 0) {
+        api_error_from_status(parse->error, STATUS_NO_MEMORY, NULL);
+        s = STATUS_NO_MEMORY;
+    }
     if (s == STATUS_OK && parts->reasoning != NULL)
         s = tree_set(parse, message, "reasoning_content", json_incref(parts->reasoning));
     return s;
@@ -214,7 +235,7 @@ static status assistant_read(struct request_parse *parse, const char *path, json
 {
     if (!json_is_array(content))
         return text_message(parse, path, content, "assistant", chat);
-    struct assistant_parts parts = {json_array(), json_array(), NULL};
+    struct assistant_parts parts = {json_array(), json_array(), json_object(), NULL};
     status s = STATUS_OK;
     size_t index;
     json_t *block;
@@ -228,6 +249,7 @@ static status assistant_read(struct request_parse *parse, const char *path, json
         s = assistant_add(parse, &parts, chat);
     json_decref(parts.texts);
     json_decref(parts.calls);
+    json_decref(parts.marks);
     return s;
 }
 

@@ -16,18 +16,24 @@
 #include "check.h"
 
 /* The three kinds of input add up to the prompt. Prefixes are cached without being asked; what was
- * written is told apart only for who marked something to be. */
-static void usage_write(struct buffer *out, const struct api_answer *answer,
-                        const struct api_usage *usage)
+ * written is told apart only before marks. The split by time is of messages, not of their deltas. */
+static void usage_write(struct buffer *out, const struct api_usage *usage, bool is_split)
 {
-    uint32_t written = answer->request->is_cache_marked ? usage->cache_write_tokens : 0;
+    uint32_t written = usage->marked_write_tokens;
     json_write_key(out, "usage");
     buffer_append_format(out,
                          "{\"input_tokens\":%u,\"cache_creation_input_tokens\":%u,"
-                         "\"cache_read_input_tokens\":%u,\"output_tokens\":%u,"
-                         "\"output_tokens_details\":{\"thinking_tokens\":%u}}",
+                         "\"cache_read_input_tokens\":%u,",
                          usage->prompt_tokens - usage->cached_tokens - written, written,
-                         usage->cached_tokens, usage->completion_tokens, usage->reasoning_tokens);
+                         usage->cached_tokens);
+    if (is_split)
+        buffer_append_format(out,
+                             "\"cache_creation\":{\"ephemeral_5m_input_tokens\":%u,"
+                             "\"ephemeral_1h_input_tokens\":%u},",
+                             written - usage->long_write_tokens, usage->long_write_tokens);
+    buffer_append_format(out,
+                         "\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":%u}}",
+                         usage->completion_tokens, usage->reasoning_tokens);
 }
 
 static void head_write(struct buffer *out, const struct api_answer *answer)
@@ -108,7 +114,8 @@ static void answer_choice(struct buffer *out, struct api_answer *answer,
 
 static void answer_end(struct buffer *out, struct api_answer *answer, const struct api_usage *usage)
 {
-    usage_write(out, answer, usage);
+    (void)answer;
+    usage_write(out, usage, true);
     buffer_append_byte(out, '}');
 }
 
@@ -131,7 +138,7 @@ static void stream_begin(struct buffer *out, struct api_answer *answer,
     json_write_key(out, "message");
     head_write(out, answer);
     buffer_append_text(out, "],\"stop_reason\":null,\"stop_sequence\":null");
-    usage_write(out, answer, usage);
+    usage_write(out, usage, true);
     buffer_append_byte(out, '}');
     event_end(out);
     event_begin(out, "ping");
@@ -219,7 +226,7 @@ static void stream_finish(struct buffer *out, struct api_answer *answer,
     buffer_append_text(out, ",\"delta\":{");
     stop_write(out, choice);
     buffer_append_byte(out, '}');
-    usage_write(out, answer, usage);
+    usage_write(out, usage, false);
     event_end(out);
 }
 

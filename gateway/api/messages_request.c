@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "request_cache.h"
+
 static status read_stop(struct request_parse *parse, const char *name, json_t *value, json_t *chat)
 {
     if (!json_is_array(value))
@@ -25,27 +27,44 @@ static status read_metadata(struct request_parse *parse, const char *name, json_
     return s == STATUS_OK ? tree_set(parse, chat, "user", json_incref(id)) : s;
 }
 
-/* A marker that says "cache up to here". Prefixes are cached whether or not one says so. */
-status messages_check_cache_control(struct request_parse *parse, const char *path,
-                                    const json_t *object)
+/* A marker that says "keep what is up to here". */
+status messages_read_cache_control(struct request_parse *parse, const char *path,
+                                   const json_t *object, json_t **out)
 {
     const json_t *control = json_object_get(object, "cache_control");
     struct field_path control_path =
         field_path_of("%s%scache_control", path, path[0] != '\0' ? "." : "");
+    *out = NULL;
     if (control == NULL || json_is_null(control))
         return STATUS_OK;
     const char *type = json_string_value(json_object_get(control, "type"));
     if (type == NULL || strcmp(type, "ephemeral") != 0)
         return dialect_fail_type(parse, control_path.text, control, "'ephemeral'");
     const json_t *ttl = json_object_get(control, "ttl");
-    const char *text = json_string_value(ttl);
-    if (ttl != NULL && (text == NULL || (strcmp(text, "5m") != 0 && strcmp(text, "1h") != 0))) {
+    const char *text = ttl != NULL ? json_string_value(ttl) : "5m";
+    if (text == NULL || (strcmp(text, "5m") != 0 && strcmp(text, "1h") != 0)) {
         struct field_path ttl_path = field_path_of("%s.ttl", control_path.text);
         return field_fail(parse->error, ttl_path.text, "invalid_value",
                           "Invalid '%s': supported values are '5m' and '1h'.", ttl_path.text);
     }
-    parse->out->is_cache_marked = true;
-    return STATUS_OK;
+    *out = json_pack("{s:s, s:s}", "mode", "explicit", "ttl", text);
+    if (*out != NULL)
+        return STATUS_OK;
+    api_error_from_status(parse->error, STATUS_NO_MEMORY, NULL);
+    return STATUS_NO_MEMORY;
+}
+
+/* The marker of something that is not a part of a message. */
+static status mark_place(struct request_parse *parse, const char *path, const json_t *object,
+                         enum api_cache_place place)
+{
+    json_t *breakpoint;
+    status s = messages_read_cache_control(parse, path, object, &breakpoint);
+    if (s == STATUS_OK && breakpoint != NULL)
+        s = request_breakpoint_read(breakpoint, path, (struct api_cache_mark){.place = place},
+                                    parse->out, parse->error);
+    json_decref(breakpoint);
+    return s;
 }
 
 static status read_cache_control(struct request_parse *parse, const char *name, json_t *value,
@@ -54,7 +73,7 @@ static status read_cache_control(struct request_parse *parse, const char *name, 
     (void)name;
     (void)value;
     (void)chat;
-    return messages_check_cache_control(parse, "", parse->out->body);
+    return mark_place(parse, "", parse->out->body, CACHE_PROMPT);
 }
 
 /* {"name","description","input_schema"} -> a function. */
@@ -76,7 +95,7 @@ static status tool_translate(struct request_parse *parse, const char *path, json
         return field_fail_missing(parse->error, schema_path.text);
     if (!json_is_object(schema))
         return field_fail_type(parse->error, schema_path.text, "an object", schema);
-    status s = messages_check_cache_control(parse, path, tool);
+    status s = mark_place(parse, path, tool, CACHE_TOOLS);
     json_t *function = json_object();
     for (size_t i = 0; i < sizeof names / sizeof names[0] && s == STATUS_OK; i++) {
         json_t *value = json_object_get(tool, names[i][0]);

@@ -14,8 +14,8 @@ NODISCARD status messages_read_system(struct request_parse *parse, const char *n
                                       json_t *chat);
 NODISCARD status messages_read_messages(struct request_parse *parse, const char *name,
                                         json_t *value, json_t *chat);
-/* Checks and notes the marker of an object that may have one. */
-NODISCARD status messages_check_cache_control(struct request_parse *parse, const char *path,
-                                              const json_t *object);
+/* The marker of an object that may have one, as chat's breakpoint: a reference, the caller's; NULL: it has none. */
+NODISCARD status messages_read_cache_control(struct request_parse *parse, const char *path,
+                                             const json_t *object, json_t **out);
 
 #endif

@@ -37,13 +37,18 @@ static const struct shape shapes[] = {
         {"content", "string|[#ContentPart]|null", OPTIONAL}, {"name", "string|null", OPTIONAL},
         {"tool_calls", "[object]|null", OPTIONAL}, {"tool_call_id", "string|null", OPTIONAL}}},
     {"ContentPart", true, {
-        {"type", "'text'|'refusal'", 0}, {"text", "string", OPTIONAL}, {"refusal", "string", OPTIONAL}}},
+        {"type", "'text'|'refusal'", 0}, {"text", "string", OPTIONAL}, {"refusal", "string", OPTIONAL},
+        {"prompt_cache_breakpoint", "#CacheBreakpoint|null", OPTIONAL}}},
     {"Tool", true, {{"type", "'function'", 0}, {"function", "#ToolFunction", 0}}},
     {"ToolFunction", true, {
         {"name", "string", 0}, {"description", "string|null", OPTIONAL}, {"parameters", "object|null", OPTIONAL},
         {"strict", "boolean|null", OPTIONAL}}},
     {"ResponseFormat", true, {
         {"type", "'text'|'json_object'|'json_schema'", 0}, {"json_schema", "object", OPTIONAL}}},
+    {"CacheOptions", true, {
+        {"mode", "'implicit'|'explicit'|null", OPTIONAL}, {"ttl", "'5m'|'30m'|'1h'|'12h'|'24h'|null", OPTIONAL}}},
+    {"CacheBreakpoint", true, {
+        {"mode", "'explicit'|null", OPTIONAL}, {"ttl", "'5m'|'30m'|'1h'|'12h'|'24h'|null", OPTIONAL}}},
     {"Prediction", true, {{"type", "'content'", 0}, {"content", "string|[#ContentPart]", 0}}},
     {"StreamOptions", true, {
         {"include_usage", "boolean|null", OPTIONAL}, {"continuous_usage_stats", "boolean|null", OPTIONAL},
@@ -136,8 +141,11 @@ static const struct shape shapes[] = {
         {"name", "string", OPTIONAL}, {"input", "object", OPTIONAL}}},
     {"MessagesUsage", false, {
         {"input_tokens", "integer(0..)", 0}, {"cache_creation_input_tokens", "integer(0..)", 0},
-        {"cache_read_input_tokens", "integer(0..)", 0}, {"output_tokens", "integer(0..)", 0},
+        {"cache_read_input_tokens", "integer(0..)", 0}, {"cache_creation", "#MessagesCacheCreation", OPTIONAL},
+        {"output_tokens", "integer(0..)", 0},
         {"output_tokens_details", "{integer(0..)}", 0}}},
+    {"MessagesCacheCreation", false, {
+        {"ephemeral_5m_input_tokens", "integer(0..)", 0}, {"ephemeral_1h_input_tokens", "integer(0..)", 0}}},
     {"MessagesCount", false, {{"input_tokens", "integer(0..)", 0}}},
 
     /* OpenAI's responses; the answer repeats what was asked */

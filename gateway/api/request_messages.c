@@ -3,7 +3,7 @@
  * the roles of the time when the model was trained. The client's form is brought into that one
  * here, in the request's own tree. */
 
-#include "request_parse.h"
+#include "request_cache.h"
 
 #include <string.h>
 
@@ -13,6 +13,7 @@
 struct message_place {
     size_t index;
     const struct api_limits *limits;
+    struct api_completion_request *out; /* takes marks; NULL: they are not wanted */
     struct api_error *error;
 };
 
@@ -54,6 +55,18 @@ static status part_text(const json_t *part, const char *path, struct text_slice 
     return field_read_text(text, text_path.text, SIZE_MAX, out, error);
 }
 
+/* The mark at byte `bytes` of the message's text, if `object` has one. */
+static status mark_read(const struct message_place *place, const json_t *object, const char *path,
+                        size_t bytes)
+{
+    const json_t *mark = json_object_get(object, CACHE_BREAKPOINT);
+    struct field_path mark_path = field_path_of("%s." CACHE_BREAKPOINT, path);
+    struct api_cache_mark at = {CACHE_MESSAGE, place->index, bytes};
+    if (place->out == NULL || mark == NULL || json_is_null(mark))
+        return STATUS_OK;
+    return request_breakpoint_read(mark, mark_path.text, at, place->out, place->error);
+}
+
 /* Joins the text parts by newlines, as other servers do for templates that know strings only. */
 static status parts_join(const struct message_place *place, json_t *message, const json_t *parts)
 {
@@ -76,6 +89,9 @@ static status parts_join(const struct message_place *place, json_t *message, con
         if (index > 0)
             buffer_append_byte(&joined, '\n');
         buffer_append_slice(&joined, text);
+        s = mark_read(place, part, part_path.text, joined.bytes);
+        if (s != STATUS_OK)
+            goto done;
     }
     if (joined.failed != STATUS_OK ||
         json_object_set_new(message, "content",
@@ -249,8 +265,12 @@ static status message_normalize(const struct message_place *place, json_t *messa
         s = tool_calls_normalize(place, calls);
     if (s == STATUS_OK)
         s = content_normalize(place, message, role, has_calls);
+    if (s == STATUS_OK)
+        s = mark_read(place, message, path.text,
+                      json_string_length(json_object_get(message, "content")));
     if (s != STATUS_OK)
         return s;
+    (void)json_object_del(message, CACHE_BREAKPOINT); /* templates may show what they find */
     struct field_path name_path = member_path(place, "name");
     const json_t *name = json_object_get(message, "name");
     if (name != NULL && !json_is_null(name) && !json_is_string(name))
@@ -265,12 +285,12 @@ static status message_normalize(const struct message_place *place, json_t *messa
 }
 
 status messages_normalize(json_t *messages, const struct api_limits *limits,
-                          struct api_error *error)
+                          struct api_completion_request *out, struct api_error *error)
 {
     status s = field_check_array(messages, "messages", 1, limits->messages_max, error);
     if (s != STATUS_OK)
         return s;
-    struct message_place place = {0, limits, error};
+    struct message_place place = {0, limits, out, error};
     json_t *message;
     json_array_foreach(messages, place.index, message)
     {
@@ -287,7 +307,7 @@ status request_read_messages(struct request_parse *parse, const struct request_f
     (void)field;
     parse->has_messages = true;
     parse->out->messages = value;
-    return messages_normalize(value, parse->limits, parse->error);
+    return messages_normalize(value, parse->limits, parse->out, parse->error);
 }
 
 status request_read_documents(struct request_parse *parse, const struct request_field *field,

@@ -86,11 +86,12 @@ request_reader request_read_stop, request_read_stop_tokens, request_read_logit_b
     request_read_prompt_logprobs, request_read_truncate_prompt_tokens, request_read_service_tier,
     request_read_metadata, request_read_skip_special_tokens, request_read_priority,
     request_read_allowed_tokens, request_read_bad_words, request_read_chat_template,
-    request_read_prediction;
+    request_read_prediction, request_read_cache_options, request_read_cache_retention;
 
-/* Brings `messages` into the shape that templates know (in place). Also for /tokenize. */
+/* Brings `messages` into the shape that templates know (in place), and notes in `out` what is marked for the prefix cache.
+ * `out` NULL: nobody wants to know (/tokenize). */
 NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,
-                                    struct api_error *error);
+                                    struct api_completion_request *out, struct api_error *error);
 /* Checks a tools array. */
 NODISCARD status tools_check(const json_t *tools, struct api_error *error);
 /* What tools, tool_choice and their deprecated spellings say together. */

@@ -31,6 +31,8 @@ static const struct {
     {request_read_allowed_tokens, "[integer(0..)]", false},
     {request_read_bad_words, "[string]", false},
     {request_read_chat_template, "string", false},
+    {request_read_cache_options, "#CacheOptions", false},
+    {request_read_cache_retention, "'in_memory'|'in-memory'|'24h'", false},
     {request_read_prediction, "#Prediction", false},
     {request_read_response_format, "#ResponseFormat", false},
     {request_read_structured_outputs, "object", false},

@@ -263,8 +263,8 @@ static const struct request_field request_table[] = {
     {"moderation", SCOPE_CHAT, read_ignored, 0, 0, 0, NULL},
     /* the gateway role sends equal keys to one replica; a replica keeps one cache for all of a tenant */
     {"prompt_cache_key", SCOPE_BOTH, read_accepted_text, 0, 0, 0, NULL},
-    {"prompt_cache_options", SCOPE_BOTH, read_ignored, 0, 0, 0, "{\"mode\":\"implicit\"}"},
-    {"prompt_cache_retention", SCOPE_BOTH, read_ignored, 0, 0, 0, "\"in_memory\""},
+    {"prompt_cache_options", SCOPE_BOTH, request_read_cache_options, 0, 0, 0, NULL},
+    {"prompt_cache_retention", SCOPE_BOTH, request_read_cache_retention, 0, 0, 0, NULL},
     {"cache_prompt", SCOPE_BOTH, read_ignored, 0, 0, 0, "true"},
     {"request_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},
     {"session_id", SCOPE_BOTH, read_ignored, 0, 0, 0, NULL},

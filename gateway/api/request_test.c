@@ -13,6 +13,7 @@ static const struct api_limits limits = {
     .prompt_bytes_max = 64,
     .grammar_bytes_max = 64,
     .vocabulary = 1000,
+    .pins_prompts = true,
 };
 
 struct row {
@@ -167,9 +168,17 @@ static const struct row common_rows[] = { /* for both kinds */
     {"\"service_tier\":1", "invalid_type", "service_tier"},
     {"\"metadata\":{\"k\":1}", "invalid_type", "metadata.k"},
     {"\"prompt_cache_options\":{\"mode\":\"implicit\"}", "", ""},
-    {"\"prompt_cache_options\":{\"mode\":\"explicit\"}", "", "prompt_cache_options"},
+    {"\"prompt_cache_options\":{\"mode\":\"explicit\",\"ttl\":\"30m\"}", "", ""},
+    {"\"prompt_cache_options\":{\"mode\":\"never\"}", "invalid_value", "prompt_cache_options.mode"},
+    {"\"prompt_cache_options\":{\"mode\":1}", "invalid_type", "prompt_cache_options.mode"},
+    {"\"prompt_cache_options\":{\"ttl\":\"2h\"}", "invalid_value", "prompt_cache_options.ttl"},
+    {"\"prompt_cache_options\":{\"ttl\":2}", "invalid_type", "prompt_cache_options.ttl"},
+    {"\"prompt_cache_options\":\"implicit\"", "invalid_type", "prompt_cache_options"},
+    {"\"prompt_cache_retention\":\"in-memory\"", "", ""},
+    {"\"prompt_cache_retention\":\"1h\"", "invalid_value", "prompt_cache_retention"},
+    {"\"prompt_cache_retention\":7", "invalid_type", "prompt_cache_retention"},
     {"\"prompt_cache_retention\":\"in_memory\"", "", ""},
-    {"\"prompt_cache_retention\":\"24h\"", "", "prompt_cache_retention"},
+    {"\"prompt_cache_retention\":\"24h\"", "", ""},
     {"\"length_penalty\":1.0", "", ""},
     {"\"prompt_cache_key\":\"k\"", "", ""},
     {"\"prompt_cache_key\":5", "invalid_type", "prompt_cache_key"},
@@ -300,6 +309,9 @@ static const struct row message_rows[] = { /* fields is the whole list */
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "missing_required_parameter", "messages[0].content[0].text"},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":1}]}]", "invalid_type", "messages[0].content[0].text"},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]", "invalid_value", "messages[0].content[0].type"},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\",\"prompt_cache_breakpoint\":{\"mode\":\"explicit\"}}]}]", "", ""},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\",\"prompt_cache_breakpoint\":{\"mode\":\"implicit\"}}]}]", "invalid_value", "messages[0].content[0].prompt_cache_breakpoint.mode"},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\",\"prompt_cache_breakpoint\":7}]}]", "invalid_type", "messages[0].content[0].prompt_cache_breakpoint"},
     {"[{\"role\":\"user\",\"content\":[7]}]", "invalid_type", "messages[0].content[0]"},
     {"[{\"role\":\"user\",\"content\":\"x\",\"name\":1}]", "invalid_type", "messages[0].name"},
     {"[{\"role\":\"tool\",\"content\":\"x\"}]", "missing_required_parameter", "messages[0].tool_call_id"},
@@ -332,6 +344,40 @@ static const struct row prompt_rows[] = { /* fields is the prompt */
     {"\"01234567890123456789012345678901234567890123456789012345678901234\"", "string_above_max_length", "prompt"},
 };
 // clang-format on
+
+static void prompts_are_marked_for_the_cache(void **state)
+{
+    (void)state;
+    struct api_completion_request request;
+    struct api_error error = {0};
+    assert_int_equal(
+        api_chat_request_parse(
+            text_slice_of("{\"model\":\"m\",\"prompt_cache_retention\":\"24h\","
+                          "\"prompt_cache_options\":{\"ttl\":\"1h\"},\"messages\":["
+                          "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"abc\","
+                          "\"prompt_cache_breakpoint\":{\"mode\":\"explicit\"}},"
+                          "{\"type\":\"text\",\"text\":\"d\"}]}]}"),
+            &limits, &request, &error),
+        STATUS_OK);
+    const struct api_cache_mark *marks = request.cache_marks;
+    assert_int_equal(marks[CACHE_TTL_24H].place, CACHE_PROMPT);
+    assert_int_equal(marks[CACHE_TTL_1H].place, CACHE_PROMPT);
+    assert_int_equal(marks[CACHE_TTL_30M].place, CACHE_MESSAGE);
+    assert_int_equal(marks[CACHE_TTL_30M].bytes, 3);
+    assert_int_equal(marks[CACHE_TTL_5M].place, CACHE_NOWHERE);
+    api_completion_request_deinit(&request);
+
+    struct api_limits unpinned = limits;
+    unpinned.pins_prompts = false;
+    assert_int_equal(
+        api_completion_request_parse(
+            text_slice_of("{\"model\":\"m\",\"prompt\":\"p\",\"prompt_cache_retention\":\"24h\","
+                          "\"prompt_cache_options\":{}}"),
+            &unpinned, &request, &error),
+        STATUS_OK);
+    assert_string_equal(request.ignored, "prompt_cache_retention,prompt_cache_options");
+    api_completion_request_deinit(&request);
+}
 
 static void check_body(const char *body, bool is_chat, const struct row *row)
 {
@@ -619,6 +665,7 @@ static void messages_name_the_field_its_range_and_what_came(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prompts_are_marked_for_the_cache),
         cmocka_unit_test(every_field_has_its_type_and_range),
         cmocka_unit_test(messages_and_prompts_are_checked_item_by_item),
         cmocka_unit_test(a_body_that_is_no_request_is_refused),

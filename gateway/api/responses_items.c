@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "request_cache.h"
+
 #include "hash.h"
 
 #define KNOWN_ITEMS                                                                                \
@@ -91,7 +93,12 @@ static status parts_read(struct request_parse *parse, const char *path, const js
                                      "'input_text', 'output_text' and 'refusal'; this model takes "
                                      "text only");
         status s = member_text(parse, part_path.text, part, is_refusal ? "refusal" : "text", &text);
-        if (s == STATUS_OK)
+        json_t *mark = json_object_get(part, CACHE_BREAKPOINT);
+        if (s == STATUS_OK && mark != NULL && !json_is_null(mark))
+            s = tree_append(
+                parse, texts,
+                json_pack("{s:s, s:O, s:O}", "type", "text", "text", text, CACHE_BREAKPOINT, mark));
+        else if (s == STATUS_OK)
             s = tree_append(parse, texts, json_incref(text));
         if (s != STATUS_OK)
             return s;

@@ -26,7 +26,7 @@ static status read_model(const json_t *body, const char **out, struct api_error 
 static status read_chat(const struct api_limits *limits, struct api_tokenize_request *out,
                         json_t *messages, struct api_error *error)
 {
-    status s = messages_normalize(messages, limits, error);
+    status s = messages_normalize(messages, limits, NULL, error);
     out->messages = messages;
     const json_t *tools = json_object_get(out->body, "tools");
     if (s == STATUS_OK && tools != NULL && !json_is_null(tools)) {

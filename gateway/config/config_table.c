@@ -302,6 +302,11 @@ static const struct setting model_table[] = {
                "any role."},
     {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
      .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
+    {FLOAT("prompt_cache_pin_max", config_model, prompt_cache_pin_max, "0.5", 0, 1), .reload = RELOAD_RESTART,
+     .help = "Share of the KV cache that prompts may be pinned in, all together: what requests mark (cache_control, "
+             "prompt_cache_options, prompt_cache_retention) is given up after everything else until its time has passed. "
+             "0 keeps nothing longer than the rest.",
+     .danger = "Pins of one client push what others have left in the cache out of it."},
     {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
      .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
              "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size.",

@@ -78,6 +78,9 @@ static struct api_usage sum_usage(const struct job *job)
         usage.prompt_tokens += job->parts[i].request.prompt_count;
         usage.cached_tokens += job->parts[i].cached_tokens;
         usage.cache_write_tokens += job->parts[i].cache_write_tokens;
+        usage.marked_write_tokens += part_written_before_pin(&job->parts[i], 0);
+        usage.long_write_tokens +=
+            part_written_before_pin(&job->parts[i], api_cache_ttl_ns[CACHE_TTL_1H]);
         predicted += (uint64_t)job->parts[i].prediction.count * job->parsed.n;
     }
     for (uint32_t i = 0; i < job->choice_count; i++) {

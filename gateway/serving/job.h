@@ -46,8 +46,9 @@ struct job_part {
     struct job *job;
     uint32_t first_choice; /* index of its first sequence among the choices of the answer */
     struct token_list prompt;
-    struct token_list prediction; /* of the answer, by the client; empty: none */
-    struct text_slice echo;       /* text before the first token; in `echo_text`; empty: none */
+    uint32_t marked_tokens[CACHE_TTL_COUNT]; /* of the prompt, before the marks in its messages */
+    struct token_list prediction;            /* of the answer, by the client; empty: none */
+    struct text_slice echo; /* text before the first token; in `echo_text`; empty: none */
     struct buffer echo_text;
     bool has_bos; /* the server put the prompt's first token before the text */
     /* owned; [prompt_count] and [prompt_count, prompt_alternative_count]; the engine's until its first token */
@@ -140,6 +141,12 @@ void job_deliver(struct job *job);
 NODISCARD bool part_encode_infill(struct job_part *part, struct text_slice text);
 NODISCARD bool part_truncate(struct job_part *part);
 NODISCARD bool part_prepare_scores(struct job_part *part);
+/* Where the marks in the messages stand among the tokens of the prompt, whose text this is (cache_pins.c). */
+void part_find_marks(struct job_part *part, struct text_slice text);
+/* What the engine is asked to keep of the prompt. */
+void part_pin(struct job_part *part);
+/* Tokens that the request has written to the cache, before its deepest pin that lasts as long. Loop. */
+uint32_t part_written_before_pin(const struct job_part *part, uint64_t ttl_ns);
 /* The bad words as runs of tokens in job->parsed.sampling. */
 NODISCARD bool job_encode_bad_words(struct job *job);
 /* The scores for the wire; false: none were asked for. Loop, once the first token has come. */

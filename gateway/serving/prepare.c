@@ -37,6 +37,7 @@ struct render_source {
     const json_t *messages, *tools, *documents, *variables;
     bool add_generation_prompt, continue_final_message, add_special;
     struct text_slice chat_template; /* data NULL: the model's own */
+    struct job_part *part;           /* whose prompt it is; NULL: nobody's */
 };
 
 static bool render_with(struct job *job, const chat_template *chat,
@@ -141,6 +142,8 @@ static bool render(struct job *job, const struct render_source *source, struct t
         encode(job, buffer_slice(&text), trusted.spans, trusted.count, source->add_special, out);
     job->starts_in_reasoning =
         is_done && reasoning_form_is_open(job->replica->reasoning_form, buffer_slice(&text));
+    if (is_done && source->part != NULL)
+        part_find_marks(source->part, buffer_slice(&text));
     text_span_list_deinit(&trusted);
     buffer_deinit(&text);
     return is_done;
@@ -181,6 +184,7 @@ static bool part_tokenize(struct job_part *part, const struct api_prompt *prompt
             .add_generation_prompt = parsed->add_generation_prompt,
             .continue_final_message = parsed->continue_final_message,
             .add_special = parsed->add_special,
+            .part = part,
         };
         return render(job, &source, &part->prompt);
     }
@@ -308,6 +312,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     request->reasoning = job_reasoning_budget(job);
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
+    part_pin(part);
     request->on_event = publish_event;
     request->context = part;
     return part_prepare_scores(part);

@@ -96,6 +96,8 @@ static void set_limits(struct replica *replica)
         .prompt_bytes_max = limits->prompt_bytes,
         .grammar_bytes_max = replica->config->grammar.source_bytes,
         .strict = replica->config->server.strict_params,
+        .pins_prompts =
+            replica->model->enable_prefix_caching && replica->model->prompt_cache_pin_max > 0,
         .trusts_templates = replica->model->trust_request_chat_template,
     };
 }
@@ -257,6 +259,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .queue_requests_max = (uint32_t)model->max_queued_requests,
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,
         .prefix_cache = model->enable_prefix_caching,
+        .pinned_share = model->prompt_cache_pin_max,
         .inter_token_target_ns = model->inter_token_target_ns,
         .inter_token_factor = model->inter_token_factor,
         .draft_tokens_max = (uint32_t)drafts->num_speculative_tokens,

@@ -129,10 +129,11 @@ enum embedding_pooling { EMBEDDING_LAST, EMBEDDING_MEAN };
 
 /* A wish that the first `tokens` tokens of a prompt stay in the prefix cache for so long from now on. */
 struct engine_pin {
-    uint32_t tokens; /* blocks of 16 that are wholly among them are pinned */
+    uint32_t tokens; /* the blocks that are wholly among them are pinned */
     uint64_t ttl_ns;
 };
-#define ENGINE_PINS_MAX 8u
+#define ENGINE_PINS_MAX     8u
+#define ENGINE_BLOCK_TOKENS 16u /* what the prefix cache keeps is a multiple of this */
 
 struct engine_request;
 typedef void engine_event_fn(struct engine_request *request, const struct engine_event *event);

@@ -38,6 +38,7 @@ struct api_limits {
     uint32_t vocabulary;        /* token ids that a client names are below it; 0: not checked */
     bool strict;                /* fields that are unknown or not honoured are errors */
     bool trusts_templates;      /* a request may bring its own chat template */
+    bool pins_prompts;          /* the prefix cache keeps what a request asks it to */
     bool hides_calls; /* the model's calls of tools are not told from text: none can be asked for */
     bool hides_reasoning; /* nor is its reasoning: it cannot be ended */
 };
@@ -59,6 +60,28 @@ struct api_limits {
 /* Who may wait: a request without a priority of its own gets that of its tier. */
 enum api_service_tier { TIER_NOT_GIVEN, TIER_DEFAULT, TIER_FLEX, TIER_PRIORITY, TIER_COUNT };
 extern const char *const api_service_tier_names[TIER_COUNT]; /* of TIER_NOT_GIVEN: NULL */
+
+/* How long the beginning of a prompt is to stay in the prefix cache. */
+enum api_cache_ttl {
+    CACHE_TTL_5M,
+    CACHE_TTL_30M,
+    CACHE_TTL_1H,
+    CACHE_TTL_12H,
+    CACHE_TTL_24H,
+    CACHE_TTL_COUNT
+};
+extern const uint64_t api_cache_ttl_ns[CACHE_TTL_COUNT];
+
+/* The beginning of a prompt: up to where. A later place is a deeper one. */
+struct api_cache_mark {
+    enum api_cache_place {
+        CACHE_NOWHERE,
+        CACHE_TOOLS,   /* before the first message that is not the system's */
+        CACHE_MESSAGE, /* the first `bytes` bytes of this message's text */
+        CACHE_PROMPT   /* all of it */
+    } place;
+    size_t message, bytes; /* CACHE_MESSAGE */
+};
 
 /* One text that a client sends, as a text or as tokens. */
 struct api_prompt {
@@ -114,10 +137,11 @@ struct api_completion_request {
     enum api_service_tier service_tier;
     int32_t priority;
     bool return_token_ids;
-    const char *user;                /* NULL: absent */
-    struct text_slice cache_salt;    /* empty: absent */
-    bool is_cache_marked;            /* Anthropic's cache_control stood somewhere */
-    struct api_responses *responses; /* owned; of the responses API; NULL: another */
+    const char *user;             /* NULL: absent */
+    struct text_slice cache_salt; /* empty: absent */
+    struct api_cache_mark
+        cache_marks[CACHE_TTL_COUNT]; /* the deepest that the request has of each */
+    struct api_responses *responses;  /* owned; of the responses API; NULL: another */
     /* comma-separated fields for x-ignored-params; "" : none */
     char ignored[API_IGNORED_BYTES_MAX];
 };

@@ -48,6 +48,8 @@ struct api_answer {
 struct api_usage {
     /* cached, cache_write: of the prompt, found in the prefix cache and put there */
     uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
+    /* Of those written: before the request's deepest mark, and before the deepest that lasts an hour or more */
+    uint32_t marked_write_tokens, long_write_tokens;
     uint32_t completion_tokens, reasoning_tokens; /* reasoning: of the completion */
     /* Of the client's prediction: said in the completion, and the others */
     uint32_t accepted_prediction_tokens, rejected_prediction_tokens;

@@ -89,6 +89,7 @@ struct config_model {
     const char *pooling;                        /* "last" or "mean" */
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
+    double prompt_cache_pin_max; /* share of the KV cache, 0 to 1 */
     bool trust_request_chat_template;
     uint64_t inter_token_target_ns;
     double inter_token_factor;
