@@ -88,7 +88,8 @@ bool arguments_read(const char *verb, int argument_count, char **arguments,
     return true;
 }
 
-void report_print(const struct settings_report *report)
+/* To standard error. */
+static void report_print(const struct settings_report *report)
 {
     struct buffer text;
 

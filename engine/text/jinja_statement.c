@@ -1,5 +1,7 @@
 #include "jinja_render.h"
 
+static void run_body(struct render *r, const struct node *body);
+
 struct scope *scope_create(struct render *r, struct scope *outer)
 {
     struct scope *scope = jinja_allocate(&r->state, 1, sizeof(*scope));
@@ -273,7 +275,7 @@ static void run_statement(struct render *r, const struct node *node)
     }
 }
 
-void run_body(struct render *r, const struct node *body)
+static void run_body(struct render *r, const struct node *body)
 {
     if (jinja_enter(&r->state)) {
         for (const struct node *node = body; node != NULL && r->control == CONTROL_NONE;

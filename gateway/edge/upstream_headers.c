@@ -43,7 +43,8 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
     return count;
 }
 
-bool upstream_header_passes(struct text_slice name)
+/* Whether a header of a replica's answer (lower-case) may go to the client. */
+static bool passes(struct text_slice name)
 {
     for (size_t i = 0; i < ARRAY_COUNT(dropped); i++) {
         if (text_slice_is(name, dropped[i]))
@@ -63,7 +64,7 @@ size_t upstream_headers_copy(http_request *request, const struct http_header *he
     for (size_t i = 0; i < count; i++) {
         if (text_slice_is(headers[i].name, "content-type"))
             *content_type = copy(request, headers[i].value).data;
-        if (copied < ANSWER_HEADER_COUNT_MAX && upstream_header_passes(headers[i].name))
+        if (copied < ANSWER_HEADER_COUNT_MAX && passes(headers[i].name))
             copies[copied++] = (struct http_header){copy(request, headers[i].name),
                                                     copy(request, headers[i].value)};
     }

@@ -20,7 +20,4 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
 size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
                              const struct http_header **out, const char **content_type);
 
-/* Whether a header of a replica's answer (lower-case) may go to the client. */
-bool upstream_header_passes(struct text_slice name);
-
 #endif
