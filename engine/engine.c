@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter_metrics.h"
 #include "check.h"
 #include "clock.h"
 #include "memory.h"
@@ -20,6 +21,8 @@
 #define BATCH_TOKENS_LIMIT (1u << 20) /* batch_tokens_max */
 #define CONTEXT_LIMIT      (1u << 24) /* context_max */
 #define CONTEXT_MIN        2u         /* one token in, one out */
+#define ADAPTERS_LIMIT     1024u      /* adapters_max */
+#define ADAPTER_RANK_LIMIT 512u       /* adapter_rank_max; vLLM's largest */
 
 static status check_options(engine *e, const struct engine_options *options,
                             struct error_note *note)
@@ -56,6 +59,16 @@ static status check_options(engine *e, const struct engine_options *options,
                        PROMPT_LOOKUP_LENGTH_MAX, options->lookup_min, options->lookup_max);
         return STATUS_INVALID;
     }
+    if (options->adapters_max > ADAPTERS_LIMIT ||
+        (options->adapters_max > 0 &&
+         (options->adapter_rank_max < 1 || options->adapter_rank_max > ADAPTER_RANK_LIMIT))) {
+        error_note_set(note,
+                       "adapters_max must be at most %u and adapter_rank_max within 1 and %u, not "
+                       "%u and %u",
+                       ADAPTERS_LIMIT, ADAPTER_RANK_LIMIT, options->adapters_max,
+                       options->adapter_rank_max);
+        return STATUS_INVALID;
+    }
     if (!kv_type_find(options->kv_cache_dtype, &e->kv_type)) {
         error_note_set(note, "there is no kv_cache_dtype \"%s\"", options->kv_cache_dtype);
         return STATUS_INVALID;
@@ -84,7 +97,9 @@ static status plan_memory(engine *e, struct error_note *note)
     struct memory_plan_input input = {
         .kv_bytes = e->options.kv_bytes,
         .kv_block_bytes = e->file_info.kv_block_bytes,
-        .weight_bytes = e->file_info.weight_bytes,
+        .weight_bytes = e->file_info.weight_bytes +
+                        adapter_bytes_max(&e->file_info, e->options.adapters_max,
+                                          e->options.adapter_rank_max, e->options.batch_tokens_max),
         .available_bytes = memory_available_bytes(),
         .share_count = e->options.memory_share_count,
         .sequence_count_max = e->options.sequence_count_max,
@@ -111,6 +126,7 @@ static void fill_info(engine *e)
     e->info.vocabulary = file->vocabulary;
     e->info.layers = file->n_layers;
     e->info.width = file->d;
+    e->info.adapters_max = e->options.adapters_max;
     e->info.threads = e->options.threads != 0 ? e->options.threads : thread_core_count();
 }
 
@@ -194,6 +210,7 @@ static status make_buffers(engine *e)
     b->row_sequence = memory_allocate_array(rows, sizeof *b->row_sequence);
     b->row_start = memory_allocate_array(slots + 1, sizeof *b->row_start);
     b->block_tables = memory_allocate_array(slots * blocks, sizeof *b->block_tables);
+    b->adapters = memory_allocate_array(slots, sizeof *b->adapters);
     b->logit_rows = memory_allocate_array(logit_rows, sizeof *b->logit_rows);
     b->hidden_rows = memory_allocate_array(rows, sizeof *b->hidden_rows);
     b->hidden_sums = memory_allocate_array(rows, sizeof *b->hidden_sums);
@@ -201,9 +218,9 @@ static status make_buffers(engine *e)
     b->sample_results = memory_allocate_array(slots, sizeof *b->sample_results);
     b->task_first = memory_allocate_array(slots + 1, sizeof *b->task_first);
     bool is_whole = b->tokens != NULL && b->row_position != NULL && b->row_sequence != NULL &&
-                    b->row_start != NULL && b->block_tables != NULL && b->logit_rows != NULL &&
-                    b->hidden_rows != NULL && b->hidden_sums != NULL && b->results != NULL &&
-                    b->sample_results != NULL && b->task_first != NULL;
+                    b->row_start != NULL && b->block_tables != NULL && b->adapters != NULL &&
+                    b->logit_rows != NULL && b->hidden_rows != NULL && b->hidden_sums != NULL &&
+                    b->results != NULL && b->sample_results != NULL && b->task_first != NULL;
     return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -215,6 +232,7 @@ static void free_buffers(struct step_buffers *b)
     memory_release(b->hidden_sums);
     memory_release(b->hidden_rows);
     memory_release(b->logit_rows);
+    memory_release(b->adapters);
     memory_release(b->block_tables);
     memory_release(b->row_start);
     memory_release(b->row_sequence);
@@ -259,12 +277,17 @@ static status make_metrics(engine *e, const struct engine_options *options)
         .draft_tokens_max = e->options.draft_tokens_max,
         .cache_dtype = e->info.kv_cache_dtype,
     };
-    return engine_metrics_create(&metrics, &e->metrics);
+    status s = engine_metrics_create(&metrics, &e->metrics);
+    if (s == STATUS_OK && e->options.adapters_max > 0)
+        s = adapter_metrics_create(e, options->metrics, &e->adapter_metrics);
+    return s;
 }
 
 static status make_state(engine *e, const struct engine_options *options)
 {
-    status s = make_batcher(e);
+    status s = adapter_table_open(&e->adapters, e->options.adapters_max);
+    if (s == STATUS_OK)
+        s = make_batcher(e);
     if (s == STATUS_OK)
         s = make_buffers(e);
     if (s == STATUS_OK)
@@ -359,12 +382,14 @@ void engine_close(engine *e)
     if (e == NULL)
         return;
     stop_threads(e);
+    adapter_metrics_destroy(e->adapter_metrics);
     engine_metrics_destroy(e->metrics);
     ring_destroy(e->free_messages);
     ring_destroy(e->outbox);
     memory_release(e->messages);
     free_buffers(&e->step);
     batcher_destroy(e->batch);
+    adapter_table_close(&e->adapters);
     chat_template_destroy(e->chat);
     buffer_deinit(&e->chat_text);
     grammar_cache_destroy(e->grammars);

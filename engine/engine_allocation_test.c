@@ -1,6 +1,8 @@
 /* WRAP: malloc calloc realloc aligned_alloc posix_memalign free */
 #include "engine_testing.h"
 
+#include "adapter_builder.h"
+
 /* Steps that only decode take nothing from the heap and give nothing back, on any thread of the process: step thread,
  * compute team and publisher. On a real model, named by PENSTOCK_TEST_MODEL; without it skipped. The alloc guard
  * stops what goes through base/memory in debug builds; this counts every call that our objects make, in each build. */
@@ -68,6 +70,8 @@ static engine *open_engine(const char *path, metrics_registry *metrics)
                                      .queue_requests_max = CLIENTS,
                                      .queue_tokens_max = 100000,
                                      .prefix_cache = true,
+                                     .adapters_max = 1,
+                                     .adapter_rank_max = ADAPTER_RANK,
                                      .metrics = metrics,
                                      .grammar_limits = {.states_max = 1000,
                                                         .memory_bytes_max = 16u << 20,
@@ -84,7 +88,7 @@ static engine *open_engine(const char *path, metrics_registry *metrics)
 }
 
 /* Clients that use every part of the sampler and the text stream between them. */
-static struct client *start(engine *e, grammar *g, uint32_t i)
+static struct client *start(engine *e, grammar *g, engine_adapter *adapter, uint32_t i)
 {
     static const int32_t prompt[] = {504, 3575, 282, 4649, 314};
     static const struct text_slice stops[] = {{"\x01never said\x01", 12}};
@@ -111,6 +115,7 @@ static struct client *start(engine *e, grammar *g, uint32_t i)
     c->request.stop_count = i == 4 ? 1 : 0;
     c->request.grammar = i >= 6 ? g : NULL;
     c->request.reasoning = i == 5 ? &budget : NULL;
+    c->request.adapter = i % 3 == 0 ? adapter : NULL;
     client_submit(c);
     return c;
 }
@@ -139,8 +144,12 @@ static void steady_decode_steps_neither_allocate_nor_free(void **state)
     struct grammar_source source = {.kind = GRAMMAR_REGEX, .text = text_slice_of("([a-z]+ )*")};
     grammar *g = NULL;
     assert_int_equal(engine_compile_grammar(e, &source, &g, NULL), STATUS_OK);
+    char folder[64];
+    adapter_build(engine_get_info(e)->layers, engine_get_info(e)->width, 1, folder);
+    assert_int_equal(engine_load_adapter(e, "voice", folder, NULL), STATUS_OK);
+    engine_adapter *adapter = engine_find_adapter(e, "voice");
     for (uint32_t i = 0; i < CLIENTS; i++)
-        clients[i] = start(e, g, i);
+        clients[i] = start(e, g, adapter, i);
     wait_for_tokens(clients, WARM);
     engine_get_stats(e, &before);
     uint64_t calls_before = atomic_load(&heap_calls);
@@ -160,6 +169,8 @@ static void steady_decode_steps_neither_allocate_nor_free(void **state)
     }
     assert_true(atomic_load(&heap_calls) > calls_after); /* the counter counts */
     grammar_release(g);
+    engine_release_adapter(adapter);
+    adapter_remove(folder);
     engine_close(e);
     metrics_registry_destroy(metrics);
 }

@@ -1,5 +1,7 @@
 #include "engine_testing.h"
 
+#include "adapter_builder.h"
+
 /* The whole engine on a real model, named by PENSTOCK_TEST_MODEL (a GGUF file of the Llama family). Without it these
  * tests are skipped. Greedy outputs must be equal token by token whatever surrounds them: alone, in a full batch, with
  * preemptions, after a prefix hit, in chunks. */
@@ -332,6 +334,100 @@ static void drafts_change_no_token_and_no_logprob(void **state)
         client_destroy(alone[i]);
 }
 
+/* Two adapters and none, with drafts, n and scores of prompts among them; alone, then together on a cache that is too small
+ * for them. */
+static struct client *start_adapted(engine *e, uint32_t i, struct token_score *scores)
+{
+    static const char *const names[] = {NULL, "one", "two"};
+    engine_adapter *adapter = i % 3 > 0 ? engine_find_adapter(e, names[i % 3]) : NULL;
+    struct client *c = client_create(e, prompts[i / 3].ids, (uint32_t)prompts[i / 3].count, OUTPUT);
+    c->request.sampling.ignore_eos = true;
+    c->request.sampling.logprobs = 0;
+    c->request.sampling.temperature = i % 5 == 4 ? 0.8f : 0.0f;
+    c->request.n = i % 4 == 2 ? 5 : 1;
+    c->request.prompt_scores = i % 6 == 1 ? scores : NULL;
+    c->request.adapter = adapter;
+    client_submit(c);
+    engine_release_adapter(adapter);
+    return c;
+}
+
+static void assert_same_client(const struct client *got, const struct client *want, uint32_t i)
+{
+    for (uint32_t j = 0; j < got->request.n; j++) {
+        const struct client_sequence *a = &got->sequences[j], *b = &want->sequences[j];
+        assert_int_equal(a->token_count, OUTPUT);
+        for (uint32_t t = 0; t < OUTPUT; t++)
+            if (a->tokens[t] != b->tokens[t] ||
+                memcmp(&a->logprobs[t], &b->logprobs[t], sizeof a->logprobs[t]) != 0)
+                fail_msg("request %u.%u, token %u is %d (%.9g), alone %d (%.9g)", i, j, t,
+                         a->tokens[t], (double)a->logprobs[t], b->tokens[t],
+                         (double)b->logprobs[t]);
+    }
+}
+
+static void adapters_and_none_in_one_batch_say_to_the_bit_what_each_says_alone(void **state)
+{
+    (void)state;
+    enum { MIXED = 15 };
+    static struct token_score scores[2][MIXED][4096];
+    static struct client *own[MIXED];
+    struct client *mixed[MIXED];
+    char folders[2][64];
+    struct engine_options options = options_with(0, 256, 512);
+    options.adapters_max = 2;
+    options.adapter_rank_max = ADAPTER_RANK;
+    for (int round = 0; round < 2; round++) {
+        engine *e = open_engine(options);
+        const struct engine_info *info = engine_get_info(e);
+        for (uint32_t i = 0; i < 2; i++) {
+            if (round == 0)
+                adapter_build(info->layers, info->width, i + 1, folders[i]);
+            struct error_note note = {""};
+            if (engine_load_adapter(e, i == 0 ? "one" : "two", folders[i], &note) != STATUS_OK)
+                fail_msg("%s", note.text);
+        }
+        make_prompts(e);
+        for (uint32_t i = 0; i < MIXED; i++) {
+            mixed[i] = start_adapted(e, i, scores[round][i]);
+            if (round == 0)
+                client_wait(own[i] = mixed[i]);
+        }
+        for (uint32_t i = 0; round == 1 && i < MIXED; i++) {
+            client_wait(mixed[i]);
+            assert_same_client(mixed[i], own[i], i);
+            for (uint32_t t = 1;
+                 mixed[i]->request.prompt_scores != NULL && t < mixed[i]->request.prompt_count; t++)
+                assert_memory_equal(&scores[1][i][t], &scores[0][i][t], sizeof scores[0][0][0]);
+            client_destroy(mixed[i]);
+        }
+        struct engine_stats stats;
+        assert_becomes_empty(e);
+        engine_get_stats(e, &stats);
+        assert_true(round == 0 || stats.preemptions > 0);
+        /* Five texts of a prompt do not fit: they preempt each other however slowly requests arrive. */
+        options.kv_bytes = info->kv_bytes_per_token * 16 * 12;
+        options.context_max = 128;
+        options.draft_tokens_max = 4;
+        options.lookup_min = 1;
+        options.lookup_max = 3;
+        engine_close(e);
+    }
+    for (uint32_t i = 0; i < MIXED; i += 3) { /* they are three voices */
+        size_t bytes = sizeof own[i]->sequences[0].tokens[0] * OUTPUT;
+        assert_memory_not_equal(own[i]->sequences[0].tokens, own[i + 1]->sequences[0].tokens,
+                                bytes);
+        assert_memory_not_equal(own[i]->sequences[0].tokens, own[i + 2]->sequences[0].tokens,
+                                bytes);
+        assert_memory_not_equal(own[i + 1]->sequences[0].tokens, own[i + 2]->sequences[0].tokens,
+                                bytes);
+    }
+    for (uint32_t i = 0; i < MIXED; i++)
+        client_destroy(own[i]);
+    for (int i = 0; i < 2; i++)
+        adapter_remove(folders[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +436,7 @@ int main(void)
         cmocka_unit_test(two_hundred_requests_at_once_all_end),
         cmocka_unit_test(the_same_seed_gives_the_same_tokens_in_any_company),
         cmocka_unit_test(drafts_change_no_token_and_no_logprob),
+        cmocka_unit_test(adapters_and_none_in_one_batch_say_to_the_bit_what_each_says_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "adapter_table.h"
 #include "arena.h"
 #include "backend.h"
 #include "batcher.h"
@@ -63,7 +64,8 @@ struct live_request {
     struct engine_request *caller;          /* borrowed until its last event has returned */
     arena *memory;                          /* owned; this struct is in it */
     struct block_pin pins[ENGINE_PINS_MAX]; /* what `batch` points to */
-    stop_matcher *stops;                    /* owned; NULL: none */
+    engine_adapter *adapter;   /* counted until its last sequence has ended; NULL: none */
+    stop_matcher *stops;       /* owned; NULL: none */
     prompt_index *prompt_runs; /* in the arena; the prediction's too; NULL: nothing is drafted */
     sampler **samplers;        /* [n]; the step thread's */
     grammar *grammar;          /* counted; NULL: none */
@@ -120,16 +122,17 @@ struct token_message {
 
 /* Arrays that a step fills, made once for the largest one. */
 struct step_buffers {
-    int32_t *tokens;        /* [batch_tokens_max] */
-    uint32_t *row_position; /* [batch_tokens_max] */
-    uint32_t *row_sequence; /* [batch_tokens_max] */
-    uint32_t *row_start;    /* [sequence_count_max + 1] */
-    uint32_t *block_tables; /* [sequence_count_max, blocks of the longest sequence] */
-    uint32_t *logit_rows;   /* [logit_rows_max] */
-    uint32_t *hidden_rows;  /* [batch_tokens_max] */
-    double **hidden_sums;   /* [batch_tokens_max] */
-    uint32_t *task_first;   /* [sequence_count_max + 1]: samples of each logit row */
-    struct sample *results; /* [logit_rows_max] */
+    int32_t *tokens;                /* [batch_tokens_max] */
+    uint32_t *row_position;         /* [batch_tokens_max] */
+    uint32_t *row_sequence;         /* [batch_tokens_max] */
+    uint32_t *row_start;            /* [sequence_count_max + 1] */
+    uint32_t *block_tables;         /* [sequence_count_max, blocks of the longest sequence] */
+    const model_adapter **adapters; /* [sequence_count_max] */
+    uint32_t *logit_rows;           /* [logit_rows_max] */
+    uint32_t *hidden_rows;          /* [batch_tokens_max] */
+    double **hidden_sums;           /* [batch_tokens_max] */
+    uint32_t *task_first;           /* [sequence_count_max + 1]: samples of each logit row */
+    struct sample *results;         /* [logit_rows_max] */
     /* What each sample has given, [sequence_count_max] */
     struct sample_result {
         uint32_t first;   /* of its results */
@@ -174,7 +177,9 @@ struct engine {
     uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
     status failure; /* not OK: the device failed, nothing runs any more */
 
-    struct engine_metrics *metrics; /* owned; NULL: none */
+    struct engine_metrics *metrics;          /* owned; NULL: none */
+    struct adapter_metrics *adapter_metrics; /* owned; NULL: none */
+    struct adapter_table adapters;
 
     /* Between threads. */
     struct queue_gate gate;

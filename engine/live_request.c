@@ -164,7 +164,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     const struct engine_request *caller = r->caller;
     r->batch.prompt = caller->prompt;
     r->batch.prompt_count = caller->prompt_count;
-    r->batch.hash_root = prefix_hash_root(caller->cache_salt);
+    r->batch.hash_root =
+        adapter_hash_root(r->adapter, &e->hash_key, prefix_hash_root(caller->cache_salt));
     r->batch.priority = caller->priority;
     r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;
@@ -209,9 +210,12 @@ status live_request_create(engine *e, struct engine_request *caller, uint32_t ou
     r->caller = caller;
     r->memory = memory;
     r->submitted_ns = clock_now_ns();
+    r->adapter = caller->adapter;
+    adapter_begin_request(r->adapter);
     atomic_init(&r->references, 1);
     s = fill(e, r, output_count_max);
     if (s != STATUS_OK) {
+        adapter_end_request(r->adapter, false);
         live_request_release(r);
         return s;
     }

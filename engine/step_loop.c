@@ -55,12 +55,24 @@ static void message_send(engine *e, struct token_message *m)
     CHECK(s == STATUS_OK); /* it has room for all of them */
 }
 
+/* Takes the sequence out of the batch. With the request's last one its adapter is let go: the publisher may still hold
+ * the request when the model is closed. */
+static void leave_batch(engine *e, struct sequence *s)
+{
+    struct live_request *r = (struct live_request *)s->request;
+    batcher_end_sequence(e->batch, s);
+    if (r->batch.live_count > 0)
+        return;
+    adapter_end_request(r->adapter, r->admitted_ns != 0);
+    r->adapter = NULL;
+}
+
 /* Ends a sequence without a token. */
 static void end_sequence(engine *e, struct sequence *s, enum finish_reason finish, status error)
 {
     struct live_request *r = (struct live_request *)s->request;
     uint32_t index = s->index;
-    batcher_end_sequence(e->batch, s);
+    leave_batch(e, s);
     struct token_message *m = message_start(e, r, index);
     m->finish = finish;
     m->error = error;
@@ -134,13 +146,18 @@ static void read_inbox(engine *e)
 
 /* --- one step --- */
 
-static void lay_out_rows(struct step_buffers *b, const struct step_plan *plan, uint32_t stride)
+/* True: some of the rows have an adapter. */
+static bool lay_out_rows(struct step_buffers *b, const struct step_plan *plan, uint32_t stride)
 {
     uint32_t row = 0;
+    bool has_adapters = false;
     for (uint32_t i = 0; i < plan->entry_count; i++) {
         const struct step_entry *entry = &plan->entries[i];
         const struct sequence *s = entry->sequence;
+        const engine_adapter *adapter = ((const struct live_request *)s->request)->adapter;
         b->row_start[i] = row;
+        b->adapters[i] = adapter != NULL ? adapter->weights : NULL;
+        has_adapters |= adapter != NULL;
         memcpy(b->block_tables + (size_t)i * stride, s->table.blocks,
                s->table.count * sizeof *s->table.blocks);
         for (uint32_t j = 0; j < entry->count; j++, row++) {
@@ -154,6 +171,7 @@ static void lay_out_rows(struct step_buffers *b, const struct step_plan *plan, u
             b->logit_rows[entry->logit_row + j] = row - 1 - entry->draft_count + j;
     }
     b->row_start[plan->entry_count] = row;
+    return has_adapters;
 }
 
 static status forward(engine *e, const struct step_plan *plan, const float **logits)
@@ -169,7 +187,7 @@ static status forward(engine *e, const struct step_plan *plan, const float **log
         uint32_t count = plan->entries[i].sequence->table.count;
         stride = count > stride ? count : stride;
     }
-    lay_out_rows(b, plan, stride);
+    bool has_adapters = lay_out_rows(b, plan, stride);
     struct model_step step = {
         .tokens = b->tokens,
         .batch = {.n_rows = plan->row_count,
@@ -181,6 +199,7 @@ static status forward(engine *e, const struct step_plan *plan, const float **log
                   .block_table_stride = stride},
         .logit_rows = b->logit_rows,
         .logit_row_count = plan->logit_row_count,
+        .adapters = has_adapters ? b->adapters : NULL,
     };
     embeddings_ask(e, plan, &step);
     return model_forward(e->model, &step, logits);
@@ -305,7 +324,7 @@ static void take_sample(engine *e, struct sequence *s, const struct sample *samp
     else if (s->output_count == s->output_count_max)
         finish = FINISH_LENGTH;
     if (finish != FINISH_NONE)
-        batcher_end_sequence(e->batch, s);
+        leave_batch(e, s);
     struct token_message *m = message_start(e, r, index);
     m->has_token = true;
     m->sample = *sample;
@@ -407,6 +426,7 @@ static void note_admissions(engine *e, const struct step_plan *plan, uint64_t no
         if (r->admitted_ns != 0)
             continue;
         r->admitted_ns = now_ns;
+        adapter_start_request(r->adapter);
         atomic_fetch_add_explicit(&e->stats.prompt_tokens, r->batch.prompt_count,
                                   memory_order_relaxed);
         engine_metrics_admitted(e->metrics, r->batch.prompt_count, r->batch.cached_tokens,
@@ -571,6 +591,7 @@ static status open_model(engine *e, struct error_note *note)
         .context_max = e->info.context_max,
         .kv_blocks = e->info.block_count,
         .kv_type = e->kv_type,
+        .adapter_rank_max = e->options.adapters_max > 0 ? e->options.adapter_rank_max : 0,
         .weight_cache = e->weight_cache,
         .model_path = e->model_path,
     };
@@ -585,6 +606,7 @@ void *step_thread_run(void *context)
     if (is_open) {
         e->info.backend = e->device->operations->name;
         e->info.weight_bytes = model_get_info(e->model)->weight_bytes;
+        e->adapters.model = e->model;
         publish_stats(e);
     }
     /* Release pairs with engine_open's acquire: status, note and info are seen with it. */
@@ -592,6 +614,7 @@ void *step_thread_run(void *context)
     parking_signal(&e->open_parking);
     if (is_open)
         run_steps(e);
+    adapter_table_clear(&e->adapters);
     model_close(e->model);
     backend_close(e->device);
     return NULL;

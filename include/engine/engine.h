@@ -43,6 +43,8 @@ struct engine_options {
     bool prefix_cache;
     double
         pinned_share; /* 0 .. 1: of the KV cache, what requests may pin, all together (engine_pin) */
+    /* LoRA adapters at a time, and the largest rank of one; adapters_max 0: the model takes none */
+    uint32_t adapters_max, adapter_rank_max;
     /* Prompts are read in pieces so that a step with decodes takes no longer than the target, nor than the factor times
      * the step in which all requests at hand generate; 0: no such limit */
     uint64_t inter_token_target_ns;
@@ -76,6 +78,7 @@ struct engine_info {
     uint64_t parameter_count, weight_bytes, kv_bytes_per_token;
     uint32_t context_max, vocabulary, layers, width, block_count;
     uint32_t threads;
+    uint32_t adapters_max; /* 0: the model takes none */
 };
 const struct engine_info *engine_get_info(const engine *e);
 const tokenizer *engine_get_tokenizer(const engine *e);           /* any thread */
@@ -87,6 +90,35 @@ const struct fim_tokens *engine_get_fim_tokens(const engine *e);  /* NULL: the m
  * limits' time. */
 NODISCARD status engine_compile_grammar(engine *e, const struct grammar_source *source,
                                         grammar **out, struct error_note *note);
+
+/* --- LoRA adapters --- */
+
+/* An adapter of the model under a name (model_adapter.h says what it is). Requests with different adapters, and without
+ * one, are computed in the same steps, each as it would be alone. Counted. */
+typedef struct engine_adapter engine_adapter;
+
+/* Loads an adapter from a folder as PEFT writes it; from then on it is found under `name` (copied, not empty). Takes as long as
+ * reading it does; steps go on meanwhile. STATUS_OK; STATUS_FULL: adapters_max are there, those counted that have been
+ * unloaded and are still in use; STATUS_INVALID also where there is one of that name; else as model_adapter_open. All with
+ * a note. Any thread. */
+NODISCARD status engine_load_adapter(engine *e, const char *name, const char *folder,
+                                     struct error_note *note);
+/* From now on it is not found. Requests that have it, running or waiting, end as they would, and the last of them frees
+ * its memory. STATUS_OK, STATUS_NOT_FOUND. Any thread. */
+NODISCARD status engine_unload_adapter(engine *e, const char *name);
+/* The adapter of this name for engine_request.adapter; the caller releases it, before engine_close. NULL: there is none. Any
+ * thread. */
+engine_adapter *engine_find_adapter(engine *e, const char *name);
+void engine_release_adapter(engine_adapter *adapter); /* accepts NULL */
+
+struct engine_adapter_info { /* texts are valid during the visit */
+    const char *name, *folder;
+    uint64_t bytes;
+    uint32_t requests, running; /* that use it, and those of them that have started */
+};
+typedef void engine_adapter_visit_fn(void *context, const struct engine_adapter_info *info);
+/* Visits what can be found, in the order of loading. The visitor is quick and calls nothing of the engine. Any thread. */
+void engine_list_adapters(engine *e, engine_adapter_visit_fn *visit, void *context);
 
 struct engine_token {
     int32_t id;
@@ -156,7 +188,8 @@ struct engine_request {
     const int32_t *
         prediction; /* [prediction_count] what the output may well be; drafts are taken from it. NULL: nothing */
     uint32_t prediction_count; /* 0 .. context_max */
-    bool shows_special; /* control tokens are part of the text; those that end it never are */
+    engine_adapter *adapter; /* held by the engine as long as it needs it; NULL: the model alone */
+    bool shows_special;      /* control tokens are part of the text; those that end it never are */
     const int32_t *shown_tokens; /* these control tokens are part of it in any case */
     uint32_t shown_token_count;
     int32_t priority;       /* lower runs first */

@@ -9,7 +9,7 @@
 struct memory_plan_input {
     uint64_t kv_bytes;        /* what the operator asked for; 0: choose */
     uint64_t kv_block_bytes;  /* > 0 */
-    uint64_t weight_bytes;    /* in the backend's layout */
+    uint64_t weight_bytes;    /* in the backend's layout, and what adapters may take */
     uint64_t available_bytes; /* memory that is free for all of `share_count` */
     uint32_t
         share_count; /* engines that are to start beside each other on it, this one counted; 0: 1 */
