@@ -109,6 +109,11 @@ void engine_release_adapter(engine_adapter *adapter)
         adapter_destroy(adapter);
 }
 
+uint64_t engine_adapter_number(const engine_adapter *adapter)
+{
+    return adapter != NULL ? adapter->number : 0;
+}
+
 void adapter_begin_request(engine_adapter *adapter)
 {
     if (adapter == NULL)

@@ -27,10 +27,10 @@ static struct config_model *model_choose(const struct config *config, const char
     return &models[index];
 }
 
-static int replica_run(struct config *config, const char *model_name, const char *listen,
-                       int32_t index)
+static int replica_run(struct config *config, const struct config_overrides *overrides,
+                       const char *listen, int32_t index)
 {
-    struct config_model *model = model_choose(config, model_name);
+    struct config_model *model = model_choose(config, overrides->model_name);
     struct log_options log_options = {.level = (enum log_level)config->log.level,
                                       .is_json = config->log.json};
     struct error_note note = {""};
@@ -49,7 +49,7 @@ static int replica_run(struct config *config, const char *model_name, const char
         (void)fprintf(stderr, "penstock replica: the log's thread cannot be started\n");
         return 1;
     }
-    result = serving_run(config, model, listen, &note);
+    result = serving_run(config, model, listen, overrides, &note);
     if (result != STATUS_OK)
         log_error("gateway", "%s", note.text[0] != '\0' ? note.text : status_name(result));
     log_stop();
@@ -89,7 +89,7 @@ int verb_replica(int argument_count, char **arguments)
     config = config_load_or_print(config_file, &overrides);
     if (config == NULL)
         return 1;
-    code = replica_run(config, overrides.model_name, listen, index);
+    code = replica_run(config, &overrides, listen, index);
     config_destroy(config);
     return code;
 }

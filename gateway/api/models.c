@@ -32,7 +32,8 @@ void api_model_write(struct buffer *out, const struct api_model *model)
     buffer_append_u64(out, model->created_s);
     buffer_append_text(out, ",\"owned_by\":\"penstock\",\"root\":");
     json_write_text(out, model->root);
-    buffer_append_text(out, ",\"parent\":null");
+    json_write_key(out, "parent");
+    json_write_text(out, model->parent);
     if (model->context_max > 0) /* vLLM's name, and the one that others look for */
         buffer_append_format(out, ",\"max_model_len\":%u,\"context_length\":%u", model->context_max,
                              model->context_max);

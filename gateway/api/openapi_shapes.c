@@ -68,6 +68,8 @@ static const struct shape shapes[] = {
         {"tools", "[#Tool]|null", OPTIONAL}, {"chat_template_kwargs", "object|null", OPTIONAL},
         {"add_special_tokens", "boolean|null", OPTIONAL}, {"return_token_strs", "boolean|null", OPTIONAL},
         {"add_generation_prompt", "boolean|null", OPTIONAL}, {"continue_final_message", "boolean|null", OPTIONAL}}},
+    {"LoadAdapterRequest", true, {{"lora_name", "string", 0}, {"lora_path", "string", 0}}},
+    {"UnloadAdapterRequest", true, {{"lora_name", "string", 0}}},
     {"DetokenizeRequest", true, {{"model", "string|null", OPTIONAL}, {"tokens", "[integer(0..)]", 0}}},
 
     {"EmbeddingRequest", true, {
@@ -175,7 +177,7 @@ static const struct shape shapes[] = {
     {"ModelList", false, {{"object", "'list'", 0}, {"data", "[#Model]", 0}}},
     {"Model", false, {
         {"id", "string", 0}, {"object", "'model'", 0}, {"created", "integer(0..)", 0}, {"owned_by", "string", 0},
-        {"root", "string", 0}, {"parent", "null", 0}, {"max_model_len", "integer(0..)", OPTIONAL},
+        {"root", "string", 0}, {"parent", "string|null", 0}, {"max_model_len", "integer(0..)", OPTIONAL},
         {"context_length", "integer(0..)", OPTIONAL},
         {"capabilities", "['chat'|'completions'|'tools'|'structured_output'|'infill'|'embeddings'|'rerank'|'score']", OPTIONAL}}},
     {"Embeddings", false, {

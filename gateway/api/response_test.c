@@ -511,7 +511,11 @@ static void models_and_tokens_have_vllms_shapes(void **state)
 {
     (void)state;
     struct buffer out;
-    struct api_model model = {"alias", "a", 1, 2048, API_CAN_CHAT | API_CAN_COMPLETE};
+    struct api_model model = {.id = "alias",
+                              .root = "a",
+                              .created_s = 1,
+                              .context_max = 2048,
+                              .capabilities = API_CAN_CHAT | API_CAN_COMPLETE};
     int32_t ids[] = {'h', TOKEN_AB, TOKEN_END};
     buffer_init(&out, 1 << 16);
     api_model_write(&out, &model);
@@ -520,13 +524,16 @@ static void models_and_tokens_have_vllms_shapes(void **state)
     assert_string_equal(text_at(root, "root"), "a");
     assert_int_equal(json_integer_value(at(root, "context_length")), 2048);
     assert_int_equal(json_array_size(at(root, "capabilities")), 2);
+    assert_true(json_is_null(at(root, "parent")));
     json_decref(root);
     buffer_clear(&out);
     model.context_max = model.capabilities = 0; /* nothing is claimed before it is known */
+    model.parent = "m";                         /* an adapter's */
     api_model_write(&out, &model);
     root = read_back(&out);
     assert_null(json_object_get(root, "max_model_len"));
     assert_null(json_object_get(root, "capabilities"));
+    assert_string_equal(text_at(root, "parent"), "m");
     json_decref(root);
     buffer_clear(&out);
     api_tokenize_write(&out, words, ids, 3, 2048, true);

@@ -223,6 +223,25 @@ int32_t config_model_find(const struct config *config, struct text_slice name)
             if (text_slice_is(name, aliases[j]))
                 return (int32_t)i;
         }
+        if (config_adapter_find(model, name) != NULL)
+            return (int32_t)i;
     }
     return -1;
+}
+
+const struct config_adapter *config_adapter_find(const struct config_model *model,
+                                                 struct text_slice name)
+{
+    const struct config_adapter *adapters = model->adapters.items;
+
+    for (uint32_t i = 0; i < model->adapters.count; i++) {
+        if (text_slice_is(name, adapters[i].name))
+            return &adapters[i];
+    }
+    return NULL;
+}
+
+uint32_t config_adapters_max(const struct config_model *model)
+{
+    return model->max_loras > 0 ? (uint32_t)model->max_loras : model->adapters.count;
 }

@@ -217,9 +217,24 @@ static void check_keys(const struct check *c)
     }
 }
 
-static void check_name(const struct check *c, const char *const *value, uint32_t model,
-                       uint32_t alias)
+/* All names of a model: its own, its aliases, its adapters'. NULL: there are no more. */
+static const char *const *name_at(const struct config_model *model, uint32_t position)
 {
+    const char *const *aliases = model->aliases.items;
+    const struct config_adapter *adapters = model->adapters.items;
+
+    if (position == 0)
+        return &model->name;
+    if (position <= model->aliases.count)
+        return &aliases[position - 1];
+    position -= 1 + model->aliases.count;
+    return position < model->adapters.count ? &adapters[position].name : NULL;
+}
+
+static void check_name(const struct check *c, uint32_t model, uint32_t position)
+{
+    const char *const *value = name_at(config_model_at(c->config, model), position), *const * taken;
+
     if (!is_name(*value)) {
         FAIL(c, value, "a model's name has 1 to %u letters, digits or . _ : / @ + -",
              NAME_BYTES_MAX);
@@ -227,21 +242,50 @@ static void check_name(const struct check *c, const char *const *value, uint32_t
     }
     for (uint32_t i = 0; i <= model; i++) {
         const struct config_model *other = config_model_at(c->config, i);
-        const char *const *aliases = other->aliases.items;
-        uint32_t alias_count = i < model ? other->aliases.count : alias;
-        bool is_taken = (i < model || alias != UINT32_MAX) && strcmp(other->name, *value) == 0;
 
-        if (i == model && alias == UINT32_MAX)
-            alias_count = 0;
-        for (uint32_t j = 0; j < alias_count && !is_taken; j++)
-            is_taken = strcmp(aliases[j], *value) == 0;
-        if (is_taken) {
+        for (uint32_t j = 0; (i < model || j < position) && (taken = name_at(other, j)) != NULL;
+             j++) {
+            if (strcmp(*taken, *value) != 0)
+                continue;
             FAIL(c, value,
-                 "the name '%s' is already taken by model '%s'; every name and alias must differ",
+                 "the name '%s' is already taken by model '%s'; every name and alias must differ, "
+                 "those of adapters too",
                  *value, other->name);
             return;
         }
     }
+}
+
+static void check_adapter_path(const struct check *c, const char *const *value)
+{
+    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors"};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
+        if (snprintf(path, sizeof(path), "%s/%s", *value, files[i]) < (int)sizeof(path) &&
+            access(path, R_OK) == 0)
+            continue;
+        FAIL(c, value,
+             "the folder %s has no %s that this user may read; give the folder of a LoRA adapter "
+             "as PEFT saves it",
+             *value, files[i]);
+        return;
+    }
+}
+
+static void check_adapters(const struct check *c, const struct config_model *model)
+{
+    const struct config_adapter *adapters = model->adapters.items;
+
+    for (uint32_t i = 0; i < model->adapters.count; i++)
+        check_adapter_path(c, &adapters[i].path);
+    if (model->adapters.count > config_adapters_max(model))
+        FAIL(c, &model->max_loras,
+             "max_loras (%lld) must be at least the number of adapters (%u), or 0 for just these",
+             (long long)model->max_loras, model->adapters.count);
+    if (model->allow_runtime_lora_updating && config_adapters_max(model) == 0)
+        FAIL(c, &model->allow_runtime_lora_updating,
+             "allow_runtime_lora_updating needs max_loras: how many adapters may be there");
 }
 
 static void check_parsers(const struct check *c, const struct config_model *model)
@@ -260,12 +304,11 @@ static void check_parsers(const struct check *c, const struct config_model *mode
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
-    const char *const *aliases = model->aliases.items;
 
-    check_name(c, &model->name, index, UINT32_MAX);
-    for (uint32_t j = 0; j < model->aliases.count; j++)
-        check_name(c, &aliases[j], index, j);
+    for (uint32_t j = 0; name_at(model, j) != NULL; j++)
+        check_name(c, index, j);
     check_model_path(c, &model->path);
+    check_adapters(c, model);
     check_word(c, "backend", &model->backend, backend_words);
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
     check_word(c, "pooling", &model->pooling, pooling_words);

@@ -4,7 +4,7 @@
 #include "json.h"
 
 /* The config as JSON, by walking the same table that reads it: a new row shows up here by itself.
- * Tables nest two deep (section or list, then values), which bounds the walk. */
+ * Tables nest three deep (models, their adapters, values), which bounds the walk. */
 
 static void table_write(const struct setting *table, const char *base, struct buffer *out,
                         unsigned depth);

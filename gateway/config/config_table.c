@@ -241,6 +241,13 @@ static const struct setting speculative_table[] = {
      .unit = "tokens", .help = "The fewest of them that must be found; at most prompt_lookup_max."},
     {.key = NULL}};
 
+static const struct setting adapter_table[] = {
+    {TEXT("name", config_adapter, name, NULL), .reload = RELOAD_LIVE,
+     .help = "The name that clients put into the request's model field to have it."},
+    {FILE_PATH("path", config_adapter, path, NULL), .reload = RELOAD_LIVE,
+     .help = "Folder as PEFT writes it: adapter_config.json and adapter_model.safetensors."},
+    {.key = NULL}};
+
 static const struct setting model_table[] = {
     {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
      .help = "The name that clients put into the request's model field."},
@@ -316,6 +323,20 @@ static const struct setting model_table[] = {
      .help = "Longest time between the tokens of running answers while prompts are read, whatever the factor allows; 0s "
              "for none.",
      .danger = "Shorter than a step of the running answers alone leaves prompts a tenth of the machine."},
+    {.key = "adapters", .kind = SETTING_LIST, .offset = offsetof(struct config_model, adapters), .table = adapter_table,
+     .item_bytes = sizeof(struct config_adapter), .min = 0, .max = 1024, .reload = RELOAD_LIVE,
+     .help = "LoRA adapters of the model, each served under its own name, in the same batches as the model. A reload loads new "
+             "ones and takes out those that are gone, whose running requests end as they would."},
+    {INT("max_loras", config_model, max_loras, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "adapters",
+     .help = "Adapters that a replica holds at most. 0 takes as many as adapters names at the start: none, and no memory is set "
+             "aside for them, where it names none.",
+     .danger = "Memory for so many, of max_lora_rank, is kept from the KV cache."},
+    {INT("max_lora_rank", config_model, max_lora_rank, "16", 1, 512), .reload = RELOAD_RESTART, .unit = "ranks",
+     .help = "The largest rank of an adapter."},
+    {BOOL("allow_runtime_lora_updating", config_model, allow_runtime_lora_updating, "false"), .reload = RELOAD_RESTART,
+     .help = "Let clients of a replica's own port load and unload adapters (/v1/load_lora_adapter, /v1/unload_lora_adapter), at "
+             "most max_loras. A gateway passes these calls on to nobody: there, adapters come and go with a reload.",
+     .danger = "Clients name paths of the server's disk, and what they load is there for everybody."},
     {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};

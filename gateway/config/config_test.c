@@ -38,6 +38,10 @@ static int make_folder(void **state)
         return -1;
     write_file("model.gguf", "not read by the config");
     write_file("cert.pem", "not read by the config");
+    if (mkdir(path_in_folder("voice"), 0700) != 0)
+        return -1;
+    write_file("voice/adapter_config.json", "not read by the config");
+    write_file("voice/adapter_model.safetensors", "not read by the config");
     return mkdir(path_in_folder("sub"), 0700);
 }
 
@@ -48,6 +52,9 @@ static int remove_folder(void **state)
     (void)unlink(path_in_folder("cert.pem"));
     (void)unlink(path_in_folder("config.yaml"));
     (void)rmdir(path_in_folder("sub"));
+    (void)unlink(path_in_folder("voice/adapter_config.json"));
+    (void)unlink(path_in_folder("voice/adapter_model.safetensors"));
+    (void)rmdir(path_in_folder("voice"));
     return rmdir(folder);
 }
 
@@ -94,6 +101,28 @@ static void names_and_aliases_find_their_model(void **state)
     assert_int_equal(config_model_find(config, text_slice_of("m")), 0);
     assert_int_equal(config_model_find(config, text_slice_of("org/y")), 1);
     assert_int_equal(config_model_find(config, text_slice_of("org/")), -1);
+    assert_int_equal(config_adapters_max(config_model_at(config, 0)), 0);
+    config_destroy(config);
+}
+
+static void adapters_are_names_of_their_model(void **state)
+{
+    struct settings_report report;
+    struct config *config = NULL;
+    const struct config_model *model;
+
+    (void)state;
+    assert_int_equal(load("models:\n  - {name: m, path: model.gguf}\n"
+                          "  - name: o\n    path: model.gguf\n    adapters:\n"
+                          "      - {name: x, path: voice}\n      - {name: y, path: voice}\n",
+                          NULL, &config, &report),
+                     STATUS_OK);
+    model = config_model_at(config, 1);
+    assert_int_equal(config_model_find(config, text_slice_of("y")), 1);
+    assert_null(config_adapter_find(model, text_slice_of("o")));
+    assert_string_equal(config_adapter_find(model, text_slice_of("x"))->path,
+                        path_in_folder("voice"));
+    assert_int_equal(config_adapters_max(model), 2);
     config_destroy(config);
 }
 
@@ -184,6 +213,16 @@ static const struct broken {
     {"two models of one name", MODELS "  - name: m\n    path: model.gguf\n", 4, 11, "must differ"},
     {"alias that is a name", MODELS "    aliases: [k, m]\n", 4, 18, "already taken by model 'm'"},
     {"alias twice", MODELS "    aliases: [k, k]\n", 4, 18, "every name and alias"},
+    {"adapter of a model's name", MODELS "    adapters:\n      - {name: m, path: voice}\n", 5, 16,
+     "already taken by model 'm'"},
+    {"adapter without its files", MODELS "    adapters:\n      - {name: x, path: sub}\n", 5, 25,
+     "has no adapter_config.json"},
+    {"more adapters than there may be",
+     MODELS "    max_loras: 1\n    adapters:\n      - {name: x, path: voice}\n"
+            "      - {name: y, path: voice}\n",
+     4, 16, "at least the number of adapters (2)"},
+    {"adapters at run time, but none", MODELS "    allow_runtime_lora_updating: true\n", 4, 34,
+     "needs max_loras"},
     {"name with a blank", "models:\n  - name: my model\n    path: model.gguf\n", 2, 11,
      "letters, digits"},
     {"backend that is none", MODELS "    backend: avx512-vnnl\n", 4, 14,
@@ -299,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_minimal_config_gets_every_default),
         cmocka_unit_test(names_and_aliases_find_their_model),
+        cmocka_unit_test(adapters_are_names_of_their_model),
         cmocka_unit_test(the_command_line_overrides_ports_and_path),
         cmocka_unit_test(a_copy_of_the_text_is_read_as_though_it_stood_in_the_file),
         cmocka_unit_test(secrets_are_not_in_the_json),

@@ -10,13 +10,17 @@
 #define ALIVE_LIMIT_NS                                                                             \
     (5 * NS_PER_SECOND) /* loops and the control thread turn at least every second */
 
-static void model_write(const struct edge *edge, uint32_t index, const struct config_model *row,
-                        const char *id, struct buffer *out)
+/* adapter: NULL: the model itself, or an alias. */
+static void model_write(const struct edge *edge, uint32_t index, const char *id,
+                        const struct config_adapter *adapter, struct buffer *out)
 {
+    const struct config *config = config_store_get(&edge->configs)->config;
+    const struct config_model *row = config_model_at(config, index);
     const struct edge_model *known = &edge->models[index];
     struct api_model model = {
         .id = id,
-        .root = row->name,
+        .root = adapter != NULL ? adapter->path : row->name,
+        .parent = adapter != NULL ? row->name : NULL,
         .created_s = edge->start_wall_ms / 1000,
         .context_max = atomic_load_explicit(&known->context_max, memory_order_relaxed),
         .capabilities = atomic_load_explicit(&known->capabilities, memory_order_relaxed),
@@ -38,14 +42,19 @@ void answer_models(struct edge_record *record, struct text_slice rest)
     for (uint32_t i = 0; i < config->models.count; i++) {
         const struct config_model *model = config_model_at(config, i);
         const char *const *aliases = model->aliases.items;
+        const struct config_adapter *adapters = model->adapters.items;
 
         if (!caller_may_use(record->caller, model->name))
             continue;
         json_write_comma(&out);
-        model_write(record->edge, i, model, model->name, &out);
+        model_write(record->edge, i, model->name, NULL, &out);
         for (uint32_t j = 0; j < model->aliases.count; j++) {
             json_write_comma(&out);
-            model_write(record->edge, i, model, aliases[j], &out);
+            model_write(record->edge, i, aliases[j], NULL, &out);
+        }
+        for (uint32_t j = 0; j < model->adapters.count; j++) {
+            json_write_comma(&out);
+            model_write(record->edge, i, adapters[j].name, &adapters[j], &out);
         }
     }
     buffer_append_text(&out, "]}");
@@ -69,8 +78,8 @@ void answer_model(struct edge_record *record, struct text_slice rest)
         return;
     }
     buffer_init(&out, ANSWER_BYTES_MAX);
-    model_write(record->edge, (uint32_t)index, config_model_at(config, (uint32_t)index), name.data,
-                &out);
+    model_write(record->edge, (uint32_t)index, name.data,
+                config_adapter_find(config_model_at(config, (uint32_t)index), name), &out);
     edge_reply_json(record, 200, &out);
 }
 

@@ -49,6 +49,7 @@ struct control {
     int epoll_fd, wake_fd;
     pthread_t thread;
     _Atomic bool is_stopping;          /* set by main, then the eventfd */
+    _Atomic bool has_reload;           /* set by main, then the eventfd */
     _Atomic uint64_t drain_timeout_ns; /* set by main, then the eventfd */
     _Atomic uint64_t last_turn_ns;     /* relaxed: only its age matters */
 };
@@ -237,6 +238,10 @@ static void requests_take(struct control *control, uint64_t now_ns)
     while (read(control->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
         continue;
     replica_manager_set_drain_timeout(control->manager, drain_ns + KILL_GRACE_NS);
+    if (atomic_exchange_explicit(&control->has_reload, false, memory_order_acquire)) {
+        for (uint32_t id = 0; id < control->edge->replica_count; id++)
+            local_process_signal(&control->children[id].process, SIGHUP);
+    }
     if (!atomic_load_explicit(&control->is_stopping, memory_order_acquire))
         return;
     for (uint32_t id = 0; id < control->edge->replica_count; id++)
@@ -387,6 +392,12 @@ static void control_wake(struct control *control)
 void control_set_drain_timeout(struct control *control, uint64_t drain_timeout_ns)
 {
     atomic_store_explicit(&control->drain_timeout_ns, drain_timeout_ns, memory_order_release);
+    control_wake(control);
+}
+
+void control_reload_replicas(struct control *control)
+{
+    atomic_store_explicit(&control->has_reload, true, memory_order_release);
     control_wake(control);
 }
 

@@ -19,6 +19,9 @@ NODISCARD status control_start(struct edge *edge, const struct control_options *
 /* The drain time-out of replicas from now on. Any thread. */
 void control_set_drain_timeout(struct control *control, uint64_t drain_timeout_ns);
 
+/* Has every replica read its copy of the config again. Any thread. */
+void control_reload_replicas(struct control *control);
+
 /* Asks every replica to end within `drain_timeout_ns`, then ends the ones that are left; returns
  * when all are gone and the thread has ended. Accepts NULL. Thread: main. */
 void control_stop(struct control *control, uint64_t drain_timeout_ns);

@@ -18,15 +18,17 @@
  */
 __attribute__((noreturn)) static void child_run(char *const arguments[], pid_t parent)
 {
-    sigset_t none;
+    sigset_t hangup;
 
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it went before the line above could tell the kernel */
         _exit(EXIT_CODE_EXEC_FAILED);
     (void)close_range(STDERR_FILENO + 1, ~0u, 0);
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A reload may come before it listens for one: that one waits instead of ending it. */
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    (void)sigprocmask(SIG_SETMASK, &hangup, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)execv("/proc/self/exe", arguments);
     _exit(EXIT_CODE_EXEC_FAILED);

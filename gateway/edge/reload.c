@@ -1,11 +1,14 @@
 #include "reload.h"
 
+#include <string.h>
+
 #include "control.h"
 #include "log.h"
 #include "run_directory.h"
 
 struct differences {
     uint32_t count, refused_count;
+    bool has_adapters;
 };
 
 /* Values are not logged: some are secrets, and the file shows the rest. */
@@ -14,6 +17,7 @@ static void difference_take(void *context, const char *key, const struct setting
     struct differences *differences = context;
 
     differences->count++;
+    differences->has_adapters |= strstr(key, ".adapters") != NULL;
     if (row->reload == RELOAD_RESTART) {
         differences->refused_count++;
         log_error("gateway/edge", "reload: %s has changed, which needs a restart", key);
@@ -32,16 +36,34 @@ static void report_log(const struct settings_report *report)
     }
 }
 
+/* What the replicas had set aside at the start bounds what they can hold. */
+static bool adapters_fit(const struct config *first, const struct config *config)
+{
+    for (uint32_t i = 0; i < config->models.count; i++) {
+        const struct config_model *model = config_model_at(config, i);
+        uint32_t most = config_adapters_max(config_model_at(first, i));
+
+        if (model->adapters.count <= most)
+            continue;
+        log_error("gateway/edge",
+                  "reload: model %s has %u adapters, and room for %u; more need a higher max_loras "
+                  "and a restart",
+                  model->name, model->adapters.count, most);
+        return false;
+    }
+    return true;
+}
+
 /* What can fail comes first, so that nothing has to be taken back. */
 static bool config_apply(struct edge *edge, struct config *config)
 {
     const struct config *old = config_store_get(&edge->configs)->config;
-    struct differences differences = {0, 0};
+    struct differences differences = {0};
     struct http_limits limits = config_http_limits(config);
     struct error_note note = {""};
 
     settings_compare(config_table, old, config, difference_take, &differences);
-    if (differences.refused_count > 0)
+    if (differences.refused_count > 0 || !adapters_fit(edge->configs.first->config, config))
         return false;
     if (config->server.tls_certificate[0] != '\0' &&
         http_server_reload_certificates(edge->server, &note) != STATUS_OK) {
@@ -60,6 +82,8 @@ static bool config_apply(struct edge *edge, struct config *config)
         log_error("gateway/edge", "reload: out of memory");
         return false;
     }
+    if (differences.has_adapters)
+        control_reload_replicas(edge->control);
     log_info("gateway/edge", "reload: done, %u changes", differences.count);
     return true;
 }

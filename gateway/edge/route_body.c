@@ -17,10 +17,13 @@ static void unknown_model(const struct config *config, struct text_slice name,
     for (uint32_t i = 0; i < config->models.count && count < SUGGEST_WORDS_MAX; i++) {
         const struct config_model *model = config_model_at(config, i);
         const char *const *aliases = model->aliases.items;
+        const struct config_adapter *adapters = model->adapters.items;
 
         words[count++] = model->name;
         for (uint32_t j = 0; j < model->aliases.count && count < SUGGEST_WORDS_MAX; j++)
             words[count++] = aliases[j];
+        for (uint32_t j = 0; j < model->adapters.count && count < SUGGEST_WORDS_MAX; j++)
+            words[count++] = adapters[j].name;
     }
     nearest = settings_nearest(name, words, count);
     buffer_init(&list, 512);

@@ -354,7 +354,9 @@ static void reply_body(struct job *job)
 {
     struct answer_headers headers = {.count = 0};
     add_common(&headers, job);
-    http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
+    bool is_text = job->kind == JOB_LOAD_ADAPTER || job->kind == JOB_UNLOAD_ADAPTER;
+    http_reply(take_request(job), 200, headers.items, headers.count,
+               is_text ? "text/plain; charset=utf-8" : "application/json",
                buffer_slice(&job->body));
 }
 

@@ -274,6 +274,16 @@ void job_start_detokenize(struct replica *replica, http_request *request)
     job_start(replica, request, JOB_DETOKENIZE, &wire_format_text);
 }
 
+void job_start_load_adapter(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_LOAD_ADAPTER, &wire_format_chat);
+}
+
+void job_start_unload_adapter(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_UNLOAD_ADAPTER, &wire_format_chat);
+}
+
 /* What is asked of the texts follows from the path. */
 void job_start_pooling(struct replica *replica, http_request *request)
 {

@@ -29,12 +29,20 @@
  * call, and the publisher's last event waits for a holder (never longer than one engine_cancel,
  * which does not block) before it marks the part as gone. */
 
-enum job_kind { JOB_COMPLETION, JOB_COUNT, JOB_TOKENIZE, JOB_DETOKENIZE, JOB_POOLING };
+enum job_kind {
+    JOB_COMPLETION,
+    JOB_COUNT,
+    JOB_TOKENIZE,
+    JOB_DETOKENIZE,
+    JOB_POOLING,
+    JOB_LOAD_ADAPTER,
+    JOB_UNLOAD_ADAPTER
+};
 
 enum job_stage {
     JOB_PREPARING,
     JOB_FAILED,   /* `error` tells */
-    JOB_ANSWERED, /* `body` is the answer (count, tokenize, detokenize) */
+    JOB_ANSWERED, /* `body` is the answer (count, tokenize, detokenize, pooling, adapters) */
     JOB_RUNNING   /* the engine has all parts */
 };
 
@@ -104,8 +112,9 @@ struct job {
     struct api_error error;
     char id[48];
     struct api_answer answer;
-    grammar *grammar;                         /* counted; NULL: the text is free */
-    bool starts_in_reasoning;                 /* the prompt ends inside the model's reasoning */
+    grammar *grammar;         /* counted; NULL: the text is free */
+    engine_adapter *adapter;  /* counted; until the engine has all parts; NULL: none */
+    bool starts_in_reasoning; /* the prompt ends inside the model's reasoning */
     struct reasoning_budget reasoning_budget; /* its parts' requests point to it */
     struct job_part *parts;                   /* owned; [part_count] */
     uint32_t part_count;
@@ -160,6 +169,14 @@ enum job_stage pooling_answer(struct job *job);
 void pooling_work_destroy(struct pooling_work *work); /* accepts NULL */
 /* Gives jobs whose prompts have ended back to the workers (pooling_prompts.c). Publisher, outside of events. */
 void pooling_return_done(struct replica *replica);
+
+/* Adapters (adapters.c). Workers. */
+/* Whether the replica serves `model` (NULL: whatever it serves); else the job's error is set. *adapter (`adapter` may be
+ * NULL) is the adapter of that name, which the caller releases before the visit of the worker ends; NULL: the model
+ * alone. */
+bool job_find_model(struct job *job, const char *model, engine_adapter **adapter);
+/* Loads or unloads one for a client. */
+enum job_stage adapter_answer(struct job *job);
 
 /* Tools and reasoning (tools.c). Workers. */
 /* How long the answer may reason, part of the job; NULL: as it likes. After rendering. */

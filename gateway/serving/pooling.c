@@ -74,12 +74,8 @@ static const char *param_of(const struct pooling_work *work)
 static bool check_request(struct job *job, const struct pooling_work *work)
 {
     const struct pooling_model info = pooling_model_of(job->replica);
-    const char *model = work->parsed.model;
-    if (model != NULL && !replica_serves(job->replica, model)) {
-        api_error_set(&job->error, 404, "invalid_request_error", "model_not_found", "model",
-                      "The model '%.256s' does not exist.", model);
+    if (!job_find_model(job, work->parsed.model, NULL))
         return false;
-    }
     if (work->parsed.kind == POOLING_EMBED && info.class_count > 0) {
         api_error_set(
             &job->error, 400, "invalid_request_error", "unsupported_model", "model",

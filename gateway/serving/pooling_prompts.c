@@ -69,7 +69,8 @@ void pooling_return_done(struct replica *replica)
     }
 }
 
-static void fill_prompt(struct pooling_work *work, struct engine_request *out)
+static void fill_prompt(struct pooling_work *work, engine_adapter *adapter,
+                        struct engine_request *out)
 {
     const struct job *job = work->job;
     uint32_t text = work->next_text, start = work->text_start[text];
@@ -81,6 +82,7 @@ static void fill_prompt(struct pooling_work *work, struct engine_request *out)
         .max_tokens = 1,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f, .logprobs = -1},
         .priority = job->has_priority ? job->priority : 0,
+        .adapter = adapter,
         .cache_salt = {job->tenant_salt.low, job->tenant_salt.high},
         .on_event = on_prompt,
         .context = work,
@@ -90,12 +92,12 @@ static void fill_prompt(struct pooling_work *work, struct engine_request *out)
 }
 
 /* Submits what fits; returns why it ended early, or STATUS_OK. */
-static status submit_group(struct pooling_work *work, uint32_t *count)
+static status submit_group(struct pooling_work *work, engine_adapter *adapter, uint32_t *count)
 {
     status s = STATUS_OK;
     for (*count = 0; *count < work->group_max && work->next_text < work->text_count; ++*count) {
         struct engine_request *prompt = &work->prompts[*count];
-        fill_prompt(work, prompt);
+        fill_prompt(work, adapter, prompt);
         atomic_fetch_add(&work->open_count, 1);
         s = engine_submit(work->job->replica->engine, prompt);
         if (s != STATUS_OK) {
@@ -115,21 +117,20 @@ static bool make_group(struct pooling_work *work)
     return work->prompts != NULL;
 }
 
-enum job_stage pooling_run_prompts(struct job *job)
+/* All texts are computed, or will not be. */
+static bool is_over(const struct pooling_work *work)
 {
-    struct pooling_work *work = job->pooling;
-    if (work->prompts == NULL && !make_group(work))
-        return fail(job, STATUS_NO_MEMORY);
-    for (;;) {
+    return atomic_load(&work->result) != (int)STATUS_OK || work->next_text == work->text_count;
+}
+
+static enum job_stage run_groups(struct job *job, struct pooling_work *work,
+                                 engine_adapter *adapter)
+{
+    while (!is_over(work)) {
         uint32_t count;
-        status result = (status)atomic_load(&work->result);
-        if (result != STATUS_OK)
-            return fail(job, result);
-        if (work->next_text == work->text_count)
-            return JOB_ANSWERED;
         job_acquire(job);                   /* the group's */
         atomic_store(&work->open_count, 1); /* the worker's place: the group stays open meanwhile */
-        status s = submit_group(work, &count);
+        status s = submit_group(work, adapter, &count);
         /* A full queue is only an error where none of the group is in it: else the rest comes with the next. */
         if (s != STATUS_OK && (s != STATUS_FULL || count == 0))
             atomic_store(&work->result, (int)s);
@@ -137,4 +138,35 @@ enum job_stage pooling_run_prompts(struct job *job)
             return JOB_PREPARING;
         job_release(job); /* the whole group has ended already, or there was none */
     }
+    status result = (status)atomic_load(&work->result);
+    return result == STATUS_OK ? JOB_ANSWERED : fail(job, result);
+}
+
+/* Between groups nobody holds the adapter, and a name may get another one; all texts have to have the same. */
+static bool find_adapter(struct job *job, struct pooling_work *work, engine_adapter **out)
+{
+    if (!job_find_model(job, work->parsed.model, out))
+        return false;
+    uint64_t number = engine_adapter_number(*out);
+    if (work->next_text == 0)
+        work->adapter_number = number;
+    if (number == work->adapter_number)
+        return true;
+    engine_release_adapter(*out);
+    api_error_set(&job->error, 404, "invalid_request_error", "model_not_found", "model",
+                  "The adapter '%.256s' was replaced while the request ran.", work->parsed.model);
+    return false;
+}
+
+enum job_stage pooling_run_prompts(struct job *job)
+{
+    struct pooling_work *work = job->pooling;
+    engine_adapter *adapter = NULL;
+    if (work->prompts == NULL && !make_group(work))
+        return fail(job, STATUS_NO_MEMORY);
+    if (!is_over(work) && !find_adapter(job, work, &adapter))
+        return JOB_FAILED;
+    enum job_stage stage = run_groups(job, work, adapter);
+    engine_release_adapter(adapter);
+    return stage;
 }

@@ -33,6 +33,7 @@ struct pooling_work {
     struct engine_request *prompts; /* owned; [group_max] the engine has, or has had */
     uint32_t group_max;
     uint32_t next_text;          /* the first that the engine has not had */
+    uint64_t adapter_number;     /* of the adapter that those before it had; 0: none */
     _Atomic uint32_t open_count; /* prompts that have not ended, and the worker that submits them */
     _Atomic int result;          /* enum status; not OK: of one that failed */
     uint32_t ended_count;        /* publisher: prompts that ended in this step */

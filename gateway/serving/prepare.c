@@ -23,15 +23,6 @@ static void fail(struct job *job, const char *code, const char *param, const cha
     api_error_set(&job->error, 400, "invalid_request_error", code, param, "%s", message);
 }
 
-static bool check_model(struct job *job, const char *model)
-{
-    if (model == NULL || replica_serves(job->replica, model))
-        return true;
-    api_error_set(&job->error, 404, "invalid_request_error", "model_not_found", "model",
-                  "The model '%.256s' does not exist.", model);
-    return false;
-}
-
 /* What a prompt is rendered from, for chat and for /tokenize. */
 struct render_source {
     const json_t *messages, *tools, *documents, *variables;
@@ -313,6 +304,7 @@ static bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
     salt_make(job, request->cache_salt);
     part_pin(part);
+    request->adapter = job->adapter;
     request->on_event = publish_event;
     request->context = part;
     return part_prepare_scores(part);
@@ -424,7 +416,7 @@ static bool completion_prepare(struct job *job)
     struct wire_request source = {
         .body = buffer_slice(&job->body), .limits = &job->replica->limits, .history = &history};
     status s = job->format->parse(&source, parsed, &job->error);
-    if (s != STATUS_OK || !check_model(job, parsed->model))
+    if (s != STATUS_OK || !job_find_model(job, parsed->model, &job->adapter))
         return false;
     if (!parsed->has_seed)
         random_bytes(&parsed->sampling.seed, sizeof parsed->sampling.seed);
@@ -507,7 +499,7 @@ static enum job_stage count_answer(struct job *job)
     struct job_part part = {.job = job};
     if (job->format->parse_count(&source, &job->parsed, &job->error) != STATUS_OK)
         return JOB_FAILED;
-    bool is_done = check_model(job, job->parsed.model) && part_tokenize(&part, NULL);
+    bool is_done = job_find_model(job, job->parsed.model, NULL) && part_tokenize(&part, NULL);
     if (is_done) {
         buffer_deinit(&job->body);
         buffer_init(&job->body, CHOICE_BYTES_MAX);
@@ -534,7 +526,7 @@ static enum job_stage tokenize_answer(struct job *job)
         .add_special = parsed.add_special,
     };
     bool is_done =
-        check_model(job, parsed.model) &&
+        job_find_model(job, parsed.model, NULL) &&
         (parsed.messages != NULL ? render(job, &source, &ids)
                                  : encode_raw(job, parsed.prompt, parsed.add_special, &ids));
     if (is_done) {
@@ -554,7 +546,7 @@ static enum job_stage detokenize_answer(struct job *job)
     if (api_detokenize_request_parse(buffer_slice(&job->body), &job->replica->limits, &parsed,
                                      &job->error) != STATUS_OK)
         return JOB_FAILED;
-    bool is_done = check_model(job, parsed.model);
+    bool is_done = job_find_model(job, parsed.model, NULL);
     if (is_done) {
         buffer_deinit(&job->body);
         buffer_init(&job->body, CHOICE_BYTES_MAX);
@@ -575,6 +567,8 @@ static enum job_stage prepare(struct job *job)
     }
     if (job->kind == JOB_POOLING)
         return pooling_answer(job);
+    if (job->kind == JOB_LOAD_ADAPTER || job->kind == JOB_UNLOAD_ADAPTER)
+        return adapter_answer(job);
     if (job->replica->engine == NULL && (job->kind == JOB_COUNT || job->kind == JOB_COMPLETION)) {
         api_error_set(
             &job->error, 400, "invalid_request_error", "unsupported_model", "model",
@@ -599,6 +593,10 @@ static void run_job(struct replica *replica, struct job *job)
 {
     uint64_t begin_ns = clock_now_ns();
     enum job_stage stage = prepare(job);
+    if (job->adapter != NULL) { /* the engine has its own hold by now */
+        engine_release_adapter(job->adapter);
+        job->adapter = NULL;
+    }
     metrics_observe(replica->prepare_seconds,
                     (double)(clock_now_ns() - begin_ns) / (double)NS_PER_SECOND);
     if (stage != JOB_PREPARING) {

@@ -12,6 +12,8 @@
 
 #define METRICS_BYTES_MAX (16u * 1024u * 1024u)
 #define PROBE_BYTES_MAX   (256u * 1024u)
+/* 1024 adapters with a path of 4 KiB, half of it escaped, and the model's own names */
+#define MODELS_BYTES_MAX (8u * 1024u * 1024u)
 
 enum replica_phase replica_phase(const struct replica *replica)
 {
@@ -157,7 +159,7 @@ void probe_metrics(struct replica *replica, http_request *request)
     buffer_deinit(&body);
 }
 
-bool replica_serves(const struct replica *replica, const char *name)
+bool replica_is_model(const struct replica *replica, const char *name)
 {
     const char *const *aliases = replica->model->aliases.items;
     if (strcmp(name, replica->model->name) == 0)
@@ -213,11 +215,41 @@ static struct api_model model_named(const struct replica *replica, const char *n
     };
 }
 
+/* Writes the adapters that can be asked for: all, or the one of this name. */
+struct adapter_writer {
+    const struct replica *replica;
+    struct buffer *body;
+    const char *name; /* NULL: all */
+    bool was_found;
+};
+
+static void write_adapter(void *context, const struct engine_adapter_info *info)
+{
+    struct adapter_writer *writer = context;
+    if (writer->name != NULL && strcmp(info->name, writer->name) != 0)
+        return;
+    struct api_model model = model_named(writer->replica, info->name);
+    model.root = info->folder;
+    model.parent = writer->replica->model->name;
+    writer->was_found = true;
+    if (writer->name == NULL)
+        json_write_comma(writer->body);
+    api_model_write(writer->body, &model);
+}
+
+static bool write_adapters(const struct replica *replica, const char *name, struct buffer *body)
+{
+    struct adapter_writer writer = {.replica = replica, .body = body, .name = name};
+    if (replica_phase(replica) != REPLICA_LOADING && replica->engine != NULL)
+        engine_list_adapters(replica->engine, write_adapter, &writer);
+    return writer.was_found;
+}
+
 void probe_models(struct replica *replica, http_request *request)
 {
     const char *const *aliases = replica->model->aliases.items;
     struct buffer body;
-    buffer_init(&body, PROBE_BYTES_MAX);
+    buffer_init(&body, MODELS_BYTES_MAX);
     buffer_append_text(&body, "{\"object\":\"list\",\"data\":[");
     struct api_model model = model_named(replica, replica->model->name);
     api_model_write(&body, &model);
@@ -226,6 +258,7 @@ void probe_models(struct replica *replica, http_request *request)
         json_write_comma(&body);
         api_model_write(&body, &model);
     }
+    (void)write_adapters(replica, NULL, &body);
     buffer_append_text(&body, "]}");
     reply_json(request, 200, &body);
     buffer_deinit(&body);
@@ -267,18 +300,21 @@ void probe_model(struct replica *replica, http_request *request)
     size_t prefix = strlen("/v1/models/");
     char name[API_TEXT_BYTES_MAX];
     struct text_slice rest = {path.data + prefix, path.bytes - prefix};
-    if (!percent_decode(rest, name, sizeof name) || !replica_serves(replica, name)) {
+    struct buffer body;
+    buffer_init(&body, PROBE_BYTES_MAX);
+    bool is_named = percent_decode(rest, name, sizeof name);
+    if (is_named && replica_is_model(replica, name)) {
+        struct api_model model = model_named(replica, name);
+        api_model_write(&body, &model);
+        reply_json(request, 200, &body);
+    } else if (is_named && write_adapters(replica, name, &body)) {
+        reply_json(request, 200, &body);
+    } else {
         struct api_error error;
         api_error_set(&error, 404, "invalid_request_error", "model_not_found", "model",
                       "The model '%.*s' does not exist.",
                       (int)(rest.bytes < 256 ? rest.bytes : 256), rest.data);
         reply_error(request, &wire_format_chat, &error);
-        return;
     }
-    struct buffer body;
-    buffer_init(&body, PROBE_BYTES_MAX);
-    struct api_model model = model_named(replica, name);
-    api_model_write(&body, &model);
-    reply_json(request, 200, &body);
     buffer_deinit(&body);
 }

@@ -260,6 +260,8 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,
         .prefix_cache = model->enable_prefix_caching,
         .pinned_share = model->prompt_cache_pin_max,
+        .adapters_max = config_adapters_max(model),
+        .adapter_rank_max = (uint32_t)model->max_lora_rank,
         .inter_token_target_ns = model->inter_token_target_ns,
         .inter_token_factor = model->inter_token_factor,
         .draft_tokens_max = (uint32_t)drafts->num_speculative_tokens,
@@ -285,6 +287,9 @@ status replica_load(struct replica *replica, struct error_note *note)
 {
     status s =
         is_encoder(replica->model) ? load_encoder(replica, note) : load_engine(replica, note);
+    if (s != STATUS_OK)
+        return s;
+    s = replica_load_adapters(replica, note);
     if (s != STATUS_OK)
         return s;
     const tokenizer *t = replica_tokenizer(replica);

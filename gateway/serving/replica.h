@@ -81,7 +81,7 @@ route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, pr
 /* Handlers that make a job (job.c). Loop. */
 route_fn job_start_chat, job_start_text, job_start_responses, job_start_responses_count,
     job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize,
-    job_start_pooling;
+    job_start_pooling, job_start_load_adapter, job_start_unload_adapter;
 
 /* Handlers of stored responses (responses.c). Loop. */
 route_fn responses_get, responses_delete, responses_cancel;
@@ -111,7 +111,7 @@ const char *replica_backend(const struct replica *replica);
 /* Finds the forms of the model that has been loaded (tools.c). Loading thread; STATUS_OK or STATUS_NO_MEMORY. */
 NODISCARD status replica_find_forms(struct replica *replica);
 
-/* True if `name` is the served name or an alias. */
-bool replica_serves(const struct replica *replica, const char *name);
+/* True if `name` is the served name or an alias: the model without an adapter. */
+bool replica_is_model(const struct replica *replica, const char *name);
 
 #endif

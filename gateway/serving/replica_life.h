@@ -11,6 +11,11 @@ NODISCARD status replica_open(const struct config *config, const struct config_m
                               const char *listen, struct replica **out, struct error_note *note);
 /* Opens the engine and starts the workers; the caller then sets the phase. */
 NODISCARD status replica_load(struct replica *replica, struct error_note *note);
+/* Loads the adapters of the config; a part of replica_load. */
+NODISCARD status replica_load_adapters(struct replica *replica, struct error_note *note);
+/* Unloads what only `before` has and loads what only `after` has; what fails is logged. READY; not with an encoder. */
+void replica_change_adapters(struct replica *replica, const struct config_model *before,
+                             const struct config_model *after);
 void replica_set_phase(struct replica *replica, enum replica_phase phase);
 uint32_t replica_job_count(const struct replica *replica);
 /* Ends what is left with an error and frees everything. */

@@ -34,6 +34,8 @@ static const struct route routes[] = {
     {"POST",   "/v1/score",                  false, job_start_pooling,         &wire_format_text},
     {"GET",    "/v1/models",                 false, probe_models,              &wire_format_chat},
     {"GET",    "/v1/models/",                true,  probe_model,               &wire_format_chat},
+    {"POST",   "/v1/load_lora_adapter",      false, job_start_load_adapter,    &wire_format_chat},
+    {"POST",   "/v1/unload_lora_adapter",    false, job_start_unload_adapter,  &wire_format_chat},
     {"POST",   "/tokenize",                  false, job_start_tokenize,        &wire_format_chat},
     {"POST",   "/detokenize",                false, job_start_detokenize,      &wire_format_chat},
     {"GET",    "/tokenizer_info",            false, probe_tokenizer_info,      &wire_format_chat},

@@ -1,5 +1,5 @@
-/* serving_run: the main thread of a replica. It does nothing but wait for signals; loading has a
- * thread of its own. */
+/* serving_run: the main thread of a replica. It does nothing but wait for signals, and change adapters
+ * when one asks for it; loading the model has a thread of its own. */
 
 #include "serving.h"
 
@@ -31,6 +31,7 @@ static status signals_open(struct signal_source *source, struct error_note *note
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &set, &source->previous);
     source->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -47,14 +48,14 @@ static void signals_close(struct signal_source *source)
     pthread_sigmask(SIG_SETMASK, &source->previous, NULL);
 }
 
-/* Waits for a signal or for `other` (-1: none) to be readable; true: a signal came. */
-static bool signal_wait(const struct signal_source *source, int other, int timeout_ms)
+/* Waits for a signal or for `other` (-1: none) to be readable. The signal's number; 0: none came. */
+static int signal_wait(const struct signal_source *source, int other, int timeout_ms)
 {
     struct signalfd_siginfo info;
     struct pollfd fds[2] = {{.fd = source->fd, .events = POLLIN}, {.fd = other, .events = POLLIN}};
     if (poll(fds, 2, timeout_ms) <= 0 || (fds[0].revents & POLLIN) == 0)
-        return false;
-    return read(source->fd, &info, sizeof info) == (ssize_t)sizeof info;
+        return 0;
+    return read(source->fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
 }
 
 /* The loading thread and what it brings back. */
@@ -73,10 +74,15 @@ static void *loader_main(void *context)
     return NULL;
 }
 
-/* Loads while listening for signals. The first one is remembered in *is_ending; loading cannot be
- * broken off, so the second ends the process. */
-static status load(struct replica *replica, const struct signal_source *signals, bool *is_ending,
-                   struct error_note *note)
+/* What signals have asked for. */
+struct wishes {
+    bool is_ending, wants_reload;
+};
+
+/* Loads while listening for signals. An end that is asked for is remembered; loading cannot be
+ * broken off, so the second time ends the process. */
+static status load(struct replica *replica, const struct signal_source *signals,
+                   struct wishes *wishes, struct error_note *note)
 {
     struct loader loader = {.replica = replica, .note = note};
     pthread_t thread;
@@ -93,11 +99,13 @@ static status load(struct replica *replica, const struct signal_source *signals,
     }
     eventfd_t value = 0;
     while (eventfd_read(loader.done_fd, &value) != 0) {
-        if (!signal_wait(signals, loader.done_fd, -1))
+        int number = signal_wait(signals, loader.done_fd, -1);
+        wishes->wants_reload |= number == SIGHUP;
+        if (number == 0 || number == SIGHUP)
             continue;
-        if (*is_ending)
+        if (wishes->is_ending)
             _exit(EXIT_FAILURE);
-        *is_ending = true;
+        wishes->is_ending = true;
         log_info(AREA, "asked to end while loading; a second signal ends at once");
     }
     pthread_join(thread, NULL);
@@ -111,7 +119,8 @@ static void drain(struct replica *replica, const struct signal_source *signals)
     replica_set_phase(replica, REPLICA_DRAINING);
     log_info(AREA, "draining: %u requests are running", replica_job_count(replica));
     while (replica_job_count(replica) > 0) {
-        if (signal_wait(signals, -1, DRAIN_POLL_MS)) {
+        int number = signal_wait(signals, -1, DRAIN_POLL_MS);
+        if (number != 0 && number != SIGHUP) {
             log_warn(AREA, "second signal: %u requests are cut off", replica_job_count(replica));
             return;
         }
@@ -150,25 +159,69 @@ static void log_ready(const struct replica *replica, const char *listen)
                        "reaches this port may use it");
 }
 
+/* Reads the config again and changes the adapters. `current` is what the adapters are by now; NULL: as at the start. */
+static void reload(struct replica *replica, const struct config_overrides *overrides,
+                   struct config **current)
+{
+    struct settings_report report;
+    struct config *config = NULL;
+    const struct config *before = *current != NULL ? *current : replica->config;
+    struct text_slice name = text_slice_of(replica->model->name);
+    if (replica->engine == NULL)
+        return;
+    if (config_load(replica->config->file, overrides, &config, &report) != STATUS_OK) {
+        for (uint32_t i = 0; i < report.error_count; i++)
+            log_error(AREA, "reload: %s:%u:%u: %s", report.file, report.errors[i].line,
+                      report.errors[i].column, report.errors[i].text);
+        log_error(AREA, "reload refused: the adapters stay as they are");
+        return;
+    }
+    int32_t old = config_model_find(before, name), found = config_model_find(config, name);
+    if (found < 0) {
+        log_error(AREA, "reload refused: the config has no model %s", replica->model->name);
+        config_destroy(config);
+        return;
+    }
+    replica_change_adapters(replica, config_model_at(before, (uint32_t)old),
+                            config_model_at(config, (uint32_t)found));
+    config_destroy(*current);
+    *current = config;
+}
+
+/* Until an end is asked for. */
+static void serve(struct replica *replica, const struct signal_source *signals,
+                  const struct config_overrides *overrides, struct wishes *wishes)
+{
+    struct config *current = NULL;
+    while (!wishes->is_ending) {
+        if (wishes->wants_reload)
+            reload(replica, overrides, &current);
+        int number = signal_wait(signals, -1, -1);
+        wishes->wants_reload = number == SIGHUP;
+        wishes->is_ending = number != 0 && number != SIGHUP;
+    }
+    config_destroy(current);
+}
+
 status serving_run(const struct config *config, const struct config_model *model,
-                   const char *listen, struct error_note *note)
+                   const char *listen, const struct config_overrides *overrides,
+                   struct error_note *note)
 {
     struct signal_source signals;
     struct replica *replica = NULL;
-    bool is_ending = false;
+    struct wishes wishes = {false, false};
     status s = signals_open(&signals, note);
     if (s != STATUS_OK)
         return s;
     s = replica_open(config, model, listen, &replica, note);
     if (s != STATUS_OK)
         goto close_signals;
-    s = load(replica, &signals, &is_ending, note);
+    s = load(replica, &signals, &wishes, note);
     if (s != STATUS_OK)
         goto close_replica;
     replica_set_phase(replica, REPLICA_READY);
     log_ready(replica, listen);
-    while (!is_ending)
-        is_ending = signal_wait(&signals, -1, -1);
+    serve(replica, &signals, overrides, &wishes);
     drain(replica, &signals);
 close_replica:
     replica_close(replica);

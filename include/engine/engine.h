@@ -110,6 +110,9 @@ NODISCARD status engine_unload_adapter(engine *e, const char *name);
  * thread. */
 engine_adapter *engine_find_adapter(engine *e, const char *name);
 void engine_release_adapter(engine_adapter *adapter); /* accepts NULL */
+/* A number from 1 that no other adapter of the engine has or will have, of whatever name; 0 for NULL. Any thread that
+ * holds the adapter. */
+uint64_t engine_adapter_number(const engine_adapter *adapter);
 
 struct engine_adapter_info { /* texts are valid during the visit */
     const char *name, *folder;

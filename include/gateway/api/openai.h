@@ -187,4 +187,16 @@ NODISCARD status api_detokenize_request_parse(struct text_slice body,
                                               struct api_error *error);
 void api_detokenize_request_deinit(struct api_detokenize_request *request);
 
+/* Bodies of POST /v1/load_lora_adapter (has_path) and /v1/unload_lora_adapter, in vLLM's shape. */
+#define API_ADAPTER_NAME_BYTES_MAX 128u
+struct api_adapter_request {
+    json_t *body;     /* owned */
+    const char *name; /* in `body` */
+    const char *path; /* in `body`; NULL: not has_path */
+};
+NODISCARD status api_adapter_request_parse(struct text_slice body, const struct api_limits *limits,
+                                           bool has_path, struct api_adapter_request *out,
+                                           struct api_error *error);
+void api_adapter_request_deinit(struct api_adapter_request *request);
+
 #endif

@@ -64,7 +64,8 @@ enum api_capability { /* bits */
                       API_CAN_SCORE = 128
 };
 struct api_model {
-    const char *id, *root; /* root: the name that an alias stands for */
+    const char *id, *root; /* root: the name that an alias stands for; an adapter's path */
+    const char *parent;    /* the model that it adapts; NULL: it is no adapter */
     uint64_t created_s;
     uint32_t context_max;  /* tokens; 0: not known yet */
     uint32_t capabilities; /* enum api_capability; 0: not known yet */

@@ -74,6 +74,11 @@ struct config_speculative {
     int64_t num_speculative_tokens, prompt_lookup_max, prompt_lookup_min;
 };
 
+struct config_adapter { /* LoRA */
+    const char *name;   /* served name */
+    const char *path;   /* folder, as PEFT writes it */
+};
+
 struct config_model {
     const char *name;            /* served name */
     const char *path;            /* GGUF */
@@ -93,6 +98,9 @@ struct config_model {
     bool trust_request_chat_template;
     uint64_t inter_token_target_ns;
     double inter_token_factor;
+    struct setting_list adapters;     /* struct config_adapter */
+    int64_t max_loras, max_lora_rank; /* see config_adapters_max */
+    bool allow_runtime_lora_updating;
     struct config_speculative speculative;
 };
 
@@ -150,8 +158,14 @@ bool config_asks_for_keys(const struct config *config);
 /* Local replicas of all models: so many share the cores and the memory. */
 uint32_t config_replica_count(const struct config *config);
 
-/* The index of the model of this name or alias; -1 when there is none. */
+/* The index of the model of this name or alias, or that has an adapter of this name; -1 when there is none. */
 int32_t config_model_find(const struct config *config, struct text_slice name);
+
+/* The model's adapter of this name; NULL: there is none. */
+const struct config_adapter *config_adapter_find(const struct config_model *model,
+                                                 struct text_slice name);
+/* Adapters that a replica of the model can hold; 0: it takes none. */
+uint32_t config_adapters_max(const struct config_model *model);
 
 /* Appends the values that are in force as one JSON object, keyed as in the file. Secrets (hashes of keys) are left out. */
 void config_write_json(const struct config *config, struct buffer *out);

@@ -12,9 +12,12 @@
  * running ones go on for at most server.drain_timeout. A second signal ends at once what still
  * runs; clients get a well-formed error.
  *
- * `config`, `model` (one of config->models) and `listen` are borrowed for the call. The caller has
- * started the log. SIGTERM and SIGINT are blocked in the calling thread for the time of the call,
- * and SIGPIPE is ignored.
+ * SIGHUP reads the config again, by `overrides`, and loads and unloads the model's adapters as it
+ * says; what else has changed needs a restart. A config that is not good changes nothing.
+ *
+ * `config`, `model` (one of config->models), `listen` and `overrides` are borrowed for the call. The
+ * caller has started the log. SIGTERM, SIGINT and SIGHUP are blocked in the calling thread for the
+ * time of the call, and SIGPIPE is ignored.
  *
  * The headers x-penstock-tenant and x-penstock-priority, by which the gateway role speaks for its
  * clients, are honoured on Unix sockets only; whoever can open the socket is the gateway.
@@ -23,6 +26,7 @@
  * STATUS_INVALID, STATUS_UNSUPPORTED (the model file), STATUS_NO_MEMORY, STATUS_INTERNAL, with the
  * note filled. Thread: main; one call at a time. */
 NODISCARD status serving_run(const struct config *config, const struct config_model *model,
-                             const char *listen, struct error_note *note);
+                             const char *listen, const struct config_overrides *overrides,
+                             struct error_note *note);
 
 #endif
