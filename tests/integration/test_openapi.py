@@ -65,6 +65,10 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_describe(start_
     assert re.search(r"[1-9]\d+ generated", report), report[-3000:]
 
 
+# Not there unless the config lets clients change adapters; test_adapters.py gets them answered.
+ADAPTER_PATHS = {"/v1/load_lora_adapter", "/v1/unload_lora_adapter"}
+
+
 def test_the_documents_examples_are_answered(role):
     _, server = role
     for path, methods in document(server)["paths"].items():
@@ -72,7 +76,8 @@ def test_the_documents_examples_are_answered(role):
             assert media["examples"]
             for example in media["examples"].values():
                 answer = httpx.post(server.url + path, json=example["value"], timeout=60)
-                assert answer.status_code == 200, (path, example, answer.text)
+                expected = 404 if path in ADAPTER_PATHS else 200
+                assert answer.status_code == expected, (path, example, answer.text)
 
 
 def test_models_say_what_they_can(role):

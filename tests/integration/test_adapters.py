@@ -1,0 +1,194 @@
+"""LoRA adapters by name: of the config, of clients at run time, and of a reload, with the official clients."""
+import concurrent.futures
+import signal
+import subprocess
+import time
+
+import anthropic
+import httpx
+import openai
+import pytest
+from replica_client import MODEL, QUESTION, client_of, metric, post
+
+from support.lora_folder import write_lora
+
+CONFIG = """
+server:
+  listen: 127.0.0.1:{port}
+  admin_listen: 127.0.0.1:{admin_port}
+models:
+  - name: smollm2
+    path: {model}
+    max_model_len: 512
+    max_loras: 3
+    allow_runtime_lora_updating: true
+    adapters:
+      - {name: first, path: FIRST}
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters")
+    return {name: write_lora(folder / name, seed) for seed, name in enumerate(("first", "second", "third"), 1)}
+
+
+def config_of(folders):
+    return CONFIG.replace("FIRST", str(folders["first"]))
+
+
+def say(server, model, max_tokens=24, **fields):
+    answer = client_of(server).chat.completions.create(model=model, messages=QUESTION, max_tokens=max_tokens, temperature=0,
+                                                       extra_body={"ignore_eos": True}, **fields)
+    assert answer.model == model
+    return answer.choices[0].message.content
+
+
+def load(server, name, folder):
+    return httpx.post(server.url + "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}, timeout=60)
+
+
+def unload(server, name):
+    return httpx.post(server.url + "/v1/unload_lora_adapter", json={"lora_name": name}, timeout=60)
+
+
+def names(server):
+    return [model.id for model in client_of(server).models.list().data]
+
+
+def test_an_adapter_is_loaded_used_beside_the_model_and_unloaded(start_replica, folders):
+    server = start_replica(config_of(folders))
+    answer = load(server, "second", folders["second"])
+    assert (answer.status_code, answer.text) == (200, "Success: LoRA adapter 'second' added successfully.")
+    models = {model.id: model for model in client_of(server).models.list().data}
+    assert list(models) == [MODEL, "first", "second"]
+    extra = models["second"].model_extra
+    assert extra["root"] == str(folders["second"]) and extra["parent"] == MODEL and extra["max_model_len"] == 512
+    assert client_of(server).models.retrieve("second") == models["second"]
+    assert models[MODEL].model_extra["parent"] is None
+
+    alone = {model: say(server, model) for model in models}
+    assert len(set(alone.values())) == 3, alone
+    wanted = list(models) * 4
+    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+        together = list(pool.map(lambda model: say(server, model), wanted))
+    assert together == [alone[model] for model in wanted]
+
+    answer = unload(server, "second")
+    assert (answer.status_code, answer.text) == (200, "Success: LoRA adapter 'second' removed successfully.")
+    assert names(server) == [MODEL, "first"]
+    with pytest.raises(openai.NotFoundError, match="'second' does not exist"):
+        say(server, "second")
+    assert say(server, "first") == alone["first"] and say(server, MODEL) == alone[MODEL]
+
+    assert load(server, "second", folders["third"]).status_code == 200  # another one of that name
+    assert say(server, "second") not in alone.values()
+
+
+def test_every_api_knows_an_adapters_name(start_replica, folders):
+    server = start_replica(config_of(folders))
+    client = client_of(server)
+    texts = {}
+    for model in (MODEL, "first"):
+        text = client.completions.create(model=model, prompt="Once upon a time", max_tokens=12, temperature=0)
+        response = client.responses.create(model=model, input="Say something.", max_output_tokens=16, temperature=0)
+        message = anthropic.Anthropic(base_url=server.url, api_key="none").messages.create(
+            model=model, messages=[{"role": "user", "content": "Say something."}], max_tokens=12, extra_body={"temperature": 0})
+        stream = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=12, temperature=0, stream=True)
+        assert text.model == response.model == message.model == model
+        texts[model] = [text.choices[0].text, response.output_text, message.content[0].text,
+                        "".join(chunk.choices[0].delta.content or "" for chunk in stream)]
+    assert all(plain != adapted for plain, adapted in zip(texts[MODEL], texts["first"])), texts
+    for path, body in (("/tokenize", {"prompt": "x"}), ("/detokenize", {"tokens": [5]}),
+                       ("/v1/messages/count_tokens", {"messages": QUESTION}), ("/v1/responses/input_tokens", {"input": "x"})):
+        assert post(server, path, {"model": "first", **body})[0] == 200
+        assert post(server, path, {"model": "fifth", **body})[0] == 404
+
+
+def test_a_running_request_keeps_its_adapter(start_replica, folders):
+    """The request is so long that it certainly runs meanwhile; its first tokens are compared, then the client leaves."""
+    server = start_replica(config_of(folders).replace("max_model_len: 512", "max_model_len: 8192"))
+    whole = say(server, "first", 200)
+    stream = client_of(server).chat.completions.create(model="first", messages=QUESTION, max_tokens=8000, temperature=0, stream=True,
+                                                       extra_body={"ignore_eos": True})
+    text = next(stream).choices[0].delta.content or ""
+    assert metric(server, "vllm:lora_requests_info", max_lora="3", running_lora_adapters="first") > 1.6e9
+    assert unload(server, "first").status_code == 200
+    assert post(server, "/v1/chat/completions", {"model": "first", "messages": QUESTION})[0] == 404
+    while len(text) < len(whole):
+        text += next(stream).choices[0].delta.content or ""
+    stream.close()
+    assert text.startswith(whole)
+
+
+@pytest.mark.parametrize("path, body, status, words", [
+    ("load", {"lora_name": "x"}, 400, "lora_path"),
+    ("load", {"lora_path": "/x"}, 400, "lora_name"),
+    ("load", {"lora_name": "a b", "lora_path": "/x"}, 400, "letters, digits"),
+    ("load", {"lora_name": "x", "lora_path": "/nowhere"}, 404, "/nowhere/adapter_config.json"),
+    ("load", {"lora_name": "first", "lora_path": "FIRST"}, 400, "'first' already"),
+    ("load", {"lora_name": MODEL, "lora_path": "FIRST"}, 400, "the model itself"),
+    ("load", {"lora_name": "wide", "lora_path": "WIDE"}, 400, "has rank 17; 16 is possible"),
+    ("unload", {"lora_name": "x"}, 404, "The lora adapter 'x' cannot be found."),
+    ("unload", {}, 400, "lora_name"),
+])
+def test_what_is_wrong_with_a_change_is_told(adapted_replica, folders, tmp_path, path, body, status, words):
+    replaced = {"FIRST": str(folders["first"]), "WIDE": str(tmp_path / "wide")}
+    if "WIDE" in body.values():
+        write_lora(tmp_path / "wide", 9, rank=17)
+    answer = post(adapted_replica, f"/v1/{path}_lora_adapter", {key: replaced.get(value, value) for key, value in body.items()})
+    assert answer[0] == status and words in answer[2]["error"]["message"], answer
+    assert names(adapted_replica) == [MODEL, "first"]
+
+
+@pytest.fixture(scope="module")
+def adapted_replica(session_servers, folders):
+    return session_servers[1](config_of(folders))
+
+
+def test_no_more_adapters_than_there_is_room_for(adapted_replica, folders):
+    assert load(adapted_replica, "second", folders["second"]).status_code == 200
+    assert load(adapted_replica, "third", folders["third"]).status_code == 200
+    refused = load(adapted_replica, "fourth", folders["first"])
+    assert refused.status_code == 400 and "3 adapters are loaded" in refused.json()["error"]["message"]
+    assert unload(adapted_replica, "second").status_code == unload(adapted_replica, "third").status_code == 200
+
+
+def test_adapters_stay_as_they_are_where_the_config_does_not_let_clients_change_them(replica, folders):
+    for answer in (load(replica, "first", folders["first"]), unload(replica, "first")):
+        assert answer.status_code == 404 and "allow_runtime_lora_updating" in answer.json()["error"]["message"]
+
+
+def test_the_gateway_lists_and_routes_adapters_and_a_reload_changes_them(start_gateway, folders):
+    server = start_gateway(config_of(folders))
+    alone = {model: say(server, model) for model in (MODEL, "first")}
+    assert alone[MODEL] != alone["first"] and names(server) == [MODEL, "first"]
+    assert client_of(server).models.retrieve("first").model_extra["parent"] == MODEL
+    with pytest.raises(openai.NotFoundError, match="did you mean 'first'"):
+        say(server, "firts")
+    assert load(server, "second", folders["second"]).status_code == 404  # the replicas' own
+
+    text = server.config.read_text()
+    server.config.write_text(text.replace("name: first", "name: second").replace(str(folders["first"]), str(folders["second"])))
+    server.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 60
+    while "adapter second: loaded" not in server.log_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert names(server) == [MODEL, "second"]
+    assert say(server, "second") not in alone.values() and say(server, MODEL) == alone[MODEL]
+    with pytest.raises(openai.NotFoundError):
+        say(server, "first")
+
+    rows = "".join(f"      - {{name: v{i}, path: {folders['first']}}}\n" for i in range(4))
+    server.config.write_text(text.split("    adapters:")[0].replace("max_loras: 3", "max_loras: 4") + "    adapters:\n" + rows)
+    server.process.send_signal(signal.SIGHUP)
+    while "max_loras has changed, which needs a restart" not in server.log_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert names(server) == [MODEL, "second"]
+
+
+def test_a_config_whose_adapter_is_not_there_is_refused_with_its_place(penstock_binary, model_path, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"models:\n  - name: m\n    path: {model_path}\n    adapters:\n      - {{name: a, path: /nowhere}}\n")
+    done = subprocess.run([penstock_binary, "check", path], capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0 and ":5:25: " in done.stdout + done.stderr and "adapter_config.json" in done.stdout + done.stderr
