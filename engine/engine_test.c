@@ -1223,6 +1223,9 @@ static void a_grammar_that_leaves_no_token_ends_in_an_error(void **state)
     engine_close(e);
 }
 
+/* Whether drafts pay is read from the times of steps; a busy machine may have some requests go without. */
+#define DRAFTING_TRIES 20u
+
 static void drafts_are_counted_and_save_steps(void **state)
 {
     (void)state;
@@ -1232,18 +1235,21 @@ static void drafts_are_counted_and_save_steps(void **state)
     options.metrics = registry;
     engine *e = open_engine(&options);
     atomic_store(&script, "a rose is a rose is a rose; ");
-    struct client *c = client_create(e, make_prompt(28, 1), 28, 450);
-    client_run(c);
-    assert_int_equal(c->sequences[0].token_count, 450);
-    for (uint32_t i = 0; i < 450; i++)
-        assert_int_equal(c->sequences[0].text[i], atomic_load(&script)[i % 28]);
-    client_destroy(c);
-    assert_becomes_empty(e);
-    struct engine_stats stats;
-    engine_get_stats(e, &stats);
+    struct engine_stats stats = {0};
+    uint32_t count = 0;
+    while (count < DRAFTING_TRIES && stats.accepted_tokens == 0) {
+        struct client *c = client_create(e, make_prompt(28, count++), 28, 450);
+        client_run(c);
+        assert_int_equal(c->sequences[0].token_count, 450);
+        for (uint32_t i = 0; i < 450; i++)
+            assert_int_equal(c->sequences[0].text[i], atomic_load(&script)[i % 28]);
+        client_destroy(c);
+        assert_becomes_empty(e);
+        engine_get_stats(e, &stats);
+    }
     assert_true(stats.accepted_tokens > 0);
     assert_true(stats.accepted_tokens <= stats.draft_tokens);
-    assert_int_equal(stats.steps, 450 - stats.accepted_tokens);
+    assert_int_equal(stats.steps, 450 * count - stats.accepted_tokens);
     struct buffer text;
     buffer_init(&text, 1 << 20);
     metrics_write(registry, &text);
@@ -1263,7 +1269,7 @@ static void drafts_are_counted_and_save_steps(void **state)
     double drafts = metric_of(&text, "vllm:spec_decode_num_drafts_total{");
     assert_true(drafts > 0 && drafts <= (double)stats.draft_tokens);
     assert_int_equal(metric_of(&text, "vllm:iteration_tokens_total_sum{"),
-                     28 + 449 - stats.accepted_tokens + stats.draft_tokens);
+                     (28 + 449) * count - stats.accepted_tokens + stats.draft_tokens);
     buffer_deinit(&text);
     engine_close(e);
     metrics_registry_destroy(registry);
@@ -1335,15 +1341,19 @@ static void a_broken_row_behind_a_draft_ends_the_request_after_the_tokens_before
     engine *e = open_engine(&defaults);
     atomic_store(&script, "over and ");
     atomic_store(&forward_poisons, 3); /* a row alone is never the third */
-    struct client *c = client_create(e, make_prompt(18, 1), 18, 450);
-    client_run(c);
-    struct client_sequence *s = &c->sequences[0];
+    enum finish_reason finish = FINISH_NONE;
+    for (uint32_t i = 0; i < DRAFTING_TRIES && finish != FINISH_ERROR; i++) {
+        struct client *c = client_create(e, make_prompt(18, i), 18, 450);
+        client_run(c);
+        const struct client_sequence *s = &c->sequences[0];
+        finish = s->finish;
+        assert_in_range(s->token_count, 9, finish == FINISH_ERROR ? 449 : 450);
+        for (uint32_t j = 0; j < s->token_count; j++)
+            assert_int_equal(s->text[j], atomic_load(&script)[j % 9]);
+        client_destroy(c);
+    }
     atomic_store(&forward_poisons, 0);
-    assert_int_equal(s->finish, FINISH_ERROR);
-    assert_in_range(s->token_count, 9, 449);
-    for (uint32_t i = 0; i < s->token_count; i++)
-        assert_int_equal(s->text[i], atomic_load(&script)[i % 9]);
-    client_destroy(c);
+    assert_int_equal(finish, FINISH_ERROR);
     assert_becomes_empty(e);
     engine_close(e);
 }
