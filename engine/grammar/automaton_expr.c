@@ -258,6 +258,83 @@ static bool add_members(struct graph *g, const struct expr *e, uint32_t from, ui
            graph_add(g, separator, end, start);
 }
 
+/* Each state is what has been used: `start` before an item, `end` after one. Of `used` items in order, the last was `at - 1`; in any
+ * order, it is a set of bits.
+ *    start -item-> end of more;  end -separator-> start;  end -> to where there are enough */
+struct distinct_state {
+    uint32_t start, end;
+};
+
+static bool distinct_step(struct graph *g, const struct expr *e, struct distinct_state *states,
+                          uint32_t from, uint32_t item, uint32_t after, uint32_t to, uint32_t used)
+{
+    struct distinct_state *next = &states[after];
+    if (next->end == 0) {
+        next->start = node_add(g);
+        next->end = node_add(g);
+        if (next->end == UINT32_MAX || (used >= e->min && !link_empty(g, next->end, to)) ||
+            (used < e->max && !graph_add(g, e->items[e->count - 1], next->end, next->start)))
+            return false;
+    }
+    return graph_add(g, e->items[item], states[from].start, next->end);
+}
+
+static bool add_distinct(struct graph *g, const struct expr *e, uint32_t from, uint32_t to)
+{
+    uint32_t count = e->count - 1;
+    struct distinct_state *states = compile_allocate(g->c, (size_t)1 << count, sizeof *states);
+    if (states == NULL)
+        return false;
+    states[0].start = node_add(g);
+    if (states[0].start == UINT32_MAX || !link_empty(g, from, states[0].start))
+        return false;
+    for (uint32_t set = 0; set < 1u << count; set++) {
+        uint32_t used = (uint32_t)__builtin_popcount(set);
+        if ((set > 0 && states[set].end == 0) || used == e->max)
+            continue;
+        for (uint32_t i = 0; i < count; i++) {
+            if ((set >> i & 1) == 0 &&
+                !distinct_step(g, e, states, set, i, set | 1u << i, to, used + 1))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Rows of how many there are, columns of the item that may come next: from each to the next column without the item, or to the
+ * next row and column with it. */
+static bool add_ordered(struct graph *g, const struct expr *e, uint32_t from, uint32_t to)
+{
+    uint32_t count = e->count - 1;
+    uint32_t *row = compile_allocate(g->c, count + 1, sizeof *row);
+    uint32_t *below = compile_allocate(g->c, count + 1, sizeof *below);
+    if (row == NULL || below == NULL)
+        return false;
+    for (uint32_t i = 0; i <= count; i++) {
+        row[i] = node_add(g);
+        if (row[i] == UINT32_MAX || (i == 0 && !link_empty(g, from, row[i])))
+            return false;
+    }
+    for (uint32_t used = 1; used <= e->max; used++) {
+        for (uint32_t i = 0; i <= count; i++)
+            below[i] = node_add(g);
+        if (g->c->failed != STATUS_OK)
+            return false;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t end = node_add(g);
+            if (end == UINT32_MAX || !link_empty(g, row[i], row[i + 1]) ||
+                !graph_add(g, e->items[i], row[i], end) ||
+                (used >= e->min && !link_empty(g, end, to)) ||
+                (used < e->max && !graph_add(g, e->items[count], end, below[i + 1])))
+                return false;
+        }
+        uint32_t *swap = row;
+        row = below;
+        below = swap;
+    }
+    return true;
+}
+
 static bool add_automaton(struct graph *g, const struct automaton *a, uint32_t from, uint32_t to)
 {
     uint32_t base = g->node_count;
@@ -324,6 +401,8 @@ static bool graph_add(struct graph *g, const struct expr *e, uint32_t from, uint
         return add_repeat(g, e, from, to);
     case EXPR_MEMBERS:
         return add_members(g, e, from, to);
+    case EXPR_DISTINCT:
+        return e->is_ordered ? add_ordered(g, e, from, to) : add_distinct(g, e, from, to);
     case EXPR_RULE:
         return add_rule(g, e->rule, from, to);
     case EXPR_AUTOMATON:

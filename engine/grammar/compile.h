@@ -28,6 +28,8 @@ struct compile {
     uint32_t rule_count, rule_capacity;
     const struct expr *gap;        /* after a colon */
     const struct expr *whitespace; /* between the signs of JSON */
+    /* The first keyword that was kept by leaving out texts it would allow; NULL: none. Told when no text is left. */
+    const char *left_out, *left_out_path;
 };
 
 /* Notes a failure unless there is one. Always false. */

@@ -241,6 +241,29 @@ const struct expr *expr_members(struct compile *c, const struct expr_members *me
     return e;
 }
 
+const struct expr *expr_distinct(struct compile *c, const struct expr_distinct *distinct)
+{
+    if (c->failed != STATUS_OK)
+        return NULL;
+    uint32_t count = distinct->count;
+    uint32_t max = distinct->max < count ? distinct->max : count;
+    if (max < distinct->min)
+        return expr_none(c);
+    struct expr *e = expr_create_items(c, EXPR_DISTINCT, count + 1);
+    if (e == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        e->items[i] = distinct->items[i];
+        e->size = size_add(e->size, size_add(e->items[i]->size, distinct->separator->size));
+    }
+    e->items[count] = distinct->separator;
+    e->size = size_multiply(e->size, distinct->is_ordered ? max : 1u << (count - 1));
+    e->min = distinct->min;
+    e->max = max;
+    e->is_ordered = distinct->is_ordered;
+    return e;
+}
+
 static bool items_are_nullable(const struct compile *c, const struct expr *e)
 {
     for (uint32_t i = 0; i < e->count; i++) {
@@ -257,6 +280,7 @@ bool expr_is_nullable(const struct compile *c, const struct expr *e)
     case EXPR_NONE:
     case EXPR_SET:
     case EXPR_MEMBERS:
+    case EXPR_DISTINCT:
         return false;
     case EXPR_TEXT:
         return e->text.bytes == 0;

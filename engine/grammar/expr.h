@@ -17,6 +17,7 @@ enum expr_kind {
     EXPR_CHOICE,   /* one of `items` */
     EXPR_REPEAT,   /* items[0], min to max times, with items[1] between if there is one */
     EXPR_MEMBERS,  /* see expr_members */
+    EXPR_DISTINCT, /* see expr_distinct */
     EXPR_RULE,     /* what the rule says */
     EXPR_AUTOMATON
 };
@@ -37,6 +38,7 @@ struct expr {
         const struct char_range *ranges;
         struct {
             uint32_t min, max;
+            bool is_ordered; /* EXPR_DISTINCT */
         };
         struct {
             const bool *is_required; /* [count - 2] */
@@ -77,6 +79,18 @@ struct expr_members {
     const struct expr *separator, *tail;
 };
 const struct expr *expr_members(struct compile *c, const struct expr_members *members);
+
+/* min..max of the items, 1 <= min <= max, none twice, `separator` between: in their order, or in any order, which takes 2^count copies
+ * of half of them: count <= EXPR_DISTINCT_MAX. No item may be empty. */
+#define EXPR_DISTINCT_MAX 8u
+struct expr_distinct {
+    const struct expr *const *items; /* [count] */
+    uint32_t count;
+    const struct expr *separator;
+    uint32_t min, max;
+    bool is_ordered;
+};
+const struct expr *expr_distinct(struct compile *c, const struct expr_distinct *distinct);
 
 /* May it be the empty text, as far as `c->rules` say now? */
 bool expr_is_nullable(const struct compile *c, const struct expr *e);

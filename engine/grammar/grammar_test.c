@@ -274,8 +274,8 @@ static const struct refusal refusals[] = {
     {GRAMMAR_EBNF, "root ::= \"a\"\nroot ::= \"b\"", STATUS_INVALID, "twice"},
     {GRAMMAR_EBNF, "root ::= \"a", STATUS_INVALID, "line 1"},
     {GRAMMAR_JSON_SCHEMA,
-     "{\"type\":\"object\",\"properties\":{\"a\":{\"not\":{\"type\":\"null\"}}}}",
-     STATUS_UNSUPPORTED, "'/properties/a': 'not'"},
+     "{\"type\":\"object\",\"properties\":{\"a\":{\"unevaluatedItems\":{\"type\":\"null\"}}}}",
+     STATUS_UNSUPPORTED, "'/properties/a': 'unevaluatedItems'"},
     {GRAMMAR_JSON_SCHEMA, "{\"minLength\":-1}", STATUS_INVALID, "minLength"},
     {GRAMMAR_JSON_SCHEMA, "{\"type\":\"sting\"}", STATUS_INVALID, "'type'"},
     {GRAMMAR_JSON_SCHEMA, "{\"$ref\":\"#/$defs/a\"}", STATUS_INVALID, "$ref"},
@@ -285,8 +285,20 @@ static const struct refusal refusals[] = {
     {GRAMMAR_JSON_SCHEMA,
      "{\"type\":\"object\",\"required\":[\"a\"],\"properties\":{\"a\":{\"$ref\":\"#\"}}}",
      STATUS_INVALID, "no text"},
-    {GRAMMAR_JSON_SCHEMA, "{\"oneOf\":[{\"type\":\"number\"},{\"type\":\"integer\"}]}",
-     STATUS_UNSUPPORTED, "oneOf"},
+    {GRAMMAR_JSON_SCHEMA, "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"string\"}]}",
+     STATUS_INVALID, "no text"},
+    {GRAMMAR_JSON_SCHEMA,
+     "{\"type\":\"integer\",\"oneOf\":[{\"multipleOf\":2},{\"multipleOf\":3}]}", STATUS_UNSUPPORTED,
+     "'/oneOf/0': 'multipleOf'"},
+    {GRAMMAR_JSON_SCHEMA,
+     "{\"type\":\"array\",\"items\":{\"type\":\"object\"},\"minItems\":2,\"uniqueItems\":true}",
+     STATUS_UNSUPPORTED, "'uniqueItems'"},
+    {GRAMMAR_JSON_SCHEMA, "{\"not\":{}}", STATUS_INVALID, "no text"},
+    {GRAMMAR_JSON_SCHEMA, "{\"not\":{\"$ref\":\"#\"}}", STATUS_INVALID, "no text"},
+    {GRAMMAR_JSON_SCHEMA, "{\"not\":3}", STATUS_INVALID, "'not' must be a schema"},
+    {GRAMMAR_JSON_SCHEMA, "{\"dependentRequired\":{\"a\":\"b\"}}", STATUS_INVALID,
+     "arrays of strings"},
+    {GRAMMAR_JSON_SCHEMA, "{\"contains\":{},\"minContains\":1e9}", STATUS_TOO_LARGE, "minContains"},
     {GRAMMAR_JSON_SCHEMA, "{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", STATUS_INVALID,
      "no text"},
     {GRAMMAR_JSON_SCHEMA, "{\"type\":\"string\",\"maxLength\":2000000000,\"minLength\":1}",
@@ -305,6 +317,52 @@ static void what_cannot_be_kept_is_refused_by_name(void **state)
         status s = compile(&f, source_of(refusals[i].kind, refusals[i].text), &g, &note);
         if (s != refusals[i].expected || strstr(note.text, refusals[i].word) == NULL)
             fail_msg("%s: %s, %s", refusals[i].text, status_name(s), note.text);
+    }
+    fixture_destroy(&f);
+}
+
+/* Schemas whose choices multiply: each compiles, or is too large, within the limits. */
+static void choices_that_multiply_end_within_the_limits(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_create();
+    static char text[1u << 16];
+    static const char *const parts[][3] = {
+        {"{\"oneOf\":[", "{\"minimum\":%u,\"maxLength\":%u,\"minItems\":%u}", "]}"},
+        {"{\"allOf\":[",
+         "{\"if\":{\"properties\":{\"p%u\":{\"const\":%u}}},\"then\":{\"required\":[\"q%u\"]}}",
+         "]}"},
+        {"{\"type\":\"object\",\"allOf\":[", "{\"dependentRequired\":{\"p%u\":[\"q%u\",\"r%u\"]}}",
+         "]}"},
+        {"{\"allOf\":[", "{\"not\":{\"required\":[\"p%u\",\"q%u\",\"r%u\"]}}", "]}"},
+        {"{\"type\":\"array\",\"allOf\":[", "{\"contains\":{\"minimum\":%u},\"maxItems\":1%u%u}",
+         "]}"},
+        {"{\"type\":\"array\",\"uniqueItems\":true,\"minItems\":30,\"items\":{\"enum\":[",
+         "\"%u-%u-%u\"", "]}}"},
+    };
+    const struct grammar_limits small = {.states_max = 20000,
+                                         .compile_timeout_ns = 500000000ull,
+                                         .memory_bytes_max = 32u << 20,
+                                         .mask_bytes_max = 1u << 20,
+                                         .depth_max = 64};
+    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+        size_t used = (size_t)snprintf(text, sizeof text, "%s", parts[p][0]);
+        for (unsigned i = 0; i < 40; i++) {
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s", i > 0 ? "," : "");
+            /* Every part has three numbers. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            used += (size_t)snprintf(text + used, sizeof text - used, parts[p][1], i, i, i);
+#pragma GCC diagnostic pop
+        }
+        (void)snprintf(text + used, sizeof text - used, "%s", parts[p][2]);
+        grammar *g = NULL;
+        struct error_note note = {""};
+        struct grammar_source source = source_of(GRAMMAR_JSON_SCHEMA, text);
+        status s = grammar_compile(&source, f.vocabulary, &small, &g, &note);
+        if (s != STATUS_OK && s != STATUS_TOO_LARGE)
+            fail_msg("%s: %s", parts[p][1], note.text);
+        grammar_release(g);
     }
     fixture_destroy(&f);
 }
@@ -400,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_trigger_ends_free_text),
         cmocka_unit_test(anchors_stand_wherever_they_like),
         cmocka_unit_test(what_cannot_be_kept_is_refused_by_name),
+        cmocka_unit_test(choices_that_multiply_end_within_the_limits),
         cmocka_unit_test(nesting_has_an_end_that_can_still_be_closed),
         cmocka_unit_test(long_lists_take_no_more_memory_than_short_ones),
         cmocka_unit_test(equal_sources_share_a_grammar_until_it_is_dropped),

@@ -369,6 +369,14 @@ grammar *network_link(struct compile *c, const struct expr *root, const grammar_
     bool *is_live = compile_allocate(c, l.state_count, sizeof *is_live);
     if (is_live == NULL || !mark_live(&l, is_live))
         return NULL;
+    if (!is_live[0] && c->left_out != NULL) {
+        compile_fail(
+            c, STATUS_UNSUPPORTED,
+            "the schema at '%.400s': '%s' cannot be kept here: no text that can be written "
+            "is sure to match",
+            c->left_out_path[0] != '\0' ? c->left_out_path : "/", c->left_out);
+        return NULL;
+    }
     if (!is_live[0]) {
         compile_fail(c, STATUS_INVALID, "no text can match the grammar");
         return NULL;

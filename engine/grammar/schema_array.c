@@ -1,6 +1,7 @@
 #include "schema.h"
 
-/* Arrays: the first items each with a schema of its own, then the others. */
+/* Arrays: the first items each with a schema of its own, then the others. Those whose items are all different are in
+ * schema_unique.c. */
 
 /* Items with schemas of their own; each is an expression inside the one before. */
 #define PREFIX_MAX 256u
@@ -40,14 +41,21 @@ static bool add_item(struct schema *s, struct place_list *list, const struct pla
     return path != NULL && place_list_add(s, list, schema, path);
 }
 
+static bool open_item(struct schema *s, const struct conjunction *k, uint32_t index,
+                      struct place_list *out)
+{
+    *out = (struct place_list){0};
+    for (uint32_t i = 0; i < k->count; i++) {
+        if (!add_item(s, out, &k->places[i], index))
+            return false;
+    }
+    return true;
+}
+
 static const struct expr *item_expr(struct schema *s, const struct conjunction *k, uint32_t index)
 {
-    struct place_list list = {0};
-    for (uint32_t i = 0; i < k->count; i++) {
-        if (!add_item(s, &list, &k->places[i], index))
-            return NULL;
-    }
-    return place_list_expr(s, &list);
+    struct place_list list;
+    return open_item(s, k, index, &list) ? place_list_expr(s, &list) : NULL;
 }
 
 /* unevaluatedItems: false, with no schema for the others. */
@@ -117,15 +125,57 @@ static const struct expr *items_expr(struct schema *s, const struct conjunction 
     return rest;
 }
 
+/* --- the whole --- */
+
+/* The place that wants all items different; NULL: none does. */
+static const struct place *unique_place(const struct conjunction *k)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        if (json_is_true(json_object_get(k->places[i].schema, "uniqueItems")))
+            return &k->places[i];
+    }
+    return NULL;
+}
+
+/* Of two items or more. Where the first ones have schemas of their own there is one at the most. */
+static const struct expr *unique_expr(struct schema *s, const struct conjunction *k,
+                                      const struct place *place, struct array_rules *rules)
+{
+    struct place_list list;
+    if (!open_item(s, k, 0, &list))
+        return NULL;
+    struct conjunction item = {.places = list.items, .count = list.count};
+    uint32_t min = rules->min > 0 ? rules->min : 1;
+    if (rules->prefix_count == 0 && !list.is_false && !is_closed(k))
+        return schema_unique_expr(s, &item, place, min, rules->max, rules->separator);
+    schema_leave_out(s, place, "uniqueItems");
+    rules->max = 1;
+    return min > 1 ? expr_none(s->c) : items_expr(s, k, rules);
+}
+
+/* `not` of the empty array. */
+static bool excludes_empty(const struct conjunction *k)
+{
+    json_t *empty = json_array();
+    bool is_excluded = schema_is_excluded(k, empty);
+    json_decref(empty);
+    return is_excluded;
+}
+
 const struct expr *schema_array_expr(struct schema *s, const struct conjunction *k)
 {
     struct compile *c = s->c;
     struct array_rules rules;
+    const struct place *unique = unique_place(k);
     if (!read_rules(s, k, &rules))
         return NULL;
+    if (rules.min == 0 && excludes_empty(k))
+        rules.min = 1;
     if (rules.max < rules.min)
         return expr_none(c);
-    const struct expr *items = rules.max > 0 ? items_expr(s, k, &rules) : expr_none(c);
+    const struct expr *items = rules.max == 0                    ? expr_none(c)
+                               : unique != NULL && rules.max > 1 ? unique_expr(s, k, unique, &rules)
+                                                                 : items_expr(s, k, &rules);
     if (items == NULL)
         return NULL;
     const struct expr *filled = expr_join(c, c->whitespace, items, c->whitespace, NULL);

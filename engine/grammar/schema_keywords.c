@@ -11,17 +11,18 @@ enum form {
     FORM_COUNT,
     FORM_NUMBER,
     FORM_TEXT,
-    FORM_LIST,    /* of schemas, not empty */
-    FORM_TUPLE,   /* of schemas */
-    FORM_VALUES,  /* any list */
-    FORM_SCHEMA,  /* object or boolean */
-    FORM_SCHEMAS, /* an object of them */
-    FORM_ITEMS,   /* schema or tuple */
-    FORM_TYPE,    /* a name or names */
-    FORM_BOUND,   /* number, or boolean as in draft 4 */
+    FORM_LIST,         /* of schemas, not empty */
+    FORM_TUPLE,        /* of schemas */
+    FORM_VALUES,       /* any list */
+    FORM_SCHEMA,       /* object or boolean */
+    FORM_SCHEMAS,      /* an object of them */
+    FORM_ITEMS,        /* schema or tuple */
+    FORM_TYPE,         /* a name or names */
+    FORM_BOUND,        /* number, or boolean as in draft 4 */
+    FORM_NAMES,        /* a list of strings */
+    FORM_NEEDS,        /* an object of lists of strings */
+    FORM_DEPENDENCIES, /* an object of those and of schemas */
     FORM_REFUSED,
-    FORM_REFUSED_UNLESS_EMPTY,
-    FORM_REFUSED_UNLESS_FALSE,
     FORM_REFUSED_IF_SCHEMA /* false and true have a meaning that can be kept */
 };
 
@@ -39,11 +40,18 @@ static const struct keyword keywords[] = {
     {"allOf", FORM_LIST},
     {"anyOf", FORM_LIST},
     {"oneOf", FORM_LIST},
+    {"not", FORM_SCHEMA},
+    {"if", FORM_SCHEMA},
+    {"then", FORM_SCHEMA},
+    {"else", FORM_SCHEMA},
     {"properties", FORM_SCHEMAS},
     {"patternProperties", FORM_SCHEMAS},
     {"additionalProperties", FORM_SCHEMA},
     {"propertyNames", FORM_SCHEMA},
-    {"required", FORM_VALUES},
+    {"required", FORM_NAMES},
+    {"dependentRequired", FORM_NEEDS},
+    {"dependentSchemas", FORM_SCHEMAS},
+    {"dependencies", FORM_DEPENDENCIES},
     {"minProperties", FORM_COUNT},
     {"maxProperties", FORM_COUNT},
     {"items", FORM_ITEMS},
@@ -51,6 +59,10 @@ static const struct keyword keywords[] = {
     {"additionalItems", FORM_SCHEMA},
     {"minItems", FORM_COUNT},
     {"maxItems", FORM_COUNT},
+    {"uniqueItems", FORM_BOOLEAN},
+    {"contains", FORM_SCHEMA},
+    {"minContains", FORM_COUNT},
+    {"maxContains", FORM_COUNT},
     {"minLength", FORM_COUNT},
     {"maxLength", FORM_COUNT},
     {"pattern", FORM_TEXT},
@@ -62,11 +74,6 @@ static const struct keyword keywords[] = {
     {"multipleOf", FORM_NUMBER},
     {"unevaluatedProperties", FORM_REFUSED_IF_SCHEMA},
     {"unevaluatedItems", FORM_REFUSED_IF_SCHEMA},
-    {"not", FORM_REFUSED_UNLESS_FALSE},
-    {"contains", FORM_REFUSED},
-    {"dependentRequired", FORM_REFUSED_UNLESS_EMPTY},
-    {"dependentSchemas", FORM_REFUSED_UNLESS_EMPTY},
-    {"dependencies", FORM_REFUSED_UNLESS_EMPTY},
     {"$dynamicRef", FORM_REFUSED},
     {"$recursiveRef", FORM_REFUSED},
 };
@@ -91,7 +98,7 @@ static bool is_schema(const json_t *value)
 static bool is_type_name(const json_t *value)
 {
     static const char *const names[] = {"null",   "boolean", "integer", "number",
-                                        "string", "array",   "object"};
+                                        "string", "array",   "object",  SCHEMA_FRACTION};
     for (size_t i = 0; json_is_string(value) && i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(json_string_value(value), names[i]) == 0)
             return true;
@@ -114,6 +121,29 @@ static bool are_schemas(const json_t *value)
     json_object_foreach((json_t *)(uintptr_t)value, key, item)
     {
         if (!is_schema(item))
+            return false;
+    }
+    return json_is_object(value);
+}
+
+static bool is_text(const json_t *value)
+{
+    return json_is_string(value);
+}
+
+static bool are_names(const json_t *value)
+{
+    return json_is_array(value) && all_are(value, is_text);
+}
+
+/* An object of lists of names, or with `with_schemas` of schemas too. */
+static bool are_needs(const json_t *value, bool with_schemas)
+{
+    const char *key;
+    json_t *item;
+    json_object_foreach((json_t *)(uintptr_t)value, key, item)
+    {
+        if (!are_names(item) && !(with_schemas && is_schema(item)))
             return false;
     }
     return json_is_object(value);
@@ -155,6 +185,12 @@ static const char *wrong_form(enum form form, const json_t *value)
         return is_type_name(value) || (json_array_size(value) > 0 && all_are(value, is_type_name))
                    ? NULL
                    : "must name a type or types of JSON";
+    case FORM_NAMES:
+        return are_names(value) ? NULL : "must be an array of strings";
+    case FORM_NEEDS:
+        return are_needs(value, false) ? NULL : "must be an object of arrays of strings";
+    case FORM_DEPENDENCIES:
+        return are_needs(value, true) ? NULL : "must be an object of schemas or arrays of strings";
     default:
         return NULL;
     }
@@ -165,37 +201,11 @@ static bool is_refused(enum form form, const json_t *value)
     switch (form) {
     case FORM_REFUSED:
         return true;
-    case FORM_REFUSED_UNLESS_EMPTY:
-        return json_object_size(value) > 0;
-    case FORM_REFUSED_UNLESS_FALSE:
-        return !json_is_false(value);
     case FORM_REFUSED_IF_SCHEMA:
         return json_object_size(value) > 0;
     default:
         return false;
     }
-}
-
-/* Keywords that are refused only beside others. */
-static bool check_together(struct schema *s, const struct place *place)
-{
-    const json_t *schema = place->schema;
-    bool has_branch = json_object_get(schema, "then") != NULL || json_object_get(schema, "else");
-    if (json_object_get(schema, "if") != NULL && has_branch)
-        return schema_fail(s, STATUS_UNSUPPORTED, place, "if", "cannot be kept");
-    const json_t *most = json_object_get(schema, "maxItems");
-    bool has_one_item = json_is_integer(most) && json_integer_value(most) <= 1;
-    if (json_is_true(json_object_get(schema, "uniqueItems")) && !has_one_item)
-        return schema_fail(s, STATUS_UNSUPPORTED, place, "uniqueItems", "cannot be kept");
-    const json_t *required = json_object_get(schema, "required");
-    size_t index;
-    json_t *name;
-    json_array_foreach(required, index, name)
-    {
-        if (!json_is_string(name))
-            return schema_fail(s, STATUS_INVALID, place, "required", "must be an array of strings");
-    }
-    return true;
 }
 
 bool schema_check_keywords(struct schema *s, const struct place *place)
@@ -210,7 +220,7 @@ bool schema_check_keywords(struct schema *s, const struct place *place)
         if (is_refused(keywords[i].form, value))
             return schema_fail(s, STATUS_UNSUPPORTED, place, keywords[i].name, "cannot be kept");
     }
-    return check_together(s, place);
+    return true;
 }
 
 bool schema_count(struct schema *s, const struct conjunction *k, const char *keyword, bool is_most,

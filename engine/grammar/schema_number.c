@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "regex.h"
 #include "schema.h"
 
 /* Numbers with bounds and multiples, as automata over their decimal text.
@@ -380,20 +381,89 @@ static bool add_multiples(struct schema *s, const struct conjunction *k,
     return true;
 }
 
+/* --- exclusions --- */
+
+/* Beside what `not` excludes numbers have so few digits that no two texts mean the same double but for zeros at the end. */
+#define EXCLUSIVE_DECIMAL "-?[0-9]{1,9}(?:\\.[0-9]{1,6})?"
+/* Such of them as no whole number can be written. */
+#define FRACTION_DECIMAL "-?[0-9]{1,9}\\.[0-9]{0,5}[1-9]"
+#define EXCLUSIVE_PLACES 6
+
+/* All texts of a number: "-0", "1.500". Not a decimal of so many places: NULL with nothing failed. */
+static const struct expr *texts_of(struct compile *c, double value)
+{
+    char text[64];
+    if (!(fabs(value) < 1e9))
+        return NULL;
+    int count = snprintf(text, sizeof text, "%.*f", EXCLUSIVE_PLACES, value);
+    if (count <= 0 || strtod(text, NULL) != value)
+        return NULL;
+    size_t used = (size_t)count;
+    while (text[used - 1] == '0')
+        used--;
+    bool is_whole = text[used - 1] == '.';
+    used -= is_whole ? 1 : 0;
+    const char *digits_at = text + (text[0] == '-');
+    struct text_slice written = {digits_at, used - (size_t)(digits_at - text)};
+    const struct expr *some = expr_repeat(c, expr_word(c, "0"), NULL, 0, EXPR_UNBOUNDED);
+    const struct expr *tail =
+        is_whole ? expr_optional(c, expr_join(c, expr_word(c, "."), some, NULL, NULL)) : some;
+    const struct expr *sign = value == 0  ? expr_optional(c, expr_word(c, "-"))
+                              : value < 0 ? expr_word(c, "-")
+                                          : expr_word(c, "");
+    return expr_join(c, sign, expr_text(c, written), tail, NULL);
+}
+
+/* The numbers that `not` excludes. *has_any: there are some. False: failed. */
+static bool exclude_numbers(struct compile *c, const struct conjunction *k,
+                            const struct automaton **all, bool *has_any)
+{
+    struct expr_list list = {0};
+    *has_any = false;
+    for (uint32_t i = 0; i < k->count; i++) {
+        const json_t *atom = schema_atom(k->places[i].schema);
+        for (size_t j = 0; j < schema_constant_count(atom); j++) {
+            const json_t *value = schema_constant(atom, j);
+            *has_any |= json_is_number(value);
+            const struct expr *texts =
+                json_is_number(value) ? texts_of(c, json_number_value(value)) : NULL;
+            if (texts != NULL && !expr_list_add(c, &list, texts))
+                return false;
+        }
+    }
+    if (list.count == 0)
+        return c->failed == STATUS_OK;
+    const struct automaton *excluded =
+        automaton_from_expr(c, expr_choice(c, list.items, list.count));
+    const struct automaton *others = excluded != NULL ? automaton_complement(c, excluded) : NULL;
+    if (others == NULL)
+        return false;
+    *all = *all != NULL ? automaton_intersect(c, *all, others) : others;
+    return *all != NULL;
+}
+
 /* --- the whole --- */
 
-const struct expr *schema_number_expr(struct schema *s, const struct conjunction *k,
-                                      bool is_integer)
+const struct expr *schema_number_expr(struct schema *s, const struct conjunction *k, uint32_t types)
 {
     struct compile *c = s->c;
     struct bounds b = bounds_of(k);
     const struct automaton *all = NULL;
+    bool is_integer = types == TYPE_INTEGER;
+    bool has_excluded;
     if (!add_multiples(s, k, &all))
         return NULL;
     if (b.has_low && !intersect_expr(c, &all, side_expr(c, b.low, true, b.is_low_open, is_integer)))
         return NULL;
     if (b.has_high &&
         !intersect_expr(c, &all, side_expr(c, b.high, false, b.is_high_open, is_integer)))
+        return NULL;
+    if (!exclude_numbers(c, k, &all, &has_excluded))
+        return NULL;
+    bool is_fraction = types == TYPE_FRACTION;
+    const char *form = is_fraction ? FRACTION_DECIMAL : EXCLUSIVE_DECIMAL;
+    if ((is_fraction || has_excluded) &&
+        !intersect_expr(c, &all, regex_whole(c, text_slice_of(form), "the form of numbers")))
         return NULL;
     if (all == NULL)
         return is_integer ? json_integer_expr(c) : json_number_expr(c);

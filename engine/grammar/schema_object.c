@@ -89,26 +89,140 @@ static bool read_names(struct object *o)
     return true;
 }
 
-/* No others: additionalProperties says so somewhere, or speaks nowhere although there are properties. What
- * unevaluatedProperties excludes depends on which schema it stands in; alone it is additionalProperties. */
-static bool read_closed(struct object *o)
+/* --- which properties there may be --- */
+
+/* unevaluatedProperties of a schema that has brought in all others here closes what these do not speak of. */
+static bool closes_unevaluated(const struct place *place)
+{
+    return place->is_sole_top &&
+           json_is_false(json_object_get(place->schema, "unevaluatedProperties"));
+}
+
+/* additionalProperties says so somewhere, or speaks nowhere although there are properties. */
+bool schema_is_closed(const struct conjunction *k)
 {
     bool is_open = false;
     bool has_properties = false;
-    for (uint32_t i = 0; i < o->k->count; i++) {
-        const json_t *schema = o->k->places[i].schema;
-        const json_t *additional = json_object_get(schema, "additionalProperties");
+    bool is_closed = false;
+    for (uint32_t i = 0; i < k->count; i++) {
+        const struct place *place = &k->places[i];
+        const json_t *additional = json_object_get(place->schema, "additionalProperties");
+        is_closed |= json_is_false(additional);
+        if (place->is_condition)
+            continue;
         is_open |= additional != NULL;
-        if (o->k->count > 1 && json_is_false(json_object_get(schema, "unevaluatedProperties")))
-            return schema_fail(o->s, STATUS_UNSUPPORTED, &o->k->places[i], "unevaluatedProperties",
-                               "cannot be kept beside other schemas");
-        has_properties |= json_object_get(schema, "properties") != NULL ||
-                          json_object_get(schema, "patternProperties") != NULL ||
-                          json_is_false(json_object_get(schema, "unevaluatedProperties"));
-        o->is_closed |= json_is_false(additional);
+        has_properties |= json_object_get(place->schema, "properties") != NULL ||
+                          json_object_get(place->schema, "patternProperties") != NULL ||
+                          closes_unevaluated(place);
     }
-    o->is_closed |= has_properties && !is_open;
+    return is_closed || (has_properties && !is_open);
+}
+
+static bool names_have(const json_t *names, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        if (strcmp(json_string_value(json_array_get(names, i)), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* By its properties, or by requiring it, which is not enough where the unevaluated are excluded. */
+static bool place_names(const struct conjunction *k, const struct place *place, const char *name)
+{
+    bool is_strict = closes_unevaluated(&k->places[0]);
+    return !place->is_condition &&
+           (json_object_get(json_object_get(place->schema, "properties"), name) != NULL ||
+            (!is_strict && names_have(json_object_get(place->schema, "required"), name)));
+}
+
+bool schema_may_know(const struct conjunction *k, const char *name)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        const struct place *place = &k->places[i];
+        if (place_names(k, place, name) ||
+            (!place->is_condition &&
+             json_object_size(json_object_get(place->schema, "patternProperties")) > 0))
+            return true;
+    }
+    return false;
+}
+
+/* What unevaluatedProperties excludes depends on the schema that it stands in. */
+static bool read_closed(struct object *o)
+{
+    for (uint32_t i = 0; i < o->k->count; i++) {
+        const struct place *place = &o->k->places[i];
+        if (!place->is_sole_top &&
+            json_is_false(json_object_get(place->schema, "unevaluatedProperties")))
+            return schema_fail(o->s, STATUS_UNSUPPORTED, place, "unevaluatedProperties",
+                               "cannot be kept inside of other schemas");
+    }
+    o->is_closed = schema_is_closed(o->k);
     return true;
+}
+
+/* --- propertyNames --- */
+
+static bool restrict_keys(struct object *o, const struct automaton *keys)
+{
+    if (keys == NULL)
+        return false;
+    o->keys = o->keys != NULL ? automaton_intersect(o->s->c, o->keys, keys) : keys;
+    return o->keys != NULL;
+}
+
+/* The names that `propertyNames` of a place lists are properties like those that are named elsewhere. */
+static bool add_key_constants(struct object *o, const struct conjunction *k)
+{
+    json_t *constants = schema_constants(o->s, k);
+    bool is_good = o->s->c->failed == STATUS_OK;
+    size_t index;
+    json_t *value;
+    struct expr_list list = {0};
+    const struct automaton *keys = NULL;
+    json_array_foreach(constants, index, value)
+    {
+        if (is_good && json_is_string(value))
+            is_good = add_name(o, json_string_value(value)) &&
+                      expr_list_add(o->s->c, &list, expr_word(o->s->c, json_string_value(value)));
+    }
+    if (is_good && constants != NULL)
+        keys = automaton_from_expr(o->s->c, expr_choice(o->s->c, list.items, list.count));
+    json_decref(constants);
+    return is_good && restrict_keys(o, keys);
+}
+
+static bool add_key_rule(struct object *o, const struct place *place, const json_t *names)
+{
+    struct schema *s = o->s;
+    struct place_list list = {0};
+    const char *path = schema_path(s, place->path, "propertyNames");
+    if (path == NULL || !place_list_add(s, &list, names, path))
+        return false;
+    for (uint32_t j = 0; j < list.count; j++) {
+        static const char *const others[] = {"anyOf", "oneOf", "if", "contains"};
+        for (size_t w = 0; w < sizeof others / sizeof others[0]; w++) {
+            if (json_object_get(list.items[j].schema, others[w]) != NULL)
+                return schema_fail(s, STATUS_UNSUPPORTED, &list.items[j], others[w],
+                                   "cannot be kept for names of properties");
+        }
+        const json_t *schema = list.items[j].schema;
+        if (json_object_get(schema, "not") != NULL && schema_atom(schema) == NULL)
+            return schema_fail(s, STATUS_UNSUPPORTED, &list.items[j], "not",
+                               "of more than constants or one pattern cannot be kept for names of "
+                               "properties");
+    }
+    struct conjunction k = {.places = list.items, .count = list.count};
+    const struct automaton *keys;
+    if (list.is_false || (schema_declared_types(&k) & TYPE_STRING) == 0)
+        return restrict_keys(o, automaton_from_expr(s->c, expr_none(s->c)));
+    if (schema_has_constants(&k))
+        return add_key_constants(o, &k);
+    if (schema_string_automaton(s, &k, &keys))
+        return keys == NULL || restrict_keys(o, keys);
+    return s->c->failed == STATUS_OK &&
+           restrict_keys(o, automaton_from_expr(s->c, expr_none(s->c)));
 }
 
 static bool read_key_rules(struct object *o)
@@ -116,31 +230,8 @@ static bool read_key_rules(struct object *o)
     for (uint32_t i = 0; i < o->k->count; i++) {
         const struct place *place = &o->k->places[i];
         const json_t *names = json_object_get(place->schema, "propertyNames");
-        struct place_list list = {0};
-        const char *path = schema_path(o->s, place->path, "propertyNames");
-        if (path == NULL || (names != NULL && !place_list_add(o->s, &list, names, path)))
+        if (names != NULL && !json_is_true(names) && !add_key_rule(o, place, names))
             return false;
-        struct conjunction k = {.places = list.items, .count = list.count};
-        const struct automaton *keys;
-        if (names == NULL || json_is_true(names))
-            continue;
-        for (uint32_t j = 0; j < list.count; j++) {
-            static const char *const others[] = {"anyOf", "oneOf", "enum", "const"};
-            for (size_t w = 0; w < sizeof others / sizeof others[0]; w++) {
-                if (json_object_get(list.items[j].schema, others[w]) != NULL)
-                    return schema_fail(o->s, STATUS_UNSUPPORTED, &list.items[j], others[w],
-                                       "cannot be kept for names of properties");
-            }
-        }
-        bool is_none = list.is_false || (schema_types(&k) & TYPE_STRING) == 0;
-        if (is_none)
-            keys = automaton_from_expr(o->s->c, expr_none(o->s->c));
-        else if (!schema_string_automaton(o->s, &k, &keys) && o->s->c->failed == STATUS_OK)
-            keys = automaton_from_expr(o->s->c, expr_none(o->s->c));
-        if (o->s->c->failed != STATUS_OK)
-            return false;
-        if (keys != NULL)
-            o->keys = o->keys != NULL ? automaton_intersect(o->s->c, o->keys, keys) : keys;
     }
     return o->s->c->failed == STATUS_OK;
 }
@@ -180,14 +271,25 @@ static bool add_property(struct object *o, struct place_list *list, const struct
     return path != NULL && place_list_add(o->s, list, additional, path);
 }
 
+/* In a closed object, what only a condition names is not there. */
+static bool is_known(struct object *o, const char *name)
+{
+    for (uint32_t i = 0; i < o->pattern_count; i++) {
+        if (!o->patterns[i].place->is_condition && pattern_matches(o, &o->patterns[i], name))
+            return true;
+    }
+    for (uint32_t i = 0; i < o->k->count; i++) {
+        if (place_names(o->k, &o->k->places[i], name))
+            return true;
+    }
+    return false;
+}
+
 static bool name_is_required(const struct object *o, const char *name)
 {
     for (uint32_t i = 0; i < o->k->count; i++) {
-        const json_t *required = json_object_get(o->k->places[i].schema, "required");
-        for (size_t j = 0; j < json_array_size(required); j++) {
-            if (strcmp(json_string_value(json_array_get(required, j)), name) == 0)
-                return true;
-        }
+        if (names_have(json_object_get(o->k->places[i].schema, "required"), name))
+            return true;
     }
     return false;
 }
@@ -207,7 +309,8 @@ static bool add_member(struct object *o, const char *name)
         if (!add_property(o, &list, &o->k->places[i], name))
             return false;
     }
-    if (o->keys != NULL && !automaton_accepts(c, o->keys, text_slice_of(name)))
+    if ((o->keys != NULL && !automaton_accepts(c, o->keys, text_slice_of(name))) ||
+        (o->is_closed && !is_known(o, name)))
         list.is_false = true;
     const struct expr *value = place_list_expr(o->s, &list);
     if (value == NULL)
@@ -244,11 +347,7 @@ static bool other_keys(struct object *o, const struct automaton **out)
             return false;
     }
     const struct automaton *named = automaton_from_expr(c, expr_choice(c, list.items, list.count));
-    const struct expr *any = expr_repeat(c, expr_range(c, 0, 0x10FFFF), NULL, 0, EXPR_UNBOUNDED);
-    if (named == NULL || any == NULL)
-        return false;
-    const struct automaton *others =
-        automaton_intersect(c, automaton_from_expr(c, any), automaton_complement(c, named));
+    const struct automaton *others = named != NULL ? schema_other_text(o->s, named) : NULL;
     *out = intersect_keys(o, *out, others);
     return c->failed == STATUS_OK;
 }
@@ -285,14 +384,7 @@ static const struct expr *other_member(struct object *o, uint32_t set, const str
         return NULL;
     for (uint32_t p = 0; p < o->pattern_count && c->failed == STATUS_OK; p++) {
         const struct automaton *own = o->patterns[p].keys;
-        const struct automaton *cut =
-            (set >> p & 1) != 0
-                ? own
-                : automaton_intersect(
-                      c,
-                      automaton_from_expr(
-                          c, expr_repeat(c, expr_range(c, 0, 0x10FFFF), NULL, 0, EXPR_UNBOUNDED)),
-                      automaton_complement(c, own));
+        const struct automaton *cut = (set >> p & 1) != 0 ? own : schema_other_text(o->s, own);
         keys = intersect_keys(o, keys, cut);
     }
     const struct expr *value = place_list_expr(o->s, &list);
@@ -308,6 +400,16 @@ static const struct expr *other_member(struct object *o, uint32_t set, const str
     return inside != NULL ? member_expr(c, expr_automaton(c, inside), value) : NULL;
 }
 
+/* Is one of the patterns of a place that is no condition? */
+static bool set_describes(const struct object *o, uint32_t set)
+{
+    for (uint32_t p = 0; p < o->pattern_count; p++) {
+        if ((set >> p & 1) != 0 && !o->patterns[p].place->is_condition)
+            return true;
+    }
+    return false;
+}
+
 /* NULL with nothing failed: there are none. */
 static const struct expr *others_expr(struct object *o)
 {
@@ -318,8 +420,9 @@ static const struct expr *others_expr(struct object *o)
         return NULL;
     if (!other_keys(o, &keys))
         return NULL;
-    for (uint32_t set = o->is_closed ? 1 : 0; set < 1u << o->pattern_count; set++) {
-        if (!expr_list_add(c, &list, other_member(o, set, keys)))
+    for (uint32_t set = 0; set < 1u << o->pattern_count; set++) {
+        bool is_left_out = o->is_closed && !set_describes(o, set);
+        if (!is_left_out && !expr_list_add(c, &list, other_member(o, set, keys)))
             return NULL;
     }
     const struct expr *e = expr_choice(c, list.items, list.count);
@@ -342,7 +445,7 @@ static bool check_counts(struct object *o, const struct expr *others)
 {
     bool has_only_others = o->member_count == 0;
     bool keeps_min = o->min <= o->required_count || o->min == 1;
-    bool keeps_max = o->max == EXPR_UNBOUNDED || has_only_others ||
+    bool keeps_max = o->max == EXPR_UNBOUNDED || has_only_others || o->max == 0 ||
                      (others == NULL && o->member_count <= o->max);
     if (!keeps_min)
         return schema_fail(o->s, STATUS_UNSUPPORTED, place_with(o->k, "minProperties"),
@@ -380,6 +483,15 @@ static const struct expr *braces(struct object *o, const struct expr *others)
     return expr_join(c, expr_word(c, "{"), body, expr_word(c, "}"), NULL);
 }
 
+/* `not` of the empty object. */
+static bool excludes_empty(const struct conjunction *k)
+{
+    json_t *empty = json_object();
+    bool is_excluded = schema_is_excluded(k, empty);
+    json_decref(empty);
+    return is_excluded;
+}
+
 const struct expr *schema_object_expr(struct schema *s, const struct conjunction *k)
 {
     struct object o = {.s = s, .k = k, .max = EXPR_UNBOUNDED};
@@ -387,6 +499,8 @@ const struct expr *schema_object_expr(struct schema *s, const struct conjunction
         !schema_count(s, k, "minProperties", false, &o.min) ||
         !schema_count(s, k, "maxProperties", true, &o.max))
         return NULL;
+    if (o.min == 0 && excludes_empty(k))
+        o.min = 1;
     o.members = compile_allocate(s->c, o.name_count, sizeof *o.members);
     o.is_required = compile_allocate(s->c, o.name_count, sizeof *o.is_required);
     for (uint32_t i = 0; i < o.name_count && s->c->failed == STATUS_OK; i++) {

@@ -86,6 +86,43 @@ static bool add_format(struct schema *s, const struct place *place, const struct
     return e != NULL && intersect(s, all, automaton_from_expr(s->c, e));
 }
 
+const struct automaton *schema_other_text(struct schema *s, const struct automaton *a)
+{
+    struct compile *c = s->c;
+    const struct expr *character = expr_range(c, 0, 0x10FFFF);
+    const struct expr *any =
+        character != NULL ? expr_repeat(c, character, NULL, 0, EXPR_UNBOUNDED) : NULL;
+    const struct automaton *others = automaton_complement(c, a);
+    return any != NULL && others != NULL
+               ? automaton_intersect(c, automaton_from_expr(c, any), others)
+               : NULL;
+}
+
+/* What `not` of a place excludes: constants, or what a pattern matches. */
+static bool add_excluded(struct schema *s, const struct place *place, const struct automaton **all)
+{
+    struct compile *c = s->c;
+    const json_t *atom = schema_atom(place->schema);
+    const json_t *pattern = json_object_get(atom, "pattern");
+    struct expr_list list = {0};
+    if (pattern != NULL) {
+        const char *where = schema_path(s, place->path, "not/pattern");
+        struct text_slice text = {json_string_value(pattern), json_string_length(pattern)};
+        const struct automaton *matched = where != NULL ? regex_search(c, text, where) : NULL;
+        return matched != NULL && intersect(s, all, schema_other_text(s, matched));
+    }
+    for (size_t i = 0; i < schema_constant_count(atom); i++) {
+        const json_t *value = schema_constant(atom, i);
+        struct text_slice text = {json_string_value(value), json_string_length(value)};
+        if (json_is_string(value) && !expr_list_add(c, &list, expr_text(c, text)))
+            return false;
+    }
+    if (list.count == 0)
+        return true;
+    const struct automaton *texts = automaton_from_expr(c, expr_choice(c, list.items, list.count));
+    return texts != NULL && intersect(s, all, schema_other_text(s, texts));
+}
+
 static bool add_length(struct schema *s, uint32_t min, uint32_t max, const struct automaton **all)
 {
     if (min == 0 && max == EXPR_UNBOUNDED)
@@ -111,17 +148,28 @@ bool schema_string_automaton(struct schema *s, const struct conjunction *k,
     uint32_t max;
     *out = NULL;
     for (uint32_t i = 0; i < k->count; i++) {
-        if (!add_pattern(s, &k->places[i], out) || !add_format(s, &k->places[i], out))
+        const struct place *place = &k->places[i];
+        if (!add_pattern(s, place, out) || !add_format(s, place, out) ||
+            !add_excluded(s, place, out))
             return false;
     }
     return read_lengths(s, k, &min, &max) && (max >= min) && add_length(s, min, max, out);
+}
+
+static bool excludes_strings(const json_t *schema)
+{
+    const json_t *atom = schema_atom(schema);
+    bool is_found = json_object_get(atom, "pattern") != NULL;
+    for (size_t i = 0; i < schema_constant_count(atom); i++)
+        is_found |= json_is_string(schema_constant(atom, i));
+    return is_found;
 }
 
 static bool has_form(const struct conjunction *k)
 {
     for (uint32_t i = 0; i < k->count; i++) {
         const json_t *schema = k->places[i].schema;
-        if (json_object_get(schema, "pattern") != NULL ||
+        if (json_object_get(schema, "pattern") != NULL || excludes_strings(schema) ||
             schema_format_regex(json_string_value(json_object_get(schema, "format"))) != NULL)
             return true;
     }

@@ -2,7 +2,7 @@
 
 #include "schema.h"
 
-/* What a conjunction without anyOf and oneOf says: its types, its constants, and a choice of what each type allows. */
+/* What a conjunction without anyOf says: its types, its constants, and a choice of what each type allows. */
 
 struct type_name {
     const char *name;
@@ -13,7 +13,7 @@ static const struct type_name type_names[] = {
     {"null", TYPE_NULL},       {"boolean", TYPE_BOOLEAN},
     {"integer", TYPE_INTEGER}, {"number", TYPE_INTEGER | TYPE_FRACTION},
     {"string", TYPE_STRING},   {"array", TYPE_ARRAY},
-    {"object", TYPE_OBJECT},
+    {"object", TYPE_OBJECT},   {SCHEMA_FRACTION, TYPE_FRACTION},
 };
 
 /* A schema with these keywords and without `type` means these types. */
@@ -23,12 +23,17 @@ static const struct type_name telling_keywords[] = {
     {"additionalProperties", TYPE_OBJECT},
     {"propertyNames", TYPE_OBJECT},
     {"required", TYPE_OBJECT},
+    {"dependentRequired", TYPE_OBJECT},
+    {"dependentSchemas", TYPE_OBJECT},
+    {"dependencies", TYPE_OBJECT},
     {"minProperties", TYPE_OBJECT},
     {"maxProperties", TYPE_OBJECT},
     {"items", TYPE_ARRAY},
     {"prefixItems", TYPE_ARRAY},
     {"minItems", TYPE_ARRAY},
     {"maxItems", TYPE_ARRAY},
+    {"uniqueItems", TYPE_ARRAY},
+    {"contains", TYPE_ARRAY},
     {"minLength", TYPE_STRING},
     {"maxLength", TYPE_STRING},
     {"pattern", TYPE_STRING},
@@ -49,7 +54,17 @@ static uint32_t type_bits(const char *name)
     return 0;
 }
 
-static uint32_t named_types(const json_t *type)
+const char *schema_type_name(uint32_t bit)
+{
+    const char *name = NULL;
+    for (size_t i = 0; i < sizeof type_names / sizeof type_names[0]; i++) {
+        if (type_names[i].bits == bit)
+            name = type_names[i].name;
+    }
+    return name;
+}
+
+uint32_t schema_named_types(const json_t *type)
 {
     uint32_t bits = 0;
     if (json_is_string(type))
@@ -74,7 +89,33 @@ static uint32_t told_types(const struct conjunction *k)
     return bits;
 }
 
-static bool has_constants(const struct conjunction *k)
+/* --- keywords for values --- */
+
+const json_t *schema_constant(const json_t *schema, size_t index)
+{
+    const json_t *constant = json_object_get(schema, "const");
+    return constant != NULL ? constant : json_array_get(json_object_get(schema, "enum"), index);
+}
+
+size_t schema_constant_count(const json_t *schema)
+{
+    return json_object_get(schema, "const") != NULL
+               ? 1
+               : json_array_size(json_object_get(schema, "enum"));
+}
+
+const json_t *schema_atom(const json_t *schema)
+{
+    const json_t *inner = json_object_get(schema, "not");
+    if (json_object_size(inner) != 1)
+        return NULL;
+    bool is_atom = json_is_array(json_object_get(inner, "enum")) ||
+                   json_object_get(inner, "const") != NULL ||
+                   json_is_string(json_object_get(inner, "pattern"));
+    return is_atom ? inner : NULL;
+}
+
+bool schema_has_constants(const struct conjunction *k)
 {
     for (uint32_t i = 0; i < k->count; i++) {
         if (json_object_get(k->places[i].schema, "enum") != NULL ||
@@ -84,23 +125,31 @@ static bool has_constants(const struct conjunction *k)
     return false;
 }
 
-uint32_t schema_types(const struct conjunction *k)
+/* --- types --- */
+
+uint32_t schema_declared_types(const struct conjunction *k)
 {
     uint32_t bits = TYPE_ALL;
-    bool is_named = false;
-    bool is_nullable = false;
     for (uint32_t i = 0; i < k->count; i++) {
         const json_t *schema = k->places[i].schema;
         const json_t *type = json_object_get(schema, "type");
         bool with_null = json_is_true(json_object_get(schema, "nullable"));
-        is_nullable |= with_null;
-        if (type == NULL)
-            continue;
-        is_named = true;
-        bits &= named_types(type) | (with_null ? TYPE_NULL : 0);
+        if (type != NULL)
+            bits &= schema_named_types(type) | (with_null ? TYPE_NULL : 0);
     }
-    uint32_t told = is_named || has_constants(k) ? 0 : told_types(k);
-    return told == 0 ? bits : told | (is_nullable ? TYPE_NULL : 0);
+    return bits;
+}
+
+uint32_t schema_types(const struct conjunction *k)
+{
+    bool is_named = schema_has_constants(k);
+    bool is_nullable = false;
+    for (uint32_t i = 0; i < k->count; i++) {
+        is_named |= json_object_get(k->places[i].schema, "type") != NULL;
+        is_nullable |= json_is_true(json_object_get(k->places[i].schema, "nullable"));
+    }
+    uint32_t told = is_named ? 0 : told_types(k);
+    return told == 0 ? schema_declared_types(k) : told | (is_nullable ? TYPE_NULL : 0);
 }
 
 uint32_t schema_type_of_value(const json_t *value)
@@ -169,10 +218,20 @@ bool schema_values_equal(const json_t *a, const json_t *b)
 
 /* --- constants --- */
 
-static bool is_among(const json_t *value, const json_t *values)
+bool schema_is_among(const json_t *value, const json_t *values)
 {
     for (size_t i = 0; i < json_array_size(values); i++) {
         if (schema_values_equal(value, json_array_get(values, i)))
+            return true;
+    }
+    return false;
+}
+
+/* Is it a constant of the schema? */
+static bool is_constant(const json_t *value, const json_t *schema)
+{
+    for (size_t i = 0; i < schema_constant_count(schema); i++) {
+        if (schema_values_equal(value, schema_constant(schema, i)))
             return true;
     }
     return false;
@@ -199,13 +258,17 @@ static bool string_fits(struct schema *s, const struct conjunction *k, const jso
            (automaton == NULL || automaton_accepts(s->c, automaton, text));
 }
 
-bool schema_value_fits(struct schema *s, const struct conjunction *k, const json_t *value)
+/* Does the value keep `type`, `enum`, `not`, and the keywords for its own kind? Objects and arrays beside keywords for their parts
+ * fail the compilation. */
+static bool value_fits(struct schema *s, const struct conjunction *k, const json_t *value)
 {
     for (uint32_t i = 0; i < k->count; i++) {
-        const json_t *values = json_object_get(k->places[i].schema, "enum");
-        const json_t *constant = json_object_get(k->places[i].schema, "const");
-        if ((values != NULL && !is_among(value, values)) ||
-            (constant != NULL && !schema_values_equal(value, constant)))
+        const json_t *schema = k->places[i].schema;
+        const json_t *values = json_object_get(schema, "enum");
+        const json_t *constant = json_object_get(schema, "const");
+        if ((values != NULL && !schema_is_among(value, values)) ||
+            (constant != NULL && !schema_values_equal(value, constant)) ||
+            is_constant(value, schema_atom(schema)))
             return false;
     }
     uint32_t type = schema_type_of_value(value);
@@ -222,34 +285,88 @@ bool schema_value_fits(struct schema *s, const struct conjunction *k, const json
                                         "for their parts");
 }
 
-/* The constants of one place that fit all. */
+json_t *schema_constants(struct schema *s, const struct conjunction *k)
+{
+    const json_t *source = NULL;
+    for (uint32_t i = 0; source == NULL && i < k->count; i++) {
+        const json_t *schema = k->places[i].schema;
+        if (json_object_get(schema, "enum") != NULL || json_object_get(schema, "const") != NULL)
+            source = schema;
+    }
+    if (source == NULL)
+        return NULL;
+    json_t *constants = json_array();
+    for (size_t i = 0; i < schema_constant_count(source); i++) {
+        const json_t *value = schema_constant(source, i);
+        bool is_new = compile_go_on(s->c, (uint32_t)json_array_size(constants) + 1) &&
+                      !schema_is_among(value, constants) && value_fits(s, k, value);
+        if (is_new && json_array_append(constants, schema_part(value)) != 0)
+            compile_fail(s->c, STATUS_NO_MEMORY, "no memory for the schema");
+    }
+    if (s->c->failed == STATUS_OK)
+        return constants;
+    json_decref(constants);
+    return NULL;
+}
+
 static const struct expr *constants_expr(struct schema *s, const struct conjunction *k)
 {
     struct expr_list list = {0};
-    for (uint32_t i = 0; i < k->count; i++) {
-        const json_t *values = json_object_get(k->places[i].schema, "enum");
-        const json_t *constant = json_object_get(k->places[i].schema, "const");
-        if (values == NULL && constant == NULL)
-            continue;
-        size_t count = constant != NULL ? 1 : json_array_size(values);
-        for (size_t j = 0; j < count; j++) {
-            const json_t *value = constant != NULL ? constant : json_array_get(values, j);
-            if (schema_value_fits(s, k, value) &&
-                !expr_list_add(s->c, &list, json_literal_expr(s->c, value)))
-                return NULL;
-        }
-        break;
-    }
+    json_t *constants = schema_constants(s, k);
+    for (size_t i = 0; i < json_array_size(constants); i++)
+        (void)expr_list_add(s->c, &list, json_literal_expr(s->c, json_array_get(constants, i)));
+    json_decref(constants);
     return expr_choice(s->c, list.items, list.count);
+}
+
+/* --- the whole --- */
+
+/* The types without those of which `not` excludes a constant that is no scalar and not empty: all of the type go with it. */
+static uint32_t without_excluded(struct schema *s, const struct conjunction *k, uint32_t types)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        const json_t *atom = schema_atom(k->places[i].schema);
+        for (size_t j = 0; j < schema_constant_count(atom); j++) {
+            const json_t *value = schema_constant(atom, j);
+            uint32_t type = schema_type_of_value(value);
+            bool has_parts = json_object_size(value) > 0 || json_array_size(value) > 0;
+            if (type == TYPE_NULL)
+                types &= ~(uint32_t)TYPE_NULL;
+            if (!has_parts || (types & type) == 0)
+                continue;
+            types &= ~type;
+            schema_leave_out(s, &k->places[i], "not");
+        }
+    }
+    return types;
+}
+
+bool schema_is_excluded(const struct conjunction *k, const json_t *value)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        if (is_constant(value, schema_atom(k->places[i].schema)))
+            return true;
+    }
+    return false;
+}
+
+static const struct expr *boolean_expr(struct schema *s, const struct conjunction *k)
+{
+    struct compile *c = s->c;
+    const struct expr *yes =
+        schema_is_excluded(k, json_true()) ? expr_none(c) : expr_word(c, "true");
+    const struct expr *no =
+        schema_is_excluded(k, json_false()) ? expr_none(c) : expr_word(c, "false");
+    return expr_either(c, yes, no);
 }
 
 const struct expr *schema_value_expr(struct schema *s, const struct conjunction *k)
 {
     struct compile *c = s->c;
     struct expr_list list = {0};
-    uint32_t types = schema_types(k);
-    if (has_constants(k))
+    if (schema_has_constants(k))
         return constants_expr(s, k);
+    uint32_t types = without_excluded(s, k, schema_types(k));
     if (types & TYPE_OBJECT)
         (void)expr_list_add(c, &list, schema_object_expr(s, k));
     if (types & TYPE_ARRAY)
@@ -257,110 +374,11 @@ const struct expr *schema_value_expr(struct schema *s, const struct conjunction 
     if (types & TYPE_STRING)
         (void)expr_list_add(c, &list, schema_string_expr(s, k));
     if (types & (TYPE_INTEGER | TYPE_FRACTION))
-        (void)expr_list_add(c, &list, schema_number_expr(s, k, (types & TYPE_FRACTION) == 0));
+        (void)expr_list_add(c, &list,
+                            schema_number_expr(s, k, types & (TYPE_INTEGER | TYPE_FRACTION)));
     if (types & TYPE_BOOLEAN)
-        (void)expr_list_add(c, &list, expr_either(c, expr_word(c, "true"), expr_word(c, "false")));
+        (void)expr_list_add(c, &list, boolean_expr(s, k));
     if (types & TYPE_NULL)
         (void)expr_list_add(c, &list, expr_word(c, "null"));
     return expr_choice(c, list.items, list.count);
-}
-
-/* --- oneOf --- */
-
-/* What a branch shows from outside: itself and what $ref and allOf bring in. False: failed. */
-static bool open_branch(struct schema *s, const json_t *branch, struct conjunction *out)
-{
-    struct place_list list = {0};
-    if (!place_list_add(s, &list, branch, "oneOf"))
-        return false;
-    *out = (struct conjunction){.places = list.items, .count = list.count};
-    return true;
-}
-
-/* The constants that a conjunction names; NULL: none. */
-static const json_t *constants_of(const struct conjunction *k, bool *is_single)
-{
-    for (uint32_t i = 0; i < k->count; i++) {
-        const json_t *constant = json_object_get(k->places[i].schema, "const");
-        const json_t *values = json_object_get(k->places[i].schema, "enum");
-        *is_single = constant != NULL;
-        if (constant != NULL || values != NULL)
-            return constant != NULL ? constant : values;
-    }
-    return NULL;
-}
-
-static bool constants_exclude(const struct conjunction *a, const struct conjunction *b)
-{
-    bool is_a_single;
-    bool is_b_single;
-    const json_t *x = constants_of(a, &is_a_single);
-    const json_t *y = constants_of(b, &is_b_single);
-    if (x == NULL || y == NULL)
-        return false;
-    for (size_t i = 0; i < (is_a_single ? 1 : json_array_size(x)); i++) {
-        for (size_t j = 0; j < (is_b_single ? 1 : json_array_size(y)); j++) {
-            if (schema_values_equal(is_a_single ? x : json_array_get(x, i),
-                                    is_b_single ? y : json_array_get(y, j)))
-                return false;
-        }
-    }
-    return true;
-}
-
-static bool is_required(const struct conjunction *k, const char *name)
-{
-    for (uint32_t i = 0; i < k->count; i++) {
-        const json_t *required = json_object_get(k->places[i].schema, "required");
-        for (size_t j = 0; j < json_array_size(required); j++) {
-            if (strcmp(json_string_value(json_array_get(required, j)), name) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
-/* Both require a property for which they have constants that differ. */
-static bool properties_exclude(struct schema *s, const struct conjunction *a,
-                               const struct conjunction *b)
-{
-    for (uint32_t i = 0; i < a->count; i++) {
-        const char *name;
-        json_t *mine;
-        json_t *properties = json_object_get(a->places[i].schema, "properties");
-        json_object_foreach(properties, name, mine)
-        {
-            if (!is_required(a, name) || !is_required(b, name))
-                continue;
-            for (uint32_t j = 0; j < b->count; j++) {
-                const json_t *theirs =
-                    json_object_get(json_object_get(b->places[j].schema, "properties"), name);
-                struct conjunction x;
-                struct conjunction y;
-                if (theirs != NULL && open_branch(s, mine, &x) && open_branch(s, theirs, &y) &&
-                    constants_exclude(&x, &y))
-                    return true;
-            }
-        }
-    }
-    return false;
-}
-
-bool schema_branches_exclude(struct schema *s, const json_t *branches)
-{
-    size_t count = json_array_size(branches);
-    struct conjunction *open = compile_allocate(s->c, count, sizeof *open);
-    for (size_t i = 0; open != NULL && i < count; i++) {
-        if (!open_branch(s, json_array_get(branches, i), &open[i]))
-            return false;
-        for (size_t j = 0; j < i; j++) {
-            bool is_false = json_is_false(json_array_get(branches, i)) ||
-                            json_is_false(json_array_get(branches, j));
-            bool differ = (schema_types(&open[i]) & schema_types(&open[j])) == 0;
-            if (!is_false && !differ && !constants_exclude(&open[i], &open[j]) &&
-                !properties_exclude(s, &open[i], &open[j]))
-                return false;
-        }
-    }
-    return s->c->failed == STATUS_OK;
 }

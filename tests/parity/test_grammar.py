@@ -188,6 +188,58 @@ def test_values_of_generated_schemas_are_taken_if_and_only_if_valid():
     assert taken > 4000
 
 
+def test_values_of_schemas_of_schemas_are_taken_only_where_valid():
+    choose = random.Random(2)
+    schemas = schema_generator.combined(700, seed=3) + schema_generator.CLIENTS
+    values = [[schema_generator.any_value(choose) for _ in range(40)] for _ in schemas]
+    answers = ask([{"kind": "schema", "text": json.dumps(schema), "texts": [json.dumps(v) for v in some]} for schema, some in zip(schemas, values)])
+    taken = missed = compiled = 0
+    for schema, some, answer in zip(schemas, values, answers):
+        if "error" in answer:
+            assert "no text" in answer["message"] or answer["error"] in ("unsupported", "too_large"), (schema, answer)
+            continue
+        compiled += 1
+        validator = jsonschema.Draft202012Validator(schema)
+        for value, is_accepted in zip(some, answer["accepts"]):
+            is_valid = validator.is_valid(value)
+            assert is_valid or not is_accepted, (schema, value)
+            taken += is_accepted
+            missed += is_valid and not is_accepted
+    assert compiled > 400 and taken > 4 * missed
+
+
+@pytest.mark.parametrize("schema, good, bad", [
+    ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, [1.5, -3.25], [1, 0, -2]),
+    ({"oneOf": [{"type": "integer", "minimum": 2}, {"type": "integer", "maximum": 5}]}, [1, 6, -7], [2, 3, 5]),
+    ({"oneOf": [{"enum": ["a", "b"]}, {"enum": ["b", "c"]}]}, ["a", "c"], ["b"]),
+    ({"oneOf": [{"enum": ["a", "bb"]}, {"type": "string", "minLength": 2}]}, ["a", "cc"], ["bb", "c"]),
+    (schema_generator.CLIENTS[0], [{"pet": {"kind": "cat", "lives": 9}}, {"pet": {"kind": "dog", "name": "x"}}],
+     [{"pet": {"name": "x"}}, {"pet": {"kind": "dog", "lives": 9}}]),
+    (schema_generator.CLIENTS[1], [{"shape": {"radius": 1}}, {"shape": {"side": 1}}], [{"shape": {"radius": 1, "side": 1}}, {"shape": {}}]),
+    (schema_generator.CLIENTS[5], [{"country": "US", "zip": "12345"}, {"country": "NL", "zip": "1234 AB"}],
+     [{"country": "US", "zip": "1234 AB"}, {"country": "NL", "zip": "12345"}]),
+    (schema_generator.CLIENTS[6], [{"kind": "a", "x": True}, {"kind": "b", "x": True, "y": False}, {"kind": "c"}],
+     [{"kind": "a"}, {"kind": "b", "x": True}, {"kind": "c", "x": True}]),
+    (schema_generator.CLIENTS[7], [{"name": "n"}, {"address": "x", "name": "n"}, {"card": 1, "address": "x", "name": "n"}], [{"card": 1, "name": "n"}]),
+    (schema_generator.CLIENTS[8], [{}, {"card": True, "code": 3}], [{"card": True}, {"card": True, "code": 10}]),
+    (schema_generator.CLIENTS[10], [{}, {"red": 1}, {"red": 1, "green": 2}], [{"blue": 1}, {"red": 256}]),
+    (schema_generator.CLIENTS[11], [{"name": "rooted", "code": 3, "path": "a"}],
+     [{"name": "root", "code": 3, "path": "a"}, {"name": "a", "code": 4, "path": "a"}, {"name": "a", "code": 3, "path": "a.b"}]),
+    ({"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True}, [[], ["c"], ["b", "a"], ["c", "a", "b"]], [["a", "a"], ["a", "b", "a"]]),
+    ({"type": "array", "items": {"enum": list("abcdefghij")}, "uniqueItems": True, "minItems": 2}, [["a", "j"], list("abcdefghij")], [["a"], ["b", "b"]]),
+    ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, [[], ["b"], ["a", "b", "c"]], [["a", "a"]]),
+    ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "minItems": 2}, [[1, 2], [1, 20, 300]], [[1], [1, 1]]),
+    (schema_generator.CLIENTS[12], [[7], [1, 7], [1, 2, 7], [7, 7]], [[], [1, 2], [1, 2, 3]]),
+    (schema_generator.CLIENTS[13], [{"a": True}, {"a": True, "b": False}], [{}, {"a": True, "c": 1}]),
+    ({"type": "object", "properties": {"a": {}, "b": {}}, "not": {"required": ["a", "b"]}}, [{}, {"a": 1}, {"b": 1}], [{"a": 1, "b": 2}]),
+    ({"not": {"type": ["null", "integer"]}}, [1.5, "x", [], {}, True], [None, 1]),
+    ({"type": "number", "minimum": 0, "not": {"enum": [1.5, 2]}}, [1.25, 0, 15], [1.5, 2]),
+])
+def test_schemas_of_schemas_have_the_values_they_should(schema, good, bad):
+    answers = ask([{"kind": "schema", "text": json.dumps(schema), "texts": [json.dumps(value) for value in good + bad]}])[0]
+    assert answers["accepts"] == [True] * len(good) + [False] * len(bad)
+
+
 @pytest.mark.parametrize("low, high, step", [(-5, 17, None), (0, 0, None), (-120, -99, None), (3, 1200, 7), (-30, 30, 4), (None, -8, None),
                                              (99, None, None), (None, None, 12)])
 def test_integers_in_bounds_are_just_those(low, high, step):

@@ -23,16 +23,29 @@
  *    After them come additional ones if additionalProperties or patternProperties are there and allow some. An object
  *    schema with properties and without either has no others.
  *  - A schema without `type` that has keywords of some types only is of these types.
- *  - oneOf is anyOf where its branches exclude each other by type, by constant or by a required property's constant;
- *    where that is not to be seen, it is refused. allOf and what stands beside $ref are merged.
+ *  - allOf and what stands beside $ref are merged. oneOf is each of its branches with all others denied, but for those that exclude
+ *    it by type, constant, or a required property's type or constant. Beside a `discriminator` (OpenAPI) its property is
+ *    required where a branch has a constant for it.
+ *  - not, if/then/else and dependent* are kept by what denies each keyword: type, enum, const, required, properties, lengths, pattern,
+ *    bounds, counts of items, items, contains, and all that combine schemas. Texts that only the denial of another keyword
+ *    would allow (multipleOf, format, additionalProperties, patternProperties, propertyNames, uniqueItems, counts of
+ *    properties) are not written; where none is left the schema is refused with that keyword's name. Properties that only `if`
+ *    or `not` names are none of a closed object's. Numbers beside an excluded one have up to 9 digits and 6 after the
+ *    point. Of a type of which a filled array or object is excluded nothing is written.
+ *  - uniqueItems: up to 8 constants come in any order (fewer if they are long), more in the schema's; strings and numbers begin
+ *    with different characters (from ' ' to '~', digits), in rising order; of other items there is one at the most.
+ *  - contains: the item is one of the first 8; with minContains or maxContains those items come first.
+ *  - Names that propertyNames lists by enum or const are properties in that order.
+ *  - unevaluatedProperties: false closes an object with all that its own allOf, $ref, anyOf, oneOf and dependentSchemas name.
  *  - Whitespace is a space, or a line break with up to 32 spaces or tabs, after '{', '[' and ',' and before '}' and ']',
  *    and a space after ':', unless the source names another pattern: without a bound small models never stop.
  *  - Numbers have up to 19 digits, 17 after the point and 3 in the exponent; those with bounds have no exponent.
  *  - Strings with a pattern or format escape only what must be. Escapes of surrogates are never used.
  *  - Formats: date, time, date-time, duration, email, hostname, ipv4, ipv6, uri, uuid; texts that every checker takes. Others
  *    are annotations. \d, \w and \s are ASCII, as in ECMA-262.
- *  - Annotations and unknown keywords are ignored. Keywords that cannot be kept are refused by name: not,
- *    if/then/else, dependent*, contains, uniqueItems, unevaluated* and counts of properties beyond what properties say. */
+ *  - Annotations and unknown keywords are ignored. Keywords that cannot be kept are refused by name: unevaluatedItems and
+ *    unevaluatedProperties inside or beside other schemas, $dynamicRef, constants that are objects or arrays beside keywords for
+ *    their parts, and counts of properties beyond what properties say. */
 
 enum grammar_kind {
     GRAMMAR_JSON_OBJECT, /* any JSON object */
