@@ -310,17 +310,7 @@ static status start_threads(engine *e, struct error_note *note)
     if (s != STATUS_OK)
         return s;
     e->has_step_thread = true;
-    for (;;) {
-        uint32_t ticket = parking_prepare(&e->open_parking);
-        if (atomic_load_explicit(&e->open_state, memory_order_acquire) != 0) {
-            parking_cancel(&e->open_parking);
-            break;
-        }
-        parking_wait(&e->open_parking, ticket, UINT64_MAX);
-    }
-    if (e->open_status != STATUS_OK && note != NULL)
-        *note = e->open_note;
-    return e->open_status;
+    return opening_wait(&e->opening, note);
 }
 
 status engine_open(const struct engine_options *options, engine **out, struct error_note *note)

@@ -14,6 +14,7 @@
 #include "grammar.h"
 #include "model.h"
 #include "reasoning_budget.h"
+#include "opening.h"
 #include "ring.h"
 #include "sampler.h"
 #include "stop_matcher.h"
@@ -188,13 +189,10 @@ struct engine {
     ring *outbox, *free_messages;   /* owned */
     struct token_message *messages; /* owned; [message_count] */
     struct parking publisher_parking;
-    struct parking open_parking;
+    struct opening opening;
     _Atomic uint64_t arrivals;
     _Atomic bool is_draining, is_closing, is_failed, publisher_may_end;
-    _Atomic uint32_t open_state;           /* 0: loading, 1: open, 2: failed */
-    status open_status;                    /* written before open_state */
-    const char *model_path, *weight_cache; /* the caller's; valid until open_state is set */
-    struct error_note open_note;
+    const char *model_path, *weight_cache; /* the caller's; valid until the opening is over */
 
     /* Signs of life: monotonic ns since when the thread has been busy with one thing; 0: idle. */
     _Atomic uint64_t step_busy_since_ns, publisher_busy_since_ns;

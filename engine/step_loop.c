@@ -601,8 +601,8 @@ static status open_model(engine *e, struct error_note *note)
 void *step_thread_run(void *context)
 {
     engine *e = context;
-    e->open_status = open_model(e, &e->open_note);
-    bool is_open = e->open_status == STATUS_OK;
+    status s = open_model(e, &e->opening.note);
+    bool is_open = s == STATUS_OK;
     if (is_open) {
         e->info.backend = e->device->operations->name;
         e->info.weight_bytes = model_get_info(e->model)->weight_bytes;
@@ -610,8 +610,7 @@ void *step_thread_run(void *context)
         publish_stats(e);
     }
     /* Release pairs with engine_open's acquire: status, note and info are seen with it. */
-    atomic_store_explicit(&e->open_state, is_open ? 1 : 2, memory_order_release);
-    parking_signal(&e->open_parking);
+    opening_tell(&e->opening, s);
     if (is_open)
         run_steps(e);
     adapter_table_clear(&e->adapters);

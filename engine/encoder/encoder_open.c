@@ -202,16 +202,7 @@ static status start_thread(encoder *e, struct error_note *note)
     if (s != STATUS_OK)
         return s;
     e->has_thread = true;
-    while (atomic_load_explicit(&e->open_state, memory_order_acquire) == 0) {
-        uint32_t ticket = parking_prepare(&e->open_parking);
-        if (atomic_load_explicit(&e->open_state, memory_order_acquire) != 0)
-            parking_cancel(&e->open_parking);
-        else
-            parking_wait(&e->open_parking, ticket, UINT64_MAX);
-    }
-    if (e->open_status != STATUS_OK && note != NULL)
-        *note = e->open_note;
-    return e->open_status;
+    return opening_wait(&e->opening, note);
 }
 
 status encoder_open(const struct encoder_options *options, encoder **out, struct error_note *note)

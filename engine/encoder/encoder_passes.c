@@ -171,11 +171,9 @@ static void run_passes(encoder *e)
 void *encoder_thread_run(void *context)
 {
     encoder *e = context;
-    e->open_status = open_model(e, &e->open_note);
-    bool is_open = e->open_status == STATUS_OK;
-    atomic_store_explicit(&e->open_state, is_open ? 1 : 2, memory_order_release);
-    parking_signal(&e->open_parking);
-    if (is_open)
+    status s = open_model(e, &e->opening.note);
+    opening_tell(&e->opening, s);
+    if (s == STATUS_OK)
         run_passes(e);
     encoder_model_close(e->model);
     backend_close(e->device);

@@ -7,6 +7,7 @@
 #include "encoder_metrics.h"
 #include "encoder_model.h"
 #include "model_source.h"
+#include "opening.h"
 #include "ring.h"
 #include "thread.h"
 
@@ -22,12 +23,10 @@ struct encoder {
     enum backend_path path;
 
     ring *inbox; /* owned */
-    struct parking parking, open_parking;
+    struct parking parking;
+    struct opening opening;
     pthread_t thread;
     bool has_thread;
-    _Atomic uint32_t open_state; /* 0: loading, 1: open, 2: failed */
-    status open_status;          /* written before open_state, as open_note and info */
-    struct error_note open_note;
     _Atomic bool is_closing;
     _Atomic uint64_t waiting_tokens; /* of requests that are not through */
     _Atomic uint32_t waiting_count;

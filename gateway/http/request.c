@@ -93,16 +93,6 @@ void *http_request_allocate(http_request *request, size_t bytes)
     return h2o_mem_alloc_pool(request->pool, bytes);
 }
 
-void http_request_set_context(http_request *request, void *context)
-{
-    request->context = context;
-}
-
-void *http_request_context(const http_request *request)
-{
-    return request->context;
-}
-
 void http_request_on_gone(http_request *request, void (*on_gone)(http_request *, void *),
                           void *context)
 {

@@ -22,7 +22,6 @@ struct http_request {
     size_t header_count;
     char id[REQUEST_ID_BYTES_MAX + 1];
     uint64_t start_ns;
-    void *context;
     void (*on_gone)(http_request *request, void *context);
     void *on_gone_context;
     void (*on_end)(void *context);

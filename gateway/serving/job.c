@@ -160,9 +160,9 @@ static void refuse(http_request *request, const struct wire_format *format, stat
 /* "/v1/embeddings"; "/rerank", "/v1/rerank", "/v2/rerank"; "/score", "/v1/score". */
 static enum api_pooling_kind pooling_kind_of(struct text_slice path)
 {
-    if (path.bytes >= 6 && memcmp(path.data + path.bytes - 6, "/score", 6) == 0)
+    if (text_slice_ends_with(path, "/score"))
         return POOLING_SCORE;
-    if (path.bytes >= 7 && memcmp(path.data + path.bytes - 7, "/rerank", 7) == 0)
+    if (text_slice_ends_with(path, "/rerank"))
         return POOLING_RERANK;
     return POOLING_EMBED;
 }
@@ -228,7 +228,6 @@ static void job_start(struct replica *replica, http_request *request, enum job_k
         return;
     }
     atomic_fetch_add_explicit(&replica->job_count, 1, memory_order_relaxed);
-    http_request_set_context(request, job);
     http_request_on_gone(request, job_gone, job);
     http_request_on_end(request, job_end, job);
     parking_signal(&replica->prepare_parking);

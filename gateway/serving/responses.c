@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "clock.h"
 #include "job.h"
 #include "log.h"
@@ -110,9 +111,9 @@ struct stored_path {
 
 static struct stored_path path_split(const http_request *request)
 {
-    struct text_slice path = http_request_path(request);
-    size_t skip = strlen("/v1/responses/");
-    struct text_slice tail = {path.data + skip, path.bytes - skip};
+    struct text_slice tail = http_request_path(request);
+    bool is_below = text_slice_skip(&tail, "/v1/responses/");
+    CHECK(is_below);
     const char *slash = memchr(tail.data, '/', tail.bytes);
     size_t bytes = slash != NULL ? (size_t)(slash - tail.data) : tail.bytes;
     return (struct stored_path){{tail.data, bytes}, {tail.data + bytes, tail.bytes - bytes}};

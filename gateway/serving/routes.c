@@ -78,10 +78,9 @@ void reply_error(http_request *request, const struct wire_format *format,
 
 static bool route_matches(const struct route *route, struct text_slice path)
 {
-    size_t bytes = strlen(route->path);
     if (!route->is_prefix)
         return text_slice_is(path, route->path);
-    return path.bytes > bytes && memcmp(path.data, route->path, bytes) == 0;
+    return path.bytes > strlen(route->path) && text_slice_starts_with(path, route->path);
 }
 
 static bool method_matches(const struct route *route, struct text_slice method)

@@ -147,8 +147,6 @@ uint64_t
 http_request_start_ns(const http_request *request); /* monotonic, when the head was complete */
 /* Memory that lives as long as the request. Never NULL (the library ends the process when memory is out). */
 void *http_request_allocate(http_request *request, size_t bytes);
-void http_request_set_context(http_request *request, void *context);
-void *http_request_context(const http_request *request);
 
 /* Called once if the client goes (reset, connection lost, write time-out) before the answer is complete, on the loop. */
 void http_request_on_gone(http_request *request,
