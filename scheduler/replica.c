@@ -72,6 +72,26 @@ void replica_init(struct replica *replica, uint64_t seed, uint64_t now_ns)
     };
 }
 
+/* How long a first start takes is not known: files of a gigabyte are laid out in this order of time. */
+#define START_GUESS_NS (2ull * 1000 * 1000 * 1000)
+
+uint64_t replica_expected_ns(const struct replica *replica, uint64_t now_ns)
+{
+    uint64_t took_ns = replica->start_took_ns > 0 ? replica->start_took_ns : START_GUESS_NS;
+    uint64_t from_ns = now_ns;
+
+    if (!replica->is_wanted)
+        return UINT64_MAX;
+    if (replica->state == REPLICA_READY)
+        return now_ns;
+    if (replica->state == REPLICA_STARTING)
+        from_ns = replica->state_since_ns;
+    else if (replica->state == REPLICA_BACKING_OFF || replica->state == REPLICA_FAILED)
+        from_ns = replica->deadline_ns;
+    from_ns = later(from_ns, took_ns);
+    return from_ns > now_ns ? from_ns : now_ns;
+}
+
 bool replica_has_process(const struct replica *replica)
 {
     return replica->state == REPLICA_STARTING || replica->state == REPLICA_READY ||
@@ -170,7 +190,9 @@ static uint32_t unwant(struct replica *replica, const struct replica_policy *pol
 static void answer(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
 {
     if (replica->state == REPLICA_STARTING) {
+        uint64_t took_ns = now_ns - replica->state_since_ns;
         enter(replica, REPLICA_READY, now_ns, 0);
+        replica->start_took_ns = took_ns;
         replica->ready_since_ns = now_ns > 0 ? now_ns : 1;
     }
     if (replica->state == REPLICA_READY)

@@ -57,6 +57,32 @@ static void a_wanted_replica_starts_and_gets_ready_by_an_answer(void **state)
     assert_int_equal(replica.restart_count, 0);
 }
 
+static void when_a_replica_should_be_ready_is_reckoned_from_its_last_start(void **state)
+{
+    (void)state;
+    struct replica replica;
+    replica_init(&replica, 1, 0);
+    assert_true(replica_expected_ns(&replica, 5) == UINT64_MAX);
+    (void)replica_step(&replica, &policy, REPLICA_WANTED, 0);
+    uint64_t guess_ns = replica_expected_ns(&replica, 0);
+    assert_true(guess_ns > 0 && replica_expected_ns(&replica, 1) == guess_ns);
+    assert_true(replica_expected_ns(&replica, guess_ns + S) == guess_ns + S); /* any moment */
+    (void)replica_step(&replica, &policy, REPLICA_ANSWERED, 7 * S);
+    assert_true(replica_expected_ns(&replica, 8 * S) == 8 * S);
+    (void)replica_step(&replica, &policy, REPLICA_ENDED, 9 * S);
+    assert_int_equal(replica.state, REPLICA_BACKING_OFF);
+    assert_true(replica_expected_ns(&replica, 9 * S) == replica.deadline_ns + 7 * S);
+    uint64_t again_ns = replica.deadline_ns;
+    (void)replica_step(&replica, &policy, REPLICA_TICK, again_ns);
+    assert_int_equal(replica.state, REPLICA_STARTING);
+    assert_true(replica_expected_ns(&replica, again_ns + S) == again_ns + 7 * S);
+    (void)replica_step(&replica, &policy, REPLICA_TICK, replica.deadline_ns);
+    assert_int_equal(replica.state, REPLICA_STOPPING);
+    assert_true(replica_expected_ns(&replica, 100 * S) == 107 * S);
+    (void)replica_step(&replica, &policy, REPLICA_UNWANTED, 100 * S);
+    assert_true(replica_expected_ns(&replica, 100 * S) == UINT64_MAX);
+}
+
 static void a_start_that_takes_too_long_is_killed(void **state)
 {
     struct replica replica = started(0);
@@ -263,6 +289,7 @@ static void any_order_of_events_keeps_the_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(when_a_replica_should_be_ready_is_reckoned_from_its_last_start),
         cmocka_unit_test(a_wanted_replica_starts_and_gets_ready_by_an_answer),
         cmocka_unit_test(a_start_that_takes_too_long_is_killed),
         cmocka_unit_test(silence_kills_and_answers_keep_alive),

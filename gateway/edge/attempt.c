@@ -18,7 +18,9 @@
 #include <strings.h>
 
 #include "clock.h"
+#include "json.h"
 #include "log.h"
+#include "openai.h"
 #include "proxy_state.h"
 
 /* Of an answer that is kept whole: n=128 long choices with logprobs. */
@@ -56,6 +58,30 @@ static bool can_go_elsewhere(const struct proxy *proxy)
     return edge_ready_count(proxy->choice.model) > 1;
 }
 
+static const char *text_of(const json_t *error, const char *name)
+{
+    const char *text = json_string_value(json_object_get(error, name));
+
+    return text != NULL ? text : "";
+}
+
+/* The replica's refusal of a request whose stream has begun: what its body says, as an event. */
+static void refusal_pass_on(struct proxy *proxy)
+{
+    const struct buffer *held = &proxy->attempt.held;
+    json_t *body = json_loadb(held->bytes > 0 ? held->data : "", held->bytes, 0, NULL);
+    const json_t *told = json_object_get(body, "error");
+    int http_status = proxy->attempt.status_code >= 400 ? proxy->attempt.status_code : 502;
+    struct api_error error = {0};
+
+    api_error_set(
+        &error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
+        told != NULL ? text_of(told, "code") : "upstream_error", text_of(told, "param"), "%s",
+        told != NULL ? text_of(told, "message") : "The model's replica refused the request");
+    json_decref(body);
+    proxy_end_stream(proxy, &error);
+}
+
 /* A whole answer that is no event stream, or not a good one. */
 static void answer_end(struct proxy *proxy)
 {
@@ -63,9 +89,8 @@ static void answer_end(struct proxy *proxy)
      * and ready, it is full: the client hears so at once, with the replica's own Retry-After. */
     if (proxy->attempt.status_code == 503 && can_go_elsewhere(proxy) && retry(proxy))
         return;
-    if (proxy->is_streaming) { /* an earlier attempt had sent comments */
-        proxy_fail(proxy, proxy->attempt.status_code >= 400 ? proxy->attempt.status_code : 502,
-                   "upstream_error", "The model's replica refused the request", 0);
+    if (proxy->is_streaming) { /* an earlier attempt had sent comments, or the wait was long */
+        refusal_pass_on(proxy);
         return;
     }
     proxy->record->status_code = proxy->attempt.status_code;

@@ -91,6 +91,8 @@ static void driver_changed(void *context, uint32_t id, const struct replica *rep
                     (double)(replica->restart_count - restarts));
     atomic_store_explicit(&shared->restart_count, replica->restart_count, memory_order_relaxed);
     atomic_store_explicit(&shared->state_since_ns, replica->state_since_ns, memory_order_relaxed);
+    atomic_store_explicit(&shared->expected_ns, replica_expected_ns(replica, clock_now_ns()),
+                          memory_order_relaxed);
     atomic_store_explicit(&shared->generation, replica->generation, memory_order_relaxed);
     atomic_store_explicit(&shared->state, replica->state, memory_order_release);
     log_write(level, "gateway/edge", "replica %s#%u: %s -> %s", shared->model->name, shared->index,

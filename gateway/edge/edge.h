@@ -32,6 +32,7 @@ struct edge_replica {
     _Atomic int32_t pid;          /* 0: none */
     _Atomic uint64_t restart_count;
     _Atomic uint64_t state_since_ns;
+    _Atomic uint64_t expected_ns; /* when it should be ready; UINT64_MAX: it is not wanted */
 };
 
 struct edge_model {

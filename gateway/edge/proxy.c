@@ -29,20 +29,25 @@
 void proxy_fail(struct proxy *proxy, int http_status, const char *code, const char *message,
                 uint64_t retry_after_ms)
 {
-    struct edge_record *record = proxy->record;
     struct api_error error = {0};
-    struct buffer event;
 
     api_error_set(&error, http_status, http_status == 429 ? "rate_limit_error" : "server_error",
                   code, "", "%s", message);
     error.retry_after_ms = retry_after_ms;
-    if (!proxy->is_streaming) {
-        edge_reply_error(record, &error);
-        return;
-    }
-    buffer_init(&event, sizeof(error) * 6 + 1024); /* every byte escaped, and what is around */
-    record->format->stream_error(&event, NULL, &error, http_request_id(record->request));
-    record->status_code = http_status;
+    if (proxy->is_streaming)
+        proxy_end_stream(proxy, &error);
+    else
+        edge_reply_error(proxy->record, &error);
+}
+
+void proxy_end_stream(struct proxy *proxy, const struct api_error *error)
+{
+    struct edge_record *record = proxy->record;
+    struct buffer event;
+
+    buffer_init(&event, sizeof(*error) * 6 + 1024); /* every byte escaped, and what is around */
+    record->format->stream_error(&event, NULL, error, http_request_id(record->request));
+    record->status_code = error->http_status;
     if (event.failed == STATUS_OK)
         (void)http_stream_write(record->request, buffer_slice(&event));
     buffer_deinit(&event);
@@ -119,6 +124,7 @@ static void start(struct edge_record *record, const struct proxy *given)
     proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
     proxy->first_byte_timeout_ns = config->upstream.first_byte_timeout_ns;
     proxy->idle_timeout_ns = config->upstream.idle_timeout_ns;
+    proxy->keepalive_ns = config->limits.keepalive_ns;
     proxy->retries_left = proxy->choice.keeper == NULL ? (uint32_t)config->upstream.retries : 0;
     proxy->waiting.deadline_ns = clock_now_ns() + config->upstream.ready_timeout_ns;
     if (proxy->body.data == NULL && strcmp(proxy->method, "POST") == 0)
@@ -194,6 +200,12 @@ static uint64_t group_of(struct text_slice cache_key, const char *tenant)
     return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
 }
 
+static bool has_streams(enum edge_route route)
+{
+    return route == ROUTE_CHAT_COMPLETIONS || route == ROUTE_COMPLETIONS ||
+           route == ROUTE_MESSAGES || route == ROUTE_RESPONSES;
+}
+
 void proxy_start(struct edge_record *record, const char *method, const char *upstream_path)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
@@ -217,6 +229,7 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         .method = method,
         .path = upstream_path,
     };
+    given.wants_stream = target.wants_stream && has_streams(record->route);
     if (target.prompt_cache_key.bytes > 0) {
         given.choice.has_group = true;
         given.choice.group = group_of(target.prompt_cache_key, record->caller->tenant);

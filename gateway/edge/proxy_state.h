@@ -21,13 +21,14 @@ struct proxy {
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
     size_t header_count;
     char number[STORED_REPLICA_BYTES]; /* of the replica that is asked, for its ids */
-    uint64_t connect_timeout_ns, first_byte_timeout_ns,
-        idle_timeout_ns; /* copied: a reload may come */
+    uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns,
+        keepalive_ns; /* copied: a reload may come */
     uint32_t retries_left;
 
     struct waiting waiting;
     struct attempt attempt;
 
+    bool wants_stream; /* the answer, if it is a good one, is an event stream */
     bool is_streaming; /* the client has the head */
     uint64_t last_event_ns;
 };
@@ -39,6 +40,9 @@ void proxy_dispatch(struct proxy *proxy);
  * afterwards. */
 void proxy_fail(struct proxy *proxy, int http_status, const char *code, const char *message,
                 uint64_t retry_after_ms);
+
+/* The end of a stream, whose head the client has, with an event that tells the error. The proxy is dead afterwards. */
+void proxy_end_stream(struct proxy *proxy, const struct api_error *error);
 
 static inline struct edge_model_metrics *proxy_metrics(const struct proxy *proxy)
 {

@@ -52,3 +52,22 @@ bool replica_choice_has_hope(const struct replica_choice *choice)
     }
     return false;
 }
+
+/* Sooner nobody can tell, and what takes longer may have been mended by then. */
+#define RETRY_MS_MIN 500u
+#define RETRY_MS_MAX 60000u
+
+uint64_t replica_choice_retry_ms(const struct replica_choice *choice, uint64_t now_ns)
+{
+    const struct edge_model *model = choice->model;
+    uint64_t ms = RETRY_MS_MAX;
+
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        uint64_t expected_ns =
+            atomic_load_explicit(&model->replicas[i].expected_ns, memory_order_relaxed);
+        uint64_t wait_ms = expected_ns > now_ns ? (expected_ns - now_ns) / NS_PER_MS + 1 : 0;
+
+        ms = wait_ms < ms ? wait_ms : ms;
+    }
+    return ms > RETRY_MS_MIN ? ms : RETRY_MS_MIN;
+}

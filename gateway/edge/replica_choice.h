@@ -32,4 +32,7 @@ void replica_choice_avoid(struct replica_choice *choice, const struct edge_repli
  * apart, so that its clients do not wait for nothing. */
 bool replica_choice_has_hope(const struct replica_choice *choice);
 
+/* How long until a replica of the model should be ready: what a client that is refused is told to wait. */
+uint64_t replica_choice_retry_ms(const struct replica_choice *choice, uint64_t now_ns);
+
 #endif

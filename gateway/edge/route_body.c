@@ -83,8 +83,10 @@ status route_body(const struct config *config, struct text_slice body, struct ro
 {
     const struct json_limits limits = {(uint32_t)config->limits.json_depth,
                                        (uint32_t)config->limits.json_values};
-    struct json_field fields[] = {
-        {.name = "model"}, {.name = "previous_response_id"}, {.name = "prompt_cache_key"}};
+    struct json_field fields[] = {{.name = "model"},
+                                  {.name = "previous_response_id"},
+                                  {.name = "prompt_cache_key"},
+                                  {.name = "stream"}};
     struct error_note note = {""};
     status result = json_scan(body, &limits, fields, ARRAY_COUNT(fields), &note);
 
@@ -96,6 +98,7 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     out->has_name = fields[0].value.data != NULL;
     out->previous_response_id = string_inside(fields[1].value);
     out->prompt_cache_key = string_inside(fields[2].value);
+    out->wants_stream = text_slice_is(fields[3].value, "true");
     if (out->has_name)
         return model_find(config, fields[0].value, &out->model, error);
     if (config->models.count != 1) {

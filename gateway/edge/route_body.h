@@ -10,6 +10,7 @@
 struct route_target {
     uint32_t model; /* index in the config */
     bool has_name;
+    bool wants_stream; /* "stream": true */
     /* In the body, as they are escaped there; empty: none */
     struct text_slice previous_response_id, prompt_cache_key;
 };

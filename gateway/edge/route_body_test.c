@@ -44,6 +44,29 @@ static void names_and_aliases_route_to_their_model(void **state)
     }
 }
 
+static void a_stream_is_asked_for_by_true_alone(void **state)
+{
+    const struct {
+        const char *body;
+        bool wants_stream;
+    } rows[] = {
+        {"{\"model\":\"qwen\",\"stream\":true}", true},
+        {"{\"stream\": true ,\"model\":\"qwen\"}", true},
+        {"{\"model\":\"qwen\",\"stream\":false}", false},
+        {"{\"model\":\"qwen\",\"stream\":\"true\"}", false},
+        {"{\"model\":\"qwen\",\"stream_options\":{\"stream\":true}}", false},
+        {"{\"model\":\"qwen\"}", false},
+    };
+    uint32_t model;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        assert_int_equal(route(rows[i].body, &model), STATUS_OK);
+        if (target.wants_stream != rows[i].wants_stream)
+            fail_msg("%s", rows[i].body);
+    }
+}
+
 static void the_cache_key_is_found_where_it_is_a_text(void **state)
 {
     uint32_t model;
@@ -157,6 +180,7 @@ static void the_name_is_put_into_a_body_without_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stream_is_asked_for_by_true_alone),
         cmocka_unit_test(names_and_aliases_route_to_their_model),
         cmocka_unit_test(the_cache_key_is_found_where_it_is_a_text),
         cmocka_unit_test(everything_else_is_refused_with_the_field_named),

@@ -9,6 +9,7 @@
 struct waiting {
     struct proxy *next, **link; /* in loop->waiting; link NULL: not in it */
     struct http_timer timer;
+    struct http_timer head_timer; /* an event stream gets its head and a comment, if nothing came */
     uint64_t deadline_ns;
 };
 

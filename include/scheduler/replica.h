@@ -64,6 +64,7 @@ struct replica {
     uint64_t deadline_ns;   /* when a tick may change something; UINT64_MAX: never */
     uint64_t state_since_ns;
     uint64_t ready_since_ns; /* of this generation; 0: it never was */
+    uint64_t start_took_ns;  /* from start to ready, the last time; 0: it never was ready */
     uint64_t random;         /* state of the jitter's generator; never 0 */
 };
 
@@ -75,6 +76,10 @@ void replica_init(struct replica *replica, uint64_t seed, uint64_t now_ns);
  * Events that make no sense in a state are ignored: they come late, from a process that is gone. */
 uint32_t replica_step(struct replica *replica, const struct replica_policy *policy,
                       enum replica_event event, uint64_t now_ns);
+
+/* When the replica should be ready, by how long its last start took (a guess before it has ever been): now or later;
+ * UINT64_MAX: it is not wanted. */
+uint64_t replica_expected_ns(const struct replica *replica, uint64_t now_ns);
 
 /* Whether a process exists that REPLICA_ENDED must follow. */
 bool replica_has_process(const struct replica *replica);
