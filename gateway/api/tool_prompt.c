@@ -141,3 +141,102 @@ status tool_prompt_messages(const json_t *messages, const json_t *tools, json_t 
     *out = list;
     return STATUS_OK;
 }
+
+/* --- Phi-4-mini --- */
+
+/* As the model was trained: [{"name","description","parameters"},...]. */
+static void append_functions(struct buffer *out, const json_t *tools)
+{
+    size_t index;
+    json_t *tool;
+    buffer_append_byte(out, '[');
+    json_array_foreach((json_t *)tools, index, tool)
+    {
+        if (index > 0)
+            buffer_append_text(out, ", ");
+        append_json(out, json_object_get(tool, "function"));
+    }
+    buffer_append_byte(out, ']');
+}
+
+/* The system's message with the tools in the member that its template shows, or in its text. */
+static void append_phi4_system(json_t *out, const json_t *first, const json_t *tools,
+                               bool has_member, struct buffer *text)
+{
+    struct buffer functions;
+    bool is_system = is_role(first, "system");
+    buffer_init(&functions, BYTES_MAX);
+    append_functions(&functions, tools);
+    if (is_system)
+        append_content(text, first);
+    else
+        buffer_append_text(text, "You are a helpful assistant with some tools.");
+    if (!has_member) {
+        buffer_append_text(text, "<|tool|>");
+        buffer_append_slice(text, buffer_slice(&functions));
+        buffer_append_text(text, "<|/tool|>");
+    }
+    append_message(out, "system", text);
+    json_t *message = json_array_get(out, 0);
+    if (functions.failed != STATUS_OK)
+        text->failed = functions.failed;
+    else if (has_member && json_object_set_new(message, "tools",
+                                               json_stringn(functions.data, functions.bytes)) != 0)
+        text->failed = STATUS_NO_MEMORY;
+    buffer_deinit(&functions);
+}
+
+static void append_phi4_calls(struct buffer *out, const json_t *calls)
+{
+    size_t index;
+    json_t *call;
+    buffer_append_text(out, "<|tool_call|>[");
+    json_array_foreach((json_t *)calls, index, call)
+    {
+        const json_t *function = json_object_get(call, "function");
+        const json_t *arguments = json_object_get(function, "arguments");
+        buffer_append_text(out, index > 0 ? ", {\"name\": " : "{\"name\": ");
+        append_json(out, json_object_get(function, "name"));
+        buffer_append_text(out, ", \"arguments\": ");
+        if (arguments != NULL)
+            append_json(out, arguments);
+        else
+            buffer_append_text(out, "{}");
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_text(out, "]<|/tool_call|>");
+}
+
+status tool_prompt_messages_phi4(const json_t *messages, const json_t *tools, bool has_member,
+                                 json_t **out)
+{
+    json_t *list = json_array();
+    struct buffer text;
+    buffer_init(&text, BYTES_MAX);
+    const json_t *first = json_array_get(messages, 0);
+    if (tools != NULL)
+        append_phi4_system(list, first, tools, has_member, &text);
+    for (size_t i = tools != NULL && is_role(first, "system") ? 1 : 0;
+         i < json_array_size(messages) && text.failed == STATUS_OK; i++) {
+        json_t *message = json_array_get(messages, i);
+        const json_t *calls = json_object_get(message, "tool_calls");
+        bool is_result = is_role(message, "tool");
+        if (is_result || json_array_size(calls) > 0)
+            append_content(&text, message);
+        if (is_result) {
+            append_message(list, "tool_response", &text);
+        } else if (json_array_size(calls) > 0) {
+            append_phi4_calls(&text, calls);
+            append_message(list, "assistant", &text);
+        } else if (json_array_append(list, message) != 0) {
+            text.failed = STATUS_NO_MEMORY;
+        }
+    }
+    status s = list == NULL ? STATUS_NO_MEMORY : text.failed;
+    buffer_deinit(&text);
+    if (s == STATUS_OK)
+        *out = list;
+    else
+        json_decref(list);
+    return s;
+}

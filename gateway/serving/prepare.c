@@ -60,6 +60,15 @@ static bool render_with(struct job *job, const chat_template *chat,
     return false;
 }
 
+/* Phi-4-mini's template shows tools that stand in the system's message. */
+static bool shows_tool_member(const struct job *job, const struct render_source *source)
+{
+    struct text_slice template = source->chat_template;
+    if (template.data == NULL)
+        template = engine_get_chat_template_text(job->replica->engine);
+    return template.data != NULL && memmem(template.data, template.bytes, "<|tool|>", 8) != NULL;
+}
+
 /* A template that knows no tools gets them as part of the messages. */
 static bool render_told(struct job *job, const chat_template *chat,
                         const struct render_source *source, struct buffer *text,
@@ -67,10 +76,16 @@ static bool render_told(struct job *job, const chat_template *chat,
 {
     struct render_source told = *source;
     json_t *messages = NULL;
-    if (job->replica->tool_form != TOOL_FORM_HERMES ||
+    enum tool_form form = job->replica->tool_form;
+    status s = STATUS_OK;
+    if ((form != TOOL_FORM_HERMES && form != TOOL_FORM_PHI4_MINI) ||
         chat_template_tool_form(chat) != TOOL_FORM_NONE)
         return render_with(job, chat, source, text, trusted);
-    status s = tool_prompt_messages(source->messages, source->tools, &messages);
+    if (form == TOOL_FORM_HERMES)
+        s = tool_prompt_messages(source->messages, source->tools, &messages);
+    else
+        s = tool_prompt_messages_phi4(source->messages, source->tools,
+                                      shows_tool_member(job, source), &messages);
     if (s != STATUS_OK) {
         fail_status(job, s);
         return false;

@@ -1,6 +1,8 @@
 #ifndef PENSTOCK_GATEWAY_API_TOOL_PROMPT_H
 #define PENSTOCK_GATEWAY_API_TOOL_PROMPT_H
 
+#include <stdbool.h>
+
 #include "json.h"
 #include "status.h"
 
@@ -24,5 +26,11 @@
 /* The messages with all that; `messages` as request parsing leaves them (content is text, arguments are objects), `tools` NULL:
  * none. The caller's reference in `*out`. STATUS_OK or STATUS_NO_MEMORY. */
 NODISCARD status tool_prompt_messages(const json_t *messages, const json_t *tools, json_t **out);
+
+/* The same as Phi-4-mini was trained: the functions as a JSON list between <|tool|> and <|/tool|> behind the system's text,
+ * calls as a list between <|tool_call|> and <|/tool_call|>, results as messages of the role tool_response. `has_member`: the
+ * template writes the list and its marks itself, from the system message's member "tools". */
+NODISCARD status tool_prompt_messages_phi4(const json_t *messages, const json_t *tools,
+                                           bool has_member, json_t **out);
 
 #endif
