@@ -88,8 +88,7 @@ bool arguments_read(const char *verb, int argument_count, char **arguments,
     return true;
 }
 
-/* To standard error. */
-static void report_print(const struct settings_report *report)
+void report_print(const struct settings_report *report)
 {
     struct buffer text;
 

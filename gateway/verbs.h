@@ -32,6 +32,9 @@ struct flag {
 bool arguments_read(const char *verb, int argument_count, char **arguments,
                     const struct flag *flags, size_t flag_count, const char **positional);
 
+/* Prints a report to standard error. */
+void report_print(const struct settings_report *report);
+
 /* Loads a config; on failure prints why and returns NULL. */
 struct config *config_load_or_print(const char *file, const struct config_overrides *overrides);
 

@@ -6,9 +6,47 @@
  * output. Quantised experts are compared as products are in matmul_test.c, by the inputs' int8 step:
  * here it is enough that the error is that of int8 (about 1/127 of the largest) and not of a wrong row. */
 
-#include "operation_testing.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "kernel_testing.h"
 
 #define EPSILON 1e-5f
+
+static float *random_floats(size_t count, float scale, uint64_t *state)
+{
+    float *values = malloc(count * sizeof *values);
+    CHECK(values != NULL);
+    for (size_t i = 0; i < count; i++)
+        values[i] = random_float(state) * scale;
+    return values;
+}
+
+static void for_each_path(void (*check)(backend *reference, backend *fast))
+{
+    backend *reference = backend_open_or_die(BACKEND_REFERENCE, 1);
+    for (size_t p = 0; p < ARRAY_COUNT(fast_paths); p++) {
+        if (!backend_path_is_supported(fast_paths[p]))
+            continue;
+        backend *fast = backend_open_or_die(fast_paths[p], 3);
+        check(reference, fast);
+        backend_close(fast);
+    }
+    backend_close(reference);
+}
+
+static void compare(const char *what, const float *actual, const float *expected, size_t count,
+                    double bound)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!(fabs((double)actual[i] - (double)expected[i]) <= bound))
+            fail_msg("%s: element %zu is %.9g, not %.9g (bound %.3g)", what, i, (double)actual[i],
+                     (double)expected[i], bound);
+}
 
 static void check_norm_add(backend *reference, backend *fast)
 {

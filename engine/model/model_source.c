@@ -125,6 +125,11 @@ const gguf *model_source_gguf(const model_source *source)
     return source->file;
 }
 
+const char *model_source_folder(const model_source *source)
+{
+    return source->folder;
+}
+
 uint64_t model_source_tensor_count(const model_source *source)
 {
     return source->tensor_count;

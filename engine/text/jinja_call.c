@@ -64,8 +64,7 @@ static uint32_t parameter_index(const struct signature *signature, struct value 
     return i;
 }
 
-/* Places positional and named arguments; false (and failed) when they do not fit. */
-static bool call_bind(struct call *c, const char *name, const struct signature *signature)
+bool call_bind(struct call *c, const char *name, const struct signature *signature)
 {
     memset(c->given, 0, sizeof(c->given));
     if (signature->is_free)

@@ -279,7 +279,7 @@ static bool normalize_index(int64_t i, size_t count, size_t *out)
 }
 
 /* a[key]: keys first, then methods. */
-static struct value value_item(struct jinja_state *s, struct value of, struct value key)
+struct value value_item(struct jinja_state *s, struct value of, struct value key)
 {
     size_t at = 0;
     if (of.kind == VALUE_UNDEFINED)
@@ -356,8 +356,8 @@ static int64_t slice_bound(struct value v, int64_t otherwise, int64_t count, int
     return at < low ? low : at > high ? high : at;
 }
 
-static struct value value_slice(struct jinja_state *s, struct value of, struct value start,
-                                struct value stop, struct value step)
+struct value value_slice(struct jinja_state *s, struct value of, struct value start,
+                         struct value stop, struct value step)
 {
     if (of.kind == VALUE_UNDEFINED)
         return refuse_undefined(s, of);

@@ -40,8 +40,7 @@ static int shortest_digits(double value, char digits[20], int *count)
     return (int)strtol(mantissa + 1, NULL, 10) + 1;
 }
 
-/* Python's repr. */
-static size_t format_float(double value, char out[40])
+size_t format_float(double value, char out[40])
 {
     if (isnan(value) || isinf(value))
         return (size_t)snprintf(out, 40, "%s", isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");

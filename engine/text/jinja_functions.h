@@ -16,7 +16,7 @@ struct call {
     struct value *items;  /* positional */
     uint32_t count;
     struct dict *named; /* NULL: none */
-    /* By parameter, once they are bound; `given` tells which were there. */
+    /* After call_bind: by parameter; `given` tells which were there. */
     struct value arguments[CALL_PARAMETERS_MAX];
     bool given[CALL_PARAMETERS_MAX];
 };
@@ -68,6 +68,9 @@ const struct method_entry *method_find(struct value subject, struct text_slice n
                                        bool *is_refused);
 const struct function *function_find(struct text_slice name);
 
+/* Places positional and named arguments; false (and failed) when they do not fit. */
+bool call_bind(struct call *c, const char *name, const struct signature *signature);
+
 static inline struct value call_argument(const struct call *c, uint32_t at, struct value otherwise)
 {
     return at < CALL_PARAMETERS_MAX && c->given[at] ? c->arguments[at] : otherwise;
@@ -81,8 +84,11 @@ bool call_test_by_name(struct call *c, struct value name, struct value subject, 
 
 /* Evaluator services (jinja_expression.c). */
 struct value value_attribute(struct jinja_state *s, struct value of, struct text_slice name);
+struct value value_item(struct jinja_state *s, struct value of, struct value key);
 struct value value_path(struct jinja_state *s, struct value of, struct value path,
                         struct value otherwise);
+struct value value_slice(struct jinja_state *s, struct value of, struct value start,
+                         struct value stop, struct value step);
 struct value value_add(struct jinja_state *s, struct value a, struct value b);
 /* `is_tuple`: the items were one, and all must be used. */
 struct value text_format_percent(struct call *c, const struct text *format,

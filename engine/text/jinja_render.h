@@ -51,6 +51,7 @@ struct value evaluate_test(struct render *r, const struct node *node);
 struct value loop_attribute(struct jinja_state *s, const struct loop *loop, struct text_slice name);
 
 /* Statements (jinja_statement.c). */
+void run_body(struct render *r, const struct node *body);
 /* Runs `body` in a scope of its own inside `outer`, its output as a string. */
 struct value run_captured(struct render *r, const struct node *body, struct scope *scope);
 struct scope *scope_create(struct render *r, struct scope *outer);

@@ -1,7 +1,5 @@
 #include "jinja_render.h"
 
-static void run_body(struct render *r, const struct node *body);
-
 struct scope *scope_create(struct render *r, struct scope *outer)
 {
     struct scope *scope = jinja_allocate(&r->state, 1, sizeof(*scope));
@@ -275,7 +273,7 @@ static void run_statement(struct render *r, const struct node *node)
     }
 }
 
-static void run_body(struct render *r, const struct node *body)
+void run_body(struct render *r, const struct node *body)
 {
     if (jinja_enter(&r->state)) {
         for (const struct node *node = body; node != NULL && r->control == CONTROL_NONE;

@@ -241,5 +241,6 @@ struct json_style {
     struct text_slice item_separator, key_separator;
 };
 void value_write_json(struct text_builder *b, struct value v, const struct json_style *style);
+size_t format_float(double value, char out[40]); /* Python's repr */
 
 #endif

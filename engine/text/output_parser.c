@@ -19,7 +19,7 @@ void parser_add_mark(output_parser *p, const char *text, enum mark_action action
 }
 
 /* The marks of the mode. */
-static void set_marks(output_parser *p)
+void parser_set_marks(output_parser *p)
 {
     p->mark_count = 0;
     const struct reasoning_marks *block = &reasoning_marks[p->options.reasoning];
@@ -43,7 +43,7 @@ static void set_marks(output_parser *p)
 void parser_enter(output_parser *p, enum mode mode)
 {
     p->mode = mode;
-    set_marks(p);
+    parser_set_marks(p);
 }
 
 /* --- out --- */
@@ -86,7 +86,7 @@ void parser_put_character(output_parser *p, char c)
     if (kind == OUTPUT_TEXT && !p->has_text) {
         p->has_text = true;
         p->last_call = NULL;
-        set_marks(p);
+        parser_set_marks(p);
     }
 }
 
@@ -101,7 +101,7 @@ void parser_begin_call(void *context, struct text_slice name)
                 .kind = OUTPUT_TOOL_BEGIN, .tool_index = p->calls - 1, .tool_name = name});
 }
 
-static void add_arguments(void *context, struct text_slice json)
+void parser_add_arguments(void *context, struct text_slice json)
 {
     put(context, OUTPUT_TOOL_ARGUMENTS, json.data, json.bytes);
 }
@@ -202,7 +202,7 @@ static void step(output_parser *p, char c)
         harmony_step_header(p, c);
         break;
     case MODE_ARGUMENTS:
-        add_arguments(p, (struct text_slice){&c, 1});
+        parser_add_arguments(p, (struct text_slice){&c, 1});
         break;
     }
 }
@@ -222,7 +222,7 @@ static void apply_mark(output_parser *p, const struct mark *mark)
         break;
     case MARK_CLOSE:
         p->last_call = NULL;
-        set_marks(p);
+        parser_set_marks(p);
         break;
     case MARK_SKIP:
         break;
@@ -359,7 +359,7 @@ status output_parser_create(const struct output_parser_options *options, output_
     buffer_init(&p->run, SIZE_MAX / 2);
     buffer_init(&p->header, HEADER_BYTES_MAX);
     call_reader_init(&p->reader, options->held_bytes_max);
-    p->sink = (struct call_sink){parser_begin_call, add_arguments, parser_end_call, p};
+    p->sink = (struct call_sink){parser_begin_call, parser_add_arguments, parser_end_call, p};
     p->reader.sink = &p->sink;
     p->reader.types = &p->types;
     p->trims = options->starts_in_reasoning;

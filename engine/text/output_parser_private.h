@@ -59,11 +59,13 @@ struct output_parser {
 /* Adds a mark to those that mean something; NULL adds none. */
 void parser_add_mark(output_parser *p, const char *text, enum mark_action action,
                      const struct call_mark *call);
+void parser_set_marks(output_parser *p);
 void parser_enter(output_parser *p, enum mode mode);
 /* A character of text or reasoning; white space waits for what follows. */
 void parser_put_character(output_parser *p, char c);
-/* A call's beginning and end go out; of type call_sink's functions. */
+/* A call's beginning, arguments and end go out; of type call_sink's functions. */
 void parser_begin_call(void *parser, struct text_slice name);
+void parser_add_arguments(void *parser, struct text_slice json);
 void parser_end_call(void *parser);
 
 /* --- harmony --- */

@@ -327,3 +327,10 @@ status tokenizer_read_json(struct text_slice json, const struct tokenizer_names 
     json_decref(root);
     return s;
 }
+
+status tokenizer_create_json(struct text_slice json, struct text_slice bos, struct text_slice eos,
+                             tokenizer **out, struct error_note *note)
+{
+    struct tokenizer_names names = {.bos = bos, .eos = eos};
+    return tokenizer_read_json(json, &names, out, note);
+}

@@ -10,7 +10,7 @@ struct tokenizer_names {
     uint32_t end_count;
 };
 
-/* A tokenizer from the text of a tokenizer.json; statuses as tokenizer_folder_open. */
+/* As tokenizer_create_json. */
 NODISCARD status tokenizer_read_json(struct text_slice json, const struct tokenizer_names *names,
                                      tokenizer **out, struct error_note *note);
 

@@ -51,6 +51,7 @@ void api_error_set(struct api_error *error, int http_status, const char *type, c
     error->http_status = http_status;
     error->type = type;
     error->retry_after_ms = 0;
+    error->is_final = false;
     error->allow = NULL;
     snprintf(error->code, sizeof error->code, "%s", code);
     snprintf(error->param, sizeof error->param, "%s", param);

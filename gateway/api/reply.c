@@ -14,6 +14,8 @@ const size_t api_answer_header_count = ARRAY_COUNT(api_answer_headers);
  * same request gives the same numbers. Without this header clients repeat every 5xx. */
 static bool is_worth_repeating(const struct api_error *error)
 {
+    if (error->is_final)
+        return false;
     switch (error->http_status) {
     case 408:
     case 429:

@@ -119,9 +119,13 @@ static void page_write(struct buffer *out, const json_t *items, const struct pag
     buffer_append_byte(out, '}');
 }
 
-json_t *api_responses_load_items(struct text_slice items)
+status api_responses_write_items(struct buffer *out, struct text_slice items,
+                                 struct text_slice query, struct api_error *error)
 {
+    struct page page;
     struct buffer text;
+    if (!page_read(&page, query, error))
+        return STATUS_INVALID;
     buffer_init(&text, SIZE_MAX / 2);
     buffer_append_byte(&text, '[');
     buffer_append_slice(&text, items);
@@ -129,16 +133,6 @@ json_t *api_responses_load_items(struct text_slice items)
     json_t *list =
         text.failed == STATUS_OK ? json_loadb(text.data, text.bytes, JSON_ALLOW_NUL, NULL) : NULL;
     buffer_deinit(&text);
-    return list;
-}
-
-status api_responses_write_items(struct buffer *out, struct text_slice items,
-                                 struct text_slice query, struct api_error *error)
-{
-    struct page page;
-    if (!page_read(&page, query, error))
-        return STATUS_INVALID;
-    json_t *list = api_responses_load_items(items);
     if (list == NULL) {
         api_error_from_status(error, STATUS_NO_MEMORY, NULL);
         return STATUS_NO_MEMORY;

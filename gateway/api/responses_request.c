@@ -361,10 +361,22 @@ static status read_previous(struct request_parse *parse, const json_t *body, jso
                       name.data);
         return STATUS_INVALID;
     }
-    json_t *items = s == STATUS_OK ? api_responses_load_items(buffer_slice(context)) : NULL;
-    if (items == NULL) {
+    struct buffer text;
+    json_t *items = NULL;
+    buffer_init(&text, SIZE_MAX / 2);
+    buffer_append_byte(&text, '[');
+    buffer_append_slice(&text, buffer_slice(context));
+    buffer_append_byte(&text, ']');
+    struct json_limits limits = {parse->limits->json_depth_max, UINT32_MAX};
+    struct error_note note = {""};
+    if (s == STATUS_OK)
+        s = text.failed != STATUS_OK
+                ? text.failed
+                : json_load_limited(buffer_slice(&text), &limits, &items, &note);
+    buffer_deinit(&text);
+    if (s != STATUS_OK) {
         api_error_from_status(parse->error, STATUS_NO_MEMORY, NULL);
-        return STATUS_NO_MEMORY;
+        return s;
     }
     json_t *listed = json_array(); /* they are kept already */
     s = responses_read_items(parse, "previous_response_id", items, chat, listed);

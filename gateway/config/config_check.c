@@ -217,6 +217,29 @@ static void check_keys(const struct check *c)
     }
 }
 
+static bool is_same_limit(const struct config_limit *a, const struct config_limit *b)
+{
+    return a->per == b->per && strcmp(a->organisation, b->organisation) == 0 &&
+           strcmp(a->team, b->team) == 0 && strcmp(a->key, b->key) == 0 &&
+           strcmp(a->model, b->model) == 0;
+}
+
+static void check_limits(const struct check *c)
+{
+    const struct config_limit *limits = c->config->tenants.limits.items;
+
+    for (uint32_t i = 0; i < c->config->tenants.limits.count; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            if (is_same_limit(&limits[i], &limits[j])) {
+                FAIL(c, &limits[i].per,
+                     "this limit is for the same as limit %u, and would count twice; join them",
+                     j + 1);
+                break;
+            }
+        }
+    }
+}
+
 /* All names of a model: its own, its aliases, its adapters'. NULL: there are no more. */
 static const char *const *name_at(const struct config_model *model, uint32_t position)
 {
@@ -338,6 +361,7 @@ void config_check(const struct config *config, settings_document *document,
 
     check_server(&c);
     check_keys(&c);
+    check_limits(&c);
     if (config->auth.admin && !config_asks_for_keys(config))
         FAIL(&c, &config->auth.admin,
              "auth.admin asks for a key, but there are none; add one with the scope admin to "

@@ -18,6 +18,12 @@ static const char *const log_level_words[] = {
 static const char *const speculative_method_words[] = {
     [SPECULATIVE_NONE] = "none", [SPECULATIVE_NGRAM] = "ngram", NULL};
 
+static const char *const quota_per_words[] = {[QUOTA_PER_ALL] = "all",
+                                              [QUOTA_PER_ORGANISATION] = "organisation",
+                                              [QUOTA_PER_TEAM] = "team",
+                                              [QUOTA_PER_KEY] = "key",
+                                              NULL};
+
 /* A row is a key, its field and then what differs from zero; the macros name the kind and the
  * numbers. */
 #define BOOL(name, type, field, value)                                                             \
@@ -205,6 +211,46 @@ static const struct setting auth_table[] = {
      .help = "Ask on the admin listener for a key with the scope admin; health and metrics stay open."},
     {.key = NULL}};
 
+static const struct setting group_table[] = {
+    {TEXT("organisation", config_group, organisation, NULL), .reload = RELOAD_LIVE, .help = "Its name, as the keys say it."},
+    {TEXT("team", config_group, team, ""), .reload = RELOAD_LIVE, .help = "A team of it; \"\" for the organisation itself."},
+    {INT("weight", config_group, weight, "100", 1, 10000), .reload = RELOAD_LIVE,
+     .help = "Its share beside the other organisations, or the other teams, when requests wait."},
+    {.key = NULL}};
+
+static const struct setting limit_table[] = {
+    {.key = "per", .kind = SETTING_ENUM, .offset = offsetof(struct config_limit, per), .fallback = "key",
+     .words = quota_per_words, .reload = RELOAD_LIVE,
+     .help = "Who shares it: each key, each team or each organisation has the whole of it for itself; all divide it."},
+    {TEXT("organisation", config_limit, organisation, ""), .reload = RELOAD_LIVE,
+     .help = "Whom it is for: names or shell patterns, blanks between. \"\" for everybody."},
+    {TEXT("team", config_limit, team, ""), .reload = RELOAD_LIVE, .help = "The same for the team."},
+    {TEXT("key", config_limit, key, ""), .reload = RELOAD_LIVE, .help = "The same for the name of the key."},
+    {TEXT("model", config_limit, model, ""), .reload = RELOAD_LIVE,
+     .help = "The same for the model; what it matches is counted together."},
+    {INT("requests_per_minute", config_limit, requests_per_minute, "0", 0, 1e9), .reload = RELOAD_LIVE, .unit = "requests",
+     .help = "Earned back evenly, as many at once; beyond it the answer is 429. 0 for no limit."},
+    {INT("tokens_per_minute", config_limit, tokens_per_minute, "0", 0, 1e12), .reload = RELOAD_LIVE, .unit = "tokens",
+     .help = "Input and output. What a request may use is taken when it comes (see expected_output_tokens) and what it did "
+             "not use is given back when it ends. 0 for no limit.",
+     .danger = "A request that may use more than this is refused for good."},
+    {INT("tokens_per_day", config_limit, tokens_per_day, "0", 0, 1e15), .reload = RELOAD_LIVE, .unit = "tokens",
+     .help = "The same over a day."},
+    {INT("concurrent_requests", config_limit, concurrent_requests, "0", 0, 1000000), .reload = RELOAD_LIVE,
+     .unit = "requests", .help = "Requests at once; 0 for no limit."},
+    {.key = NULL}};
+
+static const struct setting tenants_table[] = {
+    {.key = "groups", .kind = SETTING_LIST, .offset = offsetof(struct config_tenants, groups), .table = group_table,
+     .item_bytes = sizeof(struct config_group), .min = 0, .max = 1000, .reload = RELOAD_LIVE,
+     .help = "Organisations and teams that differ from the default. Who belongs to which is said by the keys."},
+    {.key = "limits", .kind = SETTING_LIST, .offset = offsetof(struct config_tenants, limits), .table = limit_table,
+     .item_bytes = sizeof(struct config_limit), .min = 0, .max = 256, .reload = RELOAD_LIVE,
+     .help = "Limits on requests and tokens. A request must pass all that it matches; a change keeps what is counted."},
+    {INT("expected_output_tokens", config_tenants, expected_output_tokens, "256", 0, 1000000), .reload = RELOAD_LIVE,
+     .unit = "tokens", .help = "What a request without max_tokens takes of its limits until it has ended."},
+    {.key = NULL}};
+
 static const struct setting state_table[] = {
     {FILE_PATH("database", config_state, database, ""), .reload = RELOAD_RESTART,
      .help = "SQLite file for keys (`penstock keys` makes them) and spent money; it is made when it is not there. With it "
@@ -359,6 +405,7 @@ const struct setting config_table[] = {
     {SECTION("server", server, server_table, "Where the gateway listens and how it stops.")},
     {SECTION("log", log, log_table, "Log lines on standard error.")},
     {SECTION("auth", auth, auth_table, "Who may call the API.")},
+    {SECTION("tenants", tenants, tenants_table, "What organisations, teams and keys may use.")},
     {SECTION("state", state, state_table, "What outlives the process.")},
     {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = model_table,
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,

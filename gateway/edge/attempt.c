@@ -22,10 +22,41 @@
 #include "log.h"
 #include "openai.h"
 #include "proxy_state.h"
+#include "usage_report.h"
+#include "wire_format.h"
 
 /* Of an answer that is kept whole: n=128 long choices with logprobs. */
 #define BODY_BYTES_MAX  (64u << 20)
 #define EVENT_BYTES_MAX (1u << 20) /* of one unfinished event */
+
+static void usage_take(struct proxy *proxy, const struct api_usage *usage)
+{
+    proxy->record->usage = (struct request_usage){
+        .is_known = true,
+        .prompt_tokens = usage->prompt_tokens,
+        .cached_tokens = usage->cached_tokens,
+        .completion_tokens = usage->completion_tokens,
+        .reasoning_tokens = usage->reasoning_tokens,
+    };
+}
+
+/* Whole events to the client, without the replica's reports, which tell what is used with what goes out here.
+ * Returns whether the client's side has room for more. */
+static bool events_write(struct proxy *proxy, struct text_slice events)
+{
+    bool has_room = true, has_report;
+    struct api_usage usage;
+
+    while (events.bytes > 0) {
+        struct text_slice run = usage_report_skip(&events, &usage, &has_report);
+
+        if (run.bytes > 0)
+            has_room = http_stream_write(proxy->record->request, run);
+        if (has_report)
+            usage_take(proxy, &usage);
+    }
+    return has_room;
+}
 
 static void attempt_over(struct proxy *proxy)
 {
@@ -121,8 +152,7 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
     if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
         stream_start(proxy);
-        if (proxy->attempt.held.bytes > 0)
-            (void)http_stream_write(proxy->record->request, buffer_slice(&proxy->attempt.held));
+        (void)events_write(proxy, buffer_slice(&proxy->attempt.held));
         http_stream_end(proxy->record->request, false);
         return;
     }
@@ -144,6 +174,17 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
 
 /* --- the answer comes --- */
 
+static void usage_of_head(struct proxy *proxy, const struct http_header *headers, size_t count)
+{
+    struct api_usage usage;
+
+    for (size_t i = 0; i < count; i++) {
+        if (text_slice_is(headers[i].name, USAGE_REPORT_HEADER) &&
+            usage_report_read(headers[i].value, &usage))
+            usage_take(proxy, &usage);
+    }
+}
+
 static void on_head(http_exchange *exchange, int status_code, const struct http_header *headers,
                     size_t header_count, void *context)
 {
@@ -151,6 +192,7 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
 
     (void)exchange;
     proxy->attempt.status_code = status_code;
+    usage_of_head(proxy, headers, header_count);
     proxy->attempt.answer_header_count =
         upstream_headers_copy(proxy->record->request, headers, header_count,
                               &proxy->attempt.answer_headers, &proxy->attempt.content_type);
@@ -187,6 +229,21 @@ static void events_measure(struct proxy *proxy, bool had_begun)
     proxy->last_event_ns = now_ns;
 }
 
+/* `bytes` ends the event of which the beginning may be held: in one piece, as a report's line may be cut anywhere. */
+static bool events_complete(struct proxy *proxy, struct text_slice bytes)
+{
+    struct buffer *held = &proxy->attempt.held;
+    bool has_room;
+
+    if (held->bytes == 0)
+        return events_write(proxy, bytes);
+    buffer_append_slice(held, bytes);
+    has_room = held->failed != STATUS_OK || events_write(proxy, buffer_slice(held));
+    if (held->failed == STATUS_OK)
+        buffer_clear(held);
+    return has_room;
+}
+
 static void events_forward(struct proxy *proxy, struct text_slice bytes)
 {
     bool had_begun = proxy->attempt.splitter.has_begun;
@@ -195,11 +252,7 @@ static void events_forward(struct proxy *proxy, struct text_slice bytes)
 
     if (complete > 0) {
         stream_start(proxy);
-        if (proxy->attempt.held.bytes > 0)
-            (void)http_stream_write(proxy->record->request, buffer_slice(&proxy->attempt.held));
-        buffer_clear(&proxy->attempt.held);
-        has_room =
-            http_stream_write(proxy->record->request, (struct text_slice){bytes.data, complete});
+        has_room = events_complete(proxy, (struct text_slice){bytes.data, complete});
         events_measure(proxy, had_begun);
     }
     if (complete < bytes.bytes)

@@ -48,6 +48,8 @@ struct edge_model {
 };
 
 struct control;
+struct quota_book;
+struct quota_hold;
 struct proxy;
 struct wire_format;
 
@@ -59,6 +61,7 @@ struct edge {
     uint32_t model_count, replica_count;
     struct config_store configs;
     struct control *control;   /* owned */
+    struct quota_book *quotas; /* owned */
     struct identity *identity; /* owned */
     _Atomic bool is_draining;
     uint64_t start_wall_ms;
@@ -89,6 +92,7 @@ struct edge_record {
     enum edge_route route;
     const struct caller *caller; /* anonymous until it is known */
     struct request_usage usage;
+    struct quota_hold *hold;        /* what it has taken of its caller's limits; NULL: nothing */
     const struct edge_model *model; /* NULL: none, or not known yet */
     int status_code;                /* of the answer; 499 when the client went first */
     uint64_t start_ns;

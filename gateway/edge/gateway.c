@@ -20,6 +20,7 @@
 #include "log.h"
 #include "memory.h"
 #include "proxy.h"
+#include "quota.h"
 #include "reload.h"
 #include "reply.h"
 #include "routes.h"
@@ -141,6 +142,8 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = identity_open(config, &edge->identity, note);
     if (result == STATUS_OK)
+        result = quota_book_create(&edge->quotas);
+    if (result == STATUS_OK)
         result = models_init(edge, config, note);
     if (result == STATUS_OK)
         result = metrics_init(edge);
@@ -152,6 +155,7 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
 static void edge_deinit(struct edge *edge)
 {
     http_server_destroy(edge->server);
+    quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
     edge_metrics_deinit(&edge->metrics);
     metrics_registry_destroy(edge->registry);

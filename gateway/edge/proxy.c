@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "allowance.h"
 #include "clock.h"
 #include "hash.h"
 #include "proxy_state.h"
@@ -238,10 +239,10 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         given.body = (struct text_slice){"", 0};
     else if (target.has_name)
         given.body = body;
-    if (check_keeper(&given, &error) && check_model(record, &given, &error))
-        start(record, &given);
-    else
+    if (!check_keeper(&given, &error) || !check_model(record, &given, &error))
         edge_reply_error(record, &error);
+    else if (allowance_take(record, given.choice.model, is_get ? NULL : &target))
+        start(record, &given);
 }
 
 /* The path with its query, as it came. */
@@ -277,5 +278,6 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     }
     given.path = whole_path(record->request);
     given.body = (struct text_slice){"", 0};
-    start(record, &given);
+    if (allowance_take(record, given.choice.model, NULL))
+        start(record, &given);
 }

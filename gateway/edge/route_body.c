@@ -5,6 +5,7 @@
 #define MODEL_BYTES_MAX   256u
 #define SUGGEST_WORDS_MAX 256u
 #define NAMES_SHOWN_MAX   8u
+#define NUMBER_DIGITS_MAX 9u /* a thousand million tokens or choices are beyond every limit */
 
 /* "did you mean", or the names there are. */
 static void unknown_model(const struct config *config, struct text_slice name,
@@ -78,6 +79,34 @@ static struct text_slice string_inside(struct text_slice raw)
     return (struct text_slice){raw.data + 1, raw.bytes - 2};
 }
 
+/* A plain number; what else it may be, the replica judges. */
+static bool number_read(struct text_slice raw, uint64_t *out)
+{
+    uint64_t number = 0;
+
+    if (raw.data == NULL || raw.bytes == 0 || raw.bytes > NUMBER_DIGITS_MAX)
+        return false;
+    for (size_t i = 0; i < raw.bytes; i++) {
+        if (raw.data[i] < '0' || raw.data[i] > '9')
+            return false;
+        number = number * 10 + (uint64_t)(raw.data[i] - '0');
+    }
+    *out = number;
+    return true;
+}
+
+/* `fields`: the three names of the most tokens of an answer, then the number of answers. */
+static void output_read(const struct json_field fields[4], struct route_target *out)
+{
+    uint64_t count = 1;
+
+    out->output_tokens_max = 0;
+    out->has_output_tokens_max = false;
+    for (size_t i = 0; i < 3; i++)
+        out->has_output_tokens_max |= number_read(fields[i].value, &out->output_tokens_max);
+    out->choice_count = number_read(fields[3].value, &count) ? (uint32_t)count : 1;
+}
+
 status route_body(const struct config *config, struct text_slice body, struct route_target *out,
                   struct api_error *error)
 {
@@ -86,6 +115,10 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     struct json_field fields[] = {{.name = "model"},
                                   {.name = "previous_response_id"},
                                   {.name = "prompt_cache_key"},
+                                  {.name = "max_tokens"},
+                                  {.name = "max_completion_tokens"},
+                                  {.name = "max_output_tokens"},
+                                  {.name = "n"},
                                   {.name = "stream"}};
     struct error_note note = {""};
     status result = json_scan(body, &limits, fields, ARRAY_COUNT(fields), &note);
@@ -98,7 +131,8 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     out->has_name = fields[0].value.data != NULL;
     out->previous_response_id = string_inside(fields[1].value);
     out->prompt_cache_key = string_inside(fields[2].value);
-    out->wants_stream = text_slice_is(fields[3].value, "true");
+    output_read(&fields[3], out);
+    out->wants_stream = text_slice_is(fields[7].value, "true");
     if (out->has_name)
         return model_find(config, fields[0].value, &out->model, error);
     if (config->models.count != 1) {

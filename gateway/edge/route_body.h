@@ -5,7 +5,7 @@
 #include "openai.h"
 
 /* All that the gateway role reads of a body it only passes on: which model it is for, which stored
- * response it continues, and which requests it has the beginning of its prompt in common with. The body is scanned once against the limits, no tree is built, and
+ * response it continues, how much it may make, and which requests it has the beginning of its prompt in common with. The body is scanned once against the limits, no tree is built, and
  * no byte is changed. Without a model field the only model is meant, if there is only one. */
 struct route_target {
     uint32_t model; /* index in the config */
@@ -13,6 +13,9 @@ struct route_target {
     bool wants_stream; /* "stream": true */
     /* In the body, as they are escaped there; empty: none */
     struct text_slice previous_response_id, prompt_cache_key;
+    uint64_t output_tokens_max; /* of a choice, where the body says so */
+    uint32_t choice_count;
+    bool has_output_tokens_max;
 };
 /* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
  * thread. */

@@ -177,6 +177,32 @@ static void the_name_is_put_into_a_body_without_one(void **state)
     }
 }
 
+static void what_may_be_made_is_read(void **state)
+{
+    static const struct {
+        const char *body;
+        bool has;
+        uint64_t tokens;
+        uint32_t choices;
+    } rows[] = {
+        {"{\"model\":\"qwen\"}", false, 0, 1},
+        {"{\"model\":\"qwen\",\"max_tokens\":17,\"n\":3}", true, 17, 3},
+        {"{\"model\":\"qwen\",\"max_completion_tokens\":0}", true, 0, 1},
+        {"{\"model\":\"qwen\",\"max_output_tokens\": 999999999 }", true, 999999999, 1},
+        {"{\"model\":\"qwen\",\"max_tokens\":9999999999,\"n\":-1}", false, 0, 1},
+        {"{\"model\":\"qwen\",\"max_tokens\":null,\"n\":\"2\"}", false, 0, 1},
+    };
+    uint32_t model;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        assert_int_equal(route(rows[i].body, &model), STATUS_OK);
+        assert_int_equal(target.has_output_tokens_max, rows[i].has);
+        assert_int_equal(target.output_tokens_max, rows[i].tokens);
+        assert_int_equal(target.choice_count, rows[i].choices);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +212,7 @@ int main(void)
         cmocka_unit_test(everything_else_is_refused_with_the_field_named),
         cmocka_unit_test(what_is_continued_is_told),
         cmocka_unit_test(a_long_model_name_is_not_found),
+        cmocka_unit_test(what_may_be_made_is_read),
         cmocka_unit_test(the_only_model_needs_no_name),
         cmocka_unit_test(the_name_is_put_into_a_body_without_one),
     };

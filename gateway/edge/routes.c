@@ -4,6 +4,7 @@
 #include "routes.h"
 
 #include "admin.h"
+#include "allowance.h"
 #include "answers.h"
 #include "check.h"
 #include "clock.h"
@@ -110,6 +111,7 @@ static void record_end(void *context)
     uint32_t model = record->model != NULL ? record->model->index : metrics->model_count;
     double seconds = (double)(clock_now_ns() - record->start_ns) / 1e9;
 
+    allowance_settle(record);
     if (record->proxy != NULL) {
         metrics_add(metrics->models[model].in_flight, -1);
         proxy_release(record->proxy);

@@ -1,17 +1,20 @@
 #include "upstream_headers.h"
 
 #include "check.h"
+#include "usage_report.h"
 
 /* Copied from the client's request when it is there. */
 static const char *const forwarded[] = {"accept", "traceparent", "tracestate"};
-_Static_assert(ARRAY_COUNT(forwarded) + 4 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
+_Static_assert(ARRAY_COUNT(forwarded) + 5 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
 
 static const char *const dropped[] = {
     /* of one connection */
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
     "proxy-authenticate",
     /* written by our own server */
-    "content-length", "content-type", "date", "server", "x-request-id"};
+    "content-length", "content-type", "date", "server", "x-request-id",
+    /* for the gateway */
+    USAGE_REPORT_HEADER};
 
 static struct text_slice copy(http_request *request, struct text_slice text)
 {
@@ -31,6 +34,7 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
         (struct http_header){text_slice_of("content-type"), text_slice_of("application/json")};
     out[count++] = (struct http_header){text_slice_of("x-request-id"),
                                         text_slice_of(http_request_id(request))};
+    out[count++] = (struct http_header){text_slice_of(USAGE_REPORT_HEADER), text_slice_of("1")};
     if (tenant != NULL)
         out[count++] = (struct http_header){text_slice_of("x-penstock-tenant"),
                                             copy(request, text_slice_of(tenant))};
@@ -43,8 +47,7 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
     return count;
 }
 
-/* Whether a header of a replica's answer (lower-case) may go to the client. */
-static bool passes(struct text_slice name)
+bool upstream_header_passes(struct text_slice name)
 {
     for (size_t i = 0; i < ARRAY_COUNT(dropped); i++) {
         if (text_slice_is(name, dropped[i]))
@@ -64,7 +67,7 @@ size_t upstream_headers_copy(http_request *request, const struct http_header *he
     for (size_t i = 0; i < count; i++) {
         if (text_slice_is(headers[i].name, "content-type"))
             *content_type = copy(request, headers[i].value).data;
-        if (copied < ANSWER_HEADER_COUNT_MAX && passes(headers[i].name))
+        if (copied < ANSWER_HEADER_COUNT_MAX && upstream_header_passes(headers[i].name))
             copies[copied++] = (struct http_header){copy(request, headers[i].name),
                                                     copy(request, headers[i].value)};
     }

@@ -7,7 +7,7 @@
  * client invents is ever believed by a replica; towards the client all do, but for those that
  * belong to one connection or that the server writes itself (RFC 9110, section 7.6.1). */
 
-#define UPSTREAM_HEADER_COUNT_MAX 8u
+#define UPSTREAM_HEADER_COUNT_MAX 10u
 #define ANSWER_HEADER_COUNT_MAX   32u
 
 /* Fills `out` but for its last place, which the caller may use; values are borrowed from the request. `tenant` is copied into its memory; NULL:
@@ -19,5 +19,8 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
  * count. */
 size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
                              const struct http_header **out, const char **content_type);
+
+/* Whether a header of a replica's answer (lower-case) may go to the client. */
+bool upstream_header_passes(struct text_slice name);
 
 #endif

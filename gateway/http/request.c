@@ -285,6 +285,18 @@ static bool has_answer_header(const http_request *request, struct text_slice nam
     return false;
 }
 
+void http_request_add_header(http_request *request, const char *lower_case_name, const char *value)
+{
+    ASSERT_ON_THREAD(&request->connection->loop->owner);
+    CHECK(!request->is_started && request->added_header_count < HTTP_ADDED_HEADERS_MAX);
+    if (request->added_headers == NULL)
+        request->added_headers = h2o_mem_alloc_pool(
+            request->pool, HTTP_ADDED_HEADERS_MAX * sizeof *request->added_headers);
+    request->added_headers[request->added_header_count++] =
+        (struct http_header){copy_slice(request, text_slice_of(lower_case_name)),
+                             copy_slice(request, text_slice_of(value))};
+}
+
 /* The listener's own headers, where the answer has none of the name. */
 static void add_listener_headers(http_request *request)
 {
@@ -309,7 +321,8 @@ static void set_answer_head(http_request *request, int status_code,
     CHECK(!request->is_started && status_code >= 200 && status_code <= 599);
     request->is_started = true;
     request->status_code = status_code;
-    size_t own_count = 3 + request->connection->acceptor->listener->header_count;
+    size_t own_count =
+        3 + request->connection->acceptor->listener->header_count + request->added_header_count;
     request->answer_headers =
         h2o_mem_alloc_pool(request->pool, (header_count + own_count) * sizeof *headers);
     if (content_type != NULL)
@@ -319,6 +332,9 @@ static void set_answer_head(http_request *request, int status_code,
         request, (struct http_header){text_slice_of("x-request-id"), text_slice_of(request->id)});
     for (size_t i = 0; i < header_count; i++)
         add_answer_header(request, headers[i]);
+    for (size_t i = 0; i < request->added_header_count; i++)
+        if (!has_answer_header(request, request->added_headers[i].name))
+            add_answer_header(request, request->added_headers[i]);
     add_listener_headers(request);
 }
 

@@ -33,6 +33,8 @@ struct http_request {
     int status_code;
     struct http_header *answer_headers; /* checked; in the pool */
     size_t answer_header_count;
+    struct http_header *added_headers; /* in the pool; NULL: none */
+    size_t added_header_count;
     uint64_t answer_length; /* or HTTP1_NO_LENGTH */
     bool is_head_method, must_close, is_refused;
     bool has_no_handler; /* made only to carry an error */

@@ -179,7 +179,7 @@ void identity_close(struct identity *identity)
 /* --- callers --- */
 
 /* One block for the caller and all its texts, which a reload or a revocation may take from under it. */
-static const struct caller *caller_make(http_request *request, const struct key_identity *key)
+static struct caller *caller_make(http_request *request, const struct key_identity *key)
 {
     const char *texts[] = {key->id, key->organisation, key->team, key->name, key->models};
     const char *copies[ARRAY_COUNT(texts)];
@@ -225,6 +225,7 @@ status identity_authenticate(const struct identity *identity, const struct confi
 {
     struct text_slice shown = http_request_header(request, "authorization");
     const struct key_identity *key;
+    struct caller *caller;
     uint8_t hash[KEY_HASH_BYTES];
     uint64_t now_s;
 
@@ -242,8 +243,24 @@ status identity_authenticate(const struct identity *identity, const struct confi
                              now_s);
     if (key == NULL)
         return STATUS_DENIED;
-    *out = caller_make(request, key);
+    caller = caller_make(request, key);
+    caller_weigh(&config->tenants, caller);
+    *out = caller;
     return STATUS_OK;
+}
+
+void caller_weigh(const struct config_tenants *config, struct caller *caller)
+{
+    const struct config_group *groups = config->groups.items;
+
+    for (uint32_t i = 0; i < config->groups.count; i++) {
+        if (strcmp(groups[i].organisation, caller->organisation) != 0)
+            continue;
+        if (groups[i].team[0] == '\0')
+            caller->organisation_weight = (uint32_t)groups[i].weight;
+        else if (strcmp(groups[i].team, caller->team) == 0)
+            caller->team_weight = (uint32_t)groups[i].weight;
+    }
 }
 
 bool caller_may_use(const struct caller *caller, const char *model)

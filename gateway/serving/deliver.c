@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "usage_report.h"
 
 /* One write's worth: enough for a thousand tokens, small beside a stream's buffer. */
 #define WRITE_BYTES      (128u * 1024u)
@@ -21,6 +22,7 @@ struct answer_headers {
     struct http_header items[HEADERS_MAX];
     size_t count;
     char timing[192];
+    struct buffer usage;
 };
 
 static void add_header(struct answer_headers *headers, const char *name, const char *value)
@@ -59,6 +61,18 @@ static void add_common(struct answer_headers *headers, const struct job *job)
     struct http_header id;
     if (reply_id_header(job->request, job->format, &id))
         headers->items[headers->count++] = id;
+}
+
+/* For the gateway, which takes it away. The caller deinits `usage`. */
+static void add_usage(struct answer_headers *headers, const struct job *job,
+                      const struct api_usage *usage)
+{
+    buffer_init(&headers->usage, USAGE_REPORT_BYTES_MAX);
+    if (!job->tells_usage)
+        return;
+    usage_report_write(usage, &headers->usage);
+    if (headers->usage.failed == STATUS_OK)
+        add_header(headers, USAGE_REPORT_HEADER, headers->usage.data);
 }
 
 /* The request is answered: on_end drops its reference later. */
@@ -343,8 +357,10 @@ static void reply_completion(struct job *job)
     } else {
         job_store_response(job, &view, &usage);
         add_common(&headers, job);
+        add_usage(&headers, job, &usage);
         http_reply(take_request(job), 200, headers.items, headers.count, "application/json",
                    buffer_slice(&body));
+        buffer_deinit(&headers.usage);
     }
     buffer_deinit(&body);
 }
@@ -353,11 +369,14 @@ static void reply_completion(struct job *job)
 static void reply_body(struct job *job)
 {
     struct answer_headers headers = {.count = 0};
+    const struct api_usage usage = {.prompt_tokens = job->pooled_tokens};
     add_common(&headers, job);
     bool is_text = job->kind == JOB_LOAD_ADAPTER || job->kind == JOB_UNLOAD_ADAPTER;
+    add_usage(&headers, job, &usage);
     http_reply(take_request(job), 200, headers.items, headers.count,
                is_text ? "text/plain; charset=utf-8" : "application/json",
                buffer_slice(&job->body));
+    buffer_deinit(&headers.usage);
 }
 
 /* max_tokens 0 with scores of the prompt: the engine had to generate a token to have computed it all. */
@@ -400,7 +419,12 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
     job->choices[event->index].accepted_prediction_tokens = event->usage.accepted_prediction_tokens;
     part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
     part_of(job, event->index)->cache_write_tokens = event->usage.cache_write_tokens;
+    size_t at = out->bytes;
     deliver_output(job, event, out);
+    if (job->tells_usage && job->is_streaming && out->bytes > at) {
+        struct api_usage usage = sum_usage(job);
+        usage_report_insert(&usage, out, at);
+    }
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "clock.h"
 #include "memory.h"
+#include "usage_report.h"
 
 void job_acquire(struct job *job)
 {
@@ -134,6 +135,7 @@ static void read_trusted_headers(struct job *job, const http_request *request)
     job->tenant_salt = replica_request_tenant(job->replica, request);
     if (!job->replica->is_trusted)
         return;
+    job->tells_usage = http_request_header(request, USAGE_REPORT_HEADER).data != NULL;
     char text[16] = "";
     if (priority.bytes == 0 || priority.bytes >= sizeof text)
         return;

@@ -105,6 +105,7 @@ struct job {
     struct hash128 tenant_salt;
     bool has_priority;
     int32_t priority;       /* from the gateway's header */
+    bool tells_usage;       /* the gateway wants to know what is used (usage_report.h) */
     char replica_number[8]; /* of this replica among the gateway's, as ids of responses name it */
 
     struct pooling_work *pooling; /* owned; JOB_POOLING */
@@ -123,6 +124,7 @@ struct job {
     uint64_t score_count; /* log probabilities of prompts, of all parts */
     struct event_queue events;
     uint64_t prepared_ns;
+    uint32_t pooled_tokens; /* of the texts, once they are computed; JOB_POOLING */
 
     /* loop */
     uint32_t open_count; /* choices that have not finished */

@@ -328,6 +328,7 @@ static enum job_stage finish(struct job *job)
         .created_s = clock_wall_ms() / 1000,
         .prompt_tokens = work->tokens.count,
     };
+    job->pooled_tokens = (uint32_t)work->tokens.count;
     buffer_deinit(&job->body);
     buffer_init(&job->body, ANSWER_BYTES_MAX);
     if (work->parsed.kind == POOLING_EMBED)

@@ -38,8 +38,16 @@ static status history_find(void *context, struct text_slice id, struct buffer *o
 /* The item of this id among those of one answer. */
 static json_t *output_find(struct text_slice output, const char *id)
 {
-    json_t *items = api_responses_load_items(output), *found = NULL, *item;
+    struct buffer text;
+    json_t *found = NULL, *item;
     size_t index;
+    buffer_init(&text, SIZE_MAX / 2);
+    buffer_append_byte(&text, '[');
+    buffer_append_slice(&text, output);
+    buffer_append_byte(&text, ']');
+    json_t *items =
+        text.failed == STATUS_OK ? json_loadb(text.data, text.bytes, JSON_ALLOW_NUL, NULL) : NULL;
+    buffer_deinit(&text);
     json_array_foreach(items, index, item)
     {
         const char *own = json_string_value(json_object_get(item, "id"));
@@ -157,17 +165,6 @@ static void reply_items(http_request *request, const struct response_record *rec
     buffer_deinit(&body);
 }
 
-/* The record of this id, to be released; NULL: there is none, and the client has been told. */
-static const struct response_record *find_record(struct replica *replica, http_request *request,
-                                                 struct text_slice id)
-{
-    const struct response_record *record = response_store_get(
-        replica->responses, id, replica_request_tenant(replica, request), clock_now_ns());
-    if (record == NULL)
-        reply_not_found(request, id);
-    return record;
-}
-
 void responses_get(struct replica *replica, http_request *request)
 {
     struct stored_path path = path_split(request);
@@ -183,9 +180,12 @@ void responses_get(struct replica *replica, http_request *request)
         reply_error(request, &wire_format_responses, &error);
         return;
     }
-    const struct response_record *record = find_record(replica, request, path.id);
-    if (record == NULL)
+    const struct response_record *record = response_store_get(
+        replica->responses, path.id, replica_request_tenant(replica, request), clock_now_ns());
+    if (record == NULL) {
+        reply_not_found(request, path.id);
         return;
+    }
     if (is_list)
         reply_items(request, record);
     else
@@ -224,9 +224,12 @@ void responses_cancel(struct replica *replica, http_request *request)
         reply_unknown_path(request);
         return;
     }
-    const struct response_record *record = find_record(replica, request, path.id);
-    if (record == NULL)
+    const struct response_record *record = response_store_get(
+        replica->responses, path.id, replica_request_tenant(replica, request), clock_now_ns());
+    if (record == NULL) {
+        reply_not_found(request, path.id);
         return;
+    }
     response_store_release(replica->responses, record);
     api_error_set(&error, 400, "invalid_request_error", "", "",
                   "Cannot cancel a response that was not made in the background.");

@@ -34,8 +34,7 @@ static void cpu_destroy(backend *b)
     memory_release(cpu);
 }
 
-/* Grows what depends on the size of a step. */
-NODISCARD static status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head)
+status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head)
 {
     if (rows_max > cpu->rows_max) {
         uint32_t *tile_start = memory_allocate_array((size_t)rows_max + 1, sizeof(uint32_t));

@@ -65,6 +65,9 @@ static inline uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+/* Grows what depends on the size of a step. */
+NODISCARD status cpu_reserve(struct cpu_backend *cpu, uint32_t rows_max, uint32_t d_head);
+
 /* Makes the codes of rows [0, n_rows) from their floats, when somebody reads codes. */
 void cpu_quantise(struct cpu_backend *cpu, activation *a, uint32_t n_rows);
 

@@ -18,7 +18,6 @@ server:
   listen: 127.0.0.1:{port}
   admin_listen: 127.0.0.1:{admin_port}
 auth:
-  admin: true
   keys:
     - name: operator
       sha256: """ + hashlib.sha256(STATIC_KEY.encode()).hexdigest() + """
@@ -111,8 +110,12 @@ def test_a_key_opens_what_its_scopes_say(server, keys):
     assert keys("create", "--name", "x", "--scopes", "everything").returncode == 2
 
 
-def test_the_admin_listener_asks_for_the_scope(server, keys):
-    _, key = created(keys, "--name", "no-admin")
+def test_the_admin_listener_asks_for_the_scope(penstock_binary, start_gateway):
+    server = start_gateway(CONFIG.replace("auth:", "auth:\n  admin: true"), wait=False)
+    wait_for(lambda: "ready: every model" in server.log_text())
+    result = subprocess.run([penstock_binary, "keys", "create", server.config, "--name", "no-admin"], capture_output=True,
+                            text=True, timeout=60)
+    key = result.stdout.splitlines()[1].split(": ")[1]
     wait_for(lambda: is_known(server, key))
     for shown, code in ((None, 401), (key, 403), (STATIC_KEY, 200)):
         headers = {"authorization": f"Bearer {shown}"} if shown else {}

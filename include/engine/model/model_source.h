@@ -24,5 +24,7 @@ void model_source_get_identity(const model_source *source, struct gguf_identity 
 
 /* NULL: the model is a folder. */
 const gguf *model_source_gguf(const model_source *source);
+/* NULL: the model is a file. */
+const char *model_source_folder(const model_source *source);
 
 #endif

@@ -28,4 +28,10 @@ NODISCARD status tokenizer_folder_open(const char *path, struct tokenizer_folder
                                        struct error_note *note);
 void tokenizer_folder_deinit(struct tokenizer_folder *folder);
 
+/* A tokenizer from the text of a tokenizer.json alone (tests, fuzzing). `eos`, `bos`: the texts that the configuration
+ * names, empty slices for none. */
+NODISCARD status tokenizer_create_json(struct text_slice json, struct text_slice bos,
+                                       struct text_slice eos, tokenizer **out,
+                                       struct error_note *note);
+
 #endif

@@ -21,7 +21,8 @@ struct api_error {
     char param[128];  /* "" : null */
     char message[1024];
     uint64_t retry_after_ms; /* 0: none */
-    const char *allow;       /* 405: the methods that there are; static; NULL: none */
+    bool is_final;     /* the same request will never do: x-should-retry false, whatever the code */
+    const char *allow; /* 405: the methods that there are; static; NULL: none */
 };
 void api_error_set(struct api_error *error, int http_status, const char *type, const char *code,
                    const char *param, const char *format, ...) PRINTF_LIKE(6, 7);

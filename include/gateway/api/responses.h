@@ -17,9 +17,6 @@ struct api_responses {
 struct api_responses *api_responses_create(void);
 void api_responses_destroy(struct api_responses *responses); /* accepts NULL */
 
-/* Items that are kept comma-separated, as a list. NULL: no memory. */
-json_t *api_responses_load_items(struct text_slice items);
-
 /* What a finished answer leaves to be kept: the response as an object, and its items,
  * comma-separated. `choice`: all of it. */
 void api_responses_write_record(struct api_answer *answer, const struct api_choice *choice,

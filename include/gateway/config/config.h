@@ -59,6 +59,26 @@ struct config_auth {
     bool admin;               /* the admin listener asks for one too */
 };
 
+enum quota_per { QUOTA_PER_ALL, QUOTA_PER_ORGANISATION, QUOTA_PER_TEAM, QUOTA_PER_KEY };
+
+struct config_limit {
+    int per;                                       /* enum quota_per: who shares it */
+    const char *organisation, *team, *key, *model; /* patterns of what it is for; "": all */
+    int64_t requests_per_minute, tokens_per_minute, tokens_per_day,
+        concurrent_requests; /* 0: none */
+};
+
+struct config_group { /* an organisation, or a team of it */
+    const char *organisation, *team;
+    int64_t weight;
+};
+
+struct config_tenants {
+    struct setting_list groups; /* struct config_group */
+    struct setting_list limits; /* struct config_limit */
+    int64_t expected_output_tokens;
+};
+
 struct config_state {     /* what outlives the process */
     const char *database; /* SQLite file; "": nothing is kept, and there are no stored keys */
 };
@@ -116,6 +136,7 @@ struct config {
     struct config_upstream upstream;
     struct config_auth auth;
     struct config_state state;
+    struct config_tenants tenants;
     struct config_supervise supervise;
     struct config_responses responses;
     struct setting_list models; /* struct config_model */

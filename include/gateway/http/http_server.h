@@ -155,6 +155,11 @@ void http_request_on_gone(http_request *request,
 void http_request_on_end(http_request *request, void (*on_end)(void *context), void *context);
 
 /* --- answer --- */
+/* Adds a header to the answer, whoever makes it and whenever, unless the answer itself has one of the name. Name and
+ * value are copied. At most HTTP_ADDED_HEADERS_MAX a request. */
+#define HTTP_ADDED_HEADERS_MAX 16u
+void http_request_add_header(http_request *request, const char *lower_case_name, const char *value);
+
 /* Complete answer; everything is copied. */
 void http_reply(http_request *request, int status_code, const struct http_header *headers,
                 size_t header_count, const char *content_type, struct text_slice body);

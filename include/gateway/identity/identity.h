@@ -28,6 +28,9 @@ NODISCARD status identity_authenticate(const struct identity *identity, const st
                                        const struct key_table *static_keys, http_request *request,
                                        const struct caller **out);
 
+/* The weights that the config gives to the caller's organisation and team. */
+void caller_weigh(const struct config_tenants *config, struct caller *caller);
+
 /* Whether the caller may use the model of this name. */
 bool caller_may_use(const struct caller *caller, const char *model);
 

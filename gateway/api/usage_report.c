@@ -1,0 +1,92 @@
+#include "usage_report.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "wire_format.h"
+
+void usage_report_write(const struct api_usage *usage, struct buffer *out)
+{
+    buffer_append_format(out, "%" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32, usage->prompt_tokens,
+                         usage->cached_tokens, usage->completion_tokens, usage->reasoning_tokens);
+}
+
+/* Takes a number and the blank behind it away. */
+static bool number_take(struct text_slice *text, uint32_t *out)
+{
+    uint64_t number = 0;
+    size_t at = 0;
+
+    for (; at < text->bytes && text->data[at] >= '0' && text->data[at] <= '9'; at++) {
+        number = number * 10 + (uint64_t)(text->data[at] - '0');
+        if (number > UINT32_MAX)
+            return false;
+    }
+    if (at == 0 || (at < text->bytes && text->data[at] != ' '))
+        return false;
+    *out = (uint32_t)number;
+    at += at < text->bytes;
+    *text = (struct text_slice){text->data + at, text->bytes - at};
+    return true;
+}
+
+bool usage_report_read(struct text_slice text, struct api_usage *usage)
+{
+    struct api_usage read = {0};
+
+    if (!number_take(&text, &read.prompt_tokens) || !number_take(&text, &read.cached_tokens) ||
+        !number_take(&text, &read.completion_tokens) ||
+        !number_take(&text, &read.reasoning_tokens) || text.bytes > 0)
+        return false;
+    *usage = read;
+    return true;
+}
+
+void usage_report_insert(const struct api_usage *usage, struct buffer *out, size_t at)
+{
+    size_t end = out->bytes, line_bytes;
+    char line[USAGE_REPORT_BYTES_MAX];
+
+    /* Written behind, then changed about: the line is some twenty bytes, the event some hundreds. */
+    buffer_append_text(out, USAGE_REPORT_COMMENT);
+    usage_report_write(usage, out);
+    buffer_append_byte(out, '\n');
+    line_bytes = out->bytes - end;
+    if (out->failed != STATUS_OK || line_bytes > sizeof(line))
+        return;
+    memcpy(line, out->data + end, line_bytes);
+    memmove(out->data + at + line_bytes, out->data + at, end - at);
+    memcpy(out->data + at, line, line_bytes);
+}
+
+/* The next line that begins like a report; NULL: there is none. */
+static const char *report_find(struct text_slice events)
+{
+    static const char mark[] = "\n" USAGE_REPORT_COMMENT;
+    const char *at;
+
+    if (events.bytes >= sizeof(mark) - 2 && memcmp(events.data, mark + 1, sizeof(mark) - 2) == 0)
+        return events.data;
+    at = memmem(events.data, events.bytes, mark, sizeof(mark) - 1);
+    return at != NULL ? at + 1 : NULL;
+}
+
+struct text_slice usage_report_skip(struct text_slice *events, struct api_usage *usage,
+                                    bool *has_report)
+{
+    const size_t mark_bytes = sizeof(USAGE_REPORT_COMMENT) - 1;
+    const char *report = report_find(*events), *end = events->data + events->bytes, *line_end;
+    struct text_slice run = *events;
+
+    *has_report = false;
+    line_end = report != NULL ? memchr(report, '\n', (size_t)(end - report)) : NULL;
+    if (line_end == NULL) {
+        *events = (struct text_slice){end, 0};
+        return run;
+    }
+    *has_report = usage_report_read(
+        (struct text_slice){report + mark_bytes, (size_t)(line_end - report) - mark_bytes}, usage);
+    run.bytes = (size_t)(report - run.data);
+    *events = (struct text_slice){line_end + 1, (size_t)(end - line_end) - 1};
+    return run;
+}

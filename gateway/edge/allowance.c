@@ -1,0 +1,119 @@
+#include "allowance.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "clock.h"
+#include "openai.h"
+#include "quota.h"
+
+/* English text has about four bytes to a token; what it was exactly is settled with the answer. */
+#define BYTES_PER_TOKEN 4u
+
+/* Prompt and answer, as far as the body tells. */
+static uint64_t tokens_expected(const struct edge_record *record,
+                                const struct config_tenants *config,
+                                const struct route_target *target)
+{
+    uint64_t prompt = http_request_body(record->request).bytes / BYTES_PER_TOKEN + 1;
+    uint64_t output = target->output_tokens_max;
+
+    switch (record->route) {
+    case ROUTE_CHAT_COMPLETIONS:
+    case ROUTE_COMPLETIONS:
+    case ROUTE_MESSAGES:
+    case ROUTE_RESPONSES:
+        if (!target->has_output_tokens_max)
+            output = (uint64_t)config->expected_output_tokens;
+        return prompt + output * target->choice_count;
+    case ROUTE_EMBEDDINGS:
+    case ROUTE_RERANK:
+    case ROUTE_SCORE:
+        return prompt;
+    default:
+        return 0; /* tokens are only counted */
+    }
+}
+
+/* As OpenAI writes times: "17ms", "6.5s", "6m0s". */
+static void time_write(char *out, size_t bytes, uint64_t time_ns)
+{
+    uint64_t milliseconds = (time_ns + NS_PER_MS - 1) / NS_PER_MS;
+
+    if (milliseconds < 1000)
+        (void)snprintf(out, bytes, "%" PRIu64 "ms", milliseconds);
+    else if (milliseconds < 60000)
+        (void)snprintf(out, bytes, "%" PRIu64 ".%03" PRIu64 "s", milliseconds / 1000,
+                       milliseconds % 1000);
+    else
+        (void)snprintf(out, bytes, "%" PRIu64 "m%" PRIu64 "s", milliseconds / 60000,
+                       milliseconds / 1000 % 60);
+}
+
+static void left_tell(http_request *request, const char *unit, const struct quota_left *left)
+{
+    char name[64], value[32];
+
+    if (left->limit == 0)
+        return;
+    (void)snprintf(name, sizeof(name), "x-ratelimit-limit-%s", unit);
+    (void)snprintf(value, sizeof(value), "%" PRIu64, left->limit);
+    http_request_add_header(request, name, value);
+    (void)snprintf(name, sizeof(name), "x-ratelimit-remaining-%s", unit);
+    (void)snprintf(value, sizeof(value), "%" PRIu64, left->remaining);
+    http_request_add_header(request, name, value);
+    (void)snprintf(name, sizeof(name), "x-ratelimit-reset-%s", unit);
+    time_write(value, sizeof(value), left->reset_ns);
+    http_request_add_header(request, name, value);
+}
+
+static void refuse(struct edge_record *record, status result, const struct quota_refusal *refusal)
+{
+    struct api_error error = {0};
+
+    if (result == STATUS_FULL) {
+        api_error_set(&error, 429, refusal->type, "rate_limit_exceeded", "", "%s",
+                      refusal->message);
+        error.retry_after_ms = refusal->retry_after_ms;
+        error.is_final = refusal->retry_after_ms == 0;
+    } else if (result == STATUS_TOO_LARGE) {
+        api_error_set(&error, 503, "server_error", "too_many_limits", "",
+                      "The gateway has no room to count this request's limits");
+    } else {
+        api_error_from_status(&error, result, NULL);
+    }
+    edge_reply_error(record, &error);
+}
+
+bool allowance_take(struct edge_record *record, const struct edge_model *model,
+                    const struct route_target *target)
+{
+    const struct config_tenants *config =
+        &config_store_get(&record->edge->configs)->config->tenants;
+    struct quota_refusal refusal;
+    struct quota_view view;
+    status result;
+    const struct quota_request request = {
+        .caller = record->caller,
+        .model = model->name,
+        .tokens = target != NULL ? tokens_expected(record, config, target) : 0,
+        .now_ns = clock_now_ns(),
+    };
+
+    if (config->limits.count == 0)
+        return true;
+    record->hold = http_request_allocate(record->request, sizeof(*record->hold));
+    result = quota_reserve(record->edge->quotas, config, &request, record->hold, &view, &refusal);
+    left_tell(record->request, "requests", &view.requests);
+    left_tell(record->request, "tokens", &view.tokens);
+    if (result == STATUS_OK)
+        return true;
+    refuse(record, result, &refusal);
+    return false;
+}
+
+void allowance_settle(struct edge_record *record)
+{
+    if (record->hold != NULL)
+        quota_settle(record->hold, &record->usage);
+}
