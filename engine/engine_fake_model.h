@@ -335,13 +335,19 @@ static inline engine *open_engine(const struct engine_options *options)
     return e;
 }
 
+/* Whether drafts pay is read from the times of steps; a busy machine may have some requests go without. */
+#define DRAFTING_TRIES 20u
+
 /* A prompt of `count` letters, of which the first half is the same for all seeds. */
 static inline const int32_t *make_prompt(uint32_t count, uint32_t seed)
 {
     static int32_t prompts[256][512];
     int32_t *prompt = prompts[seed % 256];
-    for (uint32_t i = 0; i < count; i++)
-        prompt[i] = 'a' + (int32_t)((i < count / 2 ? i * 7 : i * 3 + seed * 5 + 1) % 26);
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t letter = 'a' + (int32_t)((i < count / 2 ? i * 7 : i * 3 + seed * 5 + 1) % 26);
+        if (prompt[i] != letter) /* a running request may read the same one */
+            prompt[i] = letter;
+    }
     return prompt;
 }
 
