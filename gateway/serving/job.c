@@ -66,6 +66,12 @@ bool job_leave(struct job *job)
     return http_loop_leave(job->loop, &job->message);
 }
 
+bool job_fail(struct job *job, status s)
+{
+    api_error_from_status(&job->error, s, NULL);
+    return false;
+}
+
 void job_post(struct job *job)
 {
     if (job_leave(job))

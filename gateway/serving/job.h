@@ -8,7 +8,7 @@
 /* One request on its way through the replica:
  *
  *   loop (job.c)        accepts, copies the body, pushes the job; answers or streams (deliver.c)
- *   worker (prepare.c)  parses, renders, tokenizes, submits one engine request for each prompt
+ *   worker (prepare_*.c)  parses, renders, tokenizes, submits one engine request for each prompt
  *   publisher (publish.c) copies each event into the job's queue and posts the job to its loop
  *
  * Who may touch what: the worker owns everything until it stores `stage` (release); from then on
@@ -136,6 +136,9 @@ struct job {
 void job_acquire(struct job *job);
 void job_release(struct job *job);
 
+/* Sets the job's error to what the status says; false. Whoever the job belongs to now. */
+bool job_fail(struct job *job, status s);
+
 /* Wakes the job's loop. Any thread that holds a reference. */
 void job_post(struct job *job);
 /* The same for a thread that posts several: true means that it has to call http_loop_wake soon. */
@@ -201,7 +204,7 @@ struct api_history job_history(struct job *job);
 void job_store_response(struct job *job, const struct api_choice *choice,
                         const struct api_usage *usage);
 
-/* Workers (prepare.c). */
+/* Workers (prepare_workers.c). */
 NODISCARD status prepare_start(struct replica *replica);
 /* Refuses what waits, joins. */
 void prepare_stop(struct replica *replica);

@@ -52,12 +52,6 @@ struct pooling_model pooling_model_of(const struct replica *replica)
     return (struct pooling_model){info->context_max - 1, info->width, 0, true};
 }
 
-static bool fail_status(struct job *job, status s)
-{
-    api_error_from_status(&job->error, s, NULL);
-    return false;
-}
-
 static bool reads_pairs(const struct pooling_work *work)
 {
     return work->parsed.kind != POOLING_EMBED &&
@@ -181,13 +175,13 @@ static bool encode_all(struct job *job, struct pooling_work *work, uint32_t coun
                           job->replica->model->name);
             is_good = false;
         } else if (s != STATUS_OK) {
-            is_good = fail_status(job, s);
+            is_good = job_fail(job, s);
         } else {
             is_good = check_length(job, work, i, one.count);
         }
         for (size_t k = 0; k < one.count && is_good; k++)
             if (token_list_append(&work->tokens, one.ids[k]) != STATUS_OK)
-                is_good = fail_status(job, STATUS_NO_MEMORY);
+                is_good = job_fail(job, STATUS_NO_MEMORY);
         work->text_start[i + 1] = (uint32_t)work->tokens.count;
     }
     token_list_deinit(&one);
@@ -205,7 +199,7 @@ static void on_done(struct encoder_request *request, status result)
         parking_signal(&replica->prepare_parking);
         return;
     }
-    fail_status(job, result == STATUS_OK ? STATUS_FULL : result);
+    job_fail(job, result == STATUS_OK ? STATUS_FULL : result);
     atomic_store(&job->stage, JOB_FAILED);
     job_post(job);
     job_release(job);
@@ -228,7 +222,7 @@ static enum job_stage submit(struct job *job, struct pooling_work *work)
     if (s == STATUS_OK)
         return JOB_PREPARING;
     job_release(job);
-    fail_status(job, s);
+    job_fail(job, s);
     if (s == STATUS_FULL)
         job->error.retry_after_ms = replica_retry_after_ms(job->replica);
     return JOB_FAILED;
@@ -246,7 +240,7 @@ static bool allocate(struct job *job, struct pooling_work *work, uint32_t count)
         work->second_start = memory_allocate_array(count, sizeof *work->second_start);
     if (work->text_start == NULL || work->numbers == NULL || work->order == NULL ||
         (reads_pairs(work) && work->second_start == NULL))
-        return fail_status(job, STATUS_NO_MEMORY);
+        return job_fail(job, STATUS_NO_MEMORY);
     return true;
 }
 
@@ -255,7 +249,7 @@ static bool begin(struct job *job)
 {
     struct pooling_work *work = memory_allocate_array(1, sizeof *work);
     if (work == NULL)
-        return fail_status(job, STATUS_NO_MEMORY);
+        return job_fail(job, STATUS_NO_MEMORY);
     job->pooling = work;
     work->job = job;
     if (api_pooling_request_parse(job->pooling_kind, buffer_slice(&job->body),

@@ -7,12 +7,6 @@
 #include "job.h"
 #include "memory.h"
 
-static bool fail_status(struct job *job, status s)
-{
-    api_error_from_status(&job->error, s, NULL);
-    return false;
-}
-
 /* Raw text is the client's own writing in the model's format: its control tokens are meant. */
 static status append_text(const tokenizer *t, struct token_list *list, struct text_slice text)
 {
@@ -51,7 +45,7 @@ bool part_encode_infill(struct job_part *part, struct text_slice text)
         s = append_text(t, list, job->parsed.suffix);
     if (s == STATUS_OK)
         s = token_list_append(list, fim->middle);
-    return s == STATUS_OK || fail_status(job, s);
+    return s == STATUS_OK || job_fail(job, s);
 }
 
 /* The last tokens are kept: what is near the answer matters most to it. */
@@ -77,7 +71,7 @@ bool part_truncate(struct job_part *part)
     tokenizer_decode(engine_get_tokenizer(job->replica->engine), request->prompt, most, true,
                      &part->echo_text);
     part->echo = buffer_slice(&part->echo_text);
-    return part->echo_text.failed == STATUS_OK || fail_status(job, part->echo_text.failed);
+    return part->echo_text.failed == STATUS_OK || job_fail(job, part->echo_text.failed);
 }
 
 static bool is_echo_scored(const struct api_completion_request *parsed)
@@ -118,7 +112,7 @@ bool part_prepare_scores(struct job_part *part)
     part->alternatives =
         memory_allocate_array(count * (width > 0 ? width : 1), sizeof *part->alternatives);
     if (part->scores == NULL || part->alternatives == NULL)
-        return fail_status(part->job, STATUS_NO_MEMORY);
+        return job_fail(part->job, STATUS_NO_MEMORY);
     request->prompt_scores = part->scores;
     request->prompt_alternatives = part->alternatives;
     request->prompt_alternative_count = width;
@@ -193,5 +187,5 @@ bool job_encode_bad_words(struct job *job)
     }
     job->parsed.sampling.bans = runs;
     job->parsed.sampling.ban_count = count;
-    return s == STATUS_OK || fail_status(job, s);
+    return s == STATUS_OK || job_fail(job, s);
 }
