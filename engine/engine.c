@@ -193,6 +193,8 @@ static status make_batcher(engine *e)
         .inter_token_target_ns = e->options.inter_token_target_ns,
         .inter_token_factor = e->options.inter_token_factor,
         .draft_tokens_max = e->options.draft_tokens_max,
+        .mark_changed = e->options.on_mark,
+        .mark_context = e->options.context,
         .gate = &e->gate,
     };
     return batcher_create(&options, &e->batch);
@@ -442,6 +444,8 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .draft_tokens = GET(draft_tokens),
         .accepted_tokens = GET(accepted_tokens),
         .step_ms = GET(step_ms),
+        .prefill_ns_alone = GET(prefill_ns_alone),
+        .prefill_ns_beside = GET(prefill_ns_beside),
     };
 #undef GET
 }

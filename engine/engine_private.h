@@ -202,7 +202,7 @@ struct engine {
         _Atomic uint32_t running, blocks_free, blocks_kept, blocks_pinned;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
             prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens;
-        _Atomic float step_ms;
+        _Atomic float step_ms, prefill_ns_alone, prefill_ns_beside;
     } stats;
 
     pthread_t step_thread, publisher_thread;

@@ -166,6 +166,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     r->batch.prompt_count = caller->prompt_count;
     r->batch.hash_root =
         adapter_hash_root(r->adapter, &e->hash_key, prefix_hash_root(caller->cache_salt));
+    r->batch.marks = caller->marks;
+    r->batch.mark_count = caller->mark_count;
     r->batch.priority = caller->priority;
     r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;

@@ -458,6 +458,23 @@ static void publish_stats(engine *e)
 /* Weight of the newest step in the moving average of step times. */
 #define STEP_MS_WEIGHT 0.05f
 
+/* Steps' share in the average of what a prompt's token takes; chunks of fewer tokens say little. */
+#define PREFILL_NS_WEIGHT 0.2f
+#define PREFILL_ROWS_MIN  16u
+
+static void note_prefill(engine *e, const struct step_plan *plan, uint64_t elapsed_ns)
+{
+    uint32_t others = plan->decode_count + plan->draft_count;
+    uint32_t rows = plan->row_count > others ? plan->row_count - others : 0;
+    _Atomic float *average = others > 0 ? &e->stats.prefill_ns_beside : &e->stats.prefill_ns_alone;
+    if (rows < PREFILL_ROWS_MIN)
+        return;
+    float ns = (float)elapsed_ns / (float)rows;
+    float before = atomic_load_explicit(average, memory_order_relaxed);
+    atomic_store_explicit(average, before == 0.0f ? ns : before + PREFILL_NS_WEIGHT * (ns - before),
+                          memory_order_relaxed);
+}
+
 static void count_step(engine *e, const struct step_plan *plan, uint64_t start_ns, uint64_t end_ns)
 {
     struct batcher_stats now;
@@ -474,6 +491,7 @@ static void count_step(engine *e, const struct step_plan *plan, uint64_t start_n
     engine_metrics_step(e->metrics, &record);
     e->preemptions_seen = now.preemptions;
     e->recomputed_seen = now.recomputed_tokens;
+    note_prefill(e, plan, end_ns - start_ns);
     float ms = (float)(end_ns - start_ns) / (float)NS_PER_MS;
     float average = atomic_load_explicit(&e->stats.step_ms, memory_order_relaxed);
     average = average == 0.0f ? ms : average + STEP_MS_WEIGHT * (ms - average);
@@ -566,6 +584,8 @@ static void run_steps(engine *e)
             end_all_requests(e, FINISH_ABORT, STATUS_OK);
         bool was_busy = run_step(e);
         publish_stats(e);
+        if (e->options.on_turn != NULL)
+            e->options.on_turn(e->options.context, e);
         parking_signal(&e->publisher_parking);
         if (was_busy)
             continue;

@@ -32,6 +32,19 @@ static void publish_blocks(batcher *b, struct sequence *s, uint32_t first_block)
     }
 }
 
+/* Names the beginnings of the prompt that the blocks of `s` now hold whole. */
+static void put_marks(batcher *b, const struct sequence *s)
+{
+    struct batch_request *request = s->request;
+    uint32_t full = s->computed_count / BLOCK_TOKENS;
+    for (; request->mark_next < request->mark_count; request->mark_next++) {
+        const struct prefix_mark *mark = &request->marks[request->mark_next];
+        if (mark->block >= full)
+            break;
+        prefix_marks_put(b->marks, s->table.blocks[mark->block], mark->hash);
+    }
+}
+
 void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count)
 {
     uint32_t first = s->computed_count;
@@ -44,6 +57,8 @@ void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count)
     s->computed_count = end;
     if (b->prefixes != NULL)
         publish_blocks(b, s, first / BLOCK_TOKENS);
+    if (b->marks != NULL && s->index == 0)
+        put_marks(b, s);
 }
 
 /* The prompt of `first` is done: its pending siblings go on from the same blocks, or queue for a

@@ -259,6 +259,8 @@ static bool admit(batcher *b, struct sequence *s)
     status extended = block_table_extend(&s->table, b->blocks, needed);
     CHECK(extended == STATUS_OK);
     s->computed_count = matched * BLOCK_TOKENS;
+    if (s->index == 0)
+        s->request->mark_next = 0; /* of blocks that it lost they may be gone */
     sequence_queue_remove(&b->waiting, s);
     batcher_start_sequence(b, s);
     b->refused = NULL;

@@ -101,6 +101,11 @@ status batcher_create(const struct batcher_options *options, batcher **out)
         s = prefix_cache_create(b->blocks, &options->hash_key, &b->prefixes);
     if (s == STATUS_OK)
         block_allocator_set_pinned_max(b->blocks, options->pinned_blocks_max);
+    if (s == STATUS_OK && b->prefixes != NULL && options->mark_changed != NULL)
+        s = prefix_marks_create(options->block_count, options->mark_changed, options->mark_context,
+                                &b->marks);
+    if (b->marks != NULL)
+        prefix_cache_set_marks(b->prefixes, b->marks);
     if (s != STATUS_OK) {
         batcher_destroy(b);
         return s;
@@ -115,6 +120,7 @@ void batcher_destroy(batcher *b)
         return;
     CHECK(b->requests == NULL);
     prefix_cache_destroy(b->prefixes);
+    prefix_marks_destroy(b->marks);
     block_allocator_destroy(b->blocks);
     memory_release(b->samples);
     memory_release(b->copy_to);

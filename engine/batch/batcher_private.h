@@ -12,6 +12,7 @@ struct batcher {
     struct batcher_options options;
     block_allocator *blocks; /* owned */
     prefix_cache *prefixes;  /* owned; NULL: off */
+    prefix_marks *marks;     /* owned; NULL: none are kept */
     struct cost_model cost;
     struct draft_odds draft_odds; /* of all sequences */
 

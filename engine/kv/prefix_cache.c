@@ -55,6 +55,7 @@
 
 struct prefix_cache {
     block_allocator *allocator; /* borrowed */
+    prefix_marks *marks;        /* borrowed; NULL: none */
     struct hash_key key;        /* secret of this process */
     struct hash128 *hashes;     /* owned; [blocks]: hash of each findable block */
     uint32_t *cells;            /* owned; [mask + 1]: block id or BLOCK_NONE */
@@ -106,6 +107,8 @@ static void forget_block(void *context, uint32_t block)
     uint32_t cell = cell_find(cache, cache->hashes[block]);
     CHECK(cache->cells[cell] == block);
     cell_remove(cache, cell);
+    if (cache->marks != NULL)
+        prefix_marks_forget(cache->marks, block);
 }
 
 status prefix_cache_create(block_allocator *a, const struct hash_key *key, prefix_cache **out)
@@ -144,6 +147,11 @@ void prefix_cache_destroy(prefix_cache *cache)
     memory_release(cache->cells);
     memory_release(cache->hashes);
     memory_release(cache);
+}
+
+void prefix_cache_set_marks(prefix_cache *cache, prefix_marks *marks)
+{
+    cache->marks = marks;
 }
 
 struct hash128 prefix_hash_root(const uint64_t salt[2])

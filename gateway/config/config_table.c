@@ -179,6 +179,18 @@ static const struct setting upstream_table[] = {
      .danger = "A request that kills replicas takes down this many more."},
     {.key = NULL}};
 
+/* In the order of enum router_policy. */
+static const char *const routing_policy_words[] = {"predicted_ttft", "least_load", "round_robin", "consistent_hash", NULL};
+
+static const struct setting routing_table[] = {
+    {.key = "policy", .kind = SETTING_ENUM, .offset = offsetof(struct config_routing, policy), .fallback = "predicted_ttft",
+     .words = routing_policy_words, .reload = RELOAD_LIVE,
+     .help = "predicted_ttft: the replica whose first token should come first, from what its cache holds of the prompt, the "
+             "prompts before it and its measured speed; none gets much more than its share for its cache's sake. least_load: "
+             "the fewest requests. round_robin: one after the other. consistent_hash: by the session (x-session-id, "
+             "prompt_cache_key, user), else by the prompt's beginning, none much more than its share."},
+    {.key = NULL}};
+
 static const struct setting key_table[] = {
     {TEXT("name", config_key, name, NULL), .reload = RELOAD_LIVE,
      .help = "Who the key belongs to: the tenant in metrics, logs and the prefix cache's salt."},
@@ -411,6 +423,7 @@ const struct setting config_table[] = {
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},
     {SECTION("upstream", upstream, upstream_table, "The gateway's patience with replicas.")},
+    {SECTION("routing", routing, routing_table, "Which of a model's replicas a request goes to.")},
     {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
     {SECTION("responses", responses, responses_table, "Stored answers of /v1/responses.")},
     {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},

@@ -11,6 +11,7 @@
 #include "identity.h"
 #include "replica.h"
 #include "request_usage.h"
+#include "shared_page.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
  * start and live as long as the process (a reload that changes them is refused), so pointers to
@@ -29,7 +30,10 @@ struct edge_replica {
     _Atomic uint32_t state;           /* enum replica_state */
     _Atomic uint32_t generation;
     _Atomic uint32_t outstanding; /* requests sent and not ended; loops */
-    _Atomic int32_t pid;          /* 0: none */
+    shared_page *page;            /* owned; what it says of itself; NULL: it is not local */
+    /* When it should have read the prompts that were sent to it; loops (replica_choice.c) */
+    _Atomic uint64_t read_until_ns;
+    _Atomic int32_t pid; /* 0: none */
     _Atomic uint64_t restart_count;
     _Atomic uint64_t state_since_ns;
     _Atomic uint64_t expected_ns; /* when it should be ready; UINT64_MAX: it is not wanted */

@@ -36,9 +36,18 @@
 
 /* --- making --- */
 
+/* Beside the socket. */
+static void page_path(const struct edge_replica *replica, char out[EDGE_ADDRESS_BYTES + 8])
+{
+    (void)snprintf(out, EDGE_ADDRESS_BYTES + 8, "%s.page", replica->address + strlen("unix:"));
+}
+
 static status model_init(struct edge *edge, struct edge_model *model,
                          const struct config_model *row, uint32_t index, struct error_note *note)
 {
+    char path[EDGE_ADDRESS_BYTES + 8];
+    status result;
+
     model->index = index;
     model->name = row->name;
     model->replica_count = (uint32_t)row->replicas;
@@ -57,6 +66,12 @@ static status model_init(struct edge *edge, struct edge_model *model,
             error_note_set(note, "server.run_directory %s is too long for a socket's path",
                            edge->run_directory);
             return STATUS_TOO_LARGE;
+        }
+        page_path(replica, path);
+        result = shared_page_create(path, &replica->page);
+        if (result != STATUS_OK) {
+            error_note_set(note, "%s cannot be made: %s", path, strerror(errno));
+            return result;
         }
     }
     return STATUS_OK;
@@ -154,6 +169,8 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
 
 static void edge_deinit(struct edge *edge)
 {
+    char path[EDGE_ADDRESS_BYTES + 8];
+
     http_server_destroy(edge->server);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
@@ -161,8 +178,11 @@ static void edge_deinit(struct edge *edge)
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;
-             j++)
+             j++) {
+            page_path(&edge->models[i].replicas[j], path);
+            shared_page_destroy(edge->models[i].replicas[j].page, path);
             (void)unlink(edge->models[i].replicas[j].address + strlen("unix:"));
+        }
         memory_release(edge->models[i].replicas);
     }
     memory_release(edge->models);

@@ -17,7 +17,6 @@
 
 #include "allowance.h"
 #include "clock.h"
-#include "hash.h"
 #include "proxy_state.h"
 #include "route_body.h"
 #include "wire_format.h"
@@ -191,16 +190,6 @@ static status route_query(const struct config *config, http_request *request,
     return result;
 }
 
-/* Equal keys of equal tenants. The key is no secret: whoever makes groups collide only fills a replica
- * up to ROUTER_NEAR_SLACK. */
-static uint64_t group_of(struct text_slice cache_key, const char *tenant)
-{
-    static const struct hash_key key = {0x70726f6d70742063ull, 0x61636865206b6579ull};
-    uint64_t group = hash64(&key, cache_key.data, cache_key.bytes);
-
-    return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
-}
-
 static bool has_streams(enum edge_route route)
 {
     return route == ROUTE_CHAT_COMPLETIONS || route == ROUTE_COMPLETIONS ||
@@ -231,10 +220,9 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         .path = upstream_path,
     };
     given.wants_stream = target.wants_stream && has_streams(record->route);
-    if (target.prompt_cache_key.bytes > 0) {
-        given.choice.has_group = true;
-        given.choice.group = group_of(target.prompt_cache_key, record->caller->tenant);
-    }
+    if (!is_get && given.choice.keeper == NULL)
+        replica_choice_learn(&given.choice, record, &target,
+                             (enum router_policy)config->routing.policy);
     if (is_get)
         given.body = (struct text_slice){"", 0};
     else if (target.has_name)

@@ -1,35 +1,198 @@
+/* What the router is told
+ *
+ * Of a local replica: its shared page, which is no older than its last step. Of the prompts that were sent to it and not yet
+ * read, what this gateway knows by itself: read_until_ns is when they should be read at the pace that the replica has measured, and
+ * each request that is sent moves it on. So two requests that come in one moment see each other, and no answer is waited
+ * for. Without requests under way it does not count: whatever was reckoned is over. */
 #include "replica_choice.h"
 
 #include "check.h"
 #include "clock.h"
-#include "router.h"
+#include "hash.h"
 
-#define REPLICA_COUNT_MAX 64u /* of a model; the settings table's limit */
+/* English text in JSON; until a replica has measured its own. */
+#define BYTES_PER_TOKEN_GUESS 4.0f
+/* Chunks of a prompt that is no session's which consistent_hash goes by: a long system prompt's. */
+#define HASHED_CHUNKS_MAX 4u
+
+/* --- the request --- */
+
+/* Equal keys of equal tenants. The key is no secret: whoever makes groups collide only fills a replica
+ * up to ROUTER_NEAR_SLACK. */
+static uint64_t group_of(struct text_slice text, const char *tenant)
+{
+    static const struct hash_key key = {0x70726f6d70742063ull, 0x61636865206b6579ull};
+    uint64_t group = hash64(&key, text.data, text.bytes);
+
+    return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
+}
+
+static void learn_group(struct replica_choice *choice, const struct edge_record *record,
+                        const struct route_target *target)
+{
+    const struct text_slice sources[] = {http_request_header(record->request, "x-session-id"),
+                                         target->prompt_cache_key, target->user};
+
+    for (size_t i = 0; i < ARRAY_COUNT(sources) && !choice->has_group; i++) {
+        choice->has_group = sources[i].bytes > 0;
+        if (choice->has_group)
+            choice->group = group_of(sources[i], record->caller->tenant);
+    }
+}
+
+void replica_choice_learn(struct replica_choice *choice, const struct edge_record *record,
+                          const struct route_target *target, enum router_policy policy)
+{
+    struct text_slice tenant = text_slice_of(record->caller->tenant);
+    struct text_slice model = target->has_name ? target->name : text_slice_of(choice->model->name);
+    bool needs_names;
+
+    choice->policy = policy;
+    learn_group(choice, record, target);
+    needs_names =
+        policy == ROUTER_PREDICTED_TTFT || (policy == ROUTER_CONSISTENT_HASH && !choice->has_group);
+    choice->text_bytes = prompt_text_bytes(&target->prompt);
+    choice->name_count = prompt_chunk_count(&target->prompt);
+    if (!needs_names || choice->name_count == 0 || choice->model->replica_count < 2) {
+        choice->name_count = 0;
+        return;
+    }
+    choice->names =
+        http_request_allocate(record->request, choice->name_count * sizeof(choice->names[0]));
+    prompt_chunks_name(&target->prompt,
+                       prompt_chunks_root(prompt_chunks_tenant(tenant), model, target->cache_salt),
+                       choice->names);
+    if (policy != ROUTER_CONSISTENT_HASH || choice->has_group)
+        return;
+    choice->has_group = true;
+    choice->group = choice->names[(choice->name_count < HASHED_CHUNKS_MAX ? choice->name_count
+                                                                          : HASHED_CHUNKS_MAX) -
+                                  1];
+}
+
+/* --- the replicas --- */
+
+/* What the replicas of a model have measured, together: they run the same model on like slices, and what one measures of
+ * itself is mostly noise. 0: not known. */
+struct paces {
+    float bytes_per_token;
+    double prefill_ns_alone, prefill_ns_beside; /* of a prompt's token */
+};
+
+static double mean_of(double sum, uint32_t count)
+{
+    return count > 0 ? sum / count : 0;
+}
+
+static struct paces paces_read(const struct edge_model *model)
+{
+    double bytes = 0, alone = 0, beside = 0;
+    uint32_t byte_count = 0, alone_count = 0, beside_count = 0;
+    struct paces paces;
+
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const shared_page *page = model->replicas[i].page;
+        struct shared_page_state state;
+
+        if (page == NULL || !shared_page_read(page, &state))
+            continue;
+        bytes += (double)shared_page_bytes_per_token(page);
+        byte_count += shared_page_bytes_per_token(page) > 0;
+        alone += (double)state.prefill_ns_alone;
+        alone_count += state.prefill_ns_alone > 0;
+        beside += (double)state.prefill_ns_beside;
+        beside_count += state.prefill_ns_beside > 0;
+    }
+    paces.bytes_per_token =
+        byte_count > 0 ? (float)mean_of(bytes, byte_count) : BYTES_PER_TOKEN_GUESS;
+    paces.prefill_ns_alone = mean_of(alone, alone_count);
+    paces.prefill_ns_beside = mean_of(beside, beside_count);
+    if (paces.prefill_ns_alone <= 0)
+        paces.prefill_ns_alone = paces.prefill_ns_beside;
+    if (paces.prefill_ns_beside <= 0)
+        paces.prefill_ns_beside = paces.prefill_ns_alone;
+    return paces;
+}
+
+static bool is_open(const struct replica_choice *choice, const struct edge_replica *replica,
+                    uint64_t now_ns)
+{
+    bool has_just_failed = replica == choice->avoid && now_ns < choice->avoid_until_ns &&
+                           atomic_load_explicit(&replica->generation, memory_order_relaxed) ==
+                               choice->avoid_generation;
+
+    return edge_replica_state(replica) == REPLICA_READY && !has_just_failed;
+}
+
+/* What the replica's page says. */
+static void look_up(const struct replica_choice *choice, const struct edge_replica *replica,
+                    const struct paces *paces, uint64_t now_ns, struct router_candidate *out)
+{
+    uint64_t read_until_ns = atomic_load_explicit(&replica->read_until_ns, memory_order_relaxed);
+    struct shared_page_state state;
+
+    if (out->outstanding > 0 && read_until_ns > now_ns)
+        out->queued_ns = (double)(read_until_ns - now_ns);
+    if (replica->page == NULL || !shared_page_read(replica->page, &state))
+        return;
+    out->prefill_ns = state.running > 0 ? paces->prefill_ns_beside : paces->prefill_ns_alone;
+    out->step_ns = state.running > 0 ? (double)state.step_ms * 1e6 : 0;
+    out->cached_tokens =
+        (uint32_t)((float)(shared_page_match(replica->page, choice->names, choice->name_count) *
+                           PROMPT_CHUNK_BYTES) /
+                   paces->bytes_per_token);
+}
+
+/* The prompt will be read there, after what is before it. Two loops at once: one of them is lost, and the next request's
+ * guess is a little short. */
+static void count_on(struct edge_replica *replica, const struct router_candidate *candidate,
+                     const struct router_request *request, uint64_t now_ns)
+{
+    uint64_t ttft_ns = (uint64_t)router_predicted_ttft_ns(candidate, request, 0);
+
+    atomic_store_explicit(&replica->read_until_ns, now_ns + ttft_ns, memory_order_relaxed);
+}
+
+void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
+                         struct router_candidate *out, struct router_request *request)
+{
+    const struct edge_model *model = choice->model;
+    const struct paces paces = paces_read(model);
+
+    CHECK(model->replica_count <= REPLICA_CHOICE_MAX);
+    *request = (struct router_request){
+        .prompt_tokens = (uint32_t)((float)choice->text_bytes / paces.bytes_per_token),
+        .has_group = choice->has_group,
+        .group = choice->group,
+    };
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const struct edge_replica *replica = &model->replicas[i];
+
+        out[i] = (struct router_candidate){
+            .is_ready = is_open(choice, replica, now_ns),
+            .outstanding = atomic_load_explicit(&replica->outstanding, memory_order_relaxed),
+        };
+        if (out[i].is_ready && choice->policy == ROUTER_PREDICTED_TTFT)
+            look_up(choice, replica, &paces, now_ns, &out[i]);
+    }
+}
 
 struct edge_replica *replica_choice_pick(const struct replica_choice *choice, uint64_t now_ns)
 {
-    struct router_candidate candidates[REPLICA_COUNT_MAX];
+    struct router_candidate candidates[REPLICA_CHOICE_MAX];
     struct edge_model *model = choice->model;
-    uint32_t turn = atomic_fetch_add_explicit(&model->turn, 1, memory_order_relaxed), picked;
+    struct router_request request;
+    uint32_t picked;
 
     if (choice->keeper != NULL)
         return edge_replica_state(choice->keeper) == REPLICA_READY ? choice->keeper : NULL;
-    CHECK(model->replica_count <= REPLICA_COUNT_MAX);
-    for (uint32_t i = 0; i < model->replica_count; i++) {
-        const struct edge_replica *replica = &model->replicas[i];
-        bool has_just_failed = replica == choice->avoid && now_ns < choice->avoid_until_ns &&
-                               atomic_load_explicit(&replica->generation, memory_order_relaxed) ==
-                                   choice->avoid_generation;
-
-        candidates[i].is_ready = edge_replica_state(replica) == REPLICA_READY && !has_just_failed;
-        candidates[i].outstanding =
-            atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
-    }
-    if (choice->has_group)
-        picked = router_pick_near(candidates, model->replica_count, turn, choice->group);
-    else
-        picked = router_pick(candidates, model->replica_count, turn, ROUTER_NONE);
-    return picked == ROUTER_NONE ? NULL : &model->replicas[picked];
+    replica_choice_look(choice, now_ns, candidates, &request);
+    request.turn = atomic_fetch_add_explicit(&model->turn, 1, memory_order_relaxed);
+    picked = router_choose(choice->policy, candidates, model->replica_count, &request);
+    if (picked == ROUTER_NONE)
+        return NULL;
+    count_on(&model->replicas[picked], &candidates[picked], &request, now_ns);
+    return &model->replicas[picked];
 }
 
 void replica_choice_avoid(struct replica_choice *choice, const struct edge_replica *replica,

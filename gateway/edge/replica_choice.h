@@ -2,6 +2,8 @@
 #define PENSTOCK_EDGE_REPLICA_CHOICE_H
 
 #include "edge.h"
+#include "route_body.h"
+#include "router.h"
 
 /* Which replica a request goes to: what is known of the request that bears on it, and the pick.
  * Loop thread; in the request's memory. */
@@ -12,15 +14,31 @@
 struct replica_choice {
     struct edge_model *model;
     struct edge_replica *keeper; /* has the response that is asked for; NULL: any replica will do */
-    bool has_group;              /* a prompt_cache_key was given */
+    enum router_policy policy;
+    bool has_group; /* of a session: x-session-id, prompt_cache_key, user */
     uint64_t group;
+    /* What the prompt is made of, and the names of its beginnings; no bytes, no names: nothing is known */
+    uint64_t text_bytes;
+    uint64_t *names; /* [name_count], in the request's memory */
+    uint32_t name_count;
     /* the replica that failed last; NULL: none */
     const struct edge_replica *avoid;
     uint32_t avoid_generation;
     uint64_t avoid_until_ns;
 };
 
-/* NULL: none can take it now. A replica that has just failed counts as not ready until it has
+/* Takes from the request what the choice needs, once its model is known. The names are made only where there is
+ * more than one replica to choose from. */
+void replica_choice_learn(struct replica_choice *choice, const struct edge_record *record,
+                          const struct route_target *target, enum router_policy policy);
+
+/* What the router is told of each replica of the model, and of the request; `out` has REPLICA_CHOICE_MAX. */
+#define REPLICA_CHOICE_MAX 64u /* replicas of a model; the settings table's limit */
+void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
+                         struct router_candidate *out, struct router_request *request);
+
+/* The replica that is to have the request now; the pick counts on it that the prompt will be read there. NULL: none can
+ * take it now. A replica that has just failed counts as not ready until it has
  * restarted or the time is over: its death may not have been noticed yet. */
 struct edge_replica *replica_choice_pick(const struct replica_choice *choice, uint64_t now_ns);
 

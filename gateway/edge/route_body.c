@@ -5,7 +5,8 @@
 #define MODEL_BYTES_MAX   256u
 #define SUGGEST_WORDS_MAX 256u
 #define NAMES_SHOWN_MAX   8u
-#define NUMBER_DIGITS_MAX 9u /* a thousand million tokens or choices are beyond every limit */
+#define NUMBER_DIGITS_MAX 9u  /* a thousand million tokens or choices are beyond every limit */
+#define PROMPT_AT         10u /* of the fields that are looked for */
 
 /* "did you mean", or the names there are. */
 static void unknown_model(const struct config *config, struct text_slice name,
@@ -112,27 +113,37 @@ status route_body(const struct config *config, struct text_slice body, struct ro
 {
     const struct json_limits limits = {(uint32_t)config->limits.json_depth,
                                        (uint32_t)config->limits.json_values};
-    struct json_field fields[] = {{.name = "model"},
-                                  {.name = "previous_response_id"},
-                                  {.name = "prompt_cache_key"},
-                                  {.name = "max_tokens"},
-                                  {.name = "max_completion_tokens"},
-                                  {.name = "max_output_tokens"},
-                                  {.name = "n"},
-                                  {.name = "stream"}};
+    struct json_field fields[PROMPT_AT + PROMPT_FIELD_COUNT] = {{.name = "model"},
+                                                                {.name = "previous_response_id"},
+                                                                {.name = "prompt_cache_key"},
+                                                                {.name = "max_tokens"},
+                                                                {.name = "max_completion_tokens"},
+                                                                {.name = "max_output_tokens"},
+                                                                {.name = "n"},
+                                                                {.name = "stream"},
+                                                                {.name = "user"},
+                                                                {.name = "cache_salt"}};
     struct error_note note = {""};
-    status result = json_scan(body, &limits, fields, ARRAY_COUNT(fields), &note);
+    status result;
 
+    for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
+        fields[PROMPT_AT + i].name = prompt_field_names[i];
+    result = json_scan(body, &limits, fields, ARRAY_COUNT(fields), &note);
     if (result != STATUS_OK) {
         api_error_set(error, 400, "invalid_request_error", "", "",
                       "The body is not a valid JSON object: %s", note.text);
         return result;
     }
     out->has_name = fields[0].value.data != NULL;
+    out->name = string_inside(fields[0].value);
     out->previous_response_id = string_inside(fields[1].value);
     out->prompt_cache_key = string_inside(fields[2].value);
     output_read(&fields[3], out);
     out->wants_stream = text_slice_is(fields[7].value, "true");
+    out->user = string_inside(fields[8].value);
+    out->cache_salt = fields[9].value;
+    for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
+        out->prompt.fields[i] = fields[PROMPT_AT + i].value;
     if (out->has_name)
         return model_find(config, fields[0].value, &out->model, error);
     if (config->models.count != 1) {

@@ -3,6 +3,7 @@
 
 #include "config.h"
 #include "openai.h"
+#include "prompt_chunks.h"
 
 /* All that the gateway role reads of a body it only passes on: which model it is for, which stored
  * response it continues, how much it may make, and which requests it has the beginning of its prompt in common with. The body is scanned once against the limits, no tree is built, and
@@ -10,12 +11,15 @@
 struct route_target {
     uint32_t model; /* index in the config */
     bool has_name;
-    bool wants_stream; /* "stream": true */
-    /* In the body, as they are escaped there; empty: none */
-    struct text_slice previous_response_id, prompt_cache_key;
+    bool wants_stream;          /* "stream": true */
     uint64_t output_tokens_max; /* of a choice, where the body says so */
     uint32_t choice_count;
     bool has_output_tokens_max;
+    struct text_slice name; /* in the body, without quotes; data NULL: it has none */
+    /* In the body, as they are escaped there; empty: none */
+    struct text_slice previous_response_id, prompt_cache_key, user;
+    struct text_slice cache_salt; /* raw */
+    struct prompt_text prompt;    /* what the prompt is made of */
 };
 /* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
  * thread. */

@@ -57,6 +57,7 @@ static const struct route admin_routes[] = {
     {"GET", "/livez", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_livez, NULL},
     {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
     {"GET", "/admin/replicas", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_replicas, NULL},
+    {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "clock.h"
 #include "memory.h"
+#include "prompt_chunks.h"
 #include "usage_report.h"
 
 void job_acquire(struct job *job)
@@ -34,6 +35,7 @@ static void job_destroy(struct job *job)
     }
     memory_release(job->choices);
     memory_release(job->parts);
+    memory_release(job->marks);
     event_queue_deinit(&job->events);
     grammar_release(job->grammar);
     api_completion_request_deinit(&job->parsed);
@@ -139,6 +141,7 @@ static void read_trusted_headers(struct job *job, const http_request *request)
     struct text_slice priority = http_request_header(request, "x-penstock-priority");
     read_replica_number(job, request);
     job->tenant_salt = replica_request_tenant(job->replica, request);
+    job->tenant_name = prompt_chunks_tenant(http_request_header(request, "x-penstock-tenant"));
     if (!job->replica->is_trusted)
         return;
     job->tells_usage = http_request_header(request, USAGE_REPORT_HEADER).data != NULL;

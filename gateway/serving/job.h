@@ -103,6 +103,10 @@ struct job {
 
     struct buffer body; /* the request's, then (tokenize) the answer's */
     struct hash128 tenant_salt;
+    uint64_t tenant_name;      /* as prompt_chunks_tenant; of a prompt's names */
+    struct prefix_mark *marks; /* owned; [mark_count]; of the only part's prompt; NULL: none */
+    uint32_t mark_count;
+    size_t marked_count; /* tokens of the prompt when it was marked */
     bool has_priority;
     int32_t priority;       /* from the gateway's header */
     bool tells_usage;       /* the gateway wants to know what is used (usage_report.h) */
@@ -163,6 +167,8 @@ void part_pin(struct job_part *part);
 uint32_t part_written_before_pin(const struct job_part *part, uint64_t ttl_ns);
 /* The bad words as runs of tokens in job->parsed.sampling. */
 NODISCARD bool job_encode_bad_words(struct job *job);
+/* Names the beginnings of the prompt for the gateway's sake; `text` is what it was made of (prompt_marks.h). */
+void job_mark_prompt(struct job *job, struct text_slice text, const struct token_list *ids);
 /* The scores for the wire; false: none were asked for. Loop, once the first token has come. */
 bool part_view_scores(const struct job_part *part, struct api_prompt_scores *out);
 

@@ -126,6 +126,8 @@ bool prepare_render(struct job *job, const struct render_source *source, struct 
     bool is_done =
         render_text(job, source, &text, &trusted) &&
         encode(job, buffer_slice(&text), trusted.spans, trusted.count, source->add_special, out);
+    if (is_done)
+        job_mark_prompt(job, buffer_slice(&text), out);
     job->starts_in_reasoning =
         is_done && reasoning_form_is_open(job->replica->reasoning_form, buffer_slice(&text));
     if (is_done && source->part != NULL)
@@ -183,6 +185,8 @@ bool part_tokenize(struct job_part *part, const struct api_prompt *prompt)
     if (prompt->tokens == NULL) {
         const tokenizer *t = engine_get_tokenizer(job->replica->engine);
         bool is_done = prepare_encode_raw(job, prompt->text, parsed->add_special, &part->prompt);
+        if (is_done)
+            job_mark_prompt(job, prompt->text, &part->prompt);
         part->has_bos = is_done && parsed->add_special && part->prompt.count > 0 &&
                         part->prompt.ids[0] == tokenizer_bos(t);
         return is_done;
@@ -298,6 +302,10 @@ bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     salt_make(job, request->cache_salt);
     part_pin(part);
     request->adapter = job->adapter;
+    if (request->prompt_count == job->marked_count) { /* not truncated since */
+        request->marks = job->marks;
+        request->mark_count = job->mark_count;
+    }
     request->on_event = publish_event;
     request->context = part;
     return part_prepare_scores(part);

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "job.h"
 #include "memory.h"
+#include "prompt_marks.h"
 
 /* Raw text is the client's own writing in the model's format: its control tokens are meant. */
 static status append_text(const tokenizer *t, struct token_list *list, struct text_slice text)
@@ -188,4 +189,32 @@ bool job_encode_bad_words(struct job *job)
     job->parsed.sampling.bans = runs;
     job->parsed.sampling.ban_count = count;
     return s == STATUS_OK || job_fail(job, s);
+}
+
+void job_mark_prompt(struct job *job, struct text_slice text, const struct token_list *ids)
+{
+    struct replica *replica = job->replica;
+    struct json_field fields[PROMPT_FIELD_COUNT + 2] = {{.name = "cache_salt"}, {.name = "model"}};
+    struct prompt_text parts;
+    struct json_limits limits = {replica->limits.json_depth_max, replica->limits.json_values_max};
+    if (replica->page == NULL || job->kind != JOB_COMPLETION || job->part_count != 1)
+        return;
+    for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
+        fields[i + 2].name = prompt_field_names[i];
+    if (json_scan(buffer_slice(&job->body), &limits, fields, PROMPT_FIELD_COUNT + 2, NULL) !=
+        STATUS_OK)
+        return;
+    for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
+        parts.fields[i] = fields[i + 2].value;
+    struct text_slice model = fields[1].value;
+    if (model.bytes >= 2)
+        model = (struct text_slice){model.data + 1, model.bytes - 2};
+    shared_page_note_text(replica->page, prompt_text_bytes(&parts), (uint32_t)ids->count);
+    job->marks = memory_allocate_array(prompt_chunk_count(&parts), sizeof *job->marks);
+    if (job->marks == NULL)
+        return;
+    job->marked_count = ids->count;
+    job->mark_count = prompt_marks_make(
+        &parts, prompt_chunks_root(job->tenant_name, model, fields[0].value), text,
+        engine_get_tokenizer(replica->engine), ids->ids, ids->count, job->marks);
 }

@@ -165,6 +165,46 @@ static status create_response_store(struct replica *replica)
     return response_store_create(&limits, &replica->salt_key, &replica->responses);
 }
 
+/* A gateway that has started us has made the file beside the socket; without one nobody looks. */
+static void open_page(struct replica *replica, const char *listen)
+{
+    char path[256];
+    int bytes = snprintf(path, sizeof path, "%s.page", listen + strlen("unix:"));
+    if (!replica->is_trusted || bytes < 0 || (size_t)bytes >= sizeof path)
+        return;
+    status s = shared_page_writer_open(path, &replica->page);
+    if (s != STATUS_OK && s != STATUS_NOT_FOUND)
+        log_warn("gateway/serving", "the gateway is not told what the cache holds: %s: %s", path,
+                 status_name(s));
+}
+
+/* After each step, on the step thread. */
+static void note_turn(void *context, const engine *e)
+{
+    struct replica *replica = context;
+    struct engine_stats now;
+    engine_get_stats(e, &now);
+    struct shared_page_state state = {
+        .running = now.running,
+        .waiting = now.waiting,
+        .waiting_tokens = now.waiting_tokens,
+        .blocks_total = now.blocks_total,
+        .blocks_free = now.blocks_free,
+        .blocks_cached = now.blocks_cached,
+        .steps = now.steps,
+        .last_step_ns = now.last_step_ns,
+        .step_ms = now.step_ms,
+        .prefill_ns_alone = now.prefill_ns_alone,
+        .prefill_ns_beside = now.prefill_ns_beside,
+    };
+    shared_page_write(replica->page, &state);
+}
+
+static void note_mark(void *context, uint64_t hash, bool is_resident)
+{
+    shared_page_note(((struct replica *)context)->page, hash, is_resident);
+}
+
 status replica_open(const struct config *config, const struct config_model *model,
                     const char *listen, struct replica **out, struct error_note *note)
 {
@@ -177,6 +217,7 @@ status replica_open(const struct config *config, const struct config_model *mode
     replica->created_s = clock_wall_ms() / 1000;
     random_bytes(&replica->salt_key, sizeof replica->salt_key);
     set_limits(replica);
+    open_page(replica, listen);
     status s = create_metrics(replica);
     if (s == STATUS_OK)
         s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
@@ -275,6 +316,8 @@ static status load_engine(struct replica *replica, struct error_note *note)
                            .depth_max = (uint32_t)texts->depth},
         .grammar_cache_bytes = texts->cache_bytes,
         .on_step_published = publish_wake,
+        .on_turn = replica->page != NULL ? note_turn : NULL,
+        .on_mark = replica->page != NULL ? note_mark : NULL,
         .context = replica,
         .metrics = replica->metrics,
         .served_name = model->name,
@@ -377,6 +420,7 @@ void replica_close(struct replica *replica)
     ring_destroy(replica->prepare_queue);
     response_store_destroy(replica->responses);
     metrics_registry_destroy(replica->metrics);
+    shared_page_writer_close(replica->page);
     memory_release(replica->shown_tokens);
     token_list_deinit(&replica->reasoning_end);
     memory_release(replica);

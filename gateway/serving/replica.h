@@ -14,6 +14,7 @@
 #include "output_parser.h"
 #include "response_store.h"
 #include "ring.h"
+#include "shared_page.h"
 
 /* The replica role as one object: what all its threads share. Everything but the atomics is
  * written by the main thread before `phase` becomes READY (release) and only read afterwards. */
@@ -50,6 +51,7 @@ struct replica {
     enum embedding_pooling pooling;  /* of the engine's embeddings */
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */
+    shared_page_writer *page;        /* owned; where the gateway looks; NULL: nobody does */
     metrics_series *prepare_seconds;
 
     /* jobs on their way to the prepare workers; any loop pushes, workers pop */

@@ -57,6 +57,10 @@ struct engine_options {
     uint64_t grammar_cache_bytes;         /* of the compiled ones that are kept */
     /* After the events of a step; publisher thread; must not block. NULL: none */
     void (*on_step_published)(void *context);
+    /* After each step, and before the step thread sleeps: engine_get_stats has what is new. Names of beginnings of prompts
+     * (engine_request.marks) come into the prefix cache and go. Step thread; must neither block nor allocate. NULL: none */
+    void (*on_turn)(void *context, const engine *e);
+    void (*on_mark)(void *context, uint64_t hash, bool is_resident);
     void *context;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
     const char *served_name;   /* label model_name */
@@ -171,6 +175,7 @@ struct engine_pin {
 #define ENGINE_BLOCK_TOKENS 16u /* what the prefix cache keeps is a multiple of this */
 
 struct engine_request;
+struct prefix_mark;
 typedef void engine_event_fn(struct engine_request *request, const struct engine_event *event);
 
 /* Owned by the caller, at one address from engine_submit until the event with is_last has returned; everything it points
@@ -199,6 +204,9 @@ struct engine_request {
     uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */
     struct engine_pin pins[ENGINE_PINS_MAX];
     uint32_t pin_count;
+    const struct prefix_mark *
+        marks; /* [mark_count], by rising block: names for beginnings of the prompt (prefix_marks.h) */
+    uint32_t mark_count;
     engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
 
@@ -237,6 +245,8 @@ struct engine_stats {
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
     uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */
     float step_ms;                          /* moving average */
+    /* What a token of a prompt takes in a step, alone and beside sequences that generate: recent average; 0: not known */
+    float prefill_ns_alone, prefill_ns_beside;
 };
 /* A consistent enough snapshot for metrics and routing. Any thread. */
 void engine_get_stats(const engine *e, struct engine_stats *out);

@@ -104,10 +104,23 @@ class Server:
 
     def _starting_replicas(self):
         """Of a gateway, those that are not ready yet: /readyz waits for the first of each model only."""
-        if self.admin_url is None:
-            return []
-        with urllib.request.urlopen(self.admin_url + "/admin/replicas", timeout=5) as answer:
-            return [replica for replica in json.load(answer)["replicas"] if replica["state"] == "starting"]
+        return [replica for replica in self.replicas() if replica["state"] == "starting"] if self.admin_url else []
+
+    def replicas(self):
+        """What a gateway's admin listener says of them."""
+        with urllib.request.urlopen(self.admin_url + "/admin/replicas", timeout=30) as answer:
+            return json.load(answer)["replicas"]
+
+    def wait_for_replicas(self, restarts=0, timeout=READY_TIMEOUT_S):
+        """Until every replica is ready, and has been started again so often in all. /readyz tells only of the first."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            replicas = self.replicas()
+            if (all(replica["state"] == "ready" for replica in replicas) and
+                    sum(replica["restarts"] for replica in replicas) >= restarts):
+                return replicas
+            time.sleep(0.05)
+        raise TimeoutError(f"{self.name}: not all replicas are ready: {replicas}\n{self.log_tail()}")
 
     def stop(self, timeout=STOP_TIMEOUT_S):
         """SIGTERM, then SIGKILL. Returns the exit status."""

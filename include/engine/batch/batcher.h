@@ -6,6 +6,7 @@
 
 #include "block_allocator.h"
 #include "hash.h"
+#include "prefix_marks.h"
 #include "queue_gate.h"
 #include "sequence.h"
 #include "status.h"
@@ -34,6 +35,9 @@ struct batcher_options {
     bool prefix_cache;
     uint32_t pinned_blocks_max; /* that requests may pin in it, all together */
     struct hash_key hash_key;   /* random; for the prefix cache */
+    /* Told of names of prompts that come into the prefix cache or go; NULL: none are kept */
+    prefix_mark_fn *mark_changed;
+    void *mark_context;
     /* What prompts may do to running generations: a step with decodes should take no longer than this, nor more than
      * this factor of the step in which all requests at hand generate. 0: no such limit. */
     uint64_t inter_token_target_ns;

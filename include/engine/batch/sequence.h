@@ -7,6 +7,7 @@
 #include "block_table.h"
 #include "draft_odds.h"
 #include "hash.h"
+#include "prefix_marks.h"
 #include "prompt_lookup.h"
 
 /* One token timeline, and the request it belongs to, as the batcher sees them: tokens, blocks, order. Texts, sampling
@@ -57,6 +58,9 @@ struct batch_request {
     struct hash128 hash_root;     /* prefix_hash_root of the request's salt */
     const struct block_pin *pins; /* [pin_count]; borrowed */
     uint32_t pin_count;
+    const struct prefix_mark
+        *marks; /* [mark_count], by rising block: what others call its beginnings */
+    uint32_t mark_count;
     int32_t priority;   /* lower runs first */
     bool scores_prompt; /* logits are wanted of the prompt's own positions */
     /* Nothing is generated: the caller ends it once the prompt is computed. It has one sequence */
@@ -74,6 +78,7 @@ struct batch_request {
     bool was_admitted;         /* has run at least once */
     uint32_t cached_tokens;    /* of the prompt, found at first admission */
     uint32_t written_tokens;   /* of the prompt, in blocks that the cache did not hold */
+    uint32_t mark_next;        /* the first of the marks whose block has not been filled yet */
     uint32_t scored_count;     /* scores_prompt: rows of the prompt whose logits a step has given */
     uint32_t preemption_count; /* of all its sequences */
     struct batch_request *next, *previous; /* list of live requests */

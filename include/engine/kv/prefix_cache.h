@@ -6,6 +6,7 @@
 
 #include "block_allocator.h"
 #include "hash.h"
+#include "prefix_marks.h"
 #include "status.h"
 
 /* Finds KV that was computed before: a table from the hash of a full block, and of everything before it, to the
@@ -19,6 +20,9 @@ NODISCARD status prefix_cache_create(block_allocator *a, const struct hash_key *
                                      prefix_cache **out);
 /* Accepts NULL. The allocator must not evict afterwards. */
 void prefix_cache_destroy(prefix_cache *cache);
+
+/* Names that go when their block is forgotten; borrowed for the cache's life. */
+void prefix_cache_set_marks(prefix_cache *cache, prefix_marks *marks);
 
 /* The parent of a sequence's first block. Sequences find each other's blocks only under equal salts. Any thread. */
 struct hash128 prefix_hash_root(const uint64_t salt[2]);

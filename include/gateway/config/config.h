@@ -83,6 +83,10 @@ struct config_state {     /* what outlives the process */
     const char *database; /* SQLite file; "": nothing is kept, and there are no stored keys */
 };
 
+struct config_routing { /* which of a model's replicas a request goes to */
+    int policy;         /* enum router_policy */
+};
+
 enum speculative_method { SPECULATIVE_NONE, SPECULATIVE_NGRAM };
 
 struct config_grammar {
@@ -134,6 +138,7 @@ struct config {
     struct config_limits limits;
     struct config_grammar grammar;
     struct config_upstream upstream;
+    struct config_routing routing;
     struct config_auth auth;
     struct config_state state;
     struct config_tenants tenants;
