@@ -2,7 +2,6 @@
 
 #include <stdint.h>
 
-#include "check.h"
 #include "memory.h"
 
 /* A list of chunks, newest first; allocation bumps an offset in the newest. A chunk is never moved,

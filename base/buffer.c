@@ -1,6 +1,5 @@
 #include "buffer.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 

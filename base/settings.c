@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "memory.h"
 #include "settings_private.h"
 
 /* Reading goes text -> tree (settings_yaml.c) -> struct. The second half walks the table, not the

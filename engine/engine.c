@@ -1,11 +1,9 @@
 #include "engine_private.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "adapter_metrics.h"
 #include "check.h"
-#include "clock.h"
 #include "memory.h"
 #include "memory_plan.h"
 

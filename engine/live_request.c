@@ -1,6 +1,5 @@
 #include "engine_private.h"
 
-#include "check.h"
 #include "clock.h"
 #include "prefix_cache.h"
 

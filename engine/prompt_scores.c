@@ -1,7 +1,5 @@
 #include "prompt_scores.h"
 
-#include <math.h>
-
 struct score_work {
     engine *e;
     const float *logits;

@@ -1,7 +1,5 @@
 #include "engine_private.h"
 
-#include <math.h>
-
 #include "check.h"
 #include "clock.h"
 

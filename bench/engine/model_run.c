@@ -1,8 +1,5 @@
 #include "model_run.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 #include "batcher.h"
 #include "check.h"
 #include "clock.h"

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include "check.h"
-#include "clock.h"
 
 static void samples_add(struct report_samples *samples, uint64_t ns)
 {

@@ -1,7 +1,5 @@
 #include "unit_test.h"
 
-#include <stdlib.h>
-
 #include "sequence_queue.h"
 
 #define COUNT 200

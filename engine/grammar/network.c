@@ -1,7 +1,5 @@
 #include "network.h"
 
-#include <stdlib.h>
-
 #include "memory.h"
 
 /* Rules -> automata -> one network. First the rules are looked at as a graph: which are used how often, which come back to

@@ -1,7 +1,5 @@
 #include "schema.h"
 
-#include <stdlib.h>
-
 /* Conjunctions: put together, found again, and taken apart at anyOf. See schema.h. */
 
 /* Schemas that may hold at one place, and $ref after $ref: beyond this it is no schema that anybody means. */

@@ -1,7 +1,5 @@
 #include "block_table.h"
 
-#include <string.h>
-
 #include "check.h"
 #include "memory.h"
 

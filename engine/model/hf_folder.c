@@ -1,7 +1,6 @@
 /* A folder's tensors under GGUF's names: config.json decides the family, hf_names.c the names. Three passes over the
  * checkpoint's table: how much room names and numbers need; the tensors; then the factors that belong to tensors. */
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -21,7 +21,6 @@
  * small model. */
 
 #include "check.h"
-#include "memory.h"
 #include "model_private.h"
 
 /* The stream grows by what is in y, after its norm. */

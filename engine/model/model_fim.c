@@ -1,6 +1,5 @@
 /* The fill-in-the-middle tokens that a file names, under today's keys or those that were there before them. */
 
-#include "check.h"
 #include "model.h"
 
 static int32_t read_token(const gguf *file, const char *key, const char *old_key, uint32_t count)

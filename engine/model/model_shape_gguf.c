@@ -1,7 +1,5 @@
 /* RoPE as GGUF files tell it. The keys, defaults and the older name of the factor are llama.cpp's (src/llama-model.cpp). */
 
-#include <string.h>
-
 #include "check.h"
 #include "model_shape_parts.h"
 

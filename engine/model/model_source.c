@@ -1,7 +1,6 @@
 /* One description for both kinds of files. A GGUF file's tensors are taken over as they are; a folder's get GGUF's names
  * (hf_folder.c). */
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -10,8 +10,6 @@
 
 #include "model_weights_open.h"
 
-#include <string.h>
-
 #include "clock.h"
 #include "log.h"
 #include "weight_cache_place.h"

@@ -26,7 +26,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "check.h"
 #include "hash.h"
 #include "huge_mapping.h"
 #include "memory.h"

@@ -1,7 +1,6 @@
 #include "unit_test.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "check.h"
 #include "philox.h"

@@ -1,7 +1,5 @@
 #include "sampler.h"
 
-#include <math.h>
-
 /* Ranges that any client gets an answer about; the front end checks the same and names its own
  * fields. */
 #define TEMPERATURE_MAX 100.0f

@@ -3,8 +3,6 @@
 
 #include "call_reader.h"
 
-#include <string.h>
-
 #include "json.h"
 
 enum {

@@ -4,7 +4,6 @@
 #include "call_reader.h"
 
 #include <ctype.h>
-#include <string.h>
 
 enum {
     AT_LIST, /* before '[' */

@@ -5,8 +5,6 @@
  * Trust is carried by the values (jinja_value.h) and becomes spans here. */
 #include "chat_template.h"
 
-#include <string.h>
-
 #include "jinja_render.h"
 #include "memory.h"
 #include "utf8.h"

@@ -12,7 +12,6 @@
 
 #include "jinja_value.h"
 #include "unicode_class.h"
-#include "utf8.h"
 
 static void add_ascii(struct text_builder *b, const char *text)
 {

@@ -1,6 +1,5 @@
 /* Filters that walk over lists. Those that are generators in jinja2 give a VALUE_ITERATOR: it has
  * no length, prints as nothing a template could want, and can be walked over once. */
-#include <string.h>
 
 #include "jinja_filters.h"
 

@@ -1,6 +1,5 @@
 #include "jinja_value.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

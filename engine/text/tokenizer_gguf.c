@@ -2,7 +2,6 @@
  * (src/llama-vocab.cpp), because files are written for it. */
 #include <string.h>
 
-#include "check.h"
 #include "memory.h"
 #include "tokenizer_plan.h"
 

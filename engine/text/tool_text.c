@@ -8,8 +8,6 @@
 
 #include "tool_text.h"
 
-#include <string.h>
-
 void tool_literal_write(struct buffer *out, struct text_slice text)
 {
     buffer_append_byte(out, '"');

@@ -5,7 +5,6 @@
 #include "openai_response.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "utf8.h"
 

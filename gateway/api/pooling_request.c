@@ -1,6 +1,5 @@
 /* Bodies of /v1/embeddings, /rerank and /score. Fields that only tell who asks (user, priority) are checked
  * where they have a form and otherwise let be. */
-#include <string.h>
 
 #include "check.h"
 #include "field.h"

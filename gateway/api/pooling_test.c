@@ -1,7 +1,6 @@
 #include "pooling.h"
 
 #include "check.h"
-#include "memory.h"
 #include "unit_test.h"
 
 static const struct api_limits LIMITS = {

@@ -3,9 +3,6 @@
 #include "dialect.h"
 #include "responses.h"
 
-#include <stdio.h>
-#include <string.h>
-
 /* 0 is allowed and means: only the most likely token. The sampler's range is open at 0. */
 #define TOP_P_MIN 1e-6f
 

@@ -6,7 +6,6 @@
 
 #include "request_parse.h"
 
-#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>

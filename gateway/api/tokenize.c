@@ -2,8 +2,6 @@
 
 #include "request_parse.h"
 
-#include <string.h>
-
 #include "memory.h"
 
 static status read_optional_bool(const json_t *body, const char *name, bool *out,

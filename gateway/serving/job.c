@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "clock.h"
 #include "memory.h"
 #include "prompt_chunks.h"
 #include "usage_report.h"

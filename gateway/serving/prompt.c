@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "check.h"
 #include "job.h"
 #include "memory.h"
 #include "prompt_marks.h"

@@ -10,8 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "check.h"
-
 /* Events that wait for a loop: 256 a sequence is a second and more of decoding at 4 ms a step; a
  * loop that does not turn for so long is stuck, and a client whose unsent bytes fill the stream's
  * buffer and this queue reads too slowly. */

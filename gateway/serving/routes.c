@@ -2,7 +2,6 @@
 
 #include "replica.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "check.h"

@@ -3,8 +3,6 @@
 
 #include "job.h"
 
-#include <string.h>
-
 #include "memory.h"
 #include "output_parser.h"
 #include "tool_grammar.h"

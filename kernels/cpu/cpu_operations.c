@@ -3,8 +3,6 @@
  * Small ones (norm and RoPE of a few rows) run on the step thread alone: waking the team costs
  * about what they do. */
 
-#include <string.h>
-
 #include "check.h"
 #include "cpu_backend.h"
 #include "repack.h"

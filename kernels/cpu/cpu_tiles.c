@@ -1,7 +1,6 @@
 #include "cpu_tiles.h"
 
 #include <cpuid.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>

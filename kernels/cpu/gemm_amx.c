@@ -11,8 +11,6 @@
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18; Optimization Reference
  * Manual, chapter 20. */
 
-#include <string.h>
-
 #include "block_codes.h"
 #include "kernel_table.h"
 #include "tile_config.h"

@@ -1,4 +1,3 @@
-#include <stdlib.h>
 
 #include "check.h"
 #include "settings.h"

@@ -1,5 +1,3 @@
-#include <stdlib.h>
-#include <string.h>
 
 #include "check.h"
 #include "stop_matcher.h"

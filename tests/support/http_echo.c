@@ -9,7 +9,6 @@
  * Prints "ready PORT TLSPORT" on stdout. SIGTERM drains (up to 10 s) and exits, SIGHUP reads the
  * certificates again. */
 
-#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdatomic.h>
