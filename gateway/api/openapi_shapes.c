@@ -43,6 +43,15 @@ static const struct shape shapes[] = {
     {"ToolFunction", true, {
         {"name", "string", 0}, {"description", "string|null", OPTIONAL}, {"parameters", "object|null", OPTIONAL},
         {"strict", "boolean|null", OPTIONAL}}},
+    {"Named", true, {{"name", "string", 0}}},
+    {"NamedTool", true, {{"type", "'function'", 0}, {"function", "#Named", 0}}},
+    {"AllowedTools", true, {{"type", "'allowed_tools'", 0}, {"allowed_tools", "#AllowedToolList", 0}}},
+    {"AllowedToolList", true, {{"mode", "'auto'|'required'", 0}, {"tools", "[#NamedTool]", 0}}},
+    {"StructuredOutputs", true, {
+        {"json", "object|boolean|string|null", OPTIONAL}, {"regex", "string|null", OPTIONAL},
+        {"choice", "[string]|null", OPTIONAL}, {"grammar", "string|null", OPTIONAL},
+        {"json_object", "boolean|null", OPTIONAL}, {"whitespace_pattern", "string|null", OPTIONAL},
+        {"disable_any_whitespace", "boolean|null", OPTIONAL}}},
     {"ResponseFormat", true, {
         {"type", "'text'|'json_object'|'json_schema'", 0}, {"json_schema", "object", OPTIONAL}}},
     {"CacheOptions", true, {
@@ -155,7 +164,7 @@ static const struct shape shapes[] = {
         {"model", "string", 0}, {"input", "string|[object]|null", OPTIONAL}, {"instructions", "string|null", OPTIONAL},
         {"max_output_tokens", "integer(1..)|null", OPTIONAL}, {"previous_response_id", "string|null", OPTIONAL},
         {"store", "boolean|null", OPTIONAL}, {"stream", "boolean|null", OPTIONAL}, {"temperature", "number(0..2)|null", OPTIONAL},
-        {"top_p", "number(0..1)|null", OPTIONAL}, {"tools", "[object]|null", OPTIONAL}, {"tool_choice", "any", OPTIONAL},
+        {"top_p", "number(0..1)|null", OPTIONAL}, {"tools", "[object]|null", OPTIONAL}, {"tool_choice", "'auto'|'none'|'required'|object|null", OPTIONAL},
         {"text", "object|null", OPTIONAL}, {"reasoning", "object|null", OPTIONAL}, {"metadata", "{string}|null", OPTIONAL}}},
     {"ResponsesCountRequest", true, {
         {"model", "string", 0}, {"input", "string|[object]|null", OPTIONAL}, {"instructions", "string|null", OPTIONAL},

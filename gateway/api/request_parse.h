@@ -88,6 +88,9 @@ request_reader request_read_stop, request_read_stop_tokens, request_read_logit_b
     request_read_allowed_tokens, request_read_bad_words, request_read_chat_template,
     request_read_prediction, request_read_cache_options, request_read_cache_retention;
 
+/* The schema (schema_text.h) of a field that request_read_language reads. */
+const char *request_language_schema(const struct request_field *field);
+
 /* Brings `messages` into the shape that templates know (in place), and notes in `out` what is marked for the prefix cache.
  * `out` NULL: nobody wants to know (/tokenize). */
 NODISCARD status messages_normalize(json_t *messages, const struct api_limits *limits,

@@ -17,10 +17,10 @@ static const struct {
     {request_read_prompt, "string|[string]|[integer(0..)]|[[integer(0..)]]", false},
     {request_read_suffix, "string", false},
     {request_read_tools, "[#Tool]", false},
-    {request_read_tool_choice, "'auto'|'none'|'required'|object", false},
+    {request_read_tool_choice, "'auto'|'none'|'required'|#NamedTool|#AllowedTools", false},
     {request_read_parallel_calls, "boolean", false},
-    {request_read_functions, "[object]", false},
-    {request_read_function_call, "'auto'|'none'|object", false},
+    {request_read_functions, "[#ToolFunction]", false},
+    {request_read_function_call, "'auto'|'none'|#Named", false},
     {request_read_reasoning_effort, "'none'|'minimal'|'low'|'medium'|'high'|'xhigh'|'max'", false},
     {request_read_reasoning_budget, "integer", true},
     {request_read_documents, "[object]", false},
@@ -35,8 +35,7 @@ static const struct {
     {request_read_cache_retention, "'in_memory'|'in-memory'|'24h'", false},
     {request_read_prediction, "#Prediction", false},
     {request_read_response_format, "#ResponseFormat", false},
-    {request_read_structured_outputs, "object", false},
-    {request_read_tool_choice, "string|object", false},
+    {request_read_structured_outputs, "#StructuredOutputs", false},
     {request_read_logit_bias, "{number(-100..100)}", false},
     {request_read_seed, "integer", false},
     {request_read_logprobs_count, "integer", true},
@@ -55,7 +54,8 @@ static const struct {
 
 static void schema_of(const struct request_field *field, char out[128])
 {
-    const char *schema = request_field_schema(field);
+    const char *schema = field->read == request_read_language ? request_language_schema(field)
+                                                              : request_field_schema(field);
     bool has_range = schema != NULL && field->min < field->max;
     for (size_t i = 0; schema == NULL && i < ARRAY_COUNT(reader_schemas); i++) {
         if (reader_schemas[i].read != field->read)

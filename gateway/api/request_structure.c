@@ -133,19 +133,20 @@ static status read_ebnf(struct request_parse *parse, const char *name, const jso
 struct language {
     const char *name;
     status (*read)(struct request_parse *parse, const char *name, const json_t *value);
+    const char *schema; /* of the value (schema_text.h) */
 };
 
 static const struct language languages[] = {
-    {"json", read_schema},
-    {"regex", read_regex},
-    {"choice", read_choices},
-    {"grammar", read_ebnf},
-    {"json_object", read_any_object},
-    {"whitespace_pattern", read_whitespace},
-    {"disable_any_whitespace", read_no_whitespace},
+    {"json", read_schema, "object|boolean|string"},
+    {"regex", read_regex, "string"},
+    {"choice", read_choices, "[string]"},
+    {"grammar", read_ebnf, "string"},
+    {"json_object", read_any_object, "boolean"},
+    {"whitespace_pattern", read_whitespace, "string"},
+    {"disable_any_whitespace", read_no_whitespace, "boolean"},
     /* what other servers call them at the top of the body */
-    {"json_schema", read_schema},
-    {"ebnf", read_ebnf},
+    {"json_schema", read_schema, "object|boolean|string"},
+    {"ebnf", read_ebnf, "string"},
 };
 
 static const struct language *find_language(const char *name)
@@ -157,13 +158,22 @@ static const struct language *find_language(const char *name)
     return NULL;
 }
 
-status request_read_language(struct request_parse *parse, const struct request_field *field,
-                             json_t *value)
+static const struct language *language_of(const struct request_field *field)
 {
     static const char prefix[] = "guided_";
     bool is_guided = strncmp(field->name, prefix, sizeof prefix - 1) == 0;
-    const char *name = is_guided ? field->name + sizeof prefix - 1 : field->name;
-    return find_language(name)->read(parse, field->name, value);
+    return find_language(is_guided ? field->name + sizeof prefix - 1 : field->name);
+}
+
+status request_read_language(struct request_parse *parse, const struct request_field *field,
+                             json_t *value)
+{
+    return language_of(field)->read(parse, field->name, value);
+}
+
+const char *request_language_schema(const struct request_field *field)
+{
+    return language_of(field)->schema;
 }
 
 status request_read_structured_outputs(struct request_parse *parse,
