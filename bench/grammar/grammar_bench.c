@@ -19,7 +19,9 @@
 #define PASSES      5u
 #define SAMPLES_MAX 100000u
 
+/* Those of the settings, but for the time to compile. */
 static const struct grammar_limits limits = {.states_max = 200000,
+                                             .learn_time_ns = 20 * NS_PER_MS,
                                              .compile_timeout_ns = 10 * NS_PER_SECOND,
                                              .memory_bytes_max = 128u << 20,
                                              .mask_bytes_max = 4u << 20,

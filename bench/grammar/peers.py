@@ -3,9 +3,10 @@
     pip install llguidance numpy
     python bench/grammar/peers.py build/release/grammar_bench MODEL.gguf
 
-Each engine goes along the same tokens: at each place a mask of the whole vocabulary, then the token. Cold is the first pass after
-compiling, warm the best of five later ones. llguidance keeps nothing between passes but its lexer's states, so its passes are those of one
-matcher that starts anew each time.
+Each engine goes along the same tokens: at each place a mask of the whole vocabulary, then the token. Ours makes masks for some time after
+it has compiled, as the server does: that counts as compiling. Cold is the first pass after compiling, warm the best of five later
+ones. llguidance keeps nothing between passes but its lexer's states, so its passes are those of one matcher that starts anew each
+time.
 """
 import json
 import pathlib

@@ -3,8 +3,8 @@
 #include "clock.h"
 #include "ebnf.h"
 #include "json.h"
+#include "matcher_private.h"
 #include "memory.h"
-#include "network.h"
 #include "regex.h"
 #include "schema.h"
 #include "triggers.h"
@@ -108,6 +108,12 @@ status grammar_compile(const struct grammar_source *source, const grammar_vocabu
     arena_destroy(c.memory);
     if (g == NULL)
         return c.failed != STATUS_OK ? c.failed : STATUS_INTERNAL;
+    if (limits->learn_time_ns > 0)
+        s = matcher_learn(g, clock_now_ns() + limits->learn_time_ns);
+    if (s != STATUS_OK) {
+        grammar_release(g);
+        return s;
+    }
     *out = g;
     return STATUS_OK;
 }
@@ -128,7 +134,7 @@ void grammar_release(grammar *g)
     memory_release(g->call_first);
     memory_release(g->calls);
     memory_release(g->flags);
-    memory_release(g->plain_run);
+    memory_release(g->runs);
     memory_release(g->rule_of);
     memory_release(g->site_first);
     memory_release(g->sites);

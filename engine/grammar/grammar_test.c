@@ -367,6 +367,39 @@ static void choices_that_multiply_end_within_the_limits(void **state)
     fixture_destroy(&f);
 }
 
+static void masks_learnt_ahead_are_those_met_later(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_create();
+    uint32_t *ahead = calloc(f.mask_words, sizeof *ahead);
+    uint32_t *met = calloc(f.mask_words, sizeof *met);
+    struct grammar_limits learns = limits;
+    learns.learn_time_ns = 60000000000ull;
+    for (size_t s = 0; s < sizeof subjects / sizeof subjects[0]; s++) {
+        grammar *early = NULL;
+        grammar *late = compile_subject(&f, &subjects[s]);
+        struct grammar_source source = source_of(subjects[s].kind, subjects[s].text);
+        struct text_slice trigger = text_slice_of(subjects[s].trigger);
+        source.triggers = &trigger;
+        source.trigger_count = subjects[s].trigger != NULL;
+        assert_int_equal(grammar_compile(&source, f.vocabulary, &learns, &early, NULL), STATUS_OK);
+        int32_t tokens[24];
+        for (uint32_t count = 0; count < 24; count++) {
+            int32_t next = check_mask(&f, early, tokens, count, ahead, count * 7);
+            assert_int_equal(check_mask(&f, late, tokens, count, met, count * 7), next);
+            assert_memory_equal(ahead, met, f.mask_words * sizeof *met);
+            if (next < 0)
+                break;
+            tokens[count] = next;
+        }
+        grammar_release(early);
+        grammar_release(late);
+    }
+    free(ahead);
+    free(met);
+    fixture_destroy(&f);
+}
+
 static void nesting_has_an_end_that_can_still_be_closed(void **state)
 {
     (void)state;
@@ -459,6 +492,7 @@ int main(void)
         cmocka_unit_test(anchors_stand_wherever_they_like),
         cmocka_unit_test(what_cannot_be_kept_is_refused_by_name),
         cmocka_unit_test(choices_that_multiply_end_within_the_limits),
+        cmocka_unit_test(masks_learnt_ahead_are_those_met_later),
         cmocka_unit_test(nesting_has_an_end_that_can_still_be_closed),
         cmocka_unit_test(long_lists_take_no_more_memory_than_short_ones),
         cmocka_unit_test(equal_sources_share_a_grammar_until_it_is_dropped),

@@ -14,8 +14,14 @@ static void take_tokens(uint32_t *mask, const struct trie *t, uint32_t first, ui
 static bool takes_all_below(const grammar_matcher *m, const struct frame *f,
                             const struct trie_node *node)
 {
-    return node->is_plain_below && f->count == 1 && f->is_inside &&
-           m->g->plain_run[m->readings[f->first].state] >= node->height;
+    if (node->below == 0 || f->count != 1 || !f->is_inside)
+        return false;
+    const struct state_runs *runs = &m->g->runs[m->readings[f->first].state];
+    for (unsigned c = 0; c < TRIE_CLASSES; c++) {
+        if ((node->below >> c & 1) != 0 && runs->bytes[c] >= node->height)
+            return true;
+    }
+    return false;
 }
 
 /* Goes through the vocabulary, leaving out what is below a text that has no reading. The tokens that stay inside the rule

@@ -88,6 +88,10 @@ bool matcher_step(grammar_matcher *m, uint32_t depth, uint8_t byte);
 /* The state's mask, learnt now if need be; NULL: it cannot be kept. */
 const struct mask_entry *matcher_entry(grammar_matcher *m, uint32_t state);
 
+/* Learns the masks of all states that a text can come to, nearest first, until the time has come, or half of their memory is
+ * taken. STATUS_NO_MEMORY. */
+NODISCARD status matcher_learn(grammar *g, uint64_t deadline_ns);
+
 static inline bool mask_has(const uint32_t *mask, uint32_t token)
 {
     return (mask[token / 32] >> (token % 32) & 1) != 0;

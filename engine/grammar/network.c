@@ -239,40 +239,55 @@ static void copy_state(grammar *g, const struct linking *l, const struct piece *
                   (calls ? STATE_CALLS : 0) | (is_clear ? STATE_CLEAR : 0));
 }
 
-/* The state that all plain bytes lead to and which is neither final nor calls; UINT32_MAX: none. */
-static uint32_t plain_target(const grammar *g, uint32_t state)
+/* --- runs --- */
+
+/* Of each class, in the order of their bits. */
+static const struct edge class_ranges[TRIE_CLASSES][3] = {
+    {{' ', '!', 0}, {'#', '[', 0}, {']', '~', 0}},
+    {{'0', '9', 0}, {'A', 'Z', 0}, {'a', 'z', 0}},
+    {{'A', 'Z', 0}, {'a', 'z', 0}, {'a', 'z', 0}},
+};
+
+/* So many bytes of the range lead on; those that lead back to the state itself always do. */
+static unsigned range_run(const grammar *g, uint32_t state, unsigned class, struct edge range)
 {
-    uint32_t target = UINT32_MAX;
-    unsigned next = ' '; /* all plain bytes below it lead to the target */
-    if ((g->flags[state] & (STATE_CLEAR | STATE_CALLS)) != STATE_CLEAR)
-        return UINT32_MAX;
+    unsigned next = range.low; /* all before it lead on */
+    unsigned run = UINT8_MAX;
     for (uint32_t e = g->edge_first[state]; e < g->edge_first[state + 1]; e++) {
         struct edge edge = g->edges[e];
-        while (next < edge.low && !trie_is_plain((uint8_t)next))
-            next++;
-        bool has_plain = edge.high >= next && (edge.low != edge.high || trie_is_plain(edge.low));
-        if (!has_plain || edge.low > '~')
+        if (edge.high < next)
             continue;
-        if (edge.low > next || (target != UINT32_MAX && target != edge.target))
-            return UINT32_MAX;
-        target = edge.target;
+        if (edge.low > next || (g->flags[edge.target] & (STATE_FINAL | STATE_CALLS)) != 0)
+            return 0;
+        unsigned own = edge.target == state ? UINT8_MAX : g->runs[edge.target].bytes[class] + 1u;
+        run = own < run ? own : run;
         next = edge.high + 1u;
+        if (next > range.high)
+            return run;
     }
-    bool is_whole = next > '~' && target != UINT32_MAX;
-    return is_whole && (g->flags[target] & (STATE_FINAL | STATE_CALLS)) == 0 ? target : UINT32_MAX;
+    return 0;
 }
 
-/* Against the numbering, which mostly is that of the text; a state that leads to itself has no end. A run that one pass finds too
- * short is made longer by the next; short ones cost time only. */
+static unsigned class_run(const grammar *g, uint32_t state, unsigned class)
+{
+    unsigned run = UINT8_MAX;
+    if ((g->flags[state] & (STATE_CLEAR | STATE_CALLS)) != STATE_CLEAR)
+        return 0;
+    for (unsigned r = 0; r < 3 && run > 0; r++) {
+        unsigned own = range_run(g, state, class, class_ranges[class][r]);
+        run = own < run ? own : run;
+    }
+    return run;
+}
+
+/* Against the numbering, which mostly is that of the text. A run that one pass finds too short is made longer by the next; short
+ * ones cost time only. */
 static void measure_runs(grammar *g)
 {
     for (uint32_t pass = 0; pass < 4; pass++) {
         for (uint32_t s = g->state_count; s-- > 0;) {
-            uint32_t target = plain_target(g, s);
-            if (target == UINT32_MAX)
-                continue;
-            unsigned run = target == s ? UINT8_MAX : g->plain_run[target] + 1u;
-            g->plain_run[s] = (uint8_t)(run < UINT8_MAX ? run : UINT8_MAX);
+            for (unsigned class = 0; class < TRIE_CLASSES; class ++)
+                g->runs[s].bytes[class] = (uint8_t)class_run(g, s, class);
         }
     }
 }
@@ -301,18 +316,19 @@ static bool allocate(grammar *g, struct totals most)
     g->edges = memory_allocate_array(most.edges, sizeof *g->edges);
     g->calls = memory_allocate_array(most.calls, sizeof *g->calls);
     g->flags = memory_allocate_array(most.states, sizeof *g->flags);
-    g->plain_run = memory_allocate_array(most.states, sizeof *g->plain_run);
+    g->runs = memory_allocate_array(most.states, sizeof *g->runs);
     g->rule_of = memory_allocate_array(most.states, sizeof *g->rule_of);
     g->site_first = memory_allocate_array((size_t)g->rule_count + 1, sizeof *g->site_first);
     g->sites = memory_allocate_array(most.calls, sizeof *g->sites);
     g->masks = memory_allocate_array(most.states, sizeof *g->masks);
     g->mask_memory = memory_allocate_array(g->mask_bytes_max, 1);
-    g->bytes = sizeof *g + g->mask_bytes_max + (uint64_t)most.edges * sizeof *g->edges +
-               (uint64_t)most.calls * (sizeof *g->calls + sizeof *g->sites) +
-               (uint64_t)most.states * (3 * sizeof(uint32_t) + 1 + sizeof *g->masks);
+    g->bytes =
+        sizeof *g + g->mask_bytes_max + (uint64_t)most.edges * sizeof *g->edges +
+        (uint64_t)most.calls * (sizeof *g->calls + sizeof *g->sites) +
+        (uint64_t)most.states * (3 * sizeof(uint32_t) + 1 + sizeof *g->runs + sizeof *g->masks);
     return g->edge_first != NULL && g->call_first != NULL && g->edges != NULL && g->calls != NULL &&
-           g->flags != NULL && g->plain_run != NULL && g->rule_of != NULL &&
-           g->site_first != NULL && g->sites != NULL && g->masks != NULL && g->mask_memory != NULL;
+           g->flags != NULL && g->runs != NULL && g->rule_of != NULL && g->site_first != NULL &&
+           g->sites != NULL && g->masks != NULL && g->mask_memory != NULL;
 }
 
 /* Masks take at most this much a state: a small grammar reserves little. */

@@ -44,9 +44,11 @@ struct grammar {
     uint32_t *call_first;       /* owned; [state_count + 1] */
     struct network_call *calls; /* owned */
     uint8_t *flags;             /* owned; [state_count], enum state_flag */
-    uint8_t *
-        plain_run; /* owned; [state_count]; how many plain bytes (trie.h), whichever they are, lead on inside
-                                      * the rule, through states that are not final and do not call */
+    /* Owned; [state_count]. How many bytes of each class, whichever they are, lead on inside the rule, through states that are not
+     * final and do not call. */
+    struct state_runs {
+        uint8_t bytes[TRIE_CLASSES];
+    } * runs;
     uint32_t *rule_of;    /* owned; [state_count]; rule 0 is the root */
     uint32_t *site_first; /* owned; [rule_count + 1] */
     uint32_t *sites;      /* owned; states to which calls of a rule come back */

@@ -75,12 +75,12 @@ static void describe_below(struct trie *t)
 {
     for (uint32_t i = t->node_count; i-- > 0;) {
         struct trie_node *node = &t->nodes[i];
-        node->is_plain_below = true;
+        node->below = TRIE_CLASS_ALL;
         for (uint32_t child = i + 1; child < node->next; child = t->nodes[child].next) {
             const struct trie_node *below = &t->nodes[child];
             uint16_t height = (uint16_t)(below->height + 1);
             node->height = height > node->height ? height : node->height;
-            node->is_plain_below &= below->is_plain_below && trie_is_plain(below->byte);
+            node->below &= below->below & trie_classes(below->byte);
         }
     }
 }

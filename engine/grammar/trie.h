@@ -12,14 +12,28 @@ struct trie_node {
     uint16_t token_count; /* tokens with exactly this text */
     uint16_t depth;       /* bytes of the text, from 1 */
     uint8_t byte;         /* the last of them */
-    bool is_plain_below;  /* all bytes of the nodes below are trie_is_plain */
+    uint8_t below;        /* enum trie_class: those that all bytes of the nodes below are in */
     uint16_t height;      /* levels of nodes below */
 };
 
-/* Bytes that stand for themselves inside a JSON string: what most tokens are made of. */
-static inline bool trie_is_plain(uint8_t byte)
+/* Bytes that most tokens are made of, and which states often do not tell apart. */
+enum trie_class {
+    TRIE_PLAIN = 1,   /* stand for themselves inside a JSON string */
+    TRIE_NAME = 2,    /* letters and digits */
+    TRIE_LETTERS = 4, /* of ASCII */
+    TRIE_CLASS_ALL = 7
+};
+enum { TRIE_CLASSES = 3 };
+
+static inline uint8_t trie_classes(uint8_t byte)
 {
-    return byte >= 0x20 && byte <= 0x7E && byte != '"' && byte != '\\';
+    uint8_t lower = byte | 0x20;
+    bool is_plain = byte >= 0x20 && byte <= 0x7E && byte != '"' && byte != '\\';
+    if (lower >= 'a' && lower <= 'z')
+        return TRIE_CLASS_ALL;
+    if (byte >= '0' && byte <= '9')
+        return TRIE_PLAIN | TRIE_NAME;
+    return is_plain ? TRIE_PLAIN : 0;
 }
 
 struct trie {

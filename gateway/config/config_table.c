@@ -149,6 +149,10 @@ static const struct setting grammar_table[] = {
     {DURATION("compile_timeout", config_grammar, compile_timeout_ns, "1s", 1 * MS, 60 * SEC), .reload = RELOAD_RESTART,
      .help = "A schema or grammar that takes longer to compile is refused with 400.",
      .danger = "Compiling keeps one of the two workers busy that prepare requests."},
+    {DURATION("learn_time", config_grammar, learn_time_ns, "20ms", 0, 10 * SEC), .reload = RELOAD_RESTART,
+     .help = "Time after compiling a new grammar in which its token masks are made, so that no step of the batch makes them.",
+     .danger = "What is left is made when it is first needed, which holds up a step by up to 1 ms a mask; more time "
+               "holds up the first request of a schema."},
     {INT("states", config_grammar, states, "200000", 100, 10000000), .reload = RELOAD_RESTART, .unit = "states",
      .help = "Size of a compiled grammar; beyond it the answer is 400. A string takes about 13 for each character of its "
              "maxLength."},

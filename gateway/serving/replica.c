@@ -311,6 +311,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .lookup_max = (uint32_t)drafts->prompt_lookup_max,
         .grammar_limits = {.states_max = (uint32_t)texts->states,
                            .compile_timeout_ns = texts->compile_timeout_ns,
+                           .learn_time_ns = texts->learn_time_ns,
                            .memory_bytes_max = texts->compile_memory,
                            .mask_bytes_max = texts->mask_memory,
                            .depth_max = (uint32_t)texts->depth},

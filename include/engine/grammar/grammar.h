@@ -15,8 +15,9 @@
  *
  * A grammar is compiled to byte automata that call one another (a recursive transition network); a matcher follows all
  * readings at once over a graph of shared stacks (Tomita 1987; Scott and Johnstone, GLL, 2010). The tokens that a state
- * of an automaton allows whatever called it are found once, by a walk over the trie of the vocabulary, and kept; only
- * those that leave the automaton are looked at again under the real stack (XGrammar, Dong et al. 2024).
+ * of an automaton allows whatever called it are found once, by a walk over the trie of the vocabulary, and kept, most of
+ * them when the grammar has just been compiled, so that no step waits for them; only those that leave the automaton are
+ * looked at again under the real stack (XGrammar, Dong et al. 2024).
  *
  * What JSON Schema means here, where more than one thing would be possible:
  *  - Properties come in the order of the schema, optional ones may be left out. Required names without a schema follow.
@@ -73,9 +74,10 @@ struct grammar_source {
 struct grammar_limits {
     uint32_t states_max;         /* of all automata together */
     uint64_t compile_timeout_ns; /* 0: none */
-    uint64_t memory_bytes_max;   /* while compiling */
-    uint64_t mask_bytes_max;     /* masks that a grammar keeps */
-    uint32_t depth_max;          /* nesting that a matcher can follow */
+    uint64_t learn_time_ns; /* for masks, once it is compiled; 0: they are learnt when first met */
+    uint64_t memory_bytes_max; /* while compiling */
+    uint64_t mask_bytes_max;   /* masks that a grammar keeps */
+    uint32_t depth_max;        /* nesting that a matcher can follow */
 };
 
 /* The texts of a vocabulary as a trie. Immutable; any thread. Made once a model. `t` is borrowed for its life;

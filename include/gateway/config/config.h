@@ -90,7 +90,8 @@ struct config_routing { /* which of a model's replicas a request goes to */
 enum speculative_method { SPECULATIVE_NONE, SPECULATIVE_NGRAM };
 
 struct config_grammar {
-    uint64_t source_bytes, compile_timeout_ns, compile_memory, mask_memory, cache_bytes;
+    uint64_t source_bytes, compile_timeout_ns, learn_time_ns, compile_memory, mask_memory,
+        cache_bytes;
     int64_t states, depth;
 };
 struct config_speculative {
