@@ -226,7 +226,7 @@ def test_a_response_format_holds_where_nothing_is_called(replica):
     ({"tool_choice": "always"}, "tool_choice", "invalid_value"),
     ({"tool_choice": {"type": "function", "function": {"name": "rain"}}}, "tool_choice.function.name", "invalid_value"),
     ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
-        "type": "object", "properties": {"a": {"not": {"type": "string"}}}}}}], "tool_choice": "required"},
+        "type": "object", "properties": {"a": {"unevaluatedItems": {"type": "null"}}}}}}], "tool_choice": "required"},
      "tools", "unsupported_value"),
     ({"extra_body": {"grammar": 'root ::= "x"', "parallel_tool_calls": False}}, "grammar", "unsupported_value"),
 ])
@@ -238,7 +238,7 @@ def test_what_is_wrong_is_named(replica, change, param, code):
 
 def test_a_schema_that_cannot_be_kept_binds_no_function_that_is_not_strict(replica):
     loose = {"type": "function", "function": {"name": "f", "parameters": {
-        "type": "object", "properties": {"a": {"not": {"type": "string"}}}}}}
+        "type": "object", "properties": {"a": {"unevaluatedItems": {"type": "null"}}}}}}
     call = create(replica, tools=[loose], tool_choice="required", max_tokens=400,
                   parallel_tool_calls=False).choices[0].message.tool_calls[0]
     assert call.function.name == "f" and call.function.arguments.startswith("{")
