@@ -47,7 +47,6 @@ void waiting_room_destroy(waiting_room *room)
 {
     if (room == NULL)
         return;
-    CHECK(room->count == 0);
     flow_table_deinit(&room->flows);
     memory_release(room);
 }

@@ -195,6 +195,29 @@ static const struct setting routing_table[] = {
              "prompt_cache_key, user), else by the prompt's beginning, none much more than its share."},
     {.key = NULL}};
 
+static const struct setting admission_table[] = {
+    {INT("requests", config_admission, requests, "4096", 1, 1000000), .reload = RELOAD_LIVE, .unit = "requests",
+     .help = "Requests that may wait in the gateway for a model. Beyond it whoever waits with the most loses its last "
+             "request, with 429."},
+    {INT("tokens", config_admission, tokens, "16777216", 16, 1000000000000), .reload = RELOAD_LIVE, .unit = "tokens",
+     .help = "Prompt tokens of the waiting requests of a model together, as the gateway estimates them."},
+    {DURATION("timeout", config_admission, timeout_ns, "10m", 100 * MS, 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "Longest wait in the gateway; then the answer is 429."},
+    {INT("queue_ahead", config_admission, queue_ahead, "2", 0, 4096), .reload = RELOAD_LIVE, .unit = "requests",
+     .help = "Requests that a replica is given beyond those that it runs (max_num_seqs), so that one is at hand when "
+             "another ends.",
+     .danger = "What a replica has been given can no longer be overtaken: higher weakens priorities and fairness."},
+    {FLOAT("prompt_weight", config_admission, prompt_weight, "1", 0, 1000), .reload = RELOAD_LIVE,
+     .help = "What a prompt token that was not cached counts in the fair shares of tenants."},
+    {FLOAT("output_weight", config_admission, output_weight, "2", 0, 1000), .reload = RELOAD_LIVE,
+     .help = "What a generated token counts in them."},
+    {DURATION("report_interval", config_admission, report_interval_ns, "2s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "A streaming request that waits longer is told its place, as a comment in its event stream, and so on "
+             "in this interval; 0s for never.",
+     .danger = "With the first comment the status 200 is sent: what is wrong with such a request is told by an error "
+               "event."},
+    {.key = NULL}};
+
 static const struct setting key_table[] = {
     {TEXT("name", config_key, name, NULL), .reload = RELOAD_LIVE,
      .help = "Who the key belongs to: the tenant in metrics, logs and the prefix cache's salt."},
@@ -428,6 +451,7 @@ const struct setting config_table[] = {
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},
     {SECTION("upstream", upstream, upstream_table, "The gateway's patience with replicas.")},
     {SECTION("routing", routing, routing_table, "Which of a model's replicas a request goes to.")},
+    {SECTION("admission", admission, admission_table, "The waiting room of each model, in the gateway.")},
     {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
     {SECTION("responses", responses, responses_table, "Stored answers of /v1/responses.")},
     {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},

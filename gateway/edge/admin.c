@@ -7,7 +7,7 @@
 
 void admin_collect(void *context)
 {
-    const struct edge *edge = context;
+    struct edge *edge = context;
 
     for (uint32_t i = 0; i < edge->model_count; i++) {
         uint32_t counts[REPLICA_STATE_COUNT] = {0};
@@ -16,6 +16,7 @@ void admin_collect(void *context)
             counts[edge_replica_state(&edge->models[i].replicas[j])]++;
         for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
+        queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
 }
 

@@ -124,6 +124,7 @@ static void answer_end(struct proxy *proxy)
         refusal_pass_on(proxy);
         return;
     }
+    waiting_release(proxy);
     proxy->record->status_code = proxy->attempt.status_code;
     http_reply(proxy->record->request, proxy->attempt.status_code, proxy->attempt.answer_headers,
                proxy->attempt.answer_header_count, proxy->attempt.content_type,
@@ -153,6 +154,7 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
         stream_start(proxy);
         (void)events_write(proxy, buffer_slice(&proxy->attempt.held));
+        waiting_release(proxy);
         http_stream_end(proxy->record->request, false);
         return;
     }
@@ -196,6 +198,8 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
     proxy->attempt.answer_header_count =
         upstream_headers_copy(proxy->record->request, headers, header_count,
                               &proxy->attempt.answer_headers, &proxy->attempt.content_type);
+    proxy->attempt.answer_header_count += waiting_headers_make(
+        proxy, proxy->attempt.answer_headers + proxy->attempt.answer_header_count);
     proxy->attempt.is_event_stream =
         status_code == 200 &&
         strncasecmp(proxy->attempt.content_type, "text/event-stream", 17) == 0;
@@ -220,12 +224,14 @@ static void events_measure(struct proxy *proxy, bool had_begun)
 
     if (!proxy->attempt.splitter.has_begun)
         return;
-    if (!had_begun)
+    if (!had_begun) {
+        proxy->waiting.ticket.first_ns = now_ns;
         metrics_observe(proxy_metrics(proxy)->time_to_first_token,
                         (double)(now_ns - proxy->record->start_ns) / 1e9);
-    else
+    } else {
         metrics_observe(proxy_metrics(proxy)->inter_token,
                         (double)(now_ns - proxy->last_event_ns) / 1e9);
+    }
     proxy->last_event_ns = now_ns;
 }
 

@@ -16,7 +16,7 @@ struct attempt {
     uint32_t generation;
     int status_code; /* 0: no head yet */
     bool is_event_stream;
-    const struct http_header *answer_headers;
+    struct http_header *answer_headers;
     size_t answer_header_count;
     const char *content_type;
     struct buffer held; /* the answer, or its unfinished event */

@@ -19,6 +19,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "edge_admission.h"
 #include "hash.h"
 #include "local_process.h"
 #include "log.h"
@@ -66,15 +67,13 @@ static bool watch_add(const struct control *control, int fd, enum watch watch, u
 
 /* --- loops are told --- */
 
-static void loops_wake(const struct edge *edge)
+static void loops_wake(struct edge *edge)
 {
     for (uint32_t i = 0; i < http_server_loop_count(edge->server); i++) {
         struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
 
-        /* acq_rel with the loop's exchange: a message that is still under way will see this change.
-         */
-        if (!atomic_exchange_explicit(&state->wake_is_sent, true, memory_order_acq_rel))
-            http_loop_send(state->loop, &state->wake);
+        atomic_store_explicit(&state->replicas_have_changed, true, memory_order_release);
+        edge_loop_wake(edge, i);
     }
 }
 
@@ -98,6 +97,7 @@ static void driver_changed(void *context, uint32_t id, const struct replica *rep
     log_write(level, "gateway/edge", "replica %s#%u: %s -> %s", shared->model->name, shared->index,
               replica_state_name(before), replica_state_name(replica->state));
     control->children[id].probe_next_ns = 0;
+    edge_slots_update(control->edge, shared->model);
     loops_wake(control->edge);
 }
 

@@ -3,12 +3,14 @@
 
 #include <stdatomic.h>
 
+#include "admission.h"
 #include "caller.h"
 #include "config_snapshot.h"
 #include "edge_metrics.h"
 #include "http_client.h"
 #include "http_server.h"
 #include "identity.h"
+#include "queue_metrics.h"
 #include "replica.h"
 #include "request_usage.h"
 #include "shared_page.h"
@@ -44,11 +46,11 @@ struct edge_model {
     const char *name;              /* in the first config's memory, which is kept */
     struct edge_replica *replicas; /* owned */
     uint32_t replica_count;
-    uint32_t waiting_count_max;
+    uint32_t sequences_max;      /* that a replica runs at once */
+    struct admission *admission; /* owned */
     /* What its replicas say of it; control thread; 0: none has been ready yet */
     _Atomic uint32_t context_max, capabilities;
-    _Atomic uint32_t waiting_count; /* requests that wait for a ready replica; loops */
-    _Atomic uint32_t turn;          /* of equal replicas; loops */
+    _Atomic uint32_t turn; /* of equal replicas; loops */
 };
 
 struct control;
@@ -61,6 +63,7 @@ struct edge {
     http_server *server;        /* owned */
     metrics_registry *registry; /* owned */
     struct edge_metrics metrics;
+    struct queue_metrics queue_metrics;
     struct edge_model *models; /* owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
@@ -68,6 +71,7 @@ struct edge {
     struct quota_book *quotas; /* owned */
     struct identity *identity; /* owned */
     _Atomic bool is_draining;
+    _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
     uint64_t start_wall_ms;
     const char *version;
     char run_directory[96];
@@ -82,11 +86,11 @@ struct edge_loop {
     http_target **targets;     /* [edge->replica_count], owned */
     struct http_message close; /* at the end: the targets go */
     bool is_closed;            /* nothing is sent to replicas any more */
-    struct proxy *waiting;     /* requests without a ready replica, oldest first */
+    struct proxy *waiting;     /* requests without a slot or a ready replica, oldest first */
     struct proxy **waiting_tail;
     uint32_t waiting_count;
-    struct http_message wake; /* a replica's state has changed */
-    _Atomic bool wake_is_sent;
+    struct http_message wake; /* slots were given, or a replica's state has changed */
+    _Atomic bool wake_is_sent, replicas_have_changed;
 };
 
 /* What a request is and what it tells when it ends; one in the memory of every request. */

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "control.h"
 #include "edge.h"
+#include "edge_admission.h"
 #include "log.h"
 #include "memory.h"
 #include "proxy.h"
@@ -42,6 +43,16 @@ static void page_path(const struct edge_replica *replica, char out[EDGE_ADDRESS_
     (void)snprintf(out, EDGE_ADDRESS_BYTES + 8, "%s.page", replica->address + strlen("unix:"));
 }
 
+static uint32_t loop_count(const struct config *config)
+{
+    unsigned half = thread_core_count() / 2;
+
+    if (config->server.loops > 0)
+        return (uint32_t)config->server.loops;
+    half = half < LOOP_COUNT_AUTO_MAX ? half : LOOP_COUNT_AUTO_MAX;
+    return half > 0 ? half : 1;
+}
+
 static status model_init(struct edge *edge, struct edge_model *model,
                          const struct config_model *row, uint32_t index, struct error_note *note)
 {
@@ -51,7 +62,7 @@ static status model_init(struct edge *edge, struct edge_model *model,
     model->index = index;
     model->name = row->name;
     model->replica_count = (uint32_t)row->replicas;
-    model->waiting_count_max = (uint32_t)row->max_queued_requests;
+    model->sequences_max = (uint32_t)row->max_num_seqs;
     model->replicas = memory_allocate_array(model->replica_count, sizeof(model->replicas[0]));
     if (model->replicas == NULL)
         return STATUS_NO_MEMORY;
@@ -85,8 +96,12 @@ static status models_init(struct edge *edge, const struct config *config, struct
     if (edge->models == NULL)
         return STATUS_NO_MEMORY;
     edge->model_count = config->models.count;
-    for (uint32_t i = 0; i < edge->model_count && result == STATUS_OK; i++)
+    atomic_init(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead);
+    for (uint32_t i = 0; i < edge->model_count && result == STATUS_OK; i++) {
         result = model_init(edge, &edge->models[i], config_model_at(config, i), i, note);
+        if (result == STATUS_OK)
+            result = edge_admission_create(edge, &edge->models[i], config, loop_count(config));
+    }
     return result;
 }
 
@@ -102,18 +117,11 @@ static status metrics_init(struct edge *edge)
         result = edge_metrics_init(&edge->metrics, edge->registry, names, edge->model_count,
                                    edge->version);
     if (result == STATUS_OK)
+        result = queue_metrics_init(&edge->queue_metrics, edge->registry, edge->metrics.names,
+                                    edge->model_count);
+    if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
     return result;
-}
-
-static uint32_t loop_count(const struct config *config)
-{
-    unsigned half = thread_core_count() / 2;
-
-    if (config->server.loops > 0)
-        return (uint32_t)config->server.loops;
-    half = half < LOOP_COUNT_AUTO_MAX ? half : LOOP_COUNT_AUTO_MAX;
-    return half > 0 ? half : 1;
 }
 
 static status server_init(struct edge *edge, const struct config *config, struct error_note *note)
@@ -174,6 +182,7 @@ static void edge_deinit(struct edge *edge)
     http_server_destroy(edge->server);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
+    queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
@@ -184,6 +193,7 @@ static void edge_deinit(struct edge *edge)
             (void)unlink(edge->models[i].replicas[j].address + strlen("unix:"));
         }
         memory_release(edge->models[i].replicas);
+        admission_destroy(edge->models[i].admission);
     }
     memory_release(edge->models);
     if (edge->run_directory[0] != '\0')
@@ -201,7 +211,8 @@ static void loop_wake(struct http_message *message, http_loop *loop)
     /* Before the look: a change after it sends the message again. acq_rel with the control thread's
      * exchange. */
     (void)atomic_exchange_explicit(&state->wake_is_sent, false, memory_order_acq_rel);
-    proxy_wake(state);
+    proxy_wake(state, atomic_exchange_explicit(&state->replicas_have_changed, false,
+                                               memory_order_acquire));
 }
 
 /* Running exchanges end as though their replica had died: with an error that the client can read.
@@ -214,7 +225,7 @@ static void loop_close(struct http_message *message, http_loop *loop)
     state->is_closed = true;
     for (uint32_t id = 0; id < state->edge->replica_count; id++)
         http_target_destroy(state->targets[id]);
-    proxy_wake(state);
+    proxy_wake(state, true);
 }
 
 static void loops_close(struct edge *edge)

@@ -1,11 +1,11 @@
 /* Proxy: one request to one replica, and again to another when that is safe
  *
- *   proxy_start -> proxy_dispatch -> attempt (attempt.c) -> its answer's end
- *                    ^     |           |                         |
- *                    |     |           +-- client gone: cancel   |
- *                    |     `-> no replica is ready: waiting.c    |
- *                    +-- wake, timer --+                         |
- *                    +-- nothing produced and the replica failed +
+ *   proxy_start -> waiting.c -> proxy_dispatch -> attempt (attempt.c) -> its answer's end
+ *                   a slot        ^     |           |                         |
+ *                                 |     |           +-- client gone: cancel   |
+ *                                 |     `-> no replica is ready: waiting.c    |
+ *                                 +-- wake, timer --+                         |
+ *                                 +-- nothing produced and the replica failed +
  *
  * The request's body is not changed (but for the model's name, where the client left it out); it
  * lies in the request's memory until the end, so it can be sent again. What of an answer may reach
@@ -13,11 +13,13 @@
  * is asked, in replica_choice.c. */
 #include "proxy.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "allowance.h"
 #include "clock.h"
 #include "proxy_state.h"
+#include "request_wishes.h"
 #include "route_body.h"
 #include "wire_format.h"
 
@@ -31,6 +33,7 @@ void proxy_fail(struct proxy *proxy, int http_status, const char *code, const ch
 {
     struct api_error error = {0};
 
+    waiting_release(proxy);
     api_error_set(&error, http_status, http_status == 429 ? "rate_limit_error" : "server_error",
                   code, "", "%s", message);
     error.retry_after_ms = retry_after_ms;
@@ -45,6 +48,7 @@ void proxy_end_stream(struct proxy *proxy, const struct api_error *error)
     struct edge_record *record = proxy->record;
     struct buffer event;
 
+    waiting_release(proxy);
     buffer_init(&event, sizeof(*error) * 6 + 1024); /* every byte escaped, and what is around */
     record->format->stream_error(&event, NULL, error, http_request_id(record->request));
     record->status_code = error->http_status;
@@ -52,6 +56,12 @@ void proxy_end_stream(struct proxy *proxy, const struct api_error *error)
         (void)http_stream_write(record->request, buffer_slice(&event));
     buffer_deinit(&event);
     http_stream_end(record->request, false);
+}
+
+void proxy_fail_closed(struct proxy *proxy)
+{
+    proxy_fail(proxy, 503, "shutting_down", "The gateway is shutting down; try again elsewhere",
+               1000);
 }
 
 /* What its replica kept went with it. */
@@ -71,8 +81,7 @@ void proxy_dispatch(struct proxy *proxy)
 
     waiting_leave(proxy);
     if (proxy->loop->is_closed) {
-        proxy_fail(proxy, 503, "shutting_down", "The gateway is shutting down; try again elsewhere",
-                   1000);
+        proxy_fail_closed(proxy);
         return;
     }
     replica = replica_choice_pick(&proxy->choice, now_ns);
@@ -81,7 +90,7 @@ void proxy_dispatch(struct proxy *proxy)
     else if (proxy->choice.keeper != NULL)
         refuse_lost(proxy->record);
     else
-        waiting_enter(proxy, now_ns);
+        waiting_for_replica(proxy, now_ns);
 }
 
 /* --- life --- */
@@ -91,13 +100,14 @@ static void on_gone(http_request *request, void *context)
     struct proxy *proxy = context;
 
     (void)request;
-    waiting_leave(proxy);
     proxy->record->status_code = 499;
     attempt_cancel(proxy);
+    waiting_release(proxy);
 }
 
 void proxy_release(struct proxy *proxy)
 {
+    waiting_release(proxy);
     attempt_deinit(&proxy->attempt);
 }
 
@@ -112,6 +122,21 @@ static struct text_slice body_with_name(const struct proxy *proxy)
     return (struct text_slice){copy, route_body_name(body, proxy->choice.model->name, copy)};
 }
 
+static void headers_make(struct proxy *proxy)
+{
+    const struct edge_record *record = proxy->record;
+    const struct admission_request request = {.caller = record->caller,
+                                              .priority = proxy->waiting.priority};
+
+    proxy->header_count =
+        upstream_headers_make(record->request, record->caller->tenant, proxy->headers);
+    proxy->headers[proxy->header_count++] = (struct http_header){
+        text_slice_of(STORED_REPLICA_HEADER), {proxy->number, STORED_REPLICA_BYTES - 1}};
+    (void)snprintf(proxy->priority, sizeof(proxy->priority), "%d", waiting_room_band(&request));
+    proxy->headers[proxy->header_count++] =
+        (struct http_header){text_slice_of("x-penstock-priority"), text_slice_of(proxy->priority)};
+}
+
 static void start(struct edge_record *record, const struct proxy *given)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
@@ -124,20 +149,16 @@ static void start(struct edge_record *record, const struct proxy *given)
     proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
     proxy->first_byte_timeout_ns = config->upstream.first_byte_timeout_ns;
     proxy->idle_timeout_ns = config->upstream.idle_timeout_ns;
-    proxy->keepalive_ns = config->limits.keepalive_ns;
     proxy->retries_left = proxy->choice.keeper == NULL ? (uint32_t)config->upstream.retries : 0;
-    proxy->waiting.deadline_ns = clock_now_ns() + config->upstream.ready_timeout_ns;
     if (proxy->body.data == NULL && strcmp(proxy->method, "POST") == 0)
         proxy->body = body_with_name(proxy);
     attempt_init(&proxy->attempt);
     record->model = proxy->choice.model;
     record->proxy = proxy;
     metrics_add(proxy_metrics(proxy)->in_flight, 1);
-    proxy->header_count = upstream_headers_make(request, record->caller->tenant, proxy->headers);
-    proxy->headers[proxy->header_count++] = (struct http_header){
-        text_slice_of(STORED_REPLICA_HEADER), {proxy->number, STORED_REPLICA_BYTES - 1}};
+    headers_make(proxy);
     http_request_on_gone(request, on_gone, proxy);
-    proxy_dispatch(proxy);
+    waiting_start(proxy, config);
 }
 
 /* A response is continued by the model that made it. */
@@ -196,6 +217,28 @@ static bool has_streams(enum edge_route route)
            route == ROUTE_MESSAGES || route == ROUTE_RESPONSES;
 }
 
+/* What the model works on for long; what only its tokenizer is asked goes past the waiting room. */
+static bool takes_slot(enum edge_route route)
+{
+    return route == ROUTE_CHAT_COMPLETIONS || route == ROUTE_COMPLETIONS ||
+           route == ROUTE_MESSAGES || route == ROUTE_RESPONSES || route == ROUTE_EMBEDDINGS ||
+           route == ROUTE_RERANK || route == ROUTE_SCORE;
+}
+
+/* What the waiting room is to know of a request with a body. */
+static struct waiting waiting_of(const struct edge_record *record,
+                                 const struct route_target *target)
+{
+    uint64_t output = target->output_tokens_max * target->choice_count;
+
+    return (struct waiting){
+        .is_queued = takes_slot(record->route),
+        .priority = request_priority_of_header(record->request, target->priority),
+        .output_tokens_max =
+            target->has_output_tokens_max && output < UINT32_MAX ? (uint32_t)output : 0,
+    };
+}
+
 void proxy_start(struct edge_record *record, const char *method, const char *upstream_path)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
@@ -218,6 +261,7 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
             keeper != STORED_REPLICA_NONE ? edge_replica_at(record->edge, keeper) : NULL,
         .method = method,
         .path = upstream_path,
+        .waiting = waiting_of(record, &target),
     };
     given.wants_stream = target.wants_stream && has_streams(record->route);
     if (!is_get && given.choice.keeper == NULL)

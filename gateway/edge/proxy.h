@@ -14,7 +14,8 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
 /* When the request has ended, in any way. */
 void proxy_release(struct proxy *proxy);
 
-/* The loop's waiting requests try again. Loop thread. */
-void proxy_wake(struct edge_loop *state);
+/* Requests of the loop that were given a slot go on; when replicas have changed, so do those that wait
+ * for one. Loop thread. */
+void proxy_wake(struct edge_loop *state, bool replicas_have_changed);
 
 #endif

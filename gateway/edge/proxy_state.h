@@ -21,8 +21,9 @@ struct proxy {
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
     size_t header_count;
     char number[STORED_REPLICA_BYTES]; /* of the replica that is asked, for its ids */
-    uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns,
-        keepalive_ns; /* copied: a reload may come */
+    char priority[8];                  /* its band, for the replica */
+    uint64_t connect_timeout_ns, first_byte_timeout_ns,
+        idle_timeout_ns; /* copied: a reload may come */
     uint32_t retries_left;
 
     struct waiting waiting;
@@ -43,6 +44,9 @@ void proxy_fail(struct proxy *proxy, int http_status, const char *code, const ch
 
 /* The end of a stream, whose head the client has, with an event that tells the error. The proxy is dead afterwards. */
 void proxy_end_stream(struct proxy *proxy, const struct api_error *error);
+
+/* The same when the gateway is about to end. */
+void proxy_fail_closed(struct proxy *proxy);
 
 static inline struct edge_model_metrics *proxy_metrics(const struct proxy *proxy)
 {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "edge_admission.h"
 #include "log.h"
 #include "run_directory.h"
 
@@ -82,6 +83,7 @@ static bool config_apply(struct edge *edge, struct config *config)
         log_error("gateway/edge", "reload: out of memory");
         return false;
     }
+    edge_admission_apply(edge, config);
     if (differences.has_adapters)
         control_reload_replicas(edge->control);
     log_info("gateway/edge", "reload: done, %u changes", differences.count);

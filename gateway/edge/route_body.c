@@ -1,12 +1,13 @@
 #include "route_body.h"
 
 #include "check.h"
+#include "request_wishes.h"
 
 #define MODEL_BYTES_MAX   256u
 #define SUGGEST_WORDS_MAX 256u
 #define NAMES_SHOWN_MAX   8u
 #define NUMBER_DIGITS_MAX 9u  /* a thousand million tokens or choices are beyond every limit */
-#define PROMPT_AT         10u /* of the fields that are looked for */
+#define PROMPT_AT         12u /* of the fields that are looked for */
 
 /* "did you mean", or the names there are. */
 static void unknown_model(const struct config *config, struct text_slice name,
@@ -122,7 +123,9 @@ status route_body(const struct config *config, struct text_slice body, struct ro
                                                                 {.name = "n"},
                                                                 {.name = "stream"},
                                                                 {.name = "user"},
-                                                                {.name = "cache_salt"}};
+                                                                {.name = "cache_salt"},
+                                                                {.name = "priority"},
+                                                                {.name = "service_tier"}};
     struct error_note note = {""};
     status result;
 
@@ -144,6 +147,7 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     out->cache_salt = fields[9].value;
     for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
         out->prompt.fields[i] = fields[PROMPT_AT + i].value;
+    out->priority = request_priority_read(fields[10].value, fields[11].value);
     if (out->has_name)
         return model_find(config, fields[0].value, &out->model, error);
     if (config->models.count != 1) {

@@ -20,6 +20,7 @@ struct route_target {
     struct text_slice previous_response_id, prompt_cache_key, user;
     struct text_slice cache_salt; /* raw */
     struct prompt_text prompt;    /* what the prompt is made of */
+    int32_t priority;             /* lower is served first; 0: it says nothing */
 };
 /* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
  * thread. */

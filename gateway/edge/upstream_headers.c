@@ -5,7 +5,8 @@
 
 /* Copied from the client's request when it is there. */
 static const char *const forwarded[] = {"accept", "traceparent", "tracestate"};
-_Static_assert(ARRAY_COUNT(forwarded) + 5 <= UPSTREAM_HEADER_COUNT_MAX, "all may be there");
+_Static_assert(ARRAY_COUNT(forwarded) + 4 + UPSTREAM_HEADER_COUNT_OWN <= UPSTREAM_HEADER_COUNT_MAX,
+               "all may be there");
 
 static const char *const dropped[] = {
     /* of one connection */
@@ -57,10 +58,10 @@ bool upstream_header_passes(struct text_slice name)
 }
 
 size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
-                             const struct http_header **out, const char **content_type)
+                             struct http_header **out, const char **content_type)
 {
-    struct http_header *copies =
-        http_request_allocate(request, ANSWER_HEADER_COUNT_MAX * sizeof(copies[0]));
+    struct http_header *copies = http_request_allocate(
+        request, (ANSWER_HEADER_COUNT_MAX + ANSWER_HEADER_COUNT_OWN) * sizeof(copies[0]));
     size_t copied = 0;
 
     *content_type = "application/json";

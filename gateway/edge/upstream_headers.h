@@ -7,18 +7,20 @@
  * client invents is ever believed by a replica; towards the client all do, but for those that
  * belong to one connection or that the server writes itself (RFC 9110, section 7.6.1). */
 
-#define UPSTREAM_HEADER_COUNT_MAX 10u
+#define UPSTREAM_HEADER_COUNT_MAX 12u
+#define UPSTREAM_HEADER_COUNT_OWN 4u
 #define ANSWER_HEADER_COUNT_MAX   32u
+#define ANSWER_HEADER_COUNT_OWN   4u /* that the gateway adds */
 
-/* Fills `out` but for its last place, which the caller may use; values are borrowed from the request. `tenant` is copied into its memory; NULL:
- * none. */
+/* Fills `out` but for its last UPSTREAM_HEADER_COUNT_OWN places, which are the caller's; values are
+ * borrowed from the request. `tenant` is copied into its memory; NULL: none. */
 size_t upstream_headers_make(http_request *request, const char *tenant,
                              struct http_header out[UPSTREAM_HEADER_COUNT_MAX]);
 
-/* Copies what may pass into the request's memory, at most ANSWER_HEADER_COUNT_MAX. Returns the
- * count. */
+/* Copies what may pass into the request's memory, at most ANSWER_HEADER_COUNT_MAX, with room for
+ * ANSWER_HEADER_COUNT_OWN more. Returns the count. */
 size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
-                             const struct http_header **out, const char **content_type);
+                             struct http_header **out, const char **content_type);
 
 /* Whether a header of a replica's answer (lower-case) may go to the client. */
 bool upstream_header_passes(struct text_slice name);

@@ -10,6 +10,8 @@ NAMES = {
     "penstock_requests", "penstock_request_duration_seconds", "penstock_time_to_first_token_seconds",
     "penstock_inter_token_seconds", "penstock_upstream_retries", "penstock_replicas", "penstock_replica_restarts",
     "penstock_requests_in_flight", "penstock_auth_failures", "penstock_config_reloads", "penstock_build_info",
+    "penstock_queue_requests", "penstock_queue_wait_seconds", "penstock_queue_tokens", "penstock_queue_slots",
+    "penstock_queue_slots_used", "penstock_queue_refusals",
 }
 
 

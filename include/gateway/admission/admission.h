@@ -73,7 +73,7 @@ struct admission_place {
 };
 
 NODISCARD status admission_create(const struct admission_options *options, struct admission **out);
-void admission_destroy(struct admission *admission); /* nobody may be in it; accepts NULL */
+void admission_destroy(struct admission *admission); /* as waiting_room_destroy */
 
 /* New limits (reload). Any thread. */
 void admission_set_policy(struct admission *admission, const struct waiting_room_policy *policy,
@@ -112,6 +112,12 @@ struct admission_figures {
 };
 void admission_figures(struct admission *admission, struct admission_figures *out); /* any thread */
 
+static inline bool admission_is_running(const struct admission_ticket *ticket)
+{
+    return atomic_load_explicit(&ticket->state, memory_order_relaxed) == ADMISSION_RUNNING;
+}
+
+/* In the room, or given something that it has not collected. */
 static inline bool admission_is_waiting(const struct admission_ticket *ticket)
 {
     uint32_t state = atomic_load_explicit(&ticket->state, memory_order_relaxed);

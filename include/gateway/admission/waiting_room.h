@@ -71,7 +71,7 @@ struct waiting_ticket {
 
 NODISCARD status waiting_room_create(const struct waiting_room_policy *policy,
                                      waiting_room **out); /* STATUS_NO_MEMORY */
-/* No ticket may be in it. Accepts NULL. */
+/* Tickets that are still in it must not be used any more. Accepts NULL. */
 void waiting_room_destroy(waiting_room *room);
 void waiting_room_set_policy(waiting_room *room, const struct waiting_room_policy *policy);
 

@@ -45,6 +45,12 @@ struct config_upstream { /* the gateway's patience with replicas */
     int64_t retries;           /* of a request that has produced nothing */
 };
 
+struct config_admission { /* the waiting room of each model */
+    int64_t requests, tokens, queue_ahead;
+    uint64_t timeout_ns, report_interval_ns;
+    double prompt_weight, output_weight;
+};
+
 struct config_key {
     const char *name;
     const char *sha256;                 /* 64 hex digits of SHA-256 of the key */
@@ -140,6 +146,7 @@ struct config {
     struct config_grammar grammar;
     struct config_upstream upstream;
     struct config_routing routing;
+    struct config_admission admission;
     struct config_auth auth;
     struct config_state state;
     struct config_tenants tenants;

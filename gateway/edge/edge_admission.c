@@ -1,0 +1,55 @@
+#include "edge_admission.h"
+
+static struct waiting_room_policy policy_of(const struct config *config)
+{
+    return (struct waiting_room_policy){
+        .requests_max = (uint32_t)config->admission.requests,
+        .tokens_max = (uint64_t)config->admission.tokens,
+        .prompt_weight = config->admission.prompt_weight,
+        .output_weight = config->admission.output_weight,
+    };
+}
+
+status edge_admission_create(struct edge *edge, struct edge_model *model,
+                             const struct config *config, uint32_t loop_count)
+{
+    const struct admission_options options = {
+        .policy = policy_of(config),
+        .timeout_ns = config->admission.timeout_ns,
+        .loop_count = loop_count,
+        .wake = edge_loop_wake,
+        .context = edge,
+    };
+
+    return admission_create(&options, &model->admission);
+}
+
+void edge_admission_apply(struct edge *edge, const struct config *config)
+{
+    const struct waiting_room_policy policy = policy_of(config);
+
+    atomic_store_explicit(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead,
+                          memory_order_relaxed);
+    for (uint32_t i = 0; i < edge->model_count; i++) {
+        admission_set_policy(edge->models[i].admission, &policy, config->admission.timeout_ns);
+        edge_slots_update(edge, &edge->models[i]);
+    }
+}
+
+void edge_slots_update(const struct edge *edge, struct edge_model *model)
+{
+    uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed);
+
+    admission_set_slots(model->admission, edge_ready_count(model) * (model->sequences_max + ahead));
+}
+
+void edge_loop_wake(void *context, uint32_t loop)
+{
+    const struct edge *edge = context;
+    struct edge_loop *state = http_loop_get(http_server_loop(edge->server, loop), EDGE_LOOP_SLOT);
+
+    /* acq_rel with the loop's exchange: a message that is still under way will see what was done
+     * before this. */
+    if (!atomic_exchange_explicit(&state->wake_is_sent, true, memory_order_acq_rel))
+        http_loop_send(state->loop, &state->wake);
+}
