@@ -68,23 +68,30 @@ static void append_tools(struct buffer *out, const json_t *tools)
     buffer_append_text(out, after_tools);
 }
 
+/* {"name": ..., "arguments": {...}} */
+static void append_call(struct buffer *out, const json_t *call)
+{
+    const json_t *function = json_object_get(call, "function");
+    const json_t *arguments = json_object_get(function, "arguments");
+    buffer_append_text(out, "{\"name\": ");
+    append_json(out, json_object_get(function, "name"));
+    buffer_append_text(out, ", \"arguments\": ");
+    if (arguments != NULL)
+        append_json(out, arguments);
+    else
+        buffer_append_text(out, "{}");
+    buffer_append_byte(out, '}');
+}
+
 static void append_calls(struct buffer *out, const json_t *calls)
 {
     size_t index;
     json_t *call;
     json_array_foreach((json_t *)calls, index, call)
     {
-        const json_t *function = json_object_get(call, "function");
-        const json_t *arguments = json_object_get(function, "arguments");
-        buffer_append_text(out, out->bytes > 0 ? "\n<tool_call>\n{\"name\": "
-                                               : "<tool_call>\n{\"name\": ");
-        append_json(out, json_object_get(function, "name"));
-        buffer_append_text(out, ", \"arguments\": ");
-        if (arguments != NULL)
-            append_json(out, arguments);
-        else
-            buffer_append_text(out, "{}");
-        buffer_append_text(out, "}\n</tool_call>");
+        buffer_append_text(out, out->bytes > 0 ? "\n<tool_call>\n" : "<tool_call>\n");
+        append_call(out, call);
+        buffer_append_text(out, "\n</tool_call>");
     }
 }
 
@@ -193,16 +200,8 @@ static void append_phi4_calls(struct buffer *out, const json_t *calls)
     buffer_append_text(out, "<|tool_call|>[");
     json_array_foreach((json_t *)calls, index, call)
     {
-        const json_t *function = json_object_get(call, "function");
-        const json_t *arguments = json_object_get(function, "arguments");
-        buffer_append_text(out, index > 0 ? ", {\"name\": " : "{\"name\": ");
-        append_json(out, json_object_get(function, "name"));
-        buffer_append_text(out, ", \"arguments\": ");
-        if (arguments != NULL)
-            append_json(out, arguments);
-        else
-            buffer_append_text(out, "{}");
-        buffer_append_byte(out, '}');
+        buffer_append_text(out, index > 0 ? ", " : "");
+        append_call(out, call);
     }
     buffer_append_text(out, "]<|/tool_call|>");
 }
