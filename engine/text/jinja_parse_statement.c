@@ -88,6 +88,16 @@ static struct node *parse_for(struct parser *p)
     return node;
 }
 
+/* A body that only one tag can end, and that tag. */
+static void parse_whole_body(struct parser *p, struct node *node, const char *const *ends)
+{
+    struct text_slice end = {"", 0};
+    struct node *body = parse_body(p, ends, &end);
+    token_expect(p, LEX_BLOCK_END);
+    if (p->state->failed == STATUS_OK)
+        node->body = body;
+}
+
 static struct node *parse_set(struct parser *p)
 {
     static const char *const ends[] = {"endset", NULL};
@@ -101,13 +111,9 @@ static struct node *parse_set(struct parser *p)
     struct node *filters = NULL;
     while (token_skip_operator(p, "|"))
         filters = jinja_parse_filter(p, filters);
-    struct text_slice end = {"", 0};
-    struct node *body = parse_body(p, ends, &end);
-    token_expect(p, LEX_BLOCK_END);
-    if (p->state->failed == STATUS_OK) {
+    parse_whole_body(p, node, ends);
+    if (p->state->failed == STATUS_OK)
         node->b = filters;
-        node->body = body;
-    }
     return node;
 }
 
@@ -184,9 +190,7 @@ static struct node *parse_filter_block(struct parser *p)
     while (token_skip_operator(p, "|"))
         filters = jinja_parse_filter(p, filters);
     struct node *node = node_with(p, NODE_FILTER_BLOCK, filters, NULL);
-    struct text_slice end = {"", 0};
-    node->body = parse_body(p, ends, &end);
-    token_expect(p, LEX_BLOCK_END);
+    parse_whole_body(p, node, ends);
     return node;
 }
 
@@ -201,11 +205,7 @@ static struct node *parse_with(struct parser *p)
         token_expect_operator(p, "=");
         node_add_item(p, node, &tail, node_with(p, NODE_SET, target, jinja_parse_expression(p)));
     }
-    struct text_slice end = {"", 0};
-    struct node *body = parse_body(p, ends, &end);
-    if (p->state->failed == STATUS_OK)
-        node->body = body;
-    token_expect(p, LEX_BLOCK_END);
+    parse_whole_body(p, node, ends);
     return node;
 }
 
@@ -213,11 +213,7 @@ static struct node *parse_generation(struct parser *p)
 {
     static const char *const ends[] = {"endgeneration", NULL};
     struct node *node = node_create(p, NODE_SCOPE);
-    struct text_slice end = {"", 0};
-    struct node *body = parse_body(p, ends, &end);
-    if (p->state->failed == STATUS_OK)
-        node->body = body;
-    token_expect(p, LEX_BLOCK_END);
+    parse_whole_body(p, node, ends);
     return node;
 }
 
