@@ -71,14 +71,9 @@ static status check_options(engine *e, const struct engine_options *options,
         error_note_set(note, "there is no kv_cache_dtype \"%s\"", options->kv_cache_dtype);
         return STATUS_INVALID;
     }
-    const char *name = options->backend != NULL ? options->backend : "auto";
-    for (int path = BACKEND_AUTO; path <= BACKEND_AMX; path++) {
-        if (strcmp(name, backend_path_name((enum backend_path)path)) == 0) {
-            e->path = (enum backend_path)path;
-            return STATUS_OK;
-        }
-    }
-    error_note_set(note, "there is no backend \"%s\"", name);
+    if (backend_path_find(options->backend, &e->path))
+        return STATUS_OK;
+    error_note_set(note, "there is no backend \"%s\"", options->backend);
     return STATUS_INVALID;
 }
 

@@ -306,9 +306,10 @@ void backend_close(backend *b)
     (void)b;
 }
 
-const char *backend_path_name(enum backend_path path)
+bool backend_path_find(const char *name, enum backend_path *out)
 {
-    return path == BACKEND_AUTO ? "auto" : "other";
+    *out = BACKEND_AUTO;
+    return name == NULL || strcmp(name, "auto") == 0;
 }
 
 static struct engine_options defaults = {.model_path = "fake",

@@ -3,6 +3,7 @@
 #include "backend.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
@@ -16,6 +17,17 @@ static const char *const path_names[] = {
 const char *backend_path_name(enum backend_path path)
 {
     return (size_t)path < ARRAY_COUNT(path_names) ? path_names[path] : "unknown";
+}
+
+bool backend_path_find(const char *name, enum backend_path *out)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(path_names); i++) {
+        if (strcmp(name != NULL ? name : "auto", path_names[i]) == 0) {
+            *out = (enum backend_path)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool backend_path_is_supported(enum backend_path path)

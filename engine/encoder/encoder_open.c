@@ -54,14 +54,9 @@ bool encoder_can_open(const char *path)
 
 static status find_backend(encoder *e, struct error_note *note)
 {
-    const char *name = e->options.backend != NULL ? e->options.backend : "auto";
-    for (int path = BACKEND_AUTO; path <= BACKEND_AMX; path++) {
-        if (strcmp(name, backend_path_name((enum backend_path)path)) == 0) {
-            e->path = (enum backend_path)path;
-            return STATUS_OK;
-        }
-    }
-    error_note_set(note, "there is no backend \"%s\"", name);
+    if (backend_path_find(e->options.backend, &e->path))
+        return STATUS_OK;
+    error_note_set(note, "there is no backend \"%s\"", e->options.backend);
     return STATUS_INVALID;
 }
 

@@ -367,8 +367,11 @@ void backend_close(backend *b); /* accepts NULL */
  * do not take its type or shape. */
 uint64_t backend_layout_bytes(const struct tensor_source *source);
 
-/* "avx512-vnni" etc.; for tests that run every path this CPU can run. */
+/* "avx512-vnni" etc. */
 const char *backend_path_name(enum backend_path path);
+/* The path of this name; NULL is "auto". False: there is none. */
+bool backend_path_find(const char *name, enum backend_path *out);
+/* For tests that run every path this CPU can run. */
 bool backend_path_is_supported(enum backend_path path);
 
 #endif

@@ -51,17 +51,6 @@ static void *must(void *memory)
     return memory;
 }
 
-static bool find_backend(const char *name, enum backend_path *out)
-{
-    for (int path = BACKEND_REFERENCE; path <= BACKEND_AMX; path++) {
-        if (strcmp(backend_path_name((enum backend_path)path), name) != 0)
-            continue;
-        *out = (enum backend_path)path;
-        return true;
-    }
-    return false;
-}
-
 static void read_ids(struct tool *t)
 {
     t->ids = must(calloc(IDS_MAX, sizeof *t->ids));
@@ -187,7 +176,7 @@ int main(int argc, char **argv)
         argv++;
         argc--;
     }
-    if (argc < 6 || argc - 6 > (int)SEQUENCES_MAX || !find_backend(argv[2], &path) ||
+    if (argc < 6 || argc - 6 > (int)SEQUENCES_MAX || !backend_path_find(argv[2], &path) ||
         number(argv[4]) < 1 || number(argv[4]) > CHUNK_MAX) {
         (void)fprintf(stderr,
                       "usage: logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
