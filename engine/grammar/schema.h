@@ -121,8 +121,6 @@ const char *schema_type_name(uint32_t bit); /* of one bit */
 uint32_t schema_named_types(const json_t *type);
 /* Equal as JSON Schema has it: 1 and 1.0 are. */
 bool schema_values_equal(const json_t *a, const json_t *b);
-/* One of the values of an array. */
-bool schema_is_among(const json_t *value, const json_t *values);
 /* The values of a place's `const` or `enum`; NULL: it has none. */
 const json_t *schema_constant(const json_t *schema, size_t index);
 size_t schema_constant_count(const json_t *schema);

@@ -120,7 +120,7 @@ struct branch {
 
 /* Does the branch tell its kind by the property that `discriminator` (OpenAPI) names? Then it must be there: who reads the value
  * chooses by it. */
-static bool has_tag(struct schema *s, const struct conjunction *k, const char *tag)
+static bool has_tag(const struct conjunction *k, const char *tag)
 {
     for (uint32_t i = 0; tag != NULL && i < k->count; i++) {
         const json_t *property =
@@ -128,7 +128,6 @@ static bool has_tag(struct schema *s, const struct conjunction *k, const char *t
         if (schema_constant_count(property) > 0)
             return true;
     }
-    (void)s;
     return false;
 }
 
@@ -141,7 +140,7 @@ static bool open_branch(struct schema *s, const struct place *place, const json_
     out->shown = (struct conjunction){.places = list.items, .count = list.count};
     out->schema = json_array();
     int rc = json_array_append(out->schema, schema_part(branch));
-    if (has_tag(s, &out->shown, tag)) {
+    if (has_tag(&out->shown, tag)) {
         json_t *required = json_pack("{s:[s]}", "required", tag);
         rc |= json_array_append(out->schema, required);
         const json_t *kept = schema_derive(s, NULL, MADE_PLAIN, required);

@@ -218,7 +218,7 @@ bool schema_values_equal(const json_t *a, const json_t *b)
 
 /* --- constants --- */
 
-bool schema_is_among(const json_t *value, const json_t *values)
+static bool is_among(const json_t *value, const json_t *values)
 {
     for (size_t i = 0; i < json_array_size(values); i++) {
         if (schema_values_equal(value, json_array_get(values, i)))
@@ -266,7 +266,7 @@ static bool value_fits(struct schema *s, const struct conjunction *k, const json
         const json_t *schema = k->places[i].schema;
         const json_t *values = json_object_get(schema, "enum");
         const json_t *constant = json_object_get(schema, "const");
-        if ((values != NULL && !schema_is_among(value, values)) ||
+        if ((values != NULL && !is_among(value, values)) ||
             (constant != NULL && !schema_values_equal(value, constant)) ||
             is_constant(value, schema_atom(schema)))
             return false;
@@ -299,7 +299,7 @@ json_t *schema_constants(struct schema *s, const struct conjunction *k)
     for (size_t i = 0; i < schema_constant_count(source); i++) {
         const json_t *value = schema_constant(source, i);
         bool is_new = compile_go_on(s->c, (uint32_t)json_array_size(constants) + 1) &&
-                      !schema_is_among(value, constants) && value_fits(s, k, value);
+                      !is_among(value, constants) && value_fits(s, k, value);
         if (is_new && json_array_append(constants, schema_part(value)) != 0)
             compile_fail(s->c, STATUS_NO_MEMORY, "no memory for the schema");
     }
