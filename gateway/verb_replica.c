@@ -27,10 +27,9 @@ static struct config_model *model_choose(const struct config *config, const char
     return &models[index];
 }
 
-static int replica_run(struct config *config, const struct config_overrides *overrides,
-                       const char *listen, int32_t index)
+static int replica_run(struct config *config, const struct serving_options *options, int32_t index)
 {
-    struct config_model *model = model_choose(config, overrides->model_name);
+    struct config_model *model = model_choose(config, options->overrides->model_name);
     struct log_options log_options = {.level = (enum log_level)config->log.level,
                                       .is_json = config->log.json};
     struct error_note note = {""};
@@ -49,7 +48,7 @@ static int replica_run(struct config *config, const struct config_overrides *ove
         (void)fprintf(stderr, "penstock replica: the log's thread cannot be started\n");
         return 1;
     }
-    result = serving_run(config, model, listen, overrides, &note);
+    result = serving_run(config, model, options, &note);
     if (result != STATUS_OK)
         log_error("gateway", "%s", note.text[0] != '\0' ? note.text : status_name(result));
     log_stop();
@@ -59,15 +58,17 @@ static int replica_run(struct config *config, const struct config_overrides *ove
 int verb_replica(int argument_count, char **arguments)
 {
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
-    const char *config_file = NULL, *listen = NULL;
+    struct serving_options options = {.overrides = &overrides, .adapters = ""};
+    const char *config_file = NULL;
     struct error_note note = {""};
     int32_t index = 0;
-    /* --config-copy and --index are for the gateway, which starts its replicas with them. */
+    /* --config-copy, --adapters and --index are for the gateway, which starts its replicas with them. */
     const struct flag flags[] = {
         {"--model", &overrides.model_name, NULL, 0},
-        {"--listen", &listen, NULL, 0},
+        {"--listen", &options.listen, NULL, 0},
         {"--model-path", &overrides.model_path, NULL, 0},
         {"--config-copy", &overrides.text_file, NULL, 0},
+        {"--adapters", &options.adapters, NULL, 0},
         {"--index", NULL, &index, 1 << 20},
     };
     struct config *config;
@@ -76,20 +77,20 @@ int verb_replica(int argument_count, char **arguments)
     if (!arguments_read("replica", argument_count, arguments, flags, ARRAY_COUNT(flags),
                         &config_file))
         return EXIT_USAGE;
-    if (config_file == NULL || listen == NULL) {
+    if (config_file == NULL || options.listen == NULL) {
         (void)fprintf(
             stderr,
             "penstock replica: usage: penstock replica CONFIG --model NAME --listen ADDRESS\n");
         return EXIT_USAGE;
     }
-    if (listen_address_check(listen, &note) != STATUS_OK) {
+    if (listen_address_check(options.listen, &note) != STATUS_OK) {
         (void)fprintf(stderr, "penstock replica: --listen: %s\n", note.text);
         return EXIT_USAGE;
     }
     config = config_load_or_print(config_file, &overrides);
     if (config == NULL)
         return 1;
-    code = replica_run(config, &overrides, listen, index);
+    code = replica_run(config, &options, index);
     config_destroy(config);
     return code;
 }

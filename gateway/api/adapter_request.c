@@ -33,11 +33,17 @@ status api_adapter_request_parse(struct text_slice body, const struct api_limits
     if (s != STATUS_OK)
         return s;
     const json_t *path = json_object_get(out->body, "lora_path");
+    const json_t *model = json_object_get(out->body, "model");
     s = read_name(out->body, &out->name, error);
     if (s == STATUS_OK && has_path && path == NULL)
         s = field_fail_missing(error, "lora_path");
     if (s == STATUS_OK && has_path)
         s = field_read_c_text(path, "lora_path", API_TEXT_BYTES_MAX, &out->path, error);
+    if (s == STATUS_OK && has_path && strpbrk(out->path, "\r\n") != NULL)
+        s = field_fail(error, "lora_path", "invalid_value",
+                       "Invalid 'lora_path': it has a line break.");
+    if (s == STATUS_OK && model != NULL && !json_is_null(model))
+        s = field_read_c_text(model, "model", API_TEXT_BYTES_MAX, &out->model, error);
     if (s != STATUS_OK)
         api_adapter_request_deinit(out);
     return s;

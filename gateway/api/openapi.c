@@ -70,10 +70,10 @@ static const struct operation operations[] = {
      {"'text_1':'a river','text_2':['water','stone']}"}},
     {"get", "/v1/models", BOTH, "Lists the models, their aliases and their adapters.", NULL, "#ModelList", ERROR, false, {NULL}},
     {"get", "/v1/models/{model}", BOTH, "One model.", NULL, "#Model", ERROR, false, {NULL}},
-    {"post", "/v1/load_lora_adapter", API_REPLICA, "Loads a LoRA adapter from a folder of the server, where the config lets "
+    {"post", "/v1/load_lora_adapter", BOTH, "Loads a LoRA adapter from a folder of the server, where the config lets "
      "clients do so (allow_runtime_lora_updating); 404 else.", "#LoadAdapterRequest", NULL, ERROR, false,
      {"'lora_name':'voice','lora_path':'/adapters/voice'}"}},
-    {"post", "/v1/unload_lora_adapter", API_REPLICA, "Takes an adapter out; running requests end with it.",
+    {"post", "/v1/unload_lora_adapter", BOTH, "Takes an adapter out; running requests end with it.",
      "#UnloadAdapterRequest", NULL, ERROR, false, {"'lora_name':'voice'}"}},
     {"post", "/tokenize", BOTH, "The tokens of a text or of a rendered conversation.",
      "#TokenizeRequest", "#Tokens", ERROR, false,

@@ -77,8 +77,9 @@ static const struct shape shapes[] = {
         {"tools", "[#Tool]|null", OPTIONAL}, {"chat_template_kwargs", "object|null", OPTIONAL},
         {"add_special_tokens", "boolean|null", OPTIONAL}, {"return_token_strs", "boolean|null", OPTIONAL},
         {"add_generation_prompt", "boolean|null", OPTIONAL}, {"continue_final_message", "boolean|null", OPTIONAL}}},
-    {"LoadAdapterRequest", true, {{"lora_name", "string", 0}, {"lora_path", "string", 0}}},
-    {"UnloadAdapterRequest", true, {{"lora_name", "string", 0}}},
+    {"LoadAdapterRequest", true, {
+        {"model", "string|null", OPTIONAL}, {"lora_name", "string", 0}, {"lora_path", "string", 0}}},
+    {"UnloadAdapterRequest", true, {{"model", "string|null", OPTIONAL}, {"lora_name", "string", 0}}},
     {"DetokenizeRequest", true, {{"model", "string|null", OPTIONAL}, {"tokens", "[integer(0..)]", 0}}},
 
     {"EmbeddingRequest", true, {

@@ -110,6 +110,47 @@ static status model_path_apply(struct config *config, const struct config_overri
     return models[index].path != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+static status adapter_append(struct config *config, struct config_model *model,
+                             const struct config_runtime_adapter *added)
+{
+    uint32_t count = model->adapters.count;
+    struct config_adapter *rows = arena_allocate(config->memory, (count + 1) * sizeof(rows[0]));
+
+    if (rows == NULL)
+        return STATUS_NO_MEMORY;
+    if (count > 0)
+        memcpy(rows, model->adapters.items, count * sizeof(rows[0]));
+    rows[count] = (struct config_adapter){
+        .name = arena_copy_text(config->memory, added->name, strlen(added->name)),
+        .path = arena_copy_text(config->memory, added->path, strlen(added->path))};
+    model->adapters = (struct setting_list){rows, count + 1};
+    return rows[count].name != NULL && rows[count].path != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+/* After the checks, whose errors speak of places in the file. A model that the file has no more takes its own along. */
+static status adapters_apply(struct config *config, const struct config_overrides *overrides,
+                             struct settings_report *report)
+{
+    struct config_model *models = config->models.items;
+    status result = STATUS_OK;
+
+    for (uint32_t i = 0; i < overrides->adapter_count && result == STATUS_OK; i++) {
+        const struct config_runtime_adapter *added = &overrides->adapters[i];
+        int32_t model = config_model_find(config, text_slice_of(added->model));
+
+        if (model < 0)
+            continue;
+        if (config_model_find(config, text_slice_of(added->name)) >= 0) {
+            config_check_fail(report,
+                              "an adapter '%s' has been loaded at run time; unload it first",
+                              added->name);
+            return STATUS_INVALID;
+        }
+        result = adapter_append(config, &models[model], added);
+    }
+    return result;
+}
+
 static status config_fill(struct config *config, const struct config_overrides *overrides,
                           struct settings_report *report)
 {
@@ -135,7 +176,8 @@ static status config_fill(struct config *config, const struct config_overrides *
     config_check(config, document, report);
     if (report->error_count > 0)
         return STATUS_INVALID;
-    return ports_apply(config, overrides);
+    result = adapters_apply(config, overrides, report);
+    return result == STATUS_OK ? ports_apply(config, overrides) : result;
 }
 
 status config_load(const char *file, const struct config_overrides *overrides, struct config **out,

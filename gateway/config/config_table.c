@@ -419,8 +419,9 @@ static const struct setting model_table[] = {
     {INT("max_lora_rank", config_model, max_lora_rank, "16", 1, 512), .reload = RELOAD_RESTART, .unit = "ranks",
      .help = "The largest rank of an adapter."},
     {BOOL("allow_runtime_lora_updating", config_model, allow_runtime_lora_updating, "false"), .reload = RELOAD_RESTART,
-     .help = "Let clients of a replica's own port load and unload adapters (/v1/load_lora_adapter, /v1/unload_lora_adapter), at "
-             "most max_loras. A gateway passes these calls on to nobody: there, adapters come and go with a reload.",
+     .help = "Let clients load and unload adapters (/v1/load_lora_adapter, /v1/unload_lora_adapter), at most max_loras. A gateway "
+             "tells all replicas of the model, also those that start later; where it asks for keys, one with the scope "
+             "admin is needed. A restart of the gateway forgets them.",
      .danger = "Clients name paths of the server's disk, and what they load is there for everybody."},
     {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},

@@ -126,6 +126,30 @@ static void adapters_are_names_of_their_model(void **state)
     config_destroy(config);
 }
 
+static void adapters_of_clients_stand_beside_those_of_the_file(void **state)
+{
+    static const struct config_runtime_adapter loaded[] = {
+        {"m", "late", "/late"}, {"gone", "other", "/other"}, {"m", "x", "/taken"}};
+    static const char text[] = "models:\n  - name: m\n    path: model.gguf\n    adapters:\n"
+                               "      - {name: x, path: voice}\n";
+    struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
+    struct settings_report report;
+    struct config *config = NULL;
+
+    (void)state;
+    overrides.adapters = loaded;
+    overrides.adapter_count = 2;
+    assert_int_equal(load(text, &overrides, &config, &report), STATUS_OK);
+    assert_int_equal(config_model_at(config, 0)->adapters.count, 2);
+    assert_int_equal(config_model_find(config, text_slice_of("late")), 0);
+    assert_int_equal(config_model_find(config, text_slice_of("x")), 0);
+    assert_int_equal(config_model_find(config, text_slice_of("other")), -1);
+    config_destroy(config);
+    overrides.adapter_count = 3;
+    assert_int_equal(load(text, &overrides, &config, &report), STATUS_INVALID);
+    assert_non_null(strstr(report.errors[0].text, "'x' has been loaded at run time"));
+}
+
 static void the_command_line_overrides_ports_and_path(void **state)
 {
     struct settings_report report;
@@ -339,6 +363,7 @@ int main(void)
         cmocka_unit_test(a_minimal_config_gets_every_default),
         cmocka_unit_test(names_and_aliases_find_their_model),
         cmocka_unit_test(adapters_are_names_of_their_model),
+        cmocka_unit_test(adapters_of_clients_stand_beside_those_of_the_file),
         cmocka_unit_test(the_command_line_overrides_ports_and_path),
         cmocka_unit_test(a_copy_of_the_text_is_read_as_though_it_stood_in_the_file),
         cmocka_unit_test(secrets_are_not_in_the_json),

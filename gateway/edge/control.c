@@ -110,7 +110,8 @@ static status driver_start(void *context, uint32_t id, uint32_t generation)
     const struct edge_replica *replica = child->replica;
     const struct config_model *model =
         config_model_at(control->edge->configs.first->config, replica->model->index);
-    char index[16], *arguments[16];
+    char index[16], *arguments[18];
+    struct buffer adapters;
     size_t count = 0;
     status result;
 
@@ -130,13 +131,23 @@ static status driver_start(void *context, uint32_t id, uint32_t generation)
     ARGUMENT(index);
     ARGUMENT("--listen");
     ARGUMENT(replica->address);
+    buffer_init(&adapters, RUNTIME_ADAPTERS_BYTES_MAX + 1);
+    runtime_adapters_write(&control->edge->adapters, model->name, &adapters);
+    buffer_append_byte(&adapters, '\0');
+    if (adapters.bytes > 1) {
+        ARGUMENT("--adapters");
+        ARGUMENT(adapters.data);
+    }
     if (control->options.has_model_path) {
         ARGUMENT("--model-path");
         ARGUMENT(model->path);
     }
     ARGUMENT(NULL);
 #undef ARGUMENT
-    result = local_process_start(&child->process, arguments);
+    result = adapters.failed;
+    if (result == STATUS_OK)
+        result = local_process_start(&child->process, arguments);
+    buffer_deinit(&adapters);
     if (result == STATUS_OK && !watch_add(control, child->process.pid_fd, WATCH_PROCESS, id)) {
         local_process_signal(&child->process, SIGKILL);
         char text[64];

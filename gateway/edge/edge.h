@@ -1,6 +1,7 @@
 #ifndef PENSTOCK_EDGE_EDGE_H
 #define PENSTOCK_EDGE_EDGE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "admission.h"
@@ -13,6 +14,7 @@
 #include "queue_metrics.h"
 #include "replica.h"
 #include "request_usage.h"
+#include "runtime_adapters.h"
 #include "shared_page.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
@@ -53,11 +55,20 @@ struct edge_model {
     _Atomic uint32_t turn; /* of equal replicas; loops */
 };
 
+struct adapter_change;
 struct control;
 struct quota_book;
 struct quota_hold;
 struct proxy;
 struct wire_format;
+
+/* Changes of adapters on their way from the loops to main (adapter_changes.c). */
+struct adapter_queue {
+    pthread_mutex_t lock; /* of what follows but `main` */
+    struct adapter_change *head, **tail;
+    bool is_open;
+    pthread_t main;
+};
 
 struct edge {
     http_server *server;        /* owned */
@@ -67,6 +78,8 @@ struct edge {
     struct edge_model *models; /* owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
+    struct runtime_adapters adapters;
+    struct adapter_queue adapter_queue;
     struct control *control;   /* owned */
     struct quota_book *quotas; /* owned */
     struct identity *identity; /* owned */

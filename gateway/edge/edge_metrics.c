@@ -19,6 +19,7 @@ static const char *const route_names[ROUTE_COUNT] = {
     [ROUTE_TOKENIZE] = "/tokenize",
     [ROUTE_DETOKENIZE] = "/detokenize",
     [ROUTE_TOKENIZER_INFO] = "/tokenizer_info",
+    [ROUTE_ADAPTERS] = "lora_adapter",
     [ROUTE_MODELS] = "/v1/models",
     [ROUTE_MODEL] = "/v1/models/{id}",
     [ROUTE_HEALTH] = "health",

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "adapter_changes.h"
 #include "admin.h"
 #include "check.h"
 #include "clock.h"
@@ -287,6 +288,7 @@ static void signals_block(sigset_t *signals)
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
     sigaddset(signals, SIGHUP);
+    sigaddset(signals, ADAPTER_CHANGES_SIGNAL);
     (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
@@ -334,9 +336,12 @@ static void serve_until_asked(struct edge *edge, const struct gateway_options *o
         }
         if (number == SIGHUP)
             reload_config(edge, options);
+        else if (number == ADAPTER_CHANGES_SIGNAL)
+            adapter_changes_make(edge, options);
         else if (number != 0)
-            return;
+            break;
     }
+    adapter_changes_close(edge);
 }
 
 /* --- the whole --- */
@@ -394,6 +399,8 @@ status gateway_run(struct config *config, const struct gateway_options *options,
         return STATUS_NO_MEMORY;
     }
     signals_block(&signals);
+    runtime_adapters_init(&edge->adapters);
+    adapter_changes_open(edge);
     edge->version = options->version;
     edge->start_wall_ms = clock_wall_ms();
     result = edge_init(edge, config, note);
@@ -403,6 +410,7 @@ status gateway_run(struct config *config, const struct gateway_options *options,
         error_note_set(note, "the gateway cannot start: %s", status_name(result));
     if (edge->configs.first != NULL)
         edge_deinit(edge);
+    runtime_adapters_deinit(&edge->adapters);
     memory_release(edge);
     return result;
 }

@@ -93,8 +93,11 @@ static bool config_apply(struct edge *edge, struct config *config)
 void reload_config(struct edge *edge, const struct gateway_options *options)
 {
     struct settings_report report;
+    struct config_overrides overrides = options->overrides;
     struct config *config = NULL;
-    status result = config_load(options->config_file, &options->overrides, &config, &report);
+    overrides.adapters = edge->adapters.rows;
+    overrides.adapter_count = edge->adapters.count;
+    status result = config_load(options->config_file, &overrides, &config, &report);
     bool is_good = false;
 
     if (result == STATUS_OK) {

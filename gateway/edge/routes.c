@@ -3,6 +3,7 @@
  * endpoints is proxy_start. */
 #include "routes.h"
 
+#include "adapter_changes.h"
 #include "admin.h"
 #include "allowance.h"
 #include "answers.h"
@@ -44,6 +45,8 @@ static const struct route public_routes[] = {
     {"POST", "/tokenize", ROUTE_TOKENIZE, SCOPE_INFERENCE, false, true, NULL, NULL},
     {"POST", "/detokenize", ROUTE_DETOKENIZE, SCOPE_INFERENCE, false, true, NULL, NULL},
     {"GET", "/tokenizer_info", ROUTE_TOKENIZER_INFO, SCOPE_INFERENCE, false, true, NULL, NULL},
+    {"POST", "/v1/load_lora_adapter", ROUTE_ADAPTERS, SCOPE_ADMIN, false, false, answer_load_adapter, NULL},
+    {"POST", "/v1/unload_lora_adapter", ROUTE_ADAPTERS, SCOPE_ADMIN, false, false, answer_unload_adapter, NULL},
     {"GET", "/openapi.json", ROUTE_OPENAPI, SCOPE_NONE, true, false, answer_openapi, NULL},
     {"GET", "/v1/models", ROUTE_MODELS, SCOPE_NONE, false, false, answer_models, NULL},
     {"GET", "/v1/models/*", ROUTE_MODEL, SCOPE_NONE, false, false, answer_model, NULL},
@@ -122,8 +125,10 @@ static void record_end(void *context)
 
 static bool asks_for_key(const struct edge_record *record, const struct route *route)
 {
-    if (route->scope == SCOPE_ADMIN)
-        return config_store_get(&record->edge->configs)->config->auth.admin;
+    const struct config *config = config_store_get(&record->edge->configs)->config;
+
+    if (route->scope == SCOPE_ADMIN) /* nobody has it where no keys are asked for */
+        return route->is_open ? config->auth.admin : config_asks_for_keys(config);
     return !route->is_open;
 }
 

@@ -23,6 +23,25 @@ static status load(struct replica *replica, const struct config_adapter *adapter
     return s;
 }
 
+/* "NAME=PATH" lines. What went away since then must not keep the replica from coming back. */
+static void load_lines(struct replica *replica, const char *lines)
+{
+    while (*lines != '\0') {
+        char name[API_ADAPTER_NAME_BYTES_MAX + 1], path[API_TEXT_BYTES_MAX + 1];
+        size_t bytes = strcspn(lines, "\n"), name_bytes = strcspn(lines, "=\n");
+        struct config_adapter adapter = {name, path};
+        struct error_note note = {""};
+        if (name_bytes < bytes && name_bytes < sizeof name && bytes - name_bytes <= sizeof path) {
+            memcpy(name, lines, name_bytes);
+            memcpy(path, lines + name_bytes + 1, bytes - name_bytes - 1);
+            name[name_bytes] = path[bytes - name_bytes - 1] = '\0';
+            if (load(replica, &adapter, &note) != STATUS_OK)
+                log_error(AREA, "%s", note.text);
+        }
+        lines += bytes + (lines[bytes] == '\n');
+    }
+}
+
 status replica_load_adapters(struct replica *replica, struct error_note *note)
 {
     const struct config_adapter *adapters = replica->model->adapters.items;
@@ -33,6 +52,8 @@ status replica_load_adapters(struct replica *replica, struct error_note *note)
     }
     for (uint32_t i = 0; s == STATUS_OK && i < replica->model->adapters.count; i++)
         s = load(replica, &adapters[i], note);
+    if (s == STATUS_OK && replica->engine != NULL)
+        load_lines(replica, replica->runtime_adapters);
     return s;
 }
 

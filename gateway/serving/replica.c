@@ -206,18 +206,20 @@ static void note_mark(void *context, uint64_t hash, bool is_resident)
 }
 
 status replica_open(const struct config *config, const struct config_model *model,
-                    const char *listen, struct replica **out, struct error_note *note)
+                    const struct serving_options *options, struct replica **out,
+                    struct error_note *note)
 {
     struct replica *replica = memory_allocate_array(1, sizeof *replica);
     if (replica == NULL)
         return STATUS_NO_MEMORY;
     replica->config = config;
     replica->model = model;
-    replica->is_trusted = strncmp(listen, "unix:", 5) == 0;
+    replica->runtime_adapters = options->adapters;
+    replica->is_trusted = strncmp(options->listen, "unix:", 5) == 0;
     replica->created_s = clock_wall_ms() / 1000;
     random_bytes(&replica->salt_key, sizeof replica->salt_key);
     set_limits(replica);
-    open_page(replica, listen);
+    open_page(replica, options->listen);
     status s = create_metrics(replica);
     if (s == STATUS_OK)
         s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
@@ -226,7 +228,7 @@ status replica_open(const struct config *config, const struct config_model *mode
     if (s != STATUS_OK)
         error_note_set(note, "cannot set up the replica: %s", status_name(s));
     else
-        s = create_server(replica, listen, note);
+        s = create_server(replica, options->listen, note);
     if (s != STATUS_OK) {
         replica_close(replica);
         return s;

@@ -48,6 +48,7 @@ struct replica {
     int32_t *shown_tokens; /* owned; control tokens that parsers must see; [shown_token_count] */
     uint32_t shown_token_count;
     struct token_list reasoning_end; /* owned; what ends reasoning before its time; empty: none */
+    const char *runtime_adapters;    /* borrowed: see serving_options */
     enum embedding_pooling pooling;  /* of the engine's embeddings */
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */

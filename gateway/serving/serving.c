@@ -204,8 +204,7 @@ static void serve(struct replica *replica, const struct signal_source *signals,
 }
 
 status serving_run(const struct config *config, const struct config_model *model,
-                   const char *listen, const struct config_overrides *overrides,
-                   struct error_note *note)
+                   const struct serving_options *options, struct error_note *note)
 {
     struct signal_source signals;
     struct replica *replica = NULL;
@@ -213,15 +212,15 @@ status serving_run(const struct config *config, const struct config_model *model
     status s = signals_open(&signals, note);
     if (s != STATUS_OK)
         return s;
-    s = replica_open(config, model, listen, &replica, note);
+    s = replica_open(config, model, options, &replica, note);
     if (s != STATUS_OK)
         goto close_signals;
     s = load(replica, &signals, &wishes, note);
     if (s != STATUS_OK)
         goto close_replica;
     replica_set_phase(replica, REPLICA_READY);
-    log_ready(replica, listen);
-    serve(replica, &signals, overrides, &wishes);
+    log_ready(replica, options->listen);
+    serve(replica, &signals, options->overrides, &wishes);
     drain(replica, &signals);
 close_replica:
     replica_close(replica);

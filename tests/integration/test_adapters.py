@@ -1,14 +1,15 @@
 """LoRA adapters by name: of the config, of clients at run time, and of a reload, with the official clients."""
 import concurrent.futures
+import hashlib
+import os
 import signal
 import subprocess
-import time
 
 import anthropic
 import httpx
 import openai
 import pytest
-from replica_client import MODEL, QUESTION, client_of, metric, post
+from replica_client import MODEL, QUESTION, client_of, metric, post, wait_until
 
 from support.lora_folder import write_lora
 
@@ -166,14 +167,11 @@ def test_the_gateway_lists_and_routes_adapters_and_a_reload_changes_them(start_g
     assert client_of(server).models.retrieve("first").model_extra["parent"] == MODEL
     with pytest.raises(openai.NotFoundError, match="did you mean 'first'"):
         say(server, "firts")
-    assert load(server, "second", folders["second"]).status_code == 404  # the replicas' own
 
     text = server.config.read_text()
     server.config.write_text(text.replace("name: first", "name: second").replace(str(folders["first"]), str(folders["second"])))
     server.process.send_signal(signal.SIGHUP)
-    end = time.monotonic() + 60
-    while "adapter second: loaded" not in server.log_text() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: "adapter second: loaded" in server.log_text(), 60, "the adapter")
     assert names(server) == [MODEL, "second"]
     assert say(server, "second") not in alone.values() and say(server, MODEL) == alone[MODEL]
     with pytest.raises(openai.NotFoundError):
@@ -182,9 +180,84 @@ def test_the_gateway_lists_and_routes_adapters_and_a_reload_changes_them(start_g
     rows = "".join(f"      - {{name: v{i}, path: {folders['first']}}}\n" for i in range(4))
     server.config.write_text(text.split("    adapters:")[0].replace("max_loras: 3", "max_loras: 4") + "    adapters:\n" + rows)
     server.process.send_signal(signal.SIGHUP)
-    while "max_loras has changed, which needs a restart" not in server.log_text() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: "max_loras has changed, which needs a restart" in server.log_text(), 60, "the refusal")
     assert names(server) == [MODEL, "second"]
+
+
+def replicas(server):
+    return httpx.get(server.admin_url + "/admin/replicas", timeout=10).json()["replicas"]
+
+
+def wait_for_replicas(server, count):
+    wait_until(lambda: [row["state"] for row in replicas(server)] == ["ready"] * count, 90, "the replicas")
+
+
+def test_what_a_client_loads_at_the_gateway_reaches_every_replica_and_outlives_them(start_gateway, folders):
+    server = start_gateway(config_of(folders).replace("max_loras: 3", "replicas: 2\n    max_loras: 2"))
+    wait_for_replicas(server, 2)
+    answer = load(server, "second", folders["second"])
+    assert (answer.status_code, answer.text) == (200, "Success: LoRA adapter 'second' added successfully.")
+    models = {model.id: model for model in client_of(server).models.list().data}
+    assert list(models) == [MODEL, "first", "second"] and models["second"].model_extra["parent"] == MODEL
+    alone = {model: say(server, model) for model in models}
+    assert len(set(alone.values())) == 3, alone
+
+    for index in range(2):  # each replica dies; those that come back have it
+        row = replicas(server)[index]
+        os.kill(row["pid"], signal.SIGKILL)
+        wait_until(lambda: replicas(server)[index]["restarts"] > row["restarts"], 60, "the restart")
+        wait_for_replicas(server, 2)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: say(server, "second"), range(8))) == {alone["second"]}
+
+    server.process.send_signal(signal.SIGHUP)  # nor does a reload take it away
+    wait_until(lambda: "reload: done" in server.log_text(), 60, "the reload")
+    assert names(server) == [MODEL, "first", "second"] and say(server, "second") == alone["second"]
+
+    refused = load(server, "third", folders["third"])  # by the replicas: there is no room
+    assert refused.status_code == 400 and refused.json()["error"]["code"] == "too_many_adapters"
+    assert names(server) == [MODEL, "first", "second"]
+    answer = unload(server, "second")
+    assert (answer.status_code, answer.text) == (200, "Success: LoRA adapter 'second' removed successfully.")
+    with pytest.raises(openai.NotFoundError):
+        say(server, "second")
+    assert load(server, "third", folders["third"]).status_code == 200
+    assert say(server, "third") not in alone.values() and say(server, "first") == alone["first"]
+
+
+@pytest.fixture(scope="module")
+def adapted_gateway(session_servers, folders):
+    server = session_servers[0](config_of(folders))
+    wait_for_replicas(server, 1)
+    return server
+
+
+@pytest.mark.parametrize("path, body, status, words", [
+    ("load", {"lora_path": "/x"}, 400, "lora_name"),
+    ("load", {"lora_name": "x", "lora_path": "/nowhere"}, 404, "/nowhere/adapter_config.json"),
+    ("load", {"lora_name": "x", "lora_path": "a\nb"}, 400, "line break"),
+    ("load", {"lora_name": "x", "lora_path": "/x", "model": "y"}, 404, "'y' does not exist"),
+    ("load", {"lora_name": "first", "lora_path": "/x"}, 400, "'first' already"),
+    ("load", {"lora_name": MODEL, "lora_path": "/x"}, 400, f"'{MODEL}' already"),
+    ("unload", {"lora_name": "first"}, 400, "goes with a reload"),
+    ("unload", {"lora_name": "x"}, 404, "The lora adapter 'x' cannot be found."),
+])
+def test_what_is_wrong_with_a_change_is_told_by_the_gateway_too(adapted_gateway, path, body, status, words):
+    answer = post(adapted_gateway, f"/v1/{path}_lora_adapter", body)
+    assert answer[0] == status and words in answer[2]["error"]["message"], answer
+    assert names(adapted_gateway) == [MODEL, "first"]
+
+
+def test_where_keys_are_asked_for_only_an_admin_changes_adapters(start_gateway, folders):
+    keys = {"user": "sk-user-0123456789abcdef", "admin": "sk-admin-0123456789abcdef"}
+    rows = "".join(f"    - {{name: {name}, sha256: {hashlib.sha256(key.encode()).hexdigest()}, scopes: [{scope}]}}\n"
+                   for (name, key), scope in zip(keys.items(), ("inference", "inference, admin")))
+    server = start_gateway(config_of(folders) + "auth:\n  keys:\n" + rows)
+    wait_for_replicas(server, 1)
+    codes = [httpx.post(server.url + "/v1/load_lora_adapter", headers={"x-api-key": key}, timeout=60,
+                        json={"lora_name": "second", "lora_path": str(folders["second"])}).status_code
+             for key in ("wrong", keys["user"], keys["admin"])]
+    assert codes == [401, 403, 200]
 
 
 def test_a_config_whose_adapter_is_not_there_is_refused_with_its_place(penstock_binary, model_path, tmp_path):

@@ -188,12 +188,14 @@ NODISCARD status api_detokenize_request_parse(struct text_slice body,
                                               struct api_error *error);
 void api_detokenize_request_deinit(struct api_detokenize_request *request);
 
-/* Bodies of POST /v1/load_lora_adapter (has_path) and /v1/unload_lora_adapter, in vLLM's shape. */
+/* Bodies of POST /v1/load_lora_adapter (has_path) and /v1/unload_lora_adapter, in vLLM's shape; the model is ours, for
+ * gateways with several. */
 #define API_ADAPTER_NAME_BYTES_MAX 128u
 struct api_adapter_request {
-    json_t *body;     /* owned */
-    const char *name; /* in `body` */
-    const char *path; /* in `body`; NULL: not has_path */
+    json_t *body;      /* owned */
+    const char *name;  /* in `body` */
+    const char *path;  /* in `body`; NULL: not has_path */
+    const char *model; /* in `body`; NULL: absent */
 };
 NODISCARD status api_adapter_request_parse(struct text_slice body, const struct api_limits *limits,
                                            bool has_path, struct api_adapter_request *out,

@@ -159,14 +159,22 @@ struct config {
         text; /* the YAML as it was read: what a replica is given, whatever the file says by then */
 };
 
-/* What the command line says on top of the file; a reload applies it again. Borrowed during the load. */
+/* An adapter that a client has loaded into a model. */
+struct config_runtime_adapter {
+    const char *model, *name, *path;
+};
+
+/* What the command line and clients say on top of the file; a reload applies it again. Borrowed during the load. */
 struct config_overrides {
     const char *text_file;  /* read the YAML here, as though it stood in `file`; NULL: in `file` */
     const char *model_path; /* for `model_name`, or for the only model; NULL: none */
     const char *model_name; /* NULL: the only model */
     int32_t port, admin_port; /* -1: as in the file */
+    /* [adapter_count] beside those of the file */
+    const struct config_runtime_adapter *adapters;
+    uint32_t adapter_count;
 };
-#define CONFIG_OVERRIDES_NONE ((struct config_overrides){NULL, NULL, NULL, -1, -1})
+#define CONFIG_OVERRIDES_NONE ((struct config_overrides){NULL, NULL, NULL, -1, -1, NULL, 0})
 
 extern const struct setting config_table[];
 
