@@ -15,6 +15,7 @@
 
 #define NAME_BYTES_MAX    128u
 #define SHA256_HEX_DIGITS 64u
+#define ISSUER_BYTES_MAX  255u
 
 static const char *const backend_words[] = {"auto",     "reference",   "avx2",
                                             "avx-vnni", "avx512-vnni", NULL};
@@ -165,21 +166,27 @@ static void check_word(const struct check *c, const char *key, const char *const
          nearest != NULL ? "'?" : "");
 }
 
-static void check_words_of_key(const struct check *c, const struct config_key *key)
+static void check_scopes(const struct check *c, const struct setting_list *scopes,
+                         const struct setting_list *models)
 {
-    static const char *const scopes[] = {"inference", "embeddings", "admin", NULL};
-    const char *const *words = key->scopes.items;
-    const char *const *patterns = key->models.items;
+    static const char *const known[] = {"inference", "embeddings", "admin", NULL};
+    const char *const *words = scopes->items;
+    const char *const *patterns = models->items;
 
-    for (uint32_t i = 0; i < key->scopes.count; i++)
-        check_word(c, "scope", &words[i], scopes);
-    for (uint32_t i = 0; i < key->models.count; i++) {
+    for (uint32_t i = 0; i < scopes->count; i++)
+        check_word(c, "scope", &words[i], known);
+    for (uint32_t i = 0; i < models->count; i++) {
         if (patterns[i][0] == '\0' || strlen(patterns[i]) > NAME_BYTES_MAX ||
             strpbrk(patterns[i], " ,") != NULL)
             FAIL(c, &patterns[i],
                  "a pattern of models has 1 to %u characters, none of them blank or comma",
                  NAME_BYTES_MAX);
     }
+}
+
+static void check_words_of_key(const struct check *c, const struct config_key *key)
+{
+    check_scopes(c, &key->scopes, &key->models);
     if (key->organisation[0] != '\0' && !is_name(key->organisation))
         FAIL(c, &key->organisation,
              "the name of an organisation has 1 to %u letters, digits or . _ : / @ + -",
@@ -213,6 +220,36 @@ static void check_keys(const struct check *c)
             if (strcasecmp(keys[i].sha256, keys[j].sha256) == 0)
                 FAIL(c, &keys[i].sha256, "this is the same key as that of '%s'; remove one of them",
                      keys[j].name);
+        }
+    }
+}
+
+static void check_issuers(const struct check *c)
+{
+    static const char *const algorithms[] = {"RS256", "ES256", "EdDSA", NULL};
+    const struct config_issuer *rows = c->config->auth.jwt.items;
+
+    for (uint32_t i = 0; i < c->config->auth.jwt.count; i++) {
+        const char *const *names = rows[i].algorithms.items;
+
+        if (rows[i].issuer[0] == '\0' || strlen(rows[i].issuer) > ISSUER_BYTES_MAX)
+            FAIL(c, &rows[i].issuer, "issuer has 1 to %u characters", ISSUER_BYTES_MAX);
+        if (rows[i].audience[0] == '\0')
+            FAIL(c, &rows[i].audience,
+                 "audience is empty; give what the tokens for this gateway have "
+                 "as aud");
+        if (rows[i].name_claim[0] == '\0')
+            FAIL(c, &rows[i].name_claim, "name_claim is empty; leave it out for sub");
+        if (strncmp(rows[i].jwks, "https://", 8) != 0 && strncmp(rows[i].jwks, "http://", 7) != 0 &&
+            rows[i].jwks[0] != '/')
+            FAIL(c, &rows[i].jwks, "jwks '%s' is neither a URL nor the absolute path of a file",
+                 rows[i].jwks);
+        for (uint32_t j = 0; j < rows[i].algorithms.count; j++)
+            check_word(c, "algorithm", &names[j], algorithms);
+        check_scopes(c, &rows[i].scopes, &rows[i].models);
+        for (uint32_t j = 0; j < i; j++) {
+            if (strcmp(rows[i].issuer, rows[j].issuer) == 0)
+                FAIL(c, &rows[i].issuer, "the issuer '%s' is there twice", rows[i].issuer);
         }
     }
 }
@@ -361,6 +398,7 @@ void config_check(const struct config *config, settings_document *document,
 
     check_server(&c);
     check_keys(&c);
+    check_issuers(&c);
     check_limits(&c);
     if (config->auth.admin && !config_asks_for_keys(config))
         FAIL(&c, &config->auth.admin,

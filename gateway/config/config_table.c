@@ -241,7 +241,39 @@ static const struct setting key_table[] = {
      .help = "Its requests are refused at once when the first token is expected later than this; 0s for no such limit."},
     {.key = NULL}};
 
+static const struct setting issuer_table[] = {
+    {TEXT("issuer", config_issuer, issuer, NULL), .reload = RELOAD_RESTART, .help = "What the token's iss must be."},
+    {TEXT("audience", config_issuer, audience, NULL), .reload = RELOAD_RESTART,
+     .help = "What its aud must be or contain: so that tokens for other services are no good here."},
+    {TEXT("jwks", config_issuer, jwks, NULL), .reload = RELOAD_RESTART,
+     .help = "The issuer's public keys, a JSON Web Key Set: an https URL or the absolute path of a file.",
+     .danger = "With http whoever stands between can give his own keys."},
+    {.key = "algorithms", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_issuer, algorithms), .min = 1, .max = 3,
+     .fallback = "[RS256, ES256, EdDSA]", .reload = RELOAD_RESTART,
+     .help = "The signatures that are accepted. A token's own word for it counts only if it is one of them."},
+    {DURATION("leeway", config_issuer, leeway_ns, "30s", 0, 3600 * SEC), .reload = RELOAD_RESTART,
+     .help = "How far the clocks may differ when exp and nbf are looked at."},
+    {DURATION("refresh", config_issuer, refresh_ns, "5m", 1 * SEC, 86400 * SEC), .reload = RELOAD_RESTART,
+     .help = "How often the keys are read again; also two seconds after a token has named a key that is not there.",
+     .danger = "A key that the issuer has withdrawn is good for as long."},
+    {TEXT("name_claim", config_issuer, name_claim, "sub"), .reload = RELOAD_RESTART,
+     .help = "The claim that says who it is; a token without it is refused."},
+    {TEXT("organisation_claim", config_issuer, organisation_claim, ""), .reload = RELOAD_RESTART,
+     .help = "The claim that says the organisation; \"\": none has one."},
+    {TEXT("team_claim", config_issuer, team_claim, ""), .reload = RELOAD_RESTART, .help = "The same for the team."},
+    {TEXT("scopes_claim", config_issuer, scopes_claim, ""), .reload = RELOAD_RESTART,
+     .help = "The claim with the scopes, a text with blanks between or a list; names that are none of ours are passed over. "
+             "\"\": all have those below."},
+    {.key = "scopes", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_issuer, scopes), .min = 0, .max = 8,
+     .reload = RELOAD_RESTART, .help = "The scopes of a token without the claim, as those of a key."},
+    {.key = "models", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_issuer, models), .min = 0, .max = 64,
+     .reload = RELOAD_RESTART, .help = "The models that its tokens may use, as those of a key."},
+    {.key = NULL}};
+
 static const struct setting auth_table[] = {
+    {.key = "jwt", .kind = SETTING_LIST, .offset = offsetof(struct config_auth, jwt), .table = issuer_table,
+     .item_bytes = sizeof(struct config_issuer), .min = 0, .max = 16, .reload = RELOAD_RESTART,
+     .help = "Issuers whose JSON Web Tokens are accepted in the place of keys."},
     {.key = "keys", .kind = SETTING_LIST, .offset = offsetof(struct config_auth, keys), .table = key_table,
      .item_bytes = sizeof(struct config_key), .min = 0, .max = 3000, .reload = RELOAD_LIVE,
      .help = "API keys, given by clients as 'Authorization: Bearer KEY' or 'x-api-key: KEY'. Without any the API is open.",

@@ -90,13 +90,21 @@ static bool authenticate(struct edge_record *record, const struct route *route)
 {
     const struct config_snapshot *snapshot = config_store_get(&record->edge->configs);
     struct api_error error = {0};
+    const char *why;
+    status result = identity_authenticate(record->edge->identity, snapshot->config, snapshot->keys,
+                                          record->request, &record->caller, &why);
 
-    if (identity_authenticate(record->edge->identity, snapshot->config, snapshot->keys,
-                              record->request, &record->caller) != STATUS_OK) {
+    if (result == STATUS_AGAIN) {
+        api_error_set(&error, 503, "server_error", "issuer_not_ready", "",
+                      "The keys of the token's issuer have not been read yet; try again");
+        error.retry_after_ms = 1000;
+    } else if (result != STATUS_OK) {
         metrics_add(record->edge->metrics.auth_failures, 1);
-        api_error_set(
-            &error, 401, "invalid_request_error", "invalid_api_key", "",
-            "A valid API key is needed, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
+        api_error_set(&error, 401, "invalid_request_error", "invalid_api_key", "", "%s%s%s",
+                      why != NULL ? "The token is not accepted: "
+                                  : "A valid API key is needed, as 'Authorization: Bearer KEY' or "
+                                    "'x-api-key: KEY'",
+                      why != NULL ? why : "", why != NULL ? "." : "");
     } else if ((route->scope & ~record->caller->scopes) != 0) {
         api_error_set(&error, 403, "invalid_request_error", "insufficient_permissions", "",
                       "The API key may not do this: it needs the scope '%s'",

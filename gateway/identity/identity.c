@@ -14,25 +14,29 @@
 
 #include "check.h"
 #include "clock.h"
+#include "issuers.h"
 #include "key_store.h"
 #include "log.h"
 #include "loops_passed.h"
 #include "memory.h"
+#include "ring.h"
 #include "scope.h"
 #include "thread.h"
+#include "token_identity.h"
 
 #define POLL_NS (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
 
 struct identity {
     state_database *database; /* owned; NULL: none. The thread's, once it runs */
     _Atomic(struct key_table *)
-        keys; /* release by the thread, acquire by loops; NULL: no database */
+        keys;                /* release by the thread, acquire by loops; NULL: no database */
+    struct issuers *issuers; /* owned */
     http_server *server;
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool is_running, is_stopping; /* stopping: under the lock */
-    bool is_failing;              /* the last look at the database has failed; the thread's */
+    struct parking parking;
+    bool is_running;
+    _Atomic bool is_stopping; /* release by main, acquire by the thread */
+    bool is_failing;          /* the last look at the database has failed; the thread's */
 };
 
 /* --- the thread --- */
@@ -77,23 +81,15 @@ static void keys_look(struct identity *identity)
     identity->is_failing = result != STATUS_OK;
 }
 
-/* Until the time is over or somebody wants the end. */
 static bool wait(struct identity *identity)
 {
-    struct timespec until;
-    bool is_stopping;
+    uint32_t ticket = parking_prepare(&identity->parking);
+    bool is_stopping = atomic_load_explicit(&identity->is_stopping, memory_order_acquire);
 
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    until.tv_nsec += (long)POLL_NS;
-    if (until.tv_nsec >= (long)NS_PER_SECOND) {
-        until.tv_nsec -= (long)NS_PER_SECOND;
-        until.tv_sec++;
-    }
-    CHECK(pthread_mutex_lock(&identity->lock) == 0);
-    if (!identity->is_stopping)
-        (void)pthread_cond_timedwait(&identity->wake, &identity->lock, &until);
-    is_stopping = identity->is_stopping;
-    CHECK(pthread_mutex_unlock(&identity->lock) == 0);
+    if (is_stopping)
+        parking_cancel(&identity->parking);
+    else
+        parking_wait(&identity->parking, ticket, POLL_NS);
     return !is_stopping;
 }
 
@@ -101,25 +97,12 @@ static void *identity_run(void *context)
 {
     struct identity *identity = context;
 
-    while (wait(identity)) {
-        if (identity->database != NULL)
-            keys_look(identity);
-    }
+    while (wait(identity))
+        keys_look(identity);
     return NULL;
 }
 
 /* --- life --- */
-
-static void sync_init(struct identity *identity)
-{
-    pthread_condattr_t attributes;
-
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&identity->wake, &attributes) == 0);
-    CHECK(pthread_mutex_init(&identity->lock, NULL) == 0);
-    (void)pthread_condattr_destroy(&attributes);
-}
 
 status identity_open(const struct config *config, struct identity **out, struct error_note *note)
 {
@@ -129,16 +112,17 @@ status identity_open(const struct config *config, struct identity **out, struct 
 
     if (identity == NULL)
         return STATUS_NO_MEMORY;
-    sync_init(identity);
     if (config->state.database[0] != '\0')
         result = state_database_open(config->state.database, &identity->database, note);
     if (result == STATUS_OK && identity->database != NULL)
         result = key_store_load(identity->database, clock_wall_ms() / 1000, &keys, note);
+    atomic_init(&identity->keys, keys);
+    if (result == STATUS_OK)
+        result = issuers_open(config, &identity->issuers, note);
     if (result != STATUS_OK) {
         identity_close(identity);
         return result;
     }
-    atomic_init(&identity->keys, keys);
     *out = identity;
     return STATUS_OK;
 }
@@ -148,6 +132,9 @@ status identity_start(struct identity *identity, http_server *server)
     status result;
 
     identity->server = server;
+    result = issuers_start(identity->issuers, server);
+    if (result != STATUS_OK || identity->database == NULL)
+        return result;
     result = thread_start(&identity->thread, "identity", identity_run, identity);
     identity->is_running = result == STATUS_OK;
     return result;
@@ -155,12 +142,13 @@ status identity_start(struct identity *identity, http_server *server)
 
 void identity_stop(struct identity *identity)
 {
-    if (identity == NULL || !identity->is_running)
+    if (identity == NULL)
         return;
-    CHECK(pthread_mutex_lock(&identity->lock) == 0);
-    identity->is_stopping = true;
-    CHECK(pthread_cond_signal(&identity->wake) == 0);
-    CHECK(pthread_mutex_unlock(&identity->lock) == 0);
+    issuers_stop(identity->issuers);
+    if (!identity->is_running)
+        return;
+    atomic_store_explicit(&identity->is_stopping, true, memory_order_release);
+    parking_signal(&identity->parking);
     (void)pthread_join(identity->thread, NULL);
     identity->is_running = false;
 }
@@ -171,37 +159,41 @@ void identity_close(struct identity *identity)
         return;
     key_table_destroy(atomic_load_explicit(&identity->keys, memory_order_relaxed));
     state_database_close(identity->database);
-    (void)pthread_cond_destroy(&identity->wake);
-    (void)pthread_mutex_destroy(&identity->lock);
+    issuers_close(identity->issuers);
     memory_release(identity);
 }
 
 /* --- callers --- */
 
 /* One block for the caller and all its texts, which a reload or a revocation may take from under it. */
-static struct caller *caller_make(http_request *request, const struct key_identity *key)
+static struct caller *caller_make(http_request *request, const struct key_identity *key,
+                                  const char *tenant)
 {
-    const char *texts[] = {key->id, key->organisation, key->team, key->name, key->models};
+    const char *texts[] = {key->id,   key->organisation, key->team,
+                           key->name, key->models,       key->organisation};
     const char *copies[ARRAY_COUNT(texts)];
-    size_t lengths[ARRAY_COUNT(texts)], bytes = sizeof(struct caller), organisation_bytes;
+    size_t lengths[ARRAY_COUNT(texts)], bytes = sizeof(struct caller);
     struct caller *caller;
     char *at;
 
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
         bytes += lengths[i] = strlen(texts[i]) + 1;
-    caller = http_request_allocate(request, bytes + lengths[1] + lengths[3]);
+    caller = http_request_allocate(request, bytes + strlen(tenant) + 1);
     at = (char *)(caller + 1);
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
         copies[i] = memcpy(at, texts[i], lengths[i]);
         at += lengths[i];
     }
+    /* The last copy goes on as "organisation/tenant". */
+    at[-1] = '/';
+    (void)stpcpy(at, tenant);
     *caller = (struct caller){
         .key_id = copies[0],
         .organisation = copies[1],
         .team = copies[2],
         .name = copies[3],
         .models = copies[4],
-        .tenant = copies[3],
+        .tenant = key->organisation[0] != '\0' ? copies[5] : at,
         .scopes = key->scopes,
         .organisation_weight = CALLER_WEIGHT_DEFAULT,
         .team_weight = CALLER_WEIGHT_DEFAULT,
@@ -209,41 +201,67 @@ static struct caller *caller_make(http_request *request, const struct key_identi
         .priority_max = key->priority_max,
         .ttft_slo_ns = key->ttft_slo_ns,
     };
-    organisation_bytes = lengths[1] - 1;
-    if (organisation_bytes > 0) { /* "organisation/name" */
-        caller->tenant = at;
-        memcpy(at, texts[1], organisation_bytes);
-        at[organisation_bytes] = '/';
-        memcpy(at + organisation_bytes + 1, texts[3], lengths[3]);
-    }
     return caller;
+}
+
+/* NULL: nobody's key. */
+static struct caller *caller_of_key(const struct identity *identity,
+                                    const struct key_table *static_keys, http_request *request,
+                                    struct text_slice shown, uint64_t now_s)
+{
+    const struct key_identity *key;
+    uint8_t hash[KEY_HASH_BYTES];
+
+    if (!key_hash(shown, hash))
+        return NULL;
+    key = key_table_find(static_keys, hash, now_s);
+    if (key == NULL)
+        key = key_table_find(atomic_load_explicit(&identity->keys, memory_order_acquire), hash,
+                             now_s);
+    return key != NULL ? caller_make(request, key, key->name) : NULL;
+}
+
+static status caller_of_token(const struct identity *identity, http_request *request,
+                              struct text_slice token, uint64_t now_s, struct caller **out,
+                              const char **why)
+{
+    const struct config_issuer *issuer;
+    struct token_identity made;
+    json_t *claims = NULL;
+    status result = issuers_verify(identity->issuers, token, now_s, &issuer, &claims, why);
+
+    if (result != STATUS_OK)
+        return result;
+    result = token_identity_read(&made, issuer, claims, why);
+    if (result == STATUS_OK)
+        *out = caller_make(request, &made.key, made.key.id);
+    json_decref(claims);
+    return result;
 }
 
 status identity_authenticate(const struct identity *identity, const struct config *config,
                              const struct key_table *static_keys, http_request *request,
-                             const struct caller **out)
+                             const struct caller **out, const char **why)
 {
     struct text_slice shown = http_request_header(request, "authorization");
-    const struct key_identity *key;
+    uint64_t now_s = clock_wall_ms() / 1000;
     struct caller *caller;
-    uint8_t hash[KEY_HASH_BYTES];
-    uint64_t now_s;
 
+    *why = NULL;
     if (!config_asks_for_keys(config)) {
         *out = &caller_anonymous;
         return STATUS_OK;
     }
     shown = shown.data != NULL ? key_of_bearer(shown) : http_request_header(request, "x-api-key");
-    if (!key_hash(shown, hash))
+    caller = caller_of_key(identity, static_keys, request, shown, now_s);
+    if (caller == NULL && config->auth.jwt.count > 0 && jwt_is_like(shown)) {
+        status result = caller_of_token(identity, request, shown, now_s, &caller, why);
+
+        if (result != STATUS_OK)
+            return result;
+    }
+    if (caller == NULL)
         return STATUS_DENIED;
-    now_s = clock_wall_ms() / 1000;
-    key = key_table_find(static_keys, hash, now_s);
-    if (key == NULL)
-        key = key_table_find(atomic_load_explicit(&identity->keys, memory_order_acquire), hash,
-                             now_s);
-    if (key == NULL)
-        return STATUS_DENIED;
-    caller = caller_make(request, key);
     caller_weigh(&config->tenants, caller);
     *out = caller;
     return STATUS_OK;

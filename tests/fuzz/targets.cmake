@@ -19,3 +19,5 @@ penstock_fuzz(fuzz_adapter engine_model engine_text kernels base PkgConfig::JANS
 foreach(target fuzz_tokenizer_json fuzz_model_config fuzz_adapter)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support)
 endforeach()
+penstock_fuzz(fuzz_token gateway_identity base PkgConfig::JANSSON PkgConfig::OPENSSL)
+target_include_directories(fuzz_token PRIVATE gateway/identity)

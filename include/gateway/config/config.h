@@ -60,7 +60,17 @@ struct config_key {
     uint64_t ttft_slo_ns; /* 0: none */
 };
 
+struct config_issuer { /* of tokens */
+    const char *issuer, *audience, *jwks;
+    struct setting_list algorithms; /* const char * */
+    uint64_t leeway_ns, refresh_ns;
+    const char *name_claim, *organisation_claim, *team_claim, *scopes_claim; /* "": not taken */
+    struct setting_list scopes,
+        models; /* const char *; of tokens that name none; "": as for keys */
+};
+
 struct config_auth {
+    struct setting_list jwt;  /* struct config_issuer */
     struct setting_list keys; /* struct config_key; empty: see config_asks_for_keys */
     bool admin;               /* the admin listener asks for one too */
 };

@@ -22,11 +22,12 @@ void identity_stop(struct identity *identity);
 /* When no loop runs any more. Accepts NULL. Thread: main. */
 void identity_close(struct identity *identity);
 
-/* Whose request it is, by the key in it. The caller is in the request's memory. `static_keys`: those of `config`. Where
- * no key is asked for it is caller_anonymous. STATUS_OK, STATUS_DENIED (no key, or none that is known). Loop. */
+/* Whose request it is, by the key or token in it. The caller is in the request's memory. `static_keys`: those of `config`. Where
+ * no key is asked for it is caller_anonymous. STATUS_OK; STATUS_DENIED: no key or token, or none that is good, and `why` is static text where
+ * its bearer may know; STATUS_AGAIN: the keys of its issuer have not been read yet. Loop. */
 NODISCARD status identity_authenticate(const struct identity *identity, const struct config *config,
                                        const struct key_table *static_keys, http_request *request,
-                                       const struct caller **out);
+                                       const struct caller **out, const char **why);
 
 /* The weights that the config gives to the caller's organisation and team. */
 void caller_weigh(const struct config_tenants *config, struct caller *caller);
