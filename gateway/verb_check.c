@@ -207,6 +207,12 @@ int verb_check(int argument_count, char **arguments)
         const struct config_model *row = config_model_at(config, i);
         struct plan plan;
 
+        if (!config_model_is_local(row)) {
+            (void)printf("model %s\n  %s\n", row->name,
+                         row->versions.count > 0 ? "a choice among its versions"
+                                                 : row->upstream.url);
+            continue;
+        }
         if (encoder_can_open(row->path)) {
             code = encoder_check(config, row, free_bytes, &total_bytes) ? code : 1;
             continue;

@@ -24,6 +24,11 @@ static struct config_model *model_choose(const struct config *config, const char
         (void)fprintf(stderr, "penstock replica: the config has no model '%s'\n", name);
         return NULL;
     }
+    if (!config_model_is_local(&models[index])) {
+        (void)fprintf(stderr, "penstock replica: the model '%s' has no weights here\n",
+                      models[index].name);
+        return NULL;
+    }
     return &models[index];
 }
 

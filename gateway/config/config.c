@@ -250,8 +250,29 @@ uint32_t config_replica_count(const struct config *config)
     int64_t count = 0;
 
     for (uint32_t i = 0; i < config->models.count; i++)
-        count += config_model_at(config, i)->replicas;
+        count += config_model_replicas(config_model_at(config, i));
     return (uint32_t)count;
+}
+
+uint32_t config_fallback_causes(const struct setting_list *words)
+{
+    static const char *const names[] = {"unavailable", "overloaded", "timeout", "error",
+                                        "context_length"};
+    const char *const *items = words->items;
+    uint32_t causes = 0;
+
+    if (words->count == 0)
+        return FALLBACK_UNAVAILABLE | FALLBACK_OVERLOADED | FALLBACK_TIMEOUT | FALLBACK_ERROR;
+    for (uint32_t i = 0; i < words->count; i++) {
+        uint32_t cause = 0;
+
+        for (uint32_t j = 0; j < ARRAY_COUNT(names); j++)
+            cause |= strcmp(items[i], names[j]) == 0 ? 1u << j : 0;
+        if (cause == 0)
+            return 0;
+        causes |= cause;
+    }
+    return causes;
 }
 
 int32_t config_model_find(const struct config *config, struct text_slice name)

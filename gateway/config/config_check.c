@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "http_remote.h"
 #include "listen_address.h"
 #include "output_parser.h"
 
@@ -361,13 +362,88 @@ static void check_parsers(const struct check *c, const struct config_model *mode
     check_word(c, "reasoning_parser", &model->reasoning_parser, reasoning);
 }
 
+static void check_upstream(const struct check *c, const struct config_model_upstream *upstream)
+{
+    struct error_note note = {""};
+    struct http_url url;
+
+    if (http_url_parse(upstream->url, &url, &note) != STATUS_OK)
+        FAIL(c, &upstream->url, "%s", note.text);
+    if (upstream->api_key_file[0] != '\0' && upstream->api_key_env[0] != '\0')
+        FAIL(c, &upstream->api_key_env, "give api_key_file or api_key_env, not both");
+    if (upstream->api_key_file[0] != '\0')
+        check_file(c, "the key file", &upstream->api_key_file,
+                   "give the path of a file with the key");
+    if (upstream->ca_file[0] != '\0')
+        check_file(c, "the file of authorities", &upstream->ca_file, "give the path of a PEM file");
+    if (upstream->model[0] != '\0' && !is_name(upstream->model))
+        FAIL(c, &upstream->model, "a model's name has 1 to %u letters, digits or . _ : / @ + -",
+             NAME_BYTES_MAX);
+}
+
+/* Weights, a server elsewhere, or a choice among others. */
+static void check_kind(const struct check *c, const struct config_model *model)
+{
+    bool has_path = model->path[0] != '\0', is_elsewhere = model->upstream.url[0] != '\0',
+         has_versions = model->versions.count > 0;
+
+    if (has_path + is_elsewhere + has_versions != 1)
+        FAIL(c, &model->name, "model '%s' needs one of path, upstream.url and versions%s",
+             model->name, has_path + is_elsewhere + has_versions > 1 ? ", not several" : "");
+    else if (has_path)
+        check_model_path(c, &model->path);
+    else if (is_elsewhere)
+        check_upstream(c, &model->upstream);
+}
+
+/* The index of another model; -1 after saying what is wrong. */
+static int32_t check_other(const struct check *c, uint32_t index, const char *what,
+                           const char *const *value)
+{
+    int32_t found = config_model_find(c->config, text_slice_of(*value));
+
+    if (found < 0)
+        FAIL(c, value, "%s '%s' is no model of this file", what, *value);
+    else if ((uint32_t)found == index)
+        FAIL(c, value, "%s '%s' is the model itself", what, *value);
+    else
+        return found;
+    return -1;
+}
+
+static void check_others(const struct check *c, uint32_t index)
+{
+    const struct config_model *model = config_model_at(c->config, index);
+    const struct config_version *versions = model->versions.items;
+    const char *const *fallbacks = model->fallbacks.items;
+    int64_t total = 0;
+
+    for (uint32_t i = 0; i < model->versions.count; i++) {
+        int32_t other = check_other(c, index, "version", &versions[i].model);
+
+        total += versions[i].weight;
+        if (other >= 0 && config_model_at(c->config, (uint32_t)other)->versions.count > 0)
+            FAIL(c, &versions[i].model, "version '%s' has versions itself", versions[i].model);
+    }
+    if (model->versions.count > 0 && total == 0)
+        FAIL(c, &versions[0].weight, "all versions have the weight 0; give one of them more");
+    for (uint32_t i = 0; i < model->fallbacks.count; i++)
+        (void)check_other(c, index, "fallback", &fallbacks[i]);
+    if (model->shadow.model[0] != '\0')
+        (void)check_other(c, index, "shadow", &model->shadow.model);
+    if (config_fallback_causes(&model->fallback_on) == 0)
+        FAIL(c, &model->fallback_on,
+             "fallback_on takes unavailable, overloaded, timeout, error and context_length");
+}
+
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
 
     for (uint32_t j = 0; name_at(model, j) != NULL; j++)
         check_name(c, index, j);
-    check_model_path(c, &model->path);
+    check_kind(c, model);
+    check_others(c, index);
     check_adapters(c, model);
     check_word(c, "backend", &model->backend, backend_words);
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);

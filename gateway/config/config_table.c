@@ -365,12 +365,61 @@ static const struct setting adapter_table[] = {
      .help = "Folder as PEFT writes it: adapter_config.json and adapter_model.safetensors."},
     {.key = NULL}};
 
+static const struct setting model_upstream_table[] = {
+    {TEXT("url", config_model_upstream, url, ""), .reload = RELOAD_RESTART,
+     .help = "http or https URL of a server that speaks the OpenAI API; what stands after the host is put before every path, with "
+             "or without /v1. \"\" for a model that runs here."},
+    {FILE_PATH("api_key_file", config_model_upstream, api_key_file, ""), .reload = RELOAD_RESTART,
+     .help = "File with the key that the server wants, read at the start. Clients' keys never go there."},
+    {TEXT("api_key_env", config_model_upstream, api_key_env, ""), .reload = RELOAD_RESTART,
+     .help = "Environment variable with that key, where there is no file."},
+    {TEXT("model", config_model_upstream, model, ""), .reload = RELOAD_RESTART,
+     .help = "What the model is called there; \"\" for the same name."},
+    {FILE_PATH("ca_file", config_model_upstream, ca_file, ""), .reload = RELOAD_RESTART,
+     .help = "PEM file of the authorities that may have signed the server's certificate; \"\" for the system's."},
+    {DURATION("health_interval", config_model_upstream, health_interval_ns, "5s", 100 * MS, 3600 * SEC),
+     .reload = RELOAD_RESTART, .help = "Between two questions for /v1/models, which must be answered with 200, and for /metrics, which "
+     "may tell how busy it is (as vLLM, SGLang, llama.cpp and TensorRT-LLM do)."},
+    {.key = NULL}};
+
+static const struct setting version_table[] = {
+    {TEXT("model", config_version, model, NULL), .reload = RELOAD_RESTART, .help = "Name of another model."},
+    {INT("weight", config_version, weight, "1", 0, 1000000), .reload = RELOAD_LIVE,
+     .help = "Its share: weight over the sum of all. A session stays with its version; 0 gets none."},
+    {.key = NULL}};
+
+static const struct setting shadow_table[] = {
+    {TEXT("model", config_shadow, model, ""), .reload = RELOAD_RESTART,
+     .help = "Another model that gets a copy of some requests. Its answers are thrown away after they have been compared: "
+             "penstock_shadow_* count the tokens until they differ. \"\" for none."},
+    {FLOAT("share", config_shadow, share, "0", 0, 1), .reload = RELOAD_LIVE, .help = "Part of the requests that are copied.",
+     .danger = "Each copy costs what a request costs."},
+    {.key = NULL}};
+
 static const struct setting model_table[] = {
     {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
      .help = "The name that clients put into the request's model field."},
-    {FILE_PATH("path", config_model, path, NULL), .reload = RELOAD_RESTART,
+    {FILE_PATH("path", config_model, path, ""), .reload = RELOAD_RESTART,
      .help = "GGUF file of the model, or a folder as Hugging Face's libraries write it (config.json, safetensors, "
-             "tokenizer.json). ~/ is the home folder; a relative path starts at this file's folder."},
+             "tokenizer.json). ~/ is the home folder; a relative path starts at this file's folder. A model has a path, "
+             "an upstream or versions."},
+    {.key = "upstream", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, upstream),
+     .table = model_upstream_table, .help = "A server elsewhere that has the model, in place of path."},
+    {.key = "versions", .kind = SETTING_LIST, .offset = offsetof(struct config_model, versions), .table = version_table,
+     .item_bytes = sizeof(struct config_version), .min = 0, .max = 16, .reload = RELOAD_RESTART,
+     .help = "In place of path: the name stands for these other models, each with its share of the requests (canary)."},
+    {.key = "fallbacks", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, fallbacks), .min = 0, .max = 16,
+     .reload = RELOAD_LIVE, .help = "Other models that a request goes to, in this order, when this one fails before it has said "
+     "anything.", .danger = "A fallback gets all of the traffic when the model is gone: it must bear it."},
+    {.key = "fallback_on", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, fallback_on), .min = 0, .max = 8,
+     .reload = RELOAD_LIVE, .help = "On which failures: unavailable (none ready, or lost), overloaded (429, 503), timeout, error "
+     "(other 5xx), context_length (the prompt is too long for it). Without any, all but context_length."},
+    {.key = "shadow", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, shadow), .table = shadow_table,
+     .help = "Copies of requests, to try another model on real traffic."},
+    {DURATION("first_byte_timeout", config_model, first_byte_timeout_ns, "0s", 0, 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "As upstream.first_byte_timeout, for this model; 0s takes that one."},
+    {DURATION("idle_timeout", config_model, idle_timeout_ns, "0s", 0, 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "As upstream.idle_timeout, for this model; 0s takes that one."},
     {.key = "aliases", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, aliases),
      .min = 0, .max = 64, .reload = RELOAD_RESTART, .help = "Other names of the model."},
     {INT("replicas", config_model, replicas, "1", 1, 64), .reload = RELOAD_RESTART, .unit = "replicas",

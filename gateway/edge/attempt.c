@@ -22,6 +22,7 @@
 #include "log.h"
 #include "openai.h"
 #include "proxy_state.h"
+#include "upstream.h"
 #include "usage_report.h"
 #include "wire_format.h"
 
@@ -120,6 +121,17 @@ static void answer_end(struct proxy *proxy)
      * and ready, it is full: the client hears so at once, with the replica's own Retry-After. */
     if (proxy->attempt.status_code == 503 && can_go_elsewhere(proxy) && retry(proxy))
         return;
+    if (proxy_fall_back(proxy, proxy->attempt.status_code, buffer_slice(&proxy->attempt.held)))
+        return;
+    if (proxy->attempt.replica->upstream != NULL &&
+        edge_upstream_is_ours(proxy->attempt.status_code)) {
+        log_error("gateway/edge", "request_id=%s upstream %s answers with %d",
+                  http_request_id(proxy->record->request), proxy->choice.model->name,
+                  proxy->attempt.status_code);
+        proxy_fail(proxy, 502, "upstream_error",
+                   "The server that has the model refuses the gateway", 0);
+        return;
+    }
     if (proxy->is_streaming) { /* an earlier attempt had sent comments, or the wait was long */
         refusal_pass_on(proxy);
         return;
@@ -195,9 +207,9 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
     (void)exchange;
     proxy->attempt.status_code = status_code;
     usage_of_head(proxy, headers, header_count);
-    proxy->attempt.answer_header_count =
-        upstream_headers_copy(proxy->record->request, headers, header_count,
-                              &proxy->attempt.answer_headers, &proxy->attempt.content_type);
+    proxy->attempt.answer_header_count = upstream_headers_copy(
+        proxy->record->request, proxy->attempt.replica->upstream != NULL, headers, header_count,
+        &proxy->attempt.answer_headers, &proxy->attempt.content_type);
     proxy->attempt.answer_header_count += waiting_headers_make(
         proxy, proxy->attempt.answer_headers + proxy->attempt.answer_header_count);
     proxy->attempt.is_event_stream =
@@ -301,6 +313,7 @@ static void on_body(http_exchange *exchange, struct text_slice bytes, void *cont
 void attempt_start(struct proxy *proxy, struct edge_replica *replica)
 {
     struct attempt *attempt = &proxy->attempt;
+    struct http_header headers[UPSTREAM_HEADER_COUNT_MAX];
     struct http_exchange_options options = {
         .method = proxy->method,
         .path = proxy->path,
@@ -314,6 +327,12 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
         .context = proxy,
     };
 
+    if (replica->upstream != NULL) {
+        options.path = edge_upstream_path(replica->upstream, proxy->record->request, proxy->path);
+        options.headers = headers;
+        options.header_count =
+            edge_upstream_headers(replica->upstream, proxy->record->request, headers);
+    }
     attempt->replica = replica;
     stored_replica_write(replica->id, proxy->number);
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);

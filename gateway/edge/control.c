@@ -67,7 +67,7 @@ static bool watch_add(const struct control *control, int fd, enum watch watch, u
 
 /* --- loops are told --- */
 
-static void loops_wake(struct edge *edge)
+void control_wake_loops(struct edge *edge)
 {
     for (uint32_t i = 0; i < http_server_loop_count(edge->server); i++) {
         struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
@@ -98,7 +98,7 @@ static void driver_changed(void *context, uint32_t id, const struct replica *rep
               replica_state_name(before), replica_state_name(replica->state));
     control->children[id].probe_next_ns = 0;
     edge_slots_update(control->edge, shared->model);
-    loops_wake(control->edge);
+    control_wake_loops(control->edge);
 }
 
 /* --- the driver: child processes --- */
@@ -302,8 +302,10 @@ static void *control_run(void *context)
     struct epoll_event events[EVENT_COUNT_MAX];
     uint64_t now_ns = clock_now_ns();
 
-    for (uint32_t id = 0; id < control->edge->replica_count; id++)
-        replica_manager_event(control->manager, id, REPLICA_WANTED, now_ns);
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        if (control->children[id].replica->upstream == NULL)
+            replica_manager_event(control->manager, id, REPLICA_WANTED, now_ns);
+    }
     while (!is_over(control)) {
         uint64_t until_ns = now_ns + TURN_NS_MAX,
                  next_ns = replica_manager_tick(control->manager, now_ns);

@@ -28,6 +28,9 @@ void control_stop(struct control *control, uint64_t drain_timeout_ns);
 /* After control_stop, when no loop runs any more. Accepts NULL. */
 void control_destroy(struct control *control);
 
+/* Requests that wait for a replica look again: some replica's state has changed. Any thread, while the loops run. */
+void control_wake_loops(struct edge *edge);
+
 /* Age of the thread's last turn is below the limit. Any thread. */
 bool control_is_alive(const struct control *control, uint64_t now_ns, uint64_t limit_ns);
 

@@ -18,7 +18,11 @@ uint32_t edge_ready_count(const struct edge_model *model)
 bool edge_is_ready(const struct edge *edge)
 {
     for (uint32_t i = 0; i < edge->model_count; i++) {
-        if (edge_ready_count(&edge->models[i]) == 0)
+        const struct edge_model *model = &edge->models[i];
+
+        /* A server that is not ours comes and goes without us. */
+        if (model->replica_count > 0 && model->replicas[0].upstream == NULL &&
+            edge_ready_count(model) == 0)
             return false;
     }
     return !atomic_load_explicit(&edge->is_draining, memory_order_relaxed);

@@ -30,7 +30,8 @@ struct edge_replica {
     uint32_t id;    /* in the replica manager */
     uint32_t index; /* in its model */
     struct edge_model *model;
-    char address[EDGE_ADDRESS_BYTES]; /* "unix:/..." */
+    char address[EDGE_ADDRESS_BYTES]; /* "unix:/...", or the URL of a server elsewhere (cut) */
+    struct edge_upstream *upstream;   /* owned; a server that is not ours; NULL: a child of ours */
     _Atomic uint32_t state;           /* enum replica_state */
     _Atomic uint32_t generation;
     _Atomic uint32_t outstanding; /* requests sent and not ended; loops */
@@ -46,7 +47,7 @@ struct edge_replica {
 struct edge_model {
     uint32_t index;                /* in the config, whatever version */
     const char *name;              /* in the first config's memory, which is kept */
-    struct edge_replica *replicas; /* owned */
+    struct edge_replica *replicas; /* owned; none where the name stands for a choice among others */
     uint32_t replica_count;
     uint32_t sequences_max;      /* that a replica runs at once */
     struct admission *admission; /* owned */
@@ -144,7 +145,7 @@ static inline struct edge_replica *edge_replica_at(const struct edge *edge, uint
     for (uint32_t i = 0; i < edge->model_count; i++) {
         const struct edge_model *model = &edge->models[i];
 
-        if (id - model->replicas[0].id < model->replica_count)
+        if (model->replica_count > 0 && id - model->replicas[0].id < model->replica_count)
             return &model->replicas[id - model->replicas[0].id];
     }
     return NULL;

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "json.h"
 #include "replica_choice.h"
+#include "route_plan.h"
 #include "wire_format.h"
 
 #define EXPLAIN_BYTES_MAX (1u << 20)
@@ -38,17 +39,26 @@ void admin_route(struct edge_record *record, struct text_slice rest)
     struct replica_choice choice = {0};
     struct router_request request;
     struct route_target target;
+    struct route_plan plan;
     struct api_error error = {0};
     struct buffer out;
     uint32_t picked;
+    uint64_t number;
 
     (void)rest;
     if (route_body(config, http_request_body(record->request), &target, &error) != STATUS_OK) {
         edge_reply_error(record, &error);
         return;
     }
-    choice.model = &record->edge->models[target.model];
-    replica_choice_learn(&choice, record, &target, (enum router_policy)config->routing.policy);
+    if (!replica_choice_session(record, &target, &number))
+        number = 0;
+    route_plan_make(config, target.model, number, &plan);
+    choice.model = &record->edge->models[plan.models[0]];
+    replica_choice_learn(&choice, record, &target,
+                         target.has_name && plan.models[0] == target.model
+                             ? target.name
+                             : text_slice_of(choice.model->name),
+                         (enum router_policy)config->routing.policy);
     replica_choice_look(&choice, clock_now_ns(), candidates, &request);
     request.turn = atomic_load_explicit(&choice.model->turn, memory_order_relaxed);
     picked = router_choose(choice.policy, candidates, choice.model->replica_count, &request);

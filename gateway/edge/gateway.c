@@ -28,6 +28,7 @@
 #include "routes.h"
 #include "run_directory.h"
 #include "thread.h"
+#include "upstream.h"
 
 #define LOOP_COUNT_AUTO_MAX 4u
 #define TARGET_IDLE_MAX     64u                 /* kept connections a loop and replica */
@@ -54,39 +55,62 @@ static uint32_t loop_count(const struct config *config)
     return half > 0 ? half : 1;
 }
 
-static status model_init(struct edge *edge, struct edge_model *model,
-                         const struct config_model *row, uint32_t index, struct error_note *note)
+/* A child of ours: its socket, and the page that it shares. */
+static status local_init(const struct edge *edge, struct edge_replica *replica,
+                         struct error_note *note)
 {
+    const struct edge_model *model = replica->model;
     char path[EDGE_ADDRESS_BYTES + 8];
     status result;
 
+    if (run_directory_socket(edge->run_directory, model->name, model->index, replica->index,
+                             replica->address, sizeof(replica->address)) != STATUS_OK) {
+        error_note_set(note, "server.run_directory %s is too long for a socket's path",
+                       edge->run_directory);
+        return STATUS_TOO_LARGE;
+    }
+    page_path(replica, path);
+    result = shared_page_create(path, &replica->page);
+    if (result != STATUS_OK)
+        error_note_set(note, "%s cannot be made: %s", path, strerror(errno));
+    return result;
+}
+
+static status upstream_init(struct edge *edge, struct edge_replica *replica,
+                            const struct config_model *row, struct error_note *note)
+{
+    status result = edge_upstream_create(edge, replica, row, note);
+
+    (void)snprintf(replica->address, sizeof(replica->address), "%s", row->upstream.url);
+    if (result != STATUS_OK)
+        error_note_prefix(note, "the upstream of model '%s'", row->name);
+    return result;
+}
+
+static status model_init(struct edge *edge, struct edge_model *model,
+                         const struct config_model *row, uint32_t index, struct error_note *note)
+{
+    bool is_elsewhere = row->upstream.url[0] != '\0';
+    uint32_t count = is_elsewhere ? 1 : (uint32_t)config_model_replicas(row);
+    status result = STATUS_OK;
+
     model->index = index;
     model->name = row->name;
-    model->replica_count = (uint32_t)row->replicas;
     model->sequences_max = (uint32_t)row->max_num_seqs;
-    model->replicas = memory_allocate_array(model->replica_count, sizeof(model->replicas[0]));
+    model->replicas = memory_allocate_array(count, sizeof(model->replicas[0]));
     if (model->replicas == NULL)
         return STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < model->replica_count; i++) {
+    model->replica_count = count;
+    for (uint32_t i = 0; i < count && result == STATUS_OK; i++) {
         struct edge_replica *replica = &model->replicas[i];
 
         replica->id = edge->replica_count++;
         replica->index = i;
         replica->model = model;
-        if (run_directory_socket(edge->run_directory, row->name, index, i, replica->address,
-                                 sizeof(replica->address)) != STATUS_OK) {
-            error_note_set(note, "server.run_directory %s is too long for a socket's path",
-                           edge->run_directory);
-            return STATUS_TOO_LARGE;
-        }
-        page_path(replica, path);
-        result = shared_page_create(path, &replica->page);
-        if (result != STATUS_OK) {
-            error_note_set(note, "%s cannot be made: %s", path, strerror(errno));
-            return result;
-        }
+        result = is_elsewhere ? upstream_init(edge, replica, row, note)
+                              : local_init(edge, replica, note);
     }
-    return STATUS_OK;
+    return result;
 }
 
 static status models_init(struct edge *edge, const struct config *config, struct error_note *note)
@@ -176,10 +200,20 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     return result;
 }
 
-static void edge_deinit(struct edge *edge)
+static void replica_deinit(struct edge_replica *replica)
 {
     char path[EDGE_ADDRESS_BYTES + 8];
 
+    edge_upstream_destroy(replica->upstream);
+    if (replica->upstream != NULL || replica->address[0] == '\0')
+        return;
+    page_path(replica, path);
+    shared_page_destroy(replica->page, path);
+    (void)unlink(replica->address + strlen("unix:"));
+}
+
+static void edge_deinit(struct edge *edge)
+{
     http_server_destroy(edge->server);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
@@ -189,9 +223,7 @@ static void edge_deinit(struct edge *edge)
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;
              j++) {
-            page_path(&edge->models[i].replicas[j], path);
-            shared_page_destroy(edge->models[i].replicas[j].page, path);
-            (void)unlink(edge->models[i].replicas[j].address + strlen("unix:"));
+            replica_deinit(&edge->models[i].replicas[j]);
         }
         memory_release(edge->models[i].replicas);
         admission_destroy(edge->models[i].admission);
@@ -257,8 +289,13 @@ static void loop_start(void *context, http_loop *loop)
     state->targets = memory_allocate_array(edge->replica_count, sizeof(state->targets[0]));
     CHECK(state->targets != NULL);
     for (uint32_t id = 0; id < edge->replica_count; id++) {
-        status result = http_target_create(loop, edge_replica_at(edge, id)->address,
-                                           TARGET_IDLE_MAX, &state->targets[id]);
+        const struct edge_replica *replica = edge_replica_at(edge, id);
+        const struct edge_upstream *upstream = replica->upstream;
+        status result =
+            upstream != NULL
+                ? http_target_create_remote(loop, upstream->remote, TARGET_IDLE_MAX,
+                                            &state->targets[id])
+                : http_target_create(loop, replica->address, TARGET_IDLE_MAX, &state->targets[id]);
 
         CHECK(result == STATUS_OK);
     }
@@ -278,6 +315,34 @@ static void loops_free(struct edge *edge)
         memory_release(state);
     }
     control_destroy(edge->control);
+}
+
+/* --- servers elsewhere --- */
+
+static status upstreams_start(const struct edge *edge)
+{
+    status result = STATUS_OK;
+
+    for (uint32_t id = 0; id < edge->replica_count && result == STATUS_OK; id++) {
+        struct edge_upstream *upstream = edge_replica_at(edge, id)->upstream;
+
+        if (upstream != NULL)
+            result = edge_upstream_start(upstream);
+    }
+    return result;
+}
+
+/* All are asked before the first is waited for. */
+static void upstreams_stop(const struct edge *edge)
+{
+    for (uint32_t id = 0; id < 2 * edge->replica_count; id++) {
+        struct edge_upstream *upstream = edge_replica_at(edge, id % edge->replica_count)->upstream;
+
+        if (upstream != NULL && id < edge->replica_count)
+            edge_upstream_end(upstream);
+        else if (upstream != NULL)
+            edge_upstream_join(upstream);
+    }
 }
 
 /* --- signals --- */
@@ -372,6 +437,8 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     result = identity_start(edge->identity, edge->server);
     if (result == STATUS_OK)
         result = control_start(edge, &control_options, &edge->control);
+    if (result == STATUS_OK)
+        result = upstreams_start(edge);
     if (result == STATUS_OK) {
         listeners_log(edge, config);
         serve_until_asked(edge, options, signals);
@@ -382,6 +449,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     }
     loops_close(edge);
     identity_stop(edge->identity);
+    upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
     loops_free(edge);
     return result;

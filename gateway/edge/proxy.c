@@ -18,9 +18,12 @@
 
 #include "allowance.h"
 #include "clock.h"
+#include "hash.h"
+#include "log.h"
 #include "proxy_state.h"
 #include "request_wishes.h"
 #include "route_body.h"
+#include "upstream.h"
 #include "wire_format.h"
 
 /* A query is part of the head, which is bounded by 16 KiB; its name may be escaped. */
@@ -34,6 +37,8 @@ void proxy_fail(struct proxy *proxy, int http_status, const char *code, const ch
     struct api_error error = {0};
 
     waiting_release(proxy);
+    if (proxy_fall_back(proxy, http_status, text_slice_of(code)))
+        return;
     api_error_set(&error, http_status, http_status == 429 ? "rate_limit_error" : "server_error",
                   code, "", "%s", message);
     error.retry_after_ms = retry_after_ms;
@@ -89,7 +94,8 @@ void proxy_dispatch(struct proxy *proxy)
         attempt_start(proxy, replica);
     else if (proxy->choice.keeper != NULL)
         refuse_lost(proxy->record);
-    else
+    else if (edge_ready_count(proxy->choice.model) > 0 ||
+             !proxy_fall_back(proxy, 503, text_slice_of("model_not_ready")))
         waiting_for_replica(proxy, now_ns);
 }
 
@@ -111,15 +117,85 @@ void proxy_release(struct proxy *proxy)
     attempt_deinit(&proxy->attempt);
 }
 
-/* The only time that a body is copied. */
-static struct text_slice body_with_name(const struct proxy *proxy)
+/* The body as the model's replicas want it: with the name that they know. Copied where that is not what it has. */
+static struct text_slice body_for(const struct proxy *proxy, const char *name)
 {
     http_request *request = proxy->record->request;
     struct text_slice body = http_request_body(request);
-    char *copy =
-        http_request_allocate(request, route_body_named_bytes(body, proxy->choice.model->name));
+    char *copy;
 
-    return (struct text_slice){copy, route_body_name(body, proxy->choice.model->name, copy)};
+    if (proxy->target.has_name && text_slice_is(proxy->target.name, name))
+        return body;
+    copy = http_request_allocate(request, route_body_named_bytes(body, name));
+    if (proxy->target.has_name)
+        return (struct text_slice){copy, route_body_rename(body, proxy->target.name, name, copy)};
+    return (struct text_slice){copy, route_body_name(body, name, copy)};
+}
+
+static uint64_t timeout_of(uint64_t own_ns, uint64_t general_ns)
+{
+    return own_ns > 0 ? own_ns : general_ns;
+}
+
+/* What follows from the model that the plan has come to. */
+static void model_take(struct proxy *proxy, const struct config *config)
+{
+    uint32_t index = proxy->plan.models[proxy->plan.at];
+    struct edge_model *model = &proxy->record->edge->models[index];
+    const struct config_model *row = config_model_at(config, index);
+    const struct edge_upstream *upstream =
+        model->replica_count > 0 ? model->replicas[0].upstream : NULL;
+    const char *name = upstream != NULL ? upstream->model : model->name;
+    bool is_asked_for = index == proxy->target.model && proxy->target.has_name && upstream == NULL;
+
+    proxy->choice.model = model;
+    proxy->first_byte_timeout_ns =
+        timeout_of(row->first_byte_timeout_ns, config->upstream.first_byte_timeout_ns);
+    proxy->idle_timeout_ns = timeout_of(row->idle_timeout_ns, config->upstream.idle_timeout_ns);
+    proxy->retries_left = proxy->choice.keeper == NULL ? (uint32_t)config->upstream.retries : 0;
+    if (proxy->body.data != NULL) /* it has none of its own */
+        return;
+    /* An alias or an adapter is the model's own affair. */
+    proxy->body = is_asked_for ? http_request_body(proxy->record->request) : body_for(proxy, name);
+    if (proxy->choice.keeper != NULL)
+        return;
+    replica_choice_learn(&proxy->choice, proxy->record, &proxy->target,
+                         is_asked_for ? proxy->target.name : text_slice_of(name),
+                         (enum router_policy)config->routing.policy);
+}
+
+/* Where none can take it at once and there is another model, it does not wait. */
+static void model_begin(struct proxy *proxy, const struct config *config)
+{
+    if (edge_ready_count(proxy->choice.model) > 0 ||
+        !proxy_fall_back(proxy, 503, text_slice_of("model_not_ready")))
+        waiting_start(proxy, config);
+}
+
+bool proxy_fall_back(struct proxy *proxy, int http_status, struct text_slice body)
+{
+    const struct config *config = config_store_get(&proxy->record->edge->configs)->config;
+    const char *failed = proxy->choice.model->name;
+
+    if (proxy->attempt.splitter.has_begun || proxy->loop->is_closed ||
+        proxy->choice.keeper != NULL ||
+        !route_plan_next(&proxy->plan, route_plan_cause(http_status, body)))
+        return false;
+    waiting_release(proxy);
+    proxy->waiting.ticket = (struct admission_ticket){0};
+    proxy->record->usage = (struct request_usage){0};
+    metrics_add(proxy_metrics(proxy)->in_flight, -1);
+    metrics_add(proxy_metrics(proxy)->fallbacks, 1);
+    if (strcmp(proxy->method, "POST") == 0)
+        proxy->body.data = NULL;
+    model_take(proxy, config);
+    metrics_add(proxy_metrics(proxy)->in_flight, 1);
+    proxy->record->model = proxy->choice.model;
+    log_info("gateway/edge", "request_id=%s goes to model %s: %s failed with %d",
+             http_request_id(proxy->record->request), proxy->choice.model->name, failed,
+             http_status);
+    model_begin(proxy, config);
+    return true;
 }
 
 static void headers_make(struct proxy *proxy)
@@ -147,25 +223,29 @@ static void start(struct edge_record *record, const struct proxy *given)
     proxy->record = record;
     proxy->loop = http_loop_get(http_request_loop(request), EDGE_LOOP_SLOT);
     proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
-    proxy->first_byte_timeout_ns = config->upstream.first_byte_timeout_ns;
-    proxy->idle_timeout_ns = config->upstream.idle_timeout_ns;
-    proxy->retries_left = proxy->choice.keeper == NULL ? (uint32_t)config->upstream.retries : 0;
-    if (proxy->body.data == NULL && strcmp(proxy->method, "POST") == 0)
-        proxy->body = body_with_name(proxy);
+    model_take(proxy, config);
     attempt_init(&proxy->attempt);
     record->model = proxy->choice.model;
     record->proxy = proxy;
     metrics_add(proxy_metrics(proxy)->in_flight, 1);
     headers_make(proxy);
     http_request_on_gone(request, on_gone, proxy);
-    waiting_start(proxy, config);
+    model_begin(proxy, config);
 }
 
-/* A response is continued by the model that made it. */
-static bool check_keeper(const struct proxy *proxy, struct api_error *error)
+/* A response is continued by the model that made it, which the one that is asked for may stand for. */
+static bool check_keeper(struct proxy *proxy, struct api_error *error)
 {
-    if (proxy->choice.keeper == NULL || proxy->choice.keeper->model == proxy->choice.model)
+    struct route_plan *plan = &proxy->plan;
+
+    if (proxy->choice.keeper == NULL)
         return true;
+    for (uint32_t i = 0; i < plan->count; i++) {
+        if (plan->models[i] != proxy->choice.keeper->model->index)
+            continue;
+        *plan = (struct route_plan){.models = {plan->models[i]}, .count = 1};
+        return true;
+    }
     api_error_set(error, 400, "invalid_request_error", "invalid_value", "previous_response_id",
                   "The previous response was made by the model '%s', and only that one can "
                   "continue it",
@@ -239,12 +319,21 @@ static struct waiting waiting_of(const struct edge_record *record,
     };
 }
 
+/* A request that is of no session goes to any version. */
+static uint64_t number_of(const char *request_id)
+{
+    static const struct hash_key key = {0x76657273696f6e20ull, 0x6f6620612072656bull};
+
+    return hash64(&key, request_id, strlen(request_id));
+}
+
 void proxy_start(struct edge_record *record, const char *method, const char *upstream_path)
 {
     const struct config *config = config_store_get(&record->edge->configs)->config;
     struct text_slice body = http_request_body(record->request);
     struct route_target target;
     struct api_error error = {0};
+    uint64_t number;
     uint32_t keeper;
     bool is_get = strcmp(method, "GET") == 0;
     status found = is_get ? route_query(config, record->request, &target, &error)
@@ -259,18 +348,16 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         .choice.model = &record->edge->models[target.model],
         .choice.keeper =
             keeper != STORED_REPLICA_NONE ? edge_replica_at(record->edge, keeper) : NULL,
+        .target = target,
         .method = method,
         .path = upstream_path,
         .waiting = waiting_of(record, &target),
+        .body = {is_get ? "" : NULL, 0},
     };
     given.wants_stream = target.wants_stream && has_streams(record->route);
-    if (!is_get && given.choice.keeper == NULL)
-        replica_choice_learn(&given.choice, record, &target,
-                             (enum router_policy)config->routing.policy);
-    if (is_get)
-        given.body = (struct text_slice){"", 0};
-    else if (target.has_name)
-        given.body = body;
+    if (!replica_choice_session(record, &target, &number))
+        number = number_of(http_request_id(record->request));
+    route_plan_make(config, target.model, number, &given.plan);
     if (!check_keeper(&given, &error) || !check_model(record, &given, &error))
         edge_reply_error(record, &error);
     else if (allowance_take(record, given.choice.model, is_get ? NULL : &target))
@@ -296,7 +383,7 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     uint32_t number = stored_replica_read(id);
     struct edge_replica *keeper =
         number != STORED_REPLICA_NONE ? edge_replica_at(record->edge, number) : NULL;
-    struct proxy given = {.choice.keeper = keeper, .method = method};
+    struct proxy given = {.choice.keeper = keeper, .method = method, .plan.count = 1};
     struct api_error error = {0};
 
     if (keeper == NULL) {
@@ -304,6 +391,7 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
         return;
     }
     given.choice.model = keeper->model;
+    given.plan.models[0] = (uint16_t)keeper->model->index;
     if (!check_model(record, &given, &error)) {
         edge_reply_error(record, &error);
         return;

@@ -4,6 +4,7 @@
 #include "attempt.h"
 #include "proxy.h"
 #include "replica_choice.h"
+#include "route_plan.h"
 #include "stored_replica.h"
 #include "upstream_headers.h"
 #include "waiting.h"
@@ -15,6 +16,8 @@
 struct proxy {
     struct edge_record *record;
     struct edge_loop *loop;
+    struct route_target target;   /* what its body says; into the body as it came */
+    struct route_plan plan;       /* the models that it may go to */
     struct replica_choice choice; /* of its model's replicas */
     const char *method, *path;
     struct text_slice body;
@@ -47,6 +50,10 @@ void proxy_end_stream(struct proxy *proxy, const struct api_error *error);
 
 /* The same when the gateway is about to end. */
 void proxy_fail_closed(struct proxy *proxy);
+
+/* Goes on to the next model of the plan, if there is one for a failure of this kind (http_status and body as
+ * route_plan_cause takes them) and the client has had nothing yet. True: the request is on its way, and the proxy may be dead. */
+bool proxy_fall_back(struct proxy *proxy, int http_status, struct text_slice body);
 
 static inline struct edge_model_metrics *proxy_metrics(const struct proxy *proxy)
 {

@@ -27,28 +27,30 @@ static uint64_t group_of(struct text_slice text, const char *tenant)
     return tenant != NULL ? group ^ hash64(&key, tenant, strlen(tenant)) : group;
 }
 
-static void learn_group(struct replica_choice *choice, const struct edge_record *record,
-                        const struct route_target *target)
+bool replica_choice_session(const struct edge_record *record, const struct route_target *target,
+                            uint64_t *number)
 {
     const struct text_slice sources[] = {http_request_header(record->request, "x-session-id"),
                                          target->prompt_cache_key, target->user};
 
-    for (size_t i = 0; i < ARRAY_COUNT(sources) && !choice->has_group; i++) {
-        choice->has_group = sources[i].bytes > 0;
-        if (choice->has_group)
-            choice->group = group_of(sources[i], record->caller->tenant);
+    for (size_t i = 0; i < ARRAY_COUNT(sources); i++) {
+        if (sources[i].bytes == 0)
+            continue;
+        *number = group_of(sources[i], record->caller->tenant);
+        return true;
     }
+    return false;
 }
 
 void replica_choice_learn(struct replica_choice *choice, const struct edge_record *record,
-                          const struct route_target *target, enum router_policy policy)
+                          const struct route_target *target, struct text_slice name,
+                          enum router_policy policy)
 {
     struct text_slice tenant = text_slice_of(record->caller->tenant);
-    struct text_slice model = target->has_name ? target->name : text_slice_of(choice->model->name);
     bool needs_names;
 
     choice->policy = policy;
-    learn_group(choice, record, target);
+    choice->has_group = replica_choice_session(record, target, &choice->group);
     needs_names =
         policy == ROUTER_PREDICTED_TTFT || (policy == ROUTER_CONSISTENT_HASH && !choice->has_group);
     choice->text_bytes = prompt_text_bytes(&target->prompt);
@@ -60,7 +62,7 @@ void replica_choice_learn(struct replica_choice *choice, const struct edge_recor
     choice->names =
         http_request_allocate(record->request, choice->name_count * sizeof(choice->names[0]));
     prompt_chunks_name(&target->prompt,
-                       prompt_chunks_root(prompt_chunks_tenant(tenant), model, target->cache_salt),
+                       prompt_chunks_root(prompt_chunks_tenant(tenant), name, target->cache_salt),
                        choice->names);
     if (policy != ROUTER_CONSISTENT_HASH || choice->has_group)
         return;

@@ -27,10 +27,16 @@ struct replica_choice {
     uint64_t avoid_until_ns;
 };
 
-/* Takes from the request what the choice needs, once its model is known. The names are made only where there is
- * more than one replica to choose from. */
+/* The number of the session that the request is of: its x-session-id, prompt_cache_key or user. False: it is of none. */
+bool replica_choice_session(const struct edge_record *record, const struct route_target *target,
+                            uint64_t *number);
+
+/* Takes from the request what the choice needs, once its model is known: also anew, when it goes to another one. `name` is what the
+ * replica will read as the model's. The names of its beginnings are made only where there is more than one replica to choose
+ * from. */
 void replica_choice_learn(struct replica_choice *choice, const struct edge_record *record,
-                          const struct route_target *target, enum router_policy policy);
+                          const struct route_target *target, struct text_slice name,
+                          enum router_policy policy);
 
 /* What the router is told of each replica of the model, and of the request; `out` has REPLICA_CHOICE_MAX. */
 #define REPLICA_CHOICE_MAX 64u /* replicas of a model; the settings table's limit */

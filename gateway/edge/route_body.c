@@ -159,6 +159,17 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     return STATUS_OK;
 }
 
+size_t route_body_rename(struct text_slice body, struct text_slice old, const char *name, char *out)
+{
+    size_t before = (size_t)(old.data - body.data), bytes = strlen(name);
+
+    CHECK(before + old.bytes <= body.bytes);
+    memcpy(out, body.data, before);
+    memcpy(out + before, name, bytes);
+    memcpy(out + before + bytes, old.data + old.bytes, body.bytes - before - old.bytes);
+    return body.bytes - old.bytes + bytes;
+}
+
 #define NAME_PREFIX "{\"model\":\""
 
 /* Names need no escaping: the config allows only letters, digits and . _ : / @ + - in them. */

@@ -27,6 +27,11 @@ struct route_target {
 NODISCARD status route_body(const struct config *config, struct text_slice body,
                             struct route_target *out, struct api_error *error);
 
+/* The body with another model's name in place of its own, which stood at `old` (route_target.name); `out` has
+ * body.bytes + strlen(name). Returns the bytes written. */
+size_t route_body_rename(struct text_slice body, struct text_slice old, const char *name,
+                         char *out);
+
 /* The body (a valid object without a model field) with `"model":"NAME"` put first, for replicas and
  * other servers that insist on it. `out` has route_body_named_bytes; returns the bytes written. */
 size_t route_body_named_bytes(struct text_slice body, const char *name);

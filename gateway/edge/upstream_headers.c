@@ -26,8 +26,8 @@ static struct text_slice copy(http_request *request, struct text_slice text)
     return (struct text_slice){data, text.bytes};
 }
 
-size_t upstream_headers_make(http_request *request, const char *tenant,
-                             struct http_header out[UPSTREAM_HEADER_COUNT_MAX])
+size_t upstream_headers_make_foreign(http_request *request,
+                                     struct http_header out[UPSTREAM_HEADER_COUNT_MAX])
 {
     size_t count = 0;
 
@@ -35,16 +35,24 @@ size_t upstream_headers_make(http_request *request, const char *tenant,
         (struct http_header){text_slice_of("content-type"), text_slice_of("application/json")};
     out[count++] = (struct http_header){text_slice_of("x-request-id"),
                                         text_slice_of(http_request_id(request))};
-    out[count++] = (struct http_header){text_slice_of(USAGE_REPORT_HEADER), text_slice_of("1")};
-    if (tenant != NULL)
-        out[count++] = (struct http_header){text_slice_of("x-penstock-tenant"),
-                                            copy(request, text_slice_of(tenant))};
     for (size_t i = 0; i < ARRAY_COUNT(forwarded); i++) {
         struct text_slice value = http_request_header(request, forwarded[i]);
 
         if (value.data != NULL)
             out[count++] = (struct http_header){text_slice_of(forwarded[i]), value};
     }
+    return count;
+}
+
+size_t upstream_headers_make(http_request *request, const char *tenant,
+                             struct http_header out[UPSTREAM_HEADER_COUNT_MAX])
+{
+    size_t count = upstream_headers_make_foreign(request, out);
+
+    out[count++] = (struct http_header){text_slice_of(USAGE_REPORT_HEADER), text_slice_of("1")};
+    if (tenant != NULL)
+        out[count++] = (struct http_header){text_slice_of("x-penstock-tenant"),
+                                            copy(request, text_slice_of(tenant))};
     return count;
 }
 
@@ -57,7 +65,19 @@ bool upstream_header_passes(struct text_slice name)
     return true;
 }
 
-size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
+static bool foreign_passes(struct text_slice name)
+{
+    static const char *const known[] = {"retry-after", "retry-after-ms", "openai-processing-ms"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        if (text_slice_is(name, known[i]))
+            return true;
+    }
+    return false;
+}
+
+size_t upstream_headers_copy(http_request *request, bool is_foreign,
+                             const struct http_header *headers, size_t count,
                              struct http_header **out, const char **content_type)
 {
     struct http_header *copies = http_request_allocate(
@@ -68,7 +88,9 @@ size_t upstream_headers_copy(http_request *request, const struct http_header *he
     for (size_t i = 0; i < count; i++) {
         if (text_slice_is(headers[i].name, "content-type"))
             *content_type = copy(request, headers[i].value).data;
-        if (copied < ANSWER_HEADER_COUNT_MAX && upstream_header_passes(headers[i].name))
+        if (copied < ANSWER_HEADER_COUNT_MAX &&
+            (is_foreign ? foreign_passes(headers[i].name)
+                        : upstream_header_passes(headers[i].name)))
             copies[copied++] = (struct http_header){copy(request, headers[i].name),
                                                     copy(request, headers[i].value)};
     }

@@ -17,9 +17,14 @@
 size_t upstream_headers_make(http_request *request, const char *tenant,
                              struct http_header out[UPSTREAM_HEADER_COUNT_MAX]);
 
+/* The same for a server that is not ours, which is told nothing of the caller. */
+size_t upstream_headers_make_foreign(http_request *request,
+                                     struct http_header out[UPSTREAM_HEADER_COUNT_MAX]);
+
 /* Copies what may pass into the request's memory, at most ANSWER_HEADER_COUNT_MAX, with room for
- * ANSWER_HEADER_COUNT_OWN more. Returns the count. */
-size_t upstream_headers_copy(http_request *request, const struct http_header *headers, size_t count,
+ * ANSWER_HEADER_COUNT_OWN more. Returns the count. Of a server that is not ours (`is_foreign`) only what clients act on does. */
+size_t upstream_headers_copy(http_request *request, bool is_foreign,
+                             const struct http_header *headers, size_t count,
                              struct http_header **out, const char **content_type);
 
 /* Whether a header of a replica's answer (lower-case) may go to the client. */

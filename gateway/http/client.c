@@ -8,8 +8,10 @@
 #include "clock.h"
 #include "http1_chunked.h"
 #include "http1_head.h"
+#include "log.h"
 #include "loop.h"
 #include "memory.h"
+#include "remote.h"
 
 /* The upstream client: one exchange at a time on a connection, idle connections kept in a stack a
  * target (the warmest is used first, the coldest time out at the other side).
@@ -46,8 +48,9 @@ struct upstream {                  /* a connection */
 
 struct http_target {
     http_loop *loop;
+    const http_remote *remote; /* borrowed; NULL: `address` */
     struct address address;
-    char host[ADDRESS_TEXT_BYTES];
+    char host[sizeof(((http_remote *)NULL)->authority)];
     uint32_t idle_count, idle_max;
     struct upstream *idle;
     http_exchange *exchanges;
@@ -268,21 +271,48 @@ static void send_request(http_exchange *exchange)
     h2o_socket_read_start(exchange->upstream->socket, on_read);
 }
 
-static void on_connected(h2o_socket_t *socket, const char *error)
+/* Of TLS, what is wrong with the other side is told: an operator must see that a certificate has expired. */
+static void on_handshake(h2o_socket_t *socket, const char *error)
 {
     struct upstream *upstream = socket->data;
+    if (error != NULL)
+        log_warn("gateway/http", "TLS to %s: %s", upstream->target->host, error);
     if (error != NULL)
         fail_exchange(upstream->exchange, STATUS_CLOSED);
     else
         send_request(upstream->exchange);
 }
 
+static void on_connected(h2o_socket_t *socket, const char *error)
+{
+    struct upstream *upstream = socket->data;
+    const http_remote *remote = upstream->target->remote;
+    if (error != NULL)
+        fail_exchange(upstream->exchange, STATUS_CLOSED);
+    else if (remote != NULL && remote->tls != NULL)
+        h2o_socket_ssl_handshake(socket, remote->tls, remote->url.host, on_handshake);
+    else
+        send_request(upstream->exchange);
+}
+
+/* NULL: the remote's name has not been found yet. */
+static const struct address *target_address(const http_target *target)
+{
+    const struct remote_address *found;
+    if (target->remote == NULL)
+        return &target->address;
+    found = atomic_load_explicit(&target->remote->address, memory_order_acquire);
+    return found != NULL ? &found->address : NULL;
+}
+
 static void start_connection(http_exchange *exchange)
 {
     http_target *target = exchange->target;
+    const struct address *address = target_address(target);
     struct upstream *upstream = memory_allocate_array(1, sizeof *upstream);
-    if (upstream == NULL) {
-        fail_later(exchange, STATUS_NO_MEMORY);
+    if (upstream == NULL || address == NULL) {
+        memory_release(upstream);
+        fail_later(exchange, address == NULL ? STATUS_CLOSED : STATUS_NO_MEMORY);
         return;
     }
     if (exchange->state != EXCHANGE_CONNECTING)
@@ -290,8 +320,8 @@ static void start_connection(http_exchange *exchange)
     upstream->target = target;
     upstream->exchange = exchange;
     upstream->socket =
-        h2o_socket_connect(target->loop->evloop, (struct sockaddr *)&target->address.storage,
-                           target->address.bytes, on_connected);
+        h2o_socket_connect(target->loop->evloop, (struct sockaddr *)(uintptr_t)&address->storage,
+                           address->bytes, on_connected);
     if (upstream->socket != NULL) {
         upstream->socket->data = upstream;
         exchange->upstream = upstream;
@@ -534,6 +564,20 @@ status http_target_create(http_loop *loop, const char *address, uint32_t idle_ma
     target->idle_max = idle_max;
     (void)snprintf(target->host, sizeof target->host, "%s",
                    address_is_unix(&parsed) ? "localhost" : address);
+    *out = target;
+    return STATUS_OK;
+}
+
+status http_target_create_remote(http_loop *loop, const http_remote *remote, uint32_t idle_max,
+                                 http_target **out)
+{
+    http_target *target = memory_allocate_array(1, sizeof *target);
+    if (target == NULL)
+        return STATUS_NO_MEMORY;
+    target->loop = loop;
+    target->remote = remote;
+    target->idle_max = idle_max;
+    (void)snprintf(target->host, sizeof target->host, "%s", remote->authority);
     *out = target;
     return STATUS_OK;
 }

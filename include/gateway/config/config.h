@@ -120,10 +120,45 @@ struct config_adapter { /* LoRA */
     const char *path;   /* folder, as PEFT writes it */
 };
 
+struct config_model_upstream { /* a server that is not ours */
+    const char *url;           /* "": the model is not there */
+    const char *api_key_file, *api_key_env;
+    const char *model; /* its name there; "": the same */
+    const char *ca_file;
+    uint64_t health_interval_ns;
+};
+
+struct config_version {
+    const char *model;
+    int64_t weight;
+};
+
+struct config_shadow {
+    const char *model; /* "": none */
+    double share;
+};
+
+/* Where a request may go when its model fails: on which failures (bits of fallback_on). */
+enum fallback_cause {
+    FALLBACK_UNAVAILABLE = 1,
+    FALLBACK_OVERLOADED = 2,
+    FALLBACK_TIMEOUT = 4,
+    FALLBACK_ERROR = 8,
+    FALLBACK_CONTEXT = 16
+};
+
+/* One of three: weights that local replicas serve (path), a server elsewhere (upstream), or a name for a choice among
+ * others (versions). */
 struct config_model {
-    const char *name;            /* served name */
-    const char *path;            /* GGUF */
-    struct setting_list aliases; /* const char * */
+    const char *name; /* served name */
+    const char *path; /* GGUF or folder; "": none */
+    struct config_model_upstream upstream;
+    struct setting_list versions;    /* struct config_version */
+    struct setting_list fallbacks;   /* const char *: other models */
+    struct setting_list fallback_on; /* const char *; see config_fallback_causes */
+    struct config_shadow shadow;
+    uint64_t first_byte_timeout_ns, idle_timeout_ns; /* 0: as upstream.* say */
+    struct setting_list aliases;                     /* const char * */
     int64_t replicas;
     const char *backend;
     const char *weight_cache; /* "auto", "off" or a folder */
@@ -206,6 +241,19 @@ static inline const struct config_model *config_model_at(const struct config *co
 
 /* Whether callers must show who they are: static keys, or a place where others are kept. */
 bool config_asks_for_keys(const struct config *config);
+
+static inline bool config_model_is_local(const struct config_model *row)
+{
+    return row->upstream.url[0] == '\0' && row->versions.count == 0;
+}
+/* The processes that serve it here. */
+static inline int64_t config_model_replicas(const struct config_model *row)
+{
+    return config_model_is_local(row) ? row->replicas : 0;
+}
+
+/* Bits of enum fallback_cause; without a word in the list all but context_length. Words that are none give 0. */
+uint32_t config_fallback_causes(const struct setting_list *words);
 
 /* Local replicas of all models: so many share the cores and the memory. */
 uint32_t config_replica_count(const struct config *config);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "http_remote.h"
 #include "http_server.h"
 
 /* The upstream side: HTTP/1.1 keep-alive over Unix or TCP sockets, one pool of idle connections a loop and target, with
@@ -15,6 +16,10 @@ typedef struct http_exchange http_exchange; /* one request and its answer */
 /* `address`: "unix:/path" or "host:port" (numeric). */
 NODISCARD status http_target_create(http_loop *loop, const char *address, uint32_t idle_max,
                                     http_target **out);
+/* A server elsewhere, by name and perhaps with TLS; `remote` outlives the target. Its address is taken anew for each
+ * connection. */
+NODISCARD status http_target_create_remote(http_loop *loop, const http_remote *remote,
+                                           uint32_t idle_max, http_target **out);
 /* Ends idle connections; running exchanges fail with STATUS_CLOSED. */
 void http_target_destroy(http_target *target);
 

@@ -1,0 +1,49 @@
+#ifndef PENSTOCK_GATEWAY_HTTP_REMOTE_H
+#define PENSTOCK_GATEWAY_HTTP_REMOTE_H
+
+#include "buffer.h"
+#include "http_server.h"
+
+/* A server elsewhere, by name: what an http_target needs beyond an address. Made once, shared by all loops. Its name is looked
+ * up off the loops, by a thread of the owner's; loops read the address that was found last. With TLS its certificate is
+ * checked against the name and the system's (or the given) authorities; there is no way to switch that off. */
+typedef struct http_remote http_remote;
+
+/* "https://host[:port][/prefix]" in parts. */
+#define HTTP_URL_HOST_BYTES   256u
+#define HTTP_URL_PREFIX_BYTES 256u
+struct http_url {
+    bool is_tls;
+    uint16_t port;
+    char host[HTTP_URL_HOST_BYTES];     /* name or number; IPv6 without brackets */
+    char prefix[HTTP_URL_PREFIX_BYTES]; /* path without the last slash; "" or "/..." */
+};
+/* STATUS_INVALID with the reason: no http or https, credentials, a query, a host that is none. Pure. */
+NODISCARD status http_url_parse(const char *text, struct http_url *out, struct error_note *note);
+
+/* `ca_file`: PEM file of authorities, "" for the system's. STATUS_OK, STATUS_INVALID (the file), STATUS_NO_MEMORY. */
+NODISCARD status http_remote_create(const struct http_url *url, const char *ca_file,
+                                    http_remote **out, struct error_note *note);
+/* When no loop has a target of it any more. Accepts NULL. */
+void http_remote_destroy(http_remote *remote);
+
+/* The URL's path, without the last slash; "": none. */
+const char *http_remote_prefix(const http_remote *remote);
+
+/* Looks the name up; an address that is still among the answers is kept. May take seconds: not on a loop; one thread at a
+ * time. STATUS_OK, STATUS_NOT_FOUND with the reason, STATUS_NO_MEMORY. */
+NODISCARD status http_remote_resolve(http_remote *remote, struct error_note *note);
+
+struct http_fetch {
+    const char *path; /* without the URL's prefix, which is put before it */
+    const struct http_header *headers;
+    size_t header_count;
+    uint64_t timeout_ns; /* for all of it */
+};
+/* One GET over a connection of its own. May take the whole time-out: not on a loop. `body` has been initialised by the caller;
+ * its ceiling is the longest answer that is taken. STATUS_OK with the answer's status, whatever that is;
+ * STATUS_CLOSED, STATUS_TIMEOUT, STATUS_INVALID (not HTTP), STATUS_TOO_LARGE, STATUS_NO_MEMORY with the reason. */
+NODISCARD status http_remote_fetch(const http_remote *remote, const struct http_fetch *fetch,
+                                   int *status_code, struct buffer *body, struct error_note *note);
+
+#endif
