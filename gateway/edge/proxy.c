@@ -348,7 +348,7 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
         .choice.model = &record->edge->models[target.model],
         .choice.keeper =
             keeper != STORED_REPLICA_NONE ? edge_replica_at(record->edge, keeper) : NULL,
-        .target = target,
+        .target = is_get ? (struct route_target){.model = target.model} : target,
         .method = method,
         .path = upstream_path,
         .waiting = waiting_of(record, &target),

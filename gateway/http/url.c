@@ -12,12 +12,12 @@ static status refuse(struct error_note *note, const char *text, const char *why)
     return STATUS_INVALID;
 }
 
-static bool is_host(const char *host)
+static bool is_host(const char *host, bool is_in_brackets)
 {
     unsigned char number[16];
 
-    if (inet_pton(AF_INET, host, number) == 1 || inet_pton(AF_INET6, host, number) == 1)
-        return true;
+    if (is_in_brackets)
+        return inet_pton(AF_INET6, host, number) == 1;
     for (const char *c = host; *c != '\0'; c++) {
         if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.' && *c != '_')
             return false;
@@ -43,9 +43,10 @@ static bool port_read(const char *text, size_t bytes, uint16_t *out)
 /* "host", "host:port", "[::1]:port". */
 static bool authority_read(const char *text, size_t bytes, struct http_url *url)
 {
+    bool is_in_brackets = bytes > 0 && text[0] == '[';
     const char *end = text + bytes, *host_end, *rest;
 
-    if (bytes > 0 && text[0] == '[') {
+    if (is_in_brackets) {
         text++;
         host_end = memchr(text, ']', (size_t)(end - text));
         if (host_end == NULL)
@@ -60,7 +61,7 @@ static bool authority_read(const char *text, size_t bytes, struct http_url *url)
         return false;
     memcpy(url->host, text, (size_t)(host_end - text));
     url->host[host_end - text] = '\0';
-    if (!is_host(url->host))
+    if (!is_host(url->host, is_in_brackets))
         return false;
     return rest == end ||
            (*rest == ':' && port_read(rest + 1, (size_t)(end - rest - 1), &url->port));
