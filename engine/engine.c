@@ -119,6 +119,11 @@ static void fill_info(engine *e)
     e->info.vocabulary = file->vocabulary;
     e->info.layers = file->n_layers;
     e->info.width = file->d;
+    e->info.pooling = file->pooling.are_told && file->pooling.kind == POOLING_MEAN ? EMBEDDING_MEAN
+                                                                                   : EMBEDDING_LAST;
+    e->info.has_unknown_pooling = file->has_unknown_pooling ||
+                                  (file->pooling.are_told && file->pooling.kind != POOLING_MEAN &&
+                                   file->pooling.kind != POOLING_LAST);
     e->info.adapters_max = e->options.adapters_max;
     e->info.threads = e->options.threads != 0 ? e->options.threads : thread_core_count();
 }

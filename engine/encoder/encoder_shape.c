@@ -162,71 +162,14 @@ static status read_classes(const json_t *config, struct encoder_shape *out, stru
     return STATUS_OK;
 }
 
-static status read_pooling(const char *folder, const char *path, struct encoder_shape *out,
-                           struct error_note *note)
-{
-    static const struct {
-        const char *name;
-        enum pooling_kind kind;
-        bool is_supported;
-    } modes[] = {{"pooling_mode_cls_token", POOLING_CLS, true},
-                 {"pooling_mode_mean_tokens", POOLING_MEAN, true},
-                 {"pooling_mode_max_tokens", POOLING_MAX, true},
-                 {"pooling_mode_mean_sqrt_len_tokens", POOLING_MEAN_SQRT, true},
-                 {"pooling_mode_lasttoken", POOLING_LAST, true},
-                 {"pooling_mode_weightedmean_tokens", POOLING_MEAN, false}};
-    char name[256];
-    json_t *config = NULL;
-    uint32_t chosen = 0;
-    snprintf(name, sizeof name, "%.200s/config.json", path);
-    status s = folder_json_read(folder, name, &config, note);
-    if (s == STATUS_NOT_FOUND)
-        error_note_set(note, "%s, which modules.json names, is not there", name);
-    for (size_t i = 0; i < ARRAY_COUNT(modes) && s == STATUS_OK; i++) {
-        if (!json_is_true(json_object_get(config, modes[i].name)))
-            continue;
-        out->pooling = modes[i].kind;
-        chosen += modes[i].is_supported ? 1 : 2;
-    }
-    json_decref(config);
-    if (s == STATUS_OK && chosen != 1) {
-        error_note_set(note,
-                       "%s: exactly one of the pooling modes cls_token, mean_tokens, "
-                       "max_tokens, mean_sqrt_len_tokens and lasttoken is supported",
-                       name);
-        s = STATUS_UNSUPPORTED;
-    }
-    return s;
-}
-
-/* modules.json: Transformer, Pooling, and Normalize or not. Without it: the mean of the tokens, as it is,
- * which is what sentence-transformers makes of a bare model. */
+/* Without modules.json: the mean of the tokens, as it is, which is what sentence-transformers makes of a bare model. */
 static status read_modules(const char *folder, struct encoder_shape *out, struct error_note *note)
 {
-    struct buffer text;
-    json_t *modules = NULL;
-    static const struct json_limits limits = {.depth_max = 8, .value_count_max = 4096};
-    buffer_init(&text, 1u << 20);
-    out->pooling = POOLING_MEAN;
-    status s = folder_file_read(folder, "modules.json", &text, note);
-    if (s == STATUS_OK)
-        s = json_load_limited(buffer_slice(&text), &limits, &modules, note);
-    for (size_t i = 0; s == STATUS_OK && i < json_array_size(modules); i++) {
-        const json_t *module = json_array_get(modules, i);
-        const char *type = text_of(module, "type"), *dot = strrchr(type, '.');
-        const char *name = dot != NULL ? dot + 1 : type;
-        if (strcmp(name, "Pooling") == 0) {
-            s = read_pooling(folder, text_of(module, "path"), out, note);
-        } else if (strcmp(name, "Normalize") == 0) {
-            out->normalizes = true;
-        } else if (strcmp(name, "Transformer") != 0) {
-            error_note_set(note, "modules.json: the module \"%.80s\" is not supported", type);
-            s = STATUS_UNSUPPORTED;
-        }
-    }
-    json_decref(modules);
-    buffer_deinit(&text);
-    return s == STATUS_NOT_FOUND ? STATUS_OK : s;
+    struct pooling_facts facts;
+    status s = pooling_facts_read_folder(folder, &facts, note);
+    out->pooling = facts.are_told ? facts.kind : POOLING_MEAN;
+    out->normalizes = facts.normalizes;
+    return s;
 }
 
 /* sentence_bert_config.json: the length that the model was tuned for. */
@@ -288,23 +231,6 @@ static status read_gguf_count(const gguf *file, const char *key, uint32_t max, u
     return STATUS_INVALID;
 }
 
-/* The file's numbers of pooling_type: llama.cpp's enum llama_pooling_type. */
-static status read_gguf_pooling(const gguf *file, struct encoder_shape *out,
-                                struct error_note *note)
-{
-    static const enum pooling_kind kinds[] = {POOLING_MEAN, POOLING_MEAN, POOLING_CLS,
-                                              POOLING_LAST};
-    uint64_t pooling = 1;
-    (void)gguf_get_u64(file, "bert.pooling_type", &pooling);
-    if (pooling >= ARRAY_COUNT(kinds)) {
-        error_note_set(note, "bert.pooling_type %llu is not supported",
-                       (unsigned long long)pooling);
-        return STATUS_UNSUPPORTED;
-    }
-    out->pooling = kinds[pooling];
-    return STATUS_OK;
-}
-
 static uint32_t rows_of(const gguf *file, const char *name)
 {
     const struct gguf_tensor *tensor = gguf_tensor_find(file, name);
@@ -341,7 +267,11 @@ status encoder_shape_read_gguf(const gguf *file, struct encoder_shape *out, stru
         error_note_set(note, "token_embd.weight or token_types.weight is missing");
         s = STATUS_INVALID;
     }
+    struct pooling_facts facts;
     if (s == STATUS_OK)
-        s = read_gguf_pooling(file, out, note);
-    return s == STATUS_OK ? check_shape(out, note) : s;
+        s = pooling_facts_read_gguf(file, out->architecture, &facts, note);
+    if (s != STATUS_OK)
+        return s;
+    out->pooling = facts.are_told ? facts.kind : POOLING_MEAN;
+    return check_shape(out, note);
 }

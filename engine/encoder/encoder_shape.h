@@ -3,11 +3,10 @@
 
 #include "backend.h"
 #include "gguf.h"
+#include "pooling_facts.h"
 #include "status.h"
 
 /* What kind of encoder a model is and how large, and what is made of its last layer. Pure. */
-
-enum pooling_kind { POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_MAX, POOLING_MEAN_SQRT };
 
 /* The head of a model that classifies. */
 enum class_head {

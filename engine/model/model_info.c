@@ -102,5 +102,10 @@ status model_file_info(const model_source *source, enum kv_type kv_type, struct 
     *out = model_info_of(source, &shape);
     struct kv_shape kv = model_kv_shape(&shape, 1, kv_type);
     out->kv_block_bytes = kv_block_bytes_of(&kv);
+    struct error_note unread = {""};
+    s = source->file != NULL
+            ? pooling_facts_read_gguf(source->file, out->architecture, &out->pooling, &unread)
+            : pooling_facts_read_folder(source->folder, &out->pooling, &unread);
+    out->has_unknown_pooling = s != STATUS_OK; /* it may generate all the same */
     return STATUS_OK;
 }

@@ -20,7 +20,7 @@
 
 static const char *const backend_words[] = {"auto",     "reference",   "avx2",
                                             "avx-vnni", "avx512-vnni", NULL};
-static const char *const pooling_words[] = {"last", "mean", NULL};
+static const char *const pooling_words[] = {"auto", "last", "mean", NULL};
 static const char *const kv_dtype_words[] = {"auto", "f16", "int8", NULL};
 
 struct check {

@@ -460,9 +460,10 @@ static const struct setting model_table[] = {
     {TEXT("reasoning_parser", config_model, reasoning_parser, "auto"), .reload = RELOAD_RESTART,
      .help = "How the model marks its reasoning, which then comes apart from its answer: auto (what its chat template "
              "speaks), none (it stays part of the text), think, mistral or openai_gptoss."},
-    {TEXT("pooling", config_model, pooling, "last"), .reload = RELOAD_RESTART,
-     .help = "How a model that generates text makes embeddings of its last hidden states: last (that of the last token) or "
-             "mean (of all tokens). Models that only make embeddings say it in their own files.",
+    {TEXT("pooling", config_model, pooling, "auto"), .reload = RELOAD_RESTART,
+     .help = "How a model that generates text makes embeddings of its last hidden states: last (that of the last token), mean "
+             "(of all tokens), or auto: what its files tell (sentence-transformers' modules, GGUF's pooling_type), else last. "
+             "Models that only make embeddings always follow their files.",
      .danger = "Only the way that the model was trained for gives vectors that mean something; with mean no prompt is taken "
                "from the prefix cache."},
     {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,

@@ -278,7 +278,7 @@ static const struct broken {
      "pythonic, mistral, deepseek_v3, openai, granite, phi4_mini_json, gemma, kimi_k2, glm45; did "
      "you mean 'qwen3_coder'?"},
     {"pooling that is none", MODELS "    pooling: median\n", 4, 14,
-     "pooling 'median' is not one of last, mean"},
+     "pooling 'median' is not one of auto, last, mean"},
     {"reasoning parser that is none", MODELS "    reasoning_parser: deepthought\n", 4, 23,
      "reasoning_parser 'deepthought' is not one of auto, none, think, mistral, openai_gptoss"},
     {"cache type that is none", MODELS "    kv_cache_dtype: fp8\n", 4, 21,

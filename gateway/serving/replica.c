@@ -283,6 +283,22 @@ static bool is_encoder(const struct config_model *model)
     return encoder_can_open(model->path);
 }
 
+static status choose_pooling(struct replica *replica, struct error_note *note)
+{
+    const struct engine_info *info = engine_get_info(replica->engine);
+    const char *wanted = replica->model->pooling;
+    bool is_auto = strcmp(wanted, "auto") == 0;
+    if (is_auto && info->has_unknown_pooling) {
+        error_note_set(note, "the model's files tell a pooling that is neither the last token's "
+                             "state nor the mean; choose one by the setting pooling");
+        return STATUS_UNSUPPORTED;
+    }
+    replica->pooling = info->pooling;
+    if (!is_auto)
+        replica->pooling = strcmp(wanted, "mean") == 0 ? EMBEDDING_MEAN : EMBEDDING_LAST;
+    return STATUS_OK;
+}
+
 static status load_engine(struct replica *replica, struct error_note *note)
 {
     const struct config_model *model = replica->model;
@@ -325,8 +341,8 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .metrics = replica->metrics,
         .served_name = model->name,
     };
-    replica->pooling = strcmp(model->pooling, "mean") == 0 ? EMBEDDING_MEAN : EMBEDDING_LAST;
-    return engine_open(&options, &replica->engine, note);
+    status s = engine_open(&options, &replica->engine, note);
+    return s == STATUS_OK ? choose_pooling(replica, note) : s;
 }
 
 status replica_load(struct replica *replica, struct error_note *note)

@@ -75,6 +75,9 @@ void engine_drain(engine *e);
 /* Cancels what is left (their events come), joins the threads, frees everything. Accepts NULL. */
 void engine_close(engine *e);
 
+/* Which hidden states make an embedding: the last token's, or all, the mean of them. */
+enum embedding_pooling { EMBEDDING_LAST, EMBEDDING_MEAN };
+
 struct engine_info {
     const char *architecture, *name; /* from the file */
     const char *backend;             /* the path chosen */
@@ -83,6 +86,9 @@ struct engine_info {
     uint32_t context_max, vocabulary, layers, width, block_count;
     uint32_t threads;
     uint32_t adapters_max; /* 0: the model takes none */
+    /* What the model's files tell, else of the last token; and whether they tell one that there is not here */
+    enum embedding_pooling pooling;
+    bool has_unknown_pooling;
 };
 const struct engine_info *engine_get_info(const engine *e);
 const tokenizer *engine_get_tokenizer(const engine *e);           /* any thread */
@@ -162,9 +168,6 @@ struct engine_event {
     struct engine_timing timing;
     status error; /* with FINISH_ERROR */
 };
-
-/* Which hidden states make an embedding: the last token's, or all, the mean of them. */
-enum embedding_pooling { EMBEDDING_LAST, EMBEDDING_MEAN };
 
 /* A wish that the first `tokens` tokens of a prompt stay in the prefix cache for so long from now on. */
 struct engine_pin {

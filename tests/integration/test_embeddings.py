@@ -4,7 +4,9 @@ import base64
 import importlib.util
 import json
 import pathlib
+import shutil
 import struct
+import subprocess
 import threading
 
 import httpx
@@ -233,6 +235,40 @@ def test_the_mean_of_all_states_is_a_setting(start_replica, client):
     assert means[0] != lasts[0] and vectors_of(own, texts) == means
     one = [vectors_of(c, [[504]])[0] for c in (own, client)]
     assert one[0] == one[1]  # of one token both are the same
+
+
+def with_pooling(source, target, kind):
+    """A copy of a GGUF file that tells its pooling. Two keys of 64 bytes together keep its tensors aligned."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    keys = text(b"llama.pooling_type") + struct.pack("<II", 4, kind) + text(b"x") + struct.pack("<I", 8) + text(b"filler...")
+    assert len(keys) == 64
+    with source.open("rb") as whole, target.open("wb") as out:
+        magic, version, tensors, count = struct.unpack("<4sIQQ", whole.read(24))
+        out.write(struct.pack("<4sIQQ", magic, version, tensors, count + 2) + keys)
+        shutil.copyfileobj(whole, out, 1 << 20)
+    return target
+
+
+def test_a_decoders_files_tell_its_pooling(start_replica, model_path, tmp_path):
+    config = "models:\n  - {name: smollm2, path: PATH, max_model_len: 512, weight_cache: 'off', pooling: HOW}\n"
+    texts = ["The river is wide and slow.", "river"]
+    found = {}
+    for name, path, how in (("mean", model_path, "mean"), ("told", with_pooling(model_path, tmp_path / "m.gguf", 1), "auto"),
+                            ("last", tmp_path / "m.gguf", "last")):
+        replica = start_replica(config.replace("PATH", str(path)).replace("HOW", how))
+        found[name] = vectors_of(openai.OpenAI(base_url=replica.url + "/v1", api_key="none", max_retries=0), texts)
+        replica.stop()
+    assert found["told"] == found["mean"] != found["last"]
+
+
+def test_a_pooling_that_decoders_have_not_must_be_replaced(penstock_binary, model_path, tmp_path):
+    with_pooling(model_path, tmp_path / "m.gguf", 2)
+    (tmp_path / "config.yaml").write_text(f"models:\n  - {{name: m, path: {tmp_path}/m.gguf, weight_cache: 'off'}}\n")
+    done = subprocess.run([penstock_binary, "replica", tmp_path / "config.yaml", "--listen", f"unix:{tmp_path}/s"],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "choose one by the setting pooling" in done.stderr
 
 
 def test_metrics_have_vllms_names(start_replica):

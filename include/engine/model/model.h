@@ -4,6 +4,7 @@
 #include "backend.h"
 #include "fim_tokens.h"
 #include "model_source.h"
+#include "pooling_facts.h"
 #include "status.h"
 #include "tokenizer_folder.h"
 
@@ -25,6 +26,8 @@ struct model_info {
     uint64_t parameter_count; /* elements of the files' tensors; a tied head counts once */
     uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: of the CPU paths */
     uint64_t kv_block_bytes;  /* keys and values of KV_BLOCK_TOKENS positions, all layers */
+    struct pooling_facts pooling; /* from model_file_info */
+    bool has_unknown_pooling;     /* the files tell one that is none of those known */
 };
 
 struct model_options {

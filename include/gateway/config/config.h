@@ -167,7 +167,7 @@ struct config_model {
     uint64_t kv_cache_memory;
     const char *kv_cache_dtype;
     const char *tool_parser, *reasoning_parser; /* "auto", "none" or the name of a form */
-    const char *pooling;                        /* "last" or "mean" */
+    const char *pooling;                        /* "auto", "last" or "mean" */
     int64_t max_queued_requests, max_queued_tokens;
     bool enable_prefix_caching;
     double prompt_cache_pin_max; /* share of the KV cache, 0 to 1 */
