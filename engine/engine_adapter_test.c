@@ -1,6 +1,6 @@
 /* WRAP: calloc malloc */
 /* LoRA adapters by name, loaded and unloaded beside requests. */
-#include "engine_fake_model.h"
+#include "fake_model_testing.h"
 
 /* --- adapters --- */
 

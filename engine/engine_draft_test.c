@@ -1,6 +1,6 @@
 /* WRAP: calloc malloc */
 /* Drafts and predictions: fewer steps for the same output. */
-#include "engine_fake_model.h"
+#include "fake_model_testing.h"
 
 static void drafts_are_counted_and_save_steps(void **state)
 {

@@ -1,6 +1,6 @@
 /* WRAP: calloc malloc */
 /* Hidden states instead of text. */
-#include "engine_fake_model.h"
+#include "fake_model_testing.h"
 
 static struct client *client_of_embedding(engine *e, uint32_t prompt_count, uint32_t seed,
                                           enum embedding_pooling pooling, float *out)

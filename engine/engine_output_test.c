@@ -1,6 +1,6 @@
 /* WRAP: calloc malloc */
 /* Grammars and budgets of reasoning: what an output is held to. */
-#include "engine_fake_model.h"
+#include "fake_model_testing.h"
 
 static grammar *compile(engine *e, const char *regex)
 {

@@ -1,6 +1,6 @@
 /* WRAP: calloc malloc */
 /* What becomes of requests, alone and in company, and of the engine when something fails. */
-#include "engine_fake_model.h"
+#include "fake_model_testing.h"
 
 static void a_request_is_answered_with_text_usage_and_times(void **state)
 {
