@@ -262,6 +262,21 @@ static bool is_same_limit(const struct config_limit *a, const struct config_limi
            strcmp(a->model, b->model) == 0;
 }
 
+static void check_budgets(const struct check *c)
+{
+    const struct config_budget *rows = c->config->tenants.budgets.items;
+
+    for (uint32_t i = 0; i < c->config->tenants.budgets.count; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            if (rows[i].per == rows[j].per && rows[i].period == rows[j].period &&
+                strcmp(rows[i].organisation, rows[j].organisation) == 0 &&
+                strcmp(rows[i].team, rows[j].team) == 0 && strcmp(rows[i].key, rows[j].key) == 0)
+                FAIL(c, &rows[i].amount, "this budget is for the same as budget %u; join them",
+                     j + 1);
+        }
+    }
+}
+
 static void check_limits(const struct check *c)
 {
     const struct config_limit *limits = c->config->tenants.limits.items;
@@ -476,6 +491,7 @@ void config_check(const struct config *config, settings_document *document,
     check_keys(&c);
     check_issuers(&c);
     check_limits(&c);
+    check_budgets(&c);
     if (config->auth.admin && !config_asks_for_keys(config))
         FAIL(&c, &config->auth.admin,
              "auth.admin asks for a key, but there are none; add one with the scope admin to "

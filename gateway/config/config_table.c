@@ -18,6 +18,9 @@ static const char *const log_level_words[] = {
 static const char *const speculative_method_words[] = {
     [SPECULATIVE_NONE] = "none", [SPECULATIVE_NGRAM] = "ngram", NULL};
 
+static const char *const budget_period_words[] = {
+    [BUDGET_DAY] = "day", [BUDGET_MONTH] = "month", NULL};
+
 static const char *const quota_per_words[] = {[QUOTA_PER_ALL] = "all",
                                               [QUOTA_PER_ORGANISATION] = "organisation",
                                               [QUOTA_PER_TEAM] = "team",
@@ -311,7 +314,26 @@ static const struct setting limit_table[] = {
      .unit = "requests", .help = "Requests at once; 0 for no limit."},
     {.key = NULL}};
 
+static const struct setting budget_table[] = {
+    {.key = "per", .kind = SETTING_ENUM, .offset = offsetof(struct config_budget, per), .fallback = "organisation",
+     .words = quota_per_words, .reload = RELOAD_LIVE,
+     .help = "Who has the amount: each organisation, team or key for itself, or all together."},
+    {.key = "period", .kind = SETTING_ENUM, .offset = offsetof(struct config_budget, period), .fallback = "month",
+     .words = budget_period_words, .reload = RELOAD_LIVE, .help = "For each day or month of UTC."},
+    {TEXT("organisation", config_budget, organisation, ""), .reload = RELOAD_LIVE,
+     .help = "Whom it is for: names or shell patterns, blanks between. \"\" for everybody."},
+    {TEXT("team", config_budget, team, ""), .reload = RELOAD_LIVE, .help = "The same for the team."},
+    {TEXT("key", config_budget, key, ""), .reload = RELOAD_LIVE, .help = "The same for the name of the key."},
+    {FLOAT("amount", config_budget, amount, NULL, 0, 1e9), .reload = RELOAD_LIVE,
+     .help = "In the unit of the models' prices. A request that may cost more than is left is refused (insufficient_quota); "
+             "what it may cost is reserved until it has ended, then it pays what it used."},
+    {.key = NULL}};
+
 static const struct setting tenants_table[] = {
+    {.key = "budgets", .kind = SETTING_LIST, .offset = offsetof(struct config_tenants, budgets), .table = budget_table,
+     .item_bytes = sizeof(struct config_budget), .min = 0, .max = 256, .reload = RELOAD_LIVE,
+     .help = "Limits in money. A request must pass all that it matches. With state.database they outlive the process.",
+     .danger = "Each gateway counts for itself."},
     {.key = "groups", .kind = SETTING_LIST, .offset = offsetof(struct config_tenants, groups), .table = group_table,
      .item_bytes = sizeof(struct config_group), .min = 0, .max = 1000, .reload = RELOAD_LIVE,
      .help = "Organisations and teams that differ from the default. Who belongs to which is said by the keys."},
@@ -394,6 +416,13 @@ static const struct setting shadow_table[] = {
              "penstock_shadow_* count the tokens until they differ. \"\" for none."},
     {FLOAT("share", config_shadow, share, "0", 0, 1), .reload = RELOAD_LIVE, .help = "Part of the requests that are copied.",
      .danger = "Each copy costs what a request costs."},
+    {.key = NULL}};
+
+static const struct setting price_table[] = {
+    {FLOAT("input", config_price, input, "0", 0, 1e6), .reload = RELOAD_RESTART, .help = "Of the prompt's tokens."},
+    {FLOAT("cached_input", config_price, cached_input, "-1", -1, 1e6), .reload = RELOAD_RESTART,
+     .help = "Of those that were found in the prefix cache; -1: as the others."},
+    {FLOAT("output", config_price, output, "0", 0, 1e6), .reload = RELOAD_RESTART, .help = "Of the answer's tokens."},
     {.key = NULL}};
 
 static const struct setting model_table[] = {
@@ -505,6 +534,8 @@ static const struct setting model_table[] = {
              "tells all replicas of the model, also those that start later; where it asks for keys, one with the scope "
              "admin is needed. A restart of the gateway forgets them.",
      .danger = "Clients name paths of the server's disk, and what they load is there for everybody."},
+    {.key = "price", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, price), .table = price_table,
+     .help = "What a million tokens cost, in any unit, with up to six decimals; for tenants.budgets."},
     {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};

@@ -3,36 +3,42 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "openai.h"
 #include "quota.h"
 
-/* English text has about four bytes to a token; what it was exactly is settled with the answer. */
+/* English text has about four bytes to a token; how many they were is settled with the answer. */
 #define BYTES_PER_TOKEN 4u
 
-/* Prompt and answer, as far as the body tells. */
-static uint64_t tokens_expected(const struct edge_record *record,
-                                const struct config_tenants *config,
-                                const struct route_target *target)
+/* The most that it will use, as far as the body tells: prompt and answer. */
+static struct request_usage usage_expected(const struct edge_record *record,
+                                           const struct config_tenants *config,
+                                           const struct route_target *target)
 {
-    uint64_t prompt = http_request_body(record->request).bytes / BYTES_PER_TOKEN + 1;
-    uint64_t output = target->output_tokens_max;
+    uint64_t prompt = http_request_body(record->request).bytes / BYTES_PER_TOKEN + 1, output = 0;
 
     switch (record->route) {
     case ROUTE_CHAT_COMPLETIONS:
     case ROUTE_COMPLETIONS:
     case ROUTE_MESSAGES:
     case ROUTE_RESPONSES:
-        if (!target->has_output_tokens_max)
-            output = (uint64_t)config->expected_output_tokens;
-        return prompt + output * target->choice_count;
+        output = target->has_output_tokens_max ? target->output_tokens_max
+                                               : (uint64_t)config->expected_output_tokens;
+        output *= target->choice_count;
+        break;
     case ROUTE_EMBEDDINGS:
     case ROUTE_RERANK:
     case ROUTE_SCORE:
-        return prompt;
+        break;
     default:
-        return 0; /* tokens are only counted */
+        prompt = 0; /* tokens are only counted */
+        break;
     }
+    return (struct request_usage){
+        .prompt_tokens = (uint32_t)(prompt < UINT32_MAX ? prompt : UINT32_MAX),
+        .completion_tokens = (uint32_t)(output < UINT32_MAX ? output : UINT32_MAX),
+    };
 }
 
 /* As OpenAI writes times: "17ms", "6.5s", "6m0s". */
@@ -67,38 +73,53 @@ static void left_tell(http_request *request, const char *unit, const struct quot
     http_request_add_header(request, name, value);
 }
 
-static void refuse(struct edge_record *record, status result, const struct quota_refusal *refusal)
+static void refuse_uncounted(struct edge_record *record, status result)
 {
     struct api_error error = {0};
 
-    if (result == STATUS_FULL) {
-        api_error_set(&error, 429, refusal->type, "rate_limit_exceeded", "", "%s",
-                      refusal->message);
-        error.retry_after_ms = refusal->retry_after_ms;
-        error.is_final = refusal->retry_after_ms == 0;
-    } else if (result == STATUS_TOO_LARGE) {
+    if (result == STATUS_TOO_LARGE)
         api_error_set(&error, 503, "server_error", "too_many_limits", "",
                       "The gateway has no room to count this request's limits");
-    } else {
+    else
         api_error_from_status(&error, result, NULL);
-    }
     edge_reply_error(record, &error);
 }
 
-bool allowance_take(struct edge_record *record, const struct edge_model *model,
-                    const struct route_target *target)
+static void refuse_rate(struct edge_record *record, const struct quota_refusal *refusal)
 {
-    const struct config_tenants *config =
-        &config_store_get(&record->edge->configs)->config->tenants;
+    struct api_error error = {0};
+
+    api_error_set(&error, 429, refusal->type, "rate_limit_exceeded", "", "%s", refusal->message);
+    error.retry_after_ms = refusal->retry_after_ms;
+    error.is_final = refusal->retry_after_ms == 0;
+    edge_reply_error(record, &error);
+}
+
+/* No client should wait until the month is over. */
+static void refuse_spent(struct edge_record *record, const struct budget_refusal *refusal)
+{
+    struct api_error error = {0};
+
+    api_error_set(&error, 429, "insufficient_quota", "insufficient_quota", "", "%s",
+                  refusal->message);
+    error.retry_after_ms = refusal->retry_after_ms;
+    error.is_final = true;
+    edge_reply_error(record, &error);
+}
+
+/* False: it has been refused. */
+static bool rates_take(struct edge_record *record, const struct config_tenants *config,
+                       const char *model, const struct request_usage *most)
+{
+    const struct quota_request request = {
+        .caller = record->caller,
+        .model = model,
+        .tokens = (uint64_t)most->prompt_tokens + most->completion_tokens,
+        .now_ns = clock_now_ns(),
+    };
     struct quota_refusal refusal;
     struct quota_view view;
     status result;
-    const struct quota_request request = {
-        .caller = record->caller,
-        .model = model->name,
-        .tokens = target != NULL ? tokens_expected(record, config, target) : 0,
-        .now_ns = clock_now_ns(),
-    };
 
     if (config->limits.count == 0)
         return true;
@@ -106,14 +127,48 @@ bool allowance_take(struct edge_record *record, const struct edge_model *model,
     result = quota_reserve(record->edge->quotas, config, &request, record->hold, &view, &refusal);
     left_tell(record->request, "requests", &view.requests);
     left_tell(record->request, "tokens", &view.tokens);
-    if (result == STATUS_OK)
-        return true;
-    refuse(record, result, &refusal);
-    return false;
+    if (result == STATUS_FULL)
+        refuse_rate(record, &refusal);
+    else if (result != STATUS_OK)
+        refuse_uncounted(record, result);
+    return result == STATUS_OK;
+}
+
+/* False: it has been refused. */
+static bool money_take(struct edge_record *record, const struct config_tenants *config,
+                       const struct config_price *price, const struct request_usage *most)
+{
+    struct budget_hold *hold = http_request_allocate(record->request, sizeof(*hold));
+    struct budget_refusal refusal;
+    status result = budget_reserve(identity_spent(record->edge->identity), config, record->caller,
+                                   price, most, clock_wall_ms(), hold, &refusal);
+
+    record->budget = hold;
+    if (result == STATUS_FULL)
+        refuse_spent(record, &refusal);
+    else if (result != STATUS_OK)
+        refuse_uncounted(record, result);
+    return result == STATUS_OK;
+}
+
+bool allowance_take(struct edge_record *record, const struct edge_model *model,
+                    const struct route_target *target)
+{
+    const struct config_tenants *config =
+        &config_store_get(&record->edge->configs)->config->tenants;
+    const struct config *first = record->edge->configs.first->config;
+    struct request_usage most = {0};
+
+    if (target != NULL)
+        most = usage_expected(record, config, target);
+    return rates_take(record, config, model->name, &most) &&
+           money_take(record, config, &config_model_at(first, model->index)->price, &most);
 }
 
 void allowance_settle(struct edge_record *record)
 {
     if (record->hold != NULL)
         quota_settle(record->hold, &record->usage);
+    if (record->budget != NULL)
+        budget_settle(record->budget, &record->usage);
 }

@@ -4,14 +4,16 @@
 #include "edge.h"
 #include "route_body.h"
 
-/* What a request may use, before it goes anywhere: its caller's limits (identity/quota.h) in HTTP's words. Loop thread. */
+/* What a request may use, before it goes anywhere: its caller's limits and budgets (identity/quota.h, budget.h)
+ * in HTTP's words. Loop thread. */
 
 /* Takes what the request may need, and tells in x-ratelimit-* headers what is left. False: it has been refused, and the
  * record is dead. `target`: what is known of the body; NULL: the request makes no tokens. */
 bool allowance_take(struct edge_record *record, const struct edge_model *model,
                     const struct route_target *target);
 
-/* When the request has ended in any way: what it did not use is given back. */
+/* When the request has ended in any way: what it did not use is given back, and what it did
+ * is paid: the record's usage has the cost. */
 void allowance_settle(struct edge_record *record);
 
 #endif

@@ -60,6 +60,7 @@ struct adapter_change;
 struct control;
 struct quota_book;
 struct quota_hold;
+struct budget_hold;
 struct proxy;
 struct wire_format;
 
@@ -114,6 +115,7 @@ struct edge_record {
     enum edge_route route;
     const struct caller *caller; /* anonymous until it is known */
     struct request_usage usage;
+    struct budget_hold *budget;     /* what it may still spend; NULL: nothing */
     struct quota_hold *hold;        /* what it has taken of its caller's limits; NULL: nothing */
     const struct edge_model *model; /* NULL: none, or not known yet */
     int status_code;                /* of the answer; 499 when the client went first */

@@ -9,7 +9,9 @@
  * carries it. */
 #include "identity.h"
 
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "check.h"
@@ -21,21 +23,26 @@
 #include "memory.h"
 #include "ring.h"
 #include "scope.h"
+#include "spend_book.h"
 #include "thread.h"
 #include "token_identity.h"
 
-#define POLL_NS (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
+#define WRITE_NS NS_PER_SECOND
+#define POLL_NS  (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
 
 struct identity {
     state_database *database; /* owned; NULL: none. The thread's, once it runs */
     _Atomic(struct key_table *)
-        keys;                /* release by the thread, acquire by loops; NULL: no database */
-    struct issuers *issuers; /* owned */
+        keys;                 /* release by the thread, acquire by loops; NULL: no database */
+    struct issuers *issuers;  /* owned */
+    struct spend_book *spent; /* owned */
+    uint64_t written_ns;      /* when what is spent was written last; the thread's */
     http_server *server;
     pthread_t thread;
     struct parking parking;
     bool is_running;
     _Atomic bool is_stopping; /* release by main, acquire by the thread */
+    bool is_unwritten;        /* what is spent could not be written; the thread's */
     bool is_failing;          /* the last look at the database has failed; the thread's */
 };
 
@@ -93,16 +100,53 @@ static bool wait(struct identity *identity)
     return !is_stopping;
 }
 
+static void spent_write(struct identity *identity)
+{
+    struct error_note note = {""};
+    status result =
+        spend_book_tick(identity->spent, identity->database, clock_wall_ms() / 1000, &note);
+
+    identity->written_ns = clock_now_ns();
+    if (result != STATUS_OK && !identity->is_unwritten)
+        log_error("gateway/identity", "%s; what is spent is kept beside it and tried again",
+                  note.text[0] != '\0' ? note.text : status_name(result));
+    identity->is_unwritten = result != STATUS_OK;
+}
+
 static void *identity_run(void *context)
 {
     struct identity *identity = context;
 
-    while (wait(identity))
-        keys_look(identity);
+    while (wait(identity)) {
+        if (identity->database != NULL)
+            keys_look(identity);
+        if (clock_now_ns() - identity->written_ns >= WRITE_NS)
+            spent_write(identity);
+    }
+    spent_write(identity);
     return NULL;
 }
 
 /* --- life --- */
+
+/* The file of sums stands beside the database. */
+static status spent_open(struct identity *identity, const struct config *config,
+                         struct error_note *note)
+{
+    char file[PATH_MAX];
+    bool has_file = config->state.database[0] != '\0';
+
+    if (has_file &&
+        snprintf(file, sizeof(file), "%s-spent", config->state.database) >= (int)sizeof(file))
+        return STATUS_TOO_LARGE;
+    return spend_book_open(has_file ? file : NULL, identity->database, clock_wall_ms() / 1000,
+                           &identity->spent, note);
+}
+
+struct spend_book *identity_spent(const struct identity *identity)
+{
+    return identity->spent;
+}
 
 status identity_open(const struct config *config, struct identity **out, struct error_note *note)
 {
@@ -119,6 +163,8 @@ status identity_open(const struct config *config, struct identity **out, struct 
     atomic_init(&identity->keys, keys);
     if (result == STATUS_OK)
         result = issuers_open(config, &identity->issuers, note);
+    if (result == STATUS_OK)
+        result = spent_open(identity, config, note);
     if (result != STATUS_OK) {
         identity_close(identity);
         return result;
@@ -133,7 +179,7 @@ status identity_start(struct identity *identity, http_server *server)
 
     identity->server = server;
     result = issuers_start(identity->issuers, server);
-    if (result != STATUS_OK || identity->database == NULL)
+    if (result != STATUS_OK)
         return result;
     result = thread_start(&identity->thread, "identity", identity_run, identity);
     identity->is_running = result == STATUS_OK;
@@ -158,6 +204,7 @@ void identity_close(struct identity *identity)
     if (identity == NULL)
         return;
     key_table_destroy(atomic_load_explicit(&identity->keys, memory_order_relaxed));
+    spend_book_close(identity->spent);
     state_database_close(identity->database);
     issuers_close(identity->issuers);
     memory_release(identity);

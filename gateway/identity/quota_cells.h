@@ -16,6 +16,7 @@ struct quota_cell {
     struct hash128 id;
     _Atomic uint64_t requests_ns, tokens_ns, day_tokens_ns; /* gcra.h */
     _Atomic int64_t running;                                /* requests at once */
+    _Atomic(void *) account; /* of a book of spent money; NULL: none */
 };
 
 struct quota_cells;

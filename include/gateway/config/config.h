@@ -89,9 +89,22 @@ struct config_group { /* an organisation, or a team of it */
     int64_t weight;
 };
 
+enum budget_period { BUDGET_DAY, BUDGET_MONTH };
+
+struct config_budget {
+    int per, period;                       /* enum quota_per, budget_period */
+    const char *organisation, *team, *key; /* patterns; "": all */
+    double amount;
+};
+
+struct config_price {                   /* of a million tokens */
+    double input, cached_input, output; /* cached_input below 0: as input */
+};
+
 struct config_tenants {
-    struct setting_list groups; /* struct config_group */
-    struct setting_list limits; /* struct config_limit */
+    struct setting_list budgets; /* struct config_budget */
+    struct setting_list groups;  /* struct config_group */
+    struct setting_list limits;  /* struct config_limit */
     int64_t expected_output_tokens;
 };
 
@@ -169,6 +182,7 @@ struct config_model {
     const char *tool_parser, *reasoning_parser; /* "auto", "none" or the name of a form */
     const char *pooling;                        /* "auto", "last" or "mean" */
     int64_t max_queued_requests, max_queued_tokens;
+    struct config_price price;
     bool enable_prefix_caching;
     double prompt_cache_pin_max; /* share of the KV cache, 0 to 1 */
     bool trust_request_chat_template;

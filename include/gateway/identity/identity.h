@@ -10,6 +10,7 @@
  * immutable tables; the thread looks at the state database several times a second and swaps in a new table when
  * somebody has changed it. A database that cannot be read leaves the keys as they were. */
 struct identity;
+struct spend_book;
 
 /* Opens what the config names and reads the keys. `config` is only read during the call. STATUS_OK; STATUS_IO,
  * STATUS_INVALID, STATUS_TOO_LARGE with a note; STATUS_NO_MEMORY. Thread: main. */
@@ -21,6 +22,9 @@ NODISCARD status identity_start(struct identity *identity, http_server *server);
 void identity_stop(struct identity *identity);
 /* When no loop runs any more. Accepts NULL. Thread: main. */
 void identity_close(struct identity *identity);
+
+/* What is spent of budgets. */
+struct spend_book *identity_spent(const struct identity *identity);
 
 /* Whose request it is, by the key or token in it. The caller is in the request's memory. `static_keys`: those of `config`. Where
  * no key is asked for it is caller_anonymous. STATUS_OK; STATUS_DENIED: no key or token, or none that is good, and `why` is static text where

@@ -12,6 +12,8 @@ struct request_usage {
     uint32_t cached_tokens;     /* of the prompt: found in the prefix cache */
     uint32_t completion_tokens; /* delivered, with the reasoning ones */
     uint32_t reasoning_tokens;  /* of the completion */
+    int64_t
+        cost_nano; /* thousand-millionths of the unit of the config's prices; set when it has ended */
 };
 
 #endif

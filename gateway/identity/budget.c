@@ -1,0 +1,97 @@
+#include "budget.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "money.h"
+#include "scope.h"
+
+/* A blank between names, which have none. */
+static void subject_write(const struct config_budget *row, const struct caller *caller, char *out,
+                          size_t bytes)
+{
+    switch ((enum quota_per)row->per) {
+    case QUOTA_PER_ORGANISATION:
+        (void)snprintf(out, bytes, "organisation %s", caller->organisation);
+        break;
+    case QUOTA_PER_TEAM:
+        (void)snprintf(out, bytes, "team %s %s", caller->organisation, caller->team);
+        break;
+    case QUOTA_PER_KEY:
+        (void)snprintf(out, bytes, "key %s", caller->key_id);
+        break;
+    case QUOTA_PER_ALL:
+        (void)snprintf(out, bytes, "all");
+        break;
+    }
+}
+
+static status refuse(const struct config_budget *row, const char *subject, uint64_t now_ms,
+                     struct budget_refusal *refusal)
+{
+    uint32_t period = money_period((enum budget_period)row->period, now_ms / 1000);
+
+    refusal->retry_after_ms =
+        money_period_end_s((enum budget_period)row->period, period) * 1000 - now_ms;
+    (void)snprintf(refusal->message, sizeof(refusal->message),
+                   "You exceeded your current quota: the request may cost more than is left of the "
+                   "%s's budget of '%.128s'",
+                   row->period == BUDGET_DAY ? "day" : "month", subject);
+    return STATUS_FULL;
+}
+
+static bool budget_matches(const struct config_budget *row, const struct caller *caller)
+{
+    return patterns_match(row->organisation, caller->organisation) &&
+           patterns_match(row->team, caller->team) && patterns_match(row->key, caller->name);
+}
+
+static void give_back(const struct budget_hold *hold, int64_t cost)
+{
+    for (uint32_t i = 0; i < hold->count; i++)
+        spend_settle(hold->accounts[i], hold->reserved, cost);
+}
+
+status budget_reserve(struct spend_book *book, const struct config_tenants *config,
+                      const struct caller *caller, const struct config_price *price,
+                      const struct request_usage *most, uint64_t now_ms, struct budget_hold *hold,
+                      struct budget_refusal *refusal)
+{
+    const struct config_budget *rows = config->budgets.items;
+    struct money_price prices = money_price_of(price);
+    status result = STATUS_OK;
+
+    *hold = (struct budget_hold){.price = price, .reserved = money_cost(&prices, most)};
+    for (uint32_t i = 0; result == STATUS_OK && i < config->budgets.count; i++) {
+        char subject[SPEND_SUBJECT_BYTES_MAX];
+        struct spend_account *account = NULL;
+
+        if (!budget_matches(&rows[i], caller))
+            continue;
+        subject_write(&rows[i], caller, subject, sizeof(subject));
+        result = hold->count < BUDGETS_PER_REQUEST_MAX
+                     ? spend_book_get(book, subject, (enum budget_period)rows[i].period, &account)
+                     : STATUS_TOO_LARGE;
+        if (result == STATUS_FULL)
+            result = STATUS_TOO_LARGE;
+        if (result != STATUS_OK)
+            break;
+        if (spend_reserve(account, llround(rows[i].amount * MONEY_NANO), hold->reserved))
+            hold->accounts[hold->count++] = account;
+        else
+            result = refuse(&rows[i], subject, now_ms, refusal);
+    }
+    if (result != STATUS_OK) {
+        give_back(hold, 0);
+        hold->count = 0;
+    }
+    return result;
+}
+
+void budget_settle(const struct budget_hold *hold, struct request_usage *usage)
+{
+    struct money_price prices = money_price_of(hold->price);
+
+    usage->cost_nano = money_cost(&prices, usage);
+    give_back(hold, usage->cost_nano);
+}

@@ -1,0 +1,40 @@
+#ifndef PENSTOCK_IDENTITY_SPEND_BOOK_H
+#define PENSTOCK_IDENTITY_SPEND_BOOK_H
+
+#include "config.h"
+#include "state_database.h"
+
+/* What each subject of a budget has spent in its period, and what running requests may still spend. A request reserves
+ * the most that it may cost before it begins and settles what it did cost when it ends; both are atomic additions, on
+ * any loop. What is settled stands at once in a mapped file beside the database, so it outlives the process however
+ * that ends; a thread writes it to the database in batches, and starts each period anew. */
+
+#define SPEND_ACCOUNT_COUNT_MAX 16384u
+#define SPEND_SUBJECT_BYTES_MAX 304u
+
+struct spend_book;
+struct spend_account;
+
+/* `file`, `database`: NULL: nothing outlives the process. Both periods' sums come from the file and the database,
+ * whichever has more. STATUS_OK; STATUS_IO with a note, also when another process has the file; STATUS_NO_MEMORY. Thread: main. */
+NODISCARD status spend_book_open(const char *file, state_database *database, uint64_t now_s,
+                                 struct spend_book **out, struct error_note *note);
+void spend_book_close(struct spend_book *book); /* accepts NULL */
+
+/* The account of a subject, made when there is none; good as long as the book. Any thread. STATUS_OK, STATUS_FULL,
+ * STATUS_TOO_LARGE (the subject's text), STATUS_NO_MEMORY. */
+NODISCARD status spend_book_get(struct spend_book *book, const char *subject,
+                                enum budget_period kind, struct spend_account **out);
+
+/* False: with `most` more, what is spent and reserved would be over `amount`; nothing changes. Any thread. */
+bool spend_reserve(struct spend_account *account, int64_t amount, int64_t most);
+/* What was reserved has cost so much. Any thread. */
+void spend_settle(struct spend_account *account, int64_t reserved, int64_t cost);
+int64_t spend_spent(const struct spend_account *account);
+
+/* Writes what has changed, and begins the periods that have come. The thread that owns the database. STATUS_OK,
+ * STATUS_AGAIN, STATUS_IO with a note: then it is tried again at the next call. */
+NODISCARD status spend_book_tick(struct spend_book *book, state_database *database, uint64_t now_s,
+                                 struct error_note *note);
+
+#endif
