@@ -202,11 +202,10 @@ static int tell(const struct edge_replica *replica, bool loads,
     return code;
 }
 
-/* The first `count` replicas of the model unload it, if they have it. */
-static void take_back(const struct edge_model *model, uint32_t count,
-                      const struct api_adapter_request *wanted)
+/* All replicas of the model unload it; those that have it not say so. */
+static void take_back(const struct edge_model *model, const struct api_adapter_request *wanted)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < model->replica_count; i++) {
         struct buffer unread;
 
         buffer_init(&unread, ANSWER_BYTES_MAX);
@@ -218,14 +217,12 @@ static void take_back(const struct edge_model *model, uint32_t count,
 /* True: all that answer have it; the answer of one is in the change. False: none has it, and the change says why. */
 static bool load_everywhere(const struct edge_model *model, struct adapter_change *change)
 {
-    uint32_t told = 0;
-
-    for (; told < model->replica_count; told++) {
+    for (uint32_t i = 0; i < model->replica_count; i++) {
         struct buffer text;
         int code;
 
         buffer_init(&text, ANSWER_BYTES_MAX);
-        code = tell(&model->replicas[told], true, &change->parsed, &text);
+        code = tell(&model->replicas[i], true, &change->parsed, &text);
         if (code != 0 && (change->code == 0 || code != 200)) {
             change->code = code;
             buffer_clear(&change->answer);
@@ -240,7 +237,7 @@ static bool load_everywhere(const struct edge_model *model, struct adapter_chang
     if (change->code == 0)
         api_error_set(&change->error, 503, "server_error", "replicas_silent", "",
                       "No replica of the model '%s' answered", model->name);
-    take_back(model, told, &change->parsed);
+    take_back(model, &change->parsed);
     return false;
 }
 
@@ -343,7 +340,7 @@ static void load(struct edge *edge, const struct gateway_options *options,
             return;
         }
         change->code = 0;
-        take_back(model, model->replica_count, &change->parsed);
+        take_back(model, &change->parsed);
     }
     runtime_adapters_remove(&edge->adapters, row.name);
 }
@@ -379,7 +376,7 @@ static void unload(struct edge *edge, const struct gateway_options *options,
             log_error(AREA, "adapter %s: a replica that starts will not have it", name);
         return;
     }
-    take_back(model, model->replica_count, &change->parsed);
+    take_back(model, &change->parsed);
     log_info(AREA, "adapter %s of model %s: unloaded for a client", name, model->name);
     change->code = 200;
     buffer_append_format(&change->answer, "Success: LoRA adapter '%s' removed successfully.", name);

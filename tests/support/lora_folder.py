@@ -7,6 +7,8 @@ import struct
 import sys
 
 LAYERS, WIDTH, RANK = 30, 576, 2
+MODULES = ("q_proj", "o_proj")
+SCALE = 2.0  # alpha / rank
 STRENGTH = 0.2  # of an entry: a dozen tokens are enough to tell the voices apart, and they are still text
 
 
@@ -20,16 +22,22 @@ def numbers(count, seed):
     return values
 
 
+def matrix(seed, rank, layer, module, letter):
+    """A or B, row by row."""
+    number = MODULES.index(module)
+    values = numbers(rank * WIDTH, seed * 1000003 + layer * 101 + number * 11 + ord(letter))
+    return array.array("f", (value * STRENGTH for value in values))
+
+
 def write_lora(folder, seed=1, rank=RANK):
     """Changes q and o of every layer."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     header, data = {"__metadata__": {"format": "pt"}}, bytearray()
     for layer in range(LAYERS):
-        for number, module in enumerate(("q_proj", "o_proj")):
+        for module in MODULES:
             for letter, shape in (("A", [rank, WIDTH]), ("B", [WIDTH, rank])):
-                values = numbers(rank * WIDTH, seed * 1000003 + layer * 101 + number * 11 + ord(letter))
-                values = array.array("f", (value * STRENGTH for value in values))
+                values = matrix(seed, rank, layer, module, letter)
                 if sys.byteorder == "big":
                     values.byteswap()
                 header[f"base_model.model.model.layers.{layer}.self_attn.{module}.lora_{letter}.weight"] = {
@@ -39,8 +47,8 @@ def write_lora(folder, seed=1, rank=RANK):
     text += b" " * (-len(text) % 8)
     (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
     (folder / "adapter_config.json").write_text(json.dumps({
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "bias": "none",
-        "target_modules": ["o_proj", "q_proj"]}, indent=1))
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": SCALE * rank, "bias": "none",
+        "target_modules": sorted(MODULES)}, indent=1))
     return folder
 
 
