@@ -13,15 +13,16 @@ static void open_it(struct breaker *breaker, const struct breaker_policy *policy
                                 .opened_count = breaker->opened_count + 1};
 }
 
-bool breaker_begin(struct breaker *breaker, uint64_t now_ns)
+bool breaker_begin(struct breaker *breaker, uint64_t now_ns, bool *is_trial)
 {
+    *is_trial = false;
     if (breaker->state == BREAKER_CLOSED)
         return true;
     if (breaker->state == BREAKER_OPEN && now_ns >= breaker->open_until_ns)
         breaker->state = BREAKER_TRYING;
     if (breaker->state != BREAKER_TRYING || breaker->has_trial)
         return false;
-    breaker->has_trial = true;
+    *is_trial = breaker->has_trial = true;
     return true;
 }
 
@@ -51,13 +52,15 @@ static void end_closed(struct breaker *breaker, const struct breaker_policy *pol
 }
 
 void breaker_end(struct breaker *breaker, const struct breaker_policy *policy,
-                 enum breaker_outcome outcome, uint64_t now_ns)
+                 enum breaker_outcome outcome, bool is_trial, uint64_t now_ns)
 {
     bool has_failed = outcome == BREAKER_FAILED;
 
-    breaker->has_trial = false;
-    if (outcome == BREAKER_UNKNOWN || breaker->state == BREAKER_OPEN)
-        return; /* what was sent before it opened says nothing new */
+    if (is_trial)
+        breaker->has_trial = false;
+    /* What was sent before it opened says nothing new. */
+    if (outcome == BREAKER_UNKNOWN || (breaker->state != BREAKER_CLOSED && !is_trial))
+        return;
     if (breaker->state == BREAKER_CLOSED)
         end_closed(breaker, policy, has_failed, now_ns);
     else if (has_failed)

@@ -14,7 +14,15 @@ static const struct breaker_policy policy = {.failures_max = 5,
 
 static void end(struct breaker *breaker, enum breaker_outcome outcome, uint64_t now_ns)
 {
-    breaker_end(breaker, &policy, outcome, now_ns);
+    breaker_end(breaker, &policy, outcome, breaker->state == BREAKER_TRYING, now_ns);
+}
+
+static bool begin(struct breaker *breaker, uint64_t now_ns)
+{
+    bool is_trial, may = breaker_begin(breaker, now_ns, &is_trial);
+
+    assert_int_equal(is_trial, may && breaker->state == BREAKER_TRYING);
+    return may;
 }
 
 static void fail_times(struct breaker *breaker, uint32_t times, uint64_t now_ns)
@@ -29,15 +37,15 @@ static void failures_in_a_row_open_it(void **state)
 
     (void)state;
     fail_times(&breaker, 4, S);
-    assert_true(breaker_begin(&breaker, S));
+    assert_true(begin(&breaker, S));
     end(&breaker, BREAKER_GOOD, S);
     fail_times(&breaker, 4, S);
-    assert_true(breaker_begin(&breaker, S));
+    assert_true(begin(&breaker, S));
     end(&breaker, BREAKER_UNKNOWN, S);
-    assert_true(breaker_begin(&breaker, S));
+    assert_true(begin(&breaker, S));
     end(&breaker, BREAKER_FAILED, S);
     assert_int_equal(breaker.state, BREAKER_OPEN);
-    assert_false(breaker_begin(&breaker, 2 * S - 1));
+    assert_false(begin(&breaker, 2 * S - 1));
     assert_int_equal(breaker_open_until_ns(&breaker), 2 * S);
 }
 
@@ -64,17 +72,17 @@ static void one_at_a_time_is_tried_until_it_closes(void **state)
     (void)state;
     fail_times(&breaker, 5, 0);
     for (uint32_t i = 0; i < 3; i++) {
-        assert_true(breaker_begin(&breaker, S));
-        assert_false(breaker_begin(&breaker, S));
+        assert_true(begin(&breaker, S));
+        assert_false(begin(&breaker, S));
         assert_int_equal(breaker_open_until_ns(&breaker), UINT64_MAX);
         end(&breaker, BREAKER_UNKNOWN, S); /* says nothing, but makes room for the next */
-        assert_true(breaker_begin(&breaker, S));
+        assert_true(begin(&breaker, S));
         end(&breaker, BREAKER_GOOD, S);
     }
     assert_int_equal(breaker.state, BREAKER_CLOSED);
     assert_true(breaker_is_calm(&breaker, S));
-    assert_true(breaker_begin(&breaker, S));
-    assert_true(breaker_begin(&breaker, S));
+    assert_true(begin(&breaker, S));
+    assert_true(begin(&breaker, S));
 }
 
 static void it_stays_open_twice_as_long_each_time(void **state)
@@ -85,14 +93,14 @@ static void it_stays_open_twice_as_long_each_time(void **state)
     (void)state;
     fail_times(&breaker, 5, now_ns);
     for (uint32_t i = 0; i < 5; i++) {
-        assert_false(breaker_begin(&breaker, now_ns + waits[i] * S - 1));
+        assert_false(begin(&breaker, now_ns + waits[i] * S - 1));
         now_ns += waits[i] * S;
-        assert_true(breaker_begin(&breaker, now_ns));
+        assert_true(begin(&breaker, now_ns));
         end(&breaker, BREAKER_FAILED, now_ns);
     }
     now_ns += 8 * S;
     for (uint32_t i = 0; i < 3; i++) {
-        assert_true(breaker_begin(&breaker, now_ns));
+        assert_true(begin(&breaker, now_ns));
         end(&breaker, BREAKER_GOOD, now_ns);
     }
     fail_times(&breaker, 5, now_ns); /* from the beginning again */
@@ -108,6 +116,11 @@ static void what_was_sent_before_it_opened_changes_nothing(void **state)
     assert_int_equal(breaker_open_until_ns(&breaker), 2 * S);
     end(&breaker, BREAKER_GOOD, S);
     assert_int_equal(breaker.state, BREAKER_OPEN);
+    assert_true(begin(&breaker, 2 * S));
+    breaker_end(&breaker, &policy, BREAKER_FAILED, false, 2 * S);
+    breaker_end(&breaker, &policy, BREAKER_GOOD, false, 2 * S);
+    assert_int_equal(breaker.state, BREAKER_TRYING);
+    assert_false(begin(&breaker, 2 * S)); /* the trial is still under way */
 }
 
 static void it_is_calm_when_failures_are_long_past(void **state)

@@ -183,7 +183,24 @@ static const struct setting upstream_table[] = {
      .help = "How long a request waits for a replica that is starting or being restarted; then the answer is 503."},
     {INT("retries", config_upstream, retries, "2", 0, 10), .reload = RELOAD_LIVE, .unit = "attempts",
      .help = "How often a request that has produced nothing is sent again when its replica fails.",
-     .danger = "A request that kills replicas takes down this many more."},
+     .danger = "Each is one more replica that a request may be lost with; upstream.quarantine_time bounds that."},
+    {FLOAT("retry_budget", config_upstream, retry_budget, "0.1", 0, 1), .reload = RELOAD_LIVE,
+     .help = "How many requests may be sent again, as a share of all requests of the model.",
+     .danger = "Higher multiplies the load on what is left when much fails."},
+    {INT("retry_burst", config_upstream, retry_burst, "256", 0, 1000000), .reload = RELOAD_LIVE, .unit = "requests",
+     .help = "How many retries are saved up, for a replica that dies with all its requests."},
+    {INT("breaker_failures", config_upstream, breaker_failures, "5", 0, 1000), .reload = RELOAD_LIVE, .unit = "requests",
+     .help = "Failures in a row after which a replica gets no requests for a while; 0 for never. Failures are connections "
+             "lost, time-outs, and answers of 500, 502 and 504."},
+    {FLOAT("breaker_share", config_upstream, breaker_share, "0.5", 0.01, 1), .reload = RELOAD_LIVE,
+     .help = "The same when more than this share of at least 20 requests in 10 seconds has failed."},
+    {DURATION("breaker_open", config_upstream, breaker_open_ns, "1s", 10 * MS, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "How long at first; then it is tried with one request at a time, and each failure doubles the time."},
+    {DURATION("breaker_open_max", config_upstream, breaker_open_max_ns, "30s", 10 * MS, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "The longest such time."},
+    {DURATION("quarantine_time", config_upstream, quarantine_ns, "10m", 0, 7 * 86400 * SEC), .reload = RELOAD_LIVE,
+     .help = "A request that was under way on two replicas when they were lost is refused for so long, with 500; 0s for "
+             "never."},
     {.key = NULL}};
 
 /* In the order of enum router_policy. */
@@ -363,6 +380,10 @@ static const struct setting supervise_table[] = {
     {DURATION("heartbeat_timeout", config_supervise, heartbeat_timeout_ns, "10s", 100 * MS, 3600 * SEC),
      .reload = RELOAD_RESTART, .help = "A ready replica that gives no sign of life for so long is killed and started again.",
      .danger = "Shorter than its longest step kills a replica that is only busy."},
+    {DURATION("stall_timeout", config_supervise, stall_timeout_ns, "3s", 100 * MS, 3600 * SEC), .reload = RELOAD_RESTART,
+     .help = "A replica that has requests in its batch and has not ended a step for so long gets no more of them until it "
+             "does, and counts as giving no sign of life.",
+     .danger = "Shorter than its longest step keeps requests from a replica that is only busy."},
     {.key = NULL}};
 
 static const struct setting speculative_table[] = {

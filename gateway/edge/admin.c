@@ -10,10 +10,13 @@ void admin_collect(void *context)
     struct edge *edge = context;
 
     for (uint32_t i = 0; i < edge->model_count; i++) {
-        uint32_t counts[REPLICA_STATE_COUNT] = {0};
+        uint32_t counts[REPLICA_STATE_COUNT] = {0}, distrusted = 0;
 
-        for (uint32_t j = 0; j < edge->models[i].replica_count; j++)
+        for (uint32_t j = 0; j < edge->models[i].replica_count; j++) {
             counts[edge_replica_state(&edge->models[i].replicas[j])]++;
+            distrusted += !replica_guard_is_whole(&edge->models[i].replicas[j].guard);
+        }
+        metrics_set(edge->metrics.models[i].distrusted, distrusted);
         for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
@@ -32,7 +35,7 @@ void admin_metrics(struct edge_record *record, struct text_slice rest)
     buffer_deinit(&out);
 }
 
-static void replica_write(const struct edge_replica *replica, uint64_t now_ns, struct buffer *out)
+static void replica_write(struct edge_replica *replica, uint64_t now_ns, struct buffer *out)
 {
     uint64_t since_ns = atomic_load_explicit(&replica->state_since_ns, memory_order_relaxed);
     int32_t pid = atomic_load_explicit(&replica->pid, memory_order_relaxed);
@@ -56,6 +59,10 @@ static void replica_write(const struct edge_replica *replica, uint64_t now_ns, s
     buffer_append_u64(out, atomic_load_explicit(&replica->restart_count, memory_order_relaxed));
     json_write_key(out, "outstanding");
     buffer_append_u64(out, atomic_load_explicit(&replica->outstanding, memory_order_relaxed));
+    json_write_key(out, "breaker");
+    json_write_text(out, replica_guard_state_name(&replica->guard));
+    json_write_key(out, "stalled");
+    json_write_bool(out, atomic_load_explicit(&replica->guard.is_stalled, memory_order_relaxed));
     json_write_key(out, "address");
     json_write_text(out, replica->address);
     buffer_append_byte(out, '}');

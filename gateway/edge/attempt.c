@@ -18,10 +18,12 @@
 #include <strings.h>
 
 #include "clock.h"
+#include "edge_admission.h"
 #include "json.h"
 #include "log.h"
 #include "openai.h"
 #include "proxy_state.h"
+#include "suspects.h"
 #include "upstream.h"
 #include "usage_report.h"
 #include "wire_format.h"
@@ -59,10 +61,78 @@ static bool events_write(struct proxy *proxy, struct text_slice events)
     return has_room;
 }
 
-static void attempt_over(struct proxy *proxy)
+/* A suspect's trial is over: it has had a token, or its end. */
+static void trial_end(struct proxy *proxy)
 {
+    if (proxy->attempt.is_on_trial)
+        atomic_store_explicit(&proxy->attempt.replica->trial_until_ns, 0, memory_order_relaxed);
+    proxy->attempt.is_on_trial = false;
+}
+
+static void attempt_over(struct proxy *proxy, enum breaker_outcome outcome)
+{
+    struct edge *edge = proxy->record->edge;
+    struct edge_replica *replica = proxy->attempt.replica;
+    struct breaker_policy policy = replica_guard_policy(config_store_get(&edge->configs)->config);
+
     proxy->attempt.exchange = NULL;
-    (void)atomic_fetch_sub_explicit(&proxy->attempt.replica->outstanding, 1, memory_order_relaxed);
+    (void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
+    trial_end(proxy);
+    /* What a process did that is gone says nothing of the one in its place. */
+    if (atomic_load_explicit(&replica->generation, memory_order_relaxed) !=
+        proxy->attempt.generation)
+        outcome = BREAKER_UNKNOWN;
+    if (!replica_guard_end(&replica->guard, &policy, outcome, proxy->attempt.is_breaker_trial,
+                           clock_now_ns()))
+        return;
+    log_warn("gateway/edge", "replica %s#%u: its circuit breaker is %s now", replica->model->name,
+             replica->index, replica_guard_state_name(&replica->guard));
+    edge_slots_update(edge, replica->model);
+}
+
+uint64_t attempt_content_hash(const struct proxy *proxy)
+{
+    return suspects_hash(proxy->record->edge->suspects, proxy->path, proxy->record->caller->tenant,
+                         proxy->body);
+}
+
+/* The replica was lost with the request, or its connection was; told from a drain and from the end
+ * of the gateway. */
+static bool is_lost(const struct proxy *proxy, status result)
+{
+    return result == STATUS_CLOSED && !proxy->attempt.splitter.is_done && !proxy->loop->is_closed &&
+           edge_replica_state(proxy->attempt.replica) != REPLICA_DRAINING;
+}
+
+static enum breaker_outcome outcome_of(const struct proxy *proxy, status result)
+{
+    int status_code = proxy->attempt.status_code;
+
+    if (proxy->attempt.splitter.is_done)
+        return BREAKER_GOOD;
+    if (result != STATUS_OK || status_code == 0)
+        return result == STATUS_CLOSED && !is_lost(proxy, result) ? BREAKER_UNKNOWN
+                                                                  : BREAKER_FAILED;
+    if (status_code == 503 || status_code == 429)
+        return BREAKER_UNKNOWN; /* full, loading or draining */
+    return status_code >= 500 && status_code != 501 ? BREAKER_FAILED : BREAKER_GOOD;
+}
+
+/* What the request's end says of it: it may be what the replica has died of, or it is cleared. */
+static void suspicion_note(struct proxy *proxy, status result)
+{
+    const struct edge *edge = proxy->record->edge;
+    uint64_t time_ns = config_store_get(&edge->configs)->config->upstream.quarantine_ns;
+    uint64_t loss = (uint64_t)proxy->attempt.replica->id << 32 | proxy->attempt.generation;
+
+    /* What runs elsewhere is not ours to lose. */
+    if (!proxy->waiting.is_queued || time_ns == 0 || proxy->attempt.replica->upstream != NULL)
+        return;
+    if (is_lost(proxy, result))
+        proxy->losses = suspects_note(edge->suspects, attempt_content_hash(proxy), loss, time_ns,
+                                      clock_now_ns());
+    else if (outcome_of(proxy, result) == BREAKER_GOOD && suspects_are_any(edge->suspects))
+        suspects_clear(edge->suspects, attempt_content_hash(proxy));
 }
 
 /* Whether the request goes out once more; then it already has. */
@@ -70,6 +140,10 @@ static bool retry(struct proxy *proxy)
 {
     if (proxy->attempt.splitter.has_begun || proxy->retries_left == 0)
         return false;
+    if (!retry_budget_spend(&proxy->choice.model->retries)) {
+        metrics_add(proxy_metrics(proxy)->retries_refused, 1);
+        return false;
+    }
     proxy->retries_left--;
     metrics_add(proxy_metrics(proxy)->retries, 1);
     log_info("gateway/edge", "request_id=%s is sent again: replica %s#%u failed",
@@ -161,7 +235,8 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
 
     (void)exchange;
     (void)any_byte;
-    attempt_over(proxy);
+    suspicion_note(proxy, result);
+    attempt_over(proxy, outcome_of(proxy, result));
     if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
         stream_start(proxy);
@@ -182,6 +257,8 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
     else if (proxy->attempt.splitter.has_begun)
         proxy_fail(proxy, 502, "replica_lost", "The model's replica failed while it was answering",
                    0);
+    else if (proxy->losses >= QUARANTINE_LOSS_MAX)
+        proxy_fail_quarantined(proxy);
     else if (!retry(proxy))
         proxy_fail(proxy, 502, "replica_lost", "The model's replica failed, more than once", 0);
 }
@@ -237,6 +314,7 @@ static void events_measure(struct proxy *proxy, bool had_begun)
     if (!proxy->attempt.splitter.has_begun)
         return;
     if (!had_begun) {
+        trial_end(proxy);
         proxy->waiting.ticket.first_ns = now_ns;
         metrics_observe(proxy_metrics(proxy)->time_to_first_token,
                         (double)(now_ns - proxy->record->start_ns) / 1e9);
@@ -290,7 +368,7 @@ static void answer_refuse(struct proxy *proxy)
               "request_id=%s replica %s#%u sent an answer or event that is too large",
               http_request_id(proxy->record->request), proxy->choice.model->name,
               proxy->attempt.replica->index);
-    attempt_over(proxy);
+    attempt_over(proxy, BREAKER_UNKNOWN);
     http_exchange_cancel(exchange);
     proxy_fail(proxy, 502, "upstream_error", "The answer of the model's replica is too large", 0);
 }
@@ -345,7 +423,7 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     if (http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange) ==
         STATUS_OK)
         return;
-    attempt_over(proxy);
+    attempt_over(proxy, BREAKER_UNKNOWN);
     proxy_fail(proxy, 503, "overloaded",
                "The gateway has no room for another request; try again later", 1000);
 }
@@ -356,7 +434,7 @@ void attempt_cancel(struct proxy *proxy)
 
     if (exchange == NULL)
         return;
-    attempt_over(proxy);
+    attempt_over(proxy, BREAKER_UNKNOWN);
     http_exchange_cancel(exchange);
 }
 

@@ -14,7 +14,9 @@ struct attempt {
     http_exchange *exchange; /* NULL: none is under way */
     struct edge_replica *replica;
     uint32_t generation;
-    int status_code; /* 0: no head yet */
+    bool is_breaker_trial; /* replica_guard_begin's */
+    bool is_on_trial;      /* it has the replica's trial as a suspect */
+    int status_code;       /* 0: no head yet */
     bool is_event_stream;
     struct http_header *answer_headers;
     size_t answer_header_count;
@@ -29,6 +31,9 @@ void attempt_deinit(struct attempt *attempt);
 /* Sends the request to `replica`. What follows, up to the answer's end or the next attempt, happens
  * by itself; the proxy may be dead when this returns. */
 void attempt_start(struct proxy *proxy, struct edge_replica *replica);
+
+/* By which the quarantine knows what the request asks. */
+uint64_t attempt_content_hash(const struct proxy *proxy);
 
 /* The client is gone: so is the exchange, if there is one. */
 void attempt_cancel(struct proxy *proxy);

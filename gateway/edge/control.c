@@ -45,7 +45,8 @@ struct control_child {
 struct control {
     struct edge *edge;
     struct control_options options;
-    replica_manager *manager;       /* control thread */
+    replica_manager *manager; /* control thread */
+    uint64_t stall_timeout_ns;
     struct control_child *children; /* [edge->replica_count], control thread */
     int epoll_fd, wake_fd;
     pthread_t thread;
@@ -97,6 +98,8 @@ static void driver_changed(void *context, uint32_t id, const struct replica *rep
     log_write(level, "gateway/edge", "replica %s#%u: %s -> %s", shared->model->name, shared->index,
               replica_state_name(before), replica_state_name(replica->state));
     control->children[id].probe_next_ns = 0;
+    if (replica->state == REPLICA_READY)
+        replica_guard_reset(&shared->guard);
     edge_slots_update(control->edge, shared->model);
     control_wake_loops(control->edge);
 }
@@ -209,10 +212,38 @@ static void note_model(struct control_child *child)
     atomic_store_explicit(&model->capabilities, capabilities, memory_order_relaxed);
 }
 
+/* It has requests in its batch, and no step of them has ended for long. Its loop may still answer. */
+static bool is_stalled(const struct control *control, const struct edge_replica *replica,
+                       uint64_t now_ns)
+{
+    struct shared_page_state state;
+
+    return edge_replica_state(replica) == REPLICA_READY && replica->page != NULL &&
+           shared_page_read(replica->page, &state) && state.running > 0 &&
+           now_ns > state.last_step_ns && now_ns - state.last_step_ns > control->stall_timeout_ns;
+}
+
+static void stall_look(struct control *control, struct edge_replica *replica, uint64_t now_ns)
+{
+    bool is = is_stalled(control, replica, now_ns);
+
+    if (is == atomic_exchange_explicit(&replica->guard.is_stalled, is, memory_order_relaxed))
+        return;
+    log_write(is ? LOG_WARN : LOG_INFO, "gateway/edge", "replica %s#%u %s", replica->model->name,
+              replica->index,
+              is ? "ends no steps: it gets no requests" : "ends steps again, or is gone");
+    edge_slots_update(control->edge, replica->model);
+    control_wake_loops(control->edge);
+}
+
 static void probe_take(struct control *control, uint32_t id, enum probe_result result,
                        uint64_t now_ns)
 {
-    if (result == PROBE_READY) {
+    if (result == PROBE_READY &&
+        atomic_load_explicit(&control->children[id].replica->guard.is_stalled,
+                             memory_order_relaxed)) {
+        replica_manager_event(control->manager, id, REPLICA_NOT_READY, now_ns);
+    } else if (result == PROBE_READY) {
         note_model(&control->children[id]);
         replica_manager_event(control->manager, id, REPLICA_ANSWERED, now_ns);
     } else if (result == PROBE_NOT_READY)
@@ -227,6 +258,7 @@ static uint64_t probe_tick(struct control *control, uint32_t id, uint64_t now_ns
     bool is_fresh = state == REPLICA_STARTING;
     enum probe_result result;
 
+    stall_look(control, child->replica, now_ns);
     if (child->probe.fd >= 0) {
         if (now_ns >= child->probe.deadline_ns)
             probe_take(control, id, replica_probe_read(&child->probe, now_ns), now_ns);
@@ -353,6 +385,7 @@ static status control_build(struct control *control)
                                           control};
     uint64_t seed;
 
+    control->stall_timeout_ns = config->supervise.stall_timeout_ns;
     random_bytes(&seed, sizeof(seed));
     control->children =
         memory_allocate_array(control->edge->replica_count, sizeof(control->children[0]));

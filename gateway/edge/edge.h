@@ -13,7 +13,9 @@
 #include "identity.h"
 #include "queue_metrics.h"
 #include "replica.h"
+#include "replica_guard.h"
 #include "request_usage.h"
+#include "retry_budget.h"
 #include "runtime_adapters.h"
 #include "shared_page.h"
 
@@ -35,7 +37,9 @@ struct edge_replica {
     _Atomic uint32_t state;           /* enum replica_state */
     _Atomic uint32_t generation;
     _Atomic uint32_t outstanding; /* requests sent and not ended; loops */
-    shared_page *page;            /* owned; what it says of itself; NULL: it is not local */
+    struct replica_guard guard;
+    _Atomic uint64_t trial_until_ns; /* of a suspect (suspects.h); 0: none */
+    shared_page *page;               /* owned; what it says of itself; NULL: it is not local */
     /* When it should have read the prompts that were sent to it; loops (replica_choice.c) */
     _Atomic uint64_t read_until_ns;
     _Atomic int32_t pid; /* 0: none */
@@ -51,6 +55,7 @@ struct edge_model {
     uint32_t replica_count;
     uint32_t sequences_max;      /* that a replica runs at once */
     struct admission *admission; /* owned */
+    struct retry_budget retries;
     /* What its replicas say of it; control thread; 0: none has been ready yet */
     _Atomic uint32_t context_max, capabilities;
     _Atomic uint32_t turn; /* of equal replicas; loops */
@@ -59,6 +64,7 @@ struct edge_model {
 struct adapter_change;
 struct control;
 struct quota_book;
+struct suspects;
 struct quota_hold;
 struct budget_hold;
 struct proxy;
@@ -87,6 +93,7 @@ struct edge {
     struct identity *identity; /* owned */
     _Atomic bool is_draining;
     _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
+    struct suspects *suspects;    /* owned */
     uint64_t start_wall_ms;
     const char *version;
     char run_directory[96];

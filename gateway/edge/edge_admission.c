@@ -38,9 +38,15 @@ void edge_admission_apply(struct edge *edge, const struct config *config)
 
 void edge_slots_update(const struct edge *edge, struct edge_model *model)
 {
-    uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed);
+    uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed), slots = 0;
 
-    admission_set_slots(model->admission, edge_ready_count(model) * (model->sequences_max + ahead));
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const struct edge_replica *replica = &model->replicas[i];
+
+        if (edge_replica_state(replica) == REPLICA_READY) /* for one that is not trusted: a trial */
+            slots += replica_guard_is_whole(&replica->guard) ? model->sequences_max + ahead : 1;
+    }
+    admission_set_slots(model->admission, slots);
 }
 
 void edge_loop_wake(void *context, uint32_t loop)

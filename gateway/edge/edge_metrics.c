@@ -49,8 +49,8 @@ static const double duration_bounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.3, 0.5
                                          30,    40,    50,   60,   120, 240, 480};
 
 struct families {
-    metrics_family *in_flight, *restarts, *retries, *fallbacks, *first_token, *inter_token,
-        *replicas;
+    metrics_family *in_flight, *restarts, *retries, *fallbacks, *retries_refused, *quarantined,
+        *distrusted, *first_token, *inter_token, *replicas;
 };
 
 static const char *const model_label[] = {"model", NULL};
@@ -88,6 +88,19 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {&families->fallbacks,
          {METRICS_COUNTER, "penstock_model_fallbacks_total",
           "Requests that went to another model because this one failed.", model_label, NULL, 0, 0}},
+        {&families->retries_refused,
+         {METRICS_COUNTER, "penstock_upstream_retries_refused_total",
+          "Requests that were not sent again because the budget of retries was spent.", model_label,
+          NULL, 0, 0}},
+        {&families->quarantined,
+         {METRICS_COUNTER, "penstock_quarantine_refusals_total",
+          "Requests refused because replicas were lost while they ran.", model_label, NULL, 0, 0}},
+        {&families->distrusted,
+         {METRICS_GAUGE, "penstock_replicas_distrusted",
+          "Replicas that get few or no requests: their circuit breaker is not closed, or their "
+          "steps "
+          "stand still.",
+          model_label, NULL, 0, 0}},
         {&families->replicas,
          {METRICS_GAUGE, "penstock_replicas", "Replicas, by state.", replica_labels, NULL, 0, 0}},
         {&families->restarts,
@@ -123,6 +136,9 @@ static void model_series(struct edge_model_metrics *model, const struct families
     model->restarts = metrics_series_get(families->restarts, values);
     model->retries = metrics_series_get(families->retries, values);
     model->fallbacks = metrics_series_get(families->fallbacks, values);
+    model->retries_refused = metrics_series_get(families->retries_refused, values);
+    model->quarantined = metrics_series_get(families->quarantined, values);
+    model->distrusted = metrics_series_get(families->distrusted, values);
     model->time_to_first_token = metrics_series_get(families->first_token, values);
     model->inter_token = metrics_series_get(families->inter_token, values);
     for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++) {

@@ -36,7 +36,8 @@ enum edge_route {
 #define EDGE_CODE_COUNT 22u
 
 struct edge_model_metrics {
-    metrics_series *in_flight, *restarts, *retries, *fallbacks;
+    metrics_series *in_flight, *restarts, *retries, *fallbacks, *retries_refused, *quarantined,
+        *distrusted;
     metrics_series *time_to_first_token, *inter_token;
     metrics_series *replicas[8];                                      /* by enum replica_state */
     _Atomic(metrics_series *) requests[ROUTE_COUNT][EDGE_CODE_COUNT]; /* made when first needed */

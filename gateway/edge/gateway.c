@@ -27,6 +27,7 @@
 #include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
+#include "suspects.h"
 #include "thread.h"
 #include "upstream.h"
 
@@ -97,6 +98,7 @@ static status model_init(struct edge *edge, struct edge_model *model,
     model->index = index;
     model->name = row->name;
     model->sequences_max = (uint32_t)row->max_num_seqs;
+    retry_budget_init(&model->retries, (uint32_t)edge->configs.first->config->upstream.retry_burst);
     model->replicas = memory_allocate_array(count, sizeof(model->replicas[0]));
     if (model->replicas == NULL)
         return STATUS_NO_MEMORY;
@@ -107,6 +109,7 @@ static status model_init(struct edge *edge, struct edge_model *model,
         replica->id = edge->replica_count++;
         replica->index = i;
         replica->model = model;
+        replica_guard_init(&replica->guard);
         result = is_elsewhere ? upstream_init(edge, replica, row, note)
                               : local_init(edge, replica, note);
     }
@@ -122,6 +125,9 @@ static status models_init(struct edge *edge, const struct config *config, struct
         return STATUS_NO_MEMORY;
     edge->model_count = config->models.count;
     atomic_init(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead);
+    edge->suspects = suspects_create();
+    if (edge->suspects == NULL)
+        return STATUS_NO_MEMORY;
     for (uint32_t i = 0; i < edge->model_count && result == STATUS_OK; i++) {
         result = model_init(edge, &edge->models[i], config_model_at(config, i), i, note);
         if (result == STATUS_OK)
@@ -223,12 +229,14 @@ static void edge_deinit(struct edge *edge)
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;
              j++) {
+            replica_guard_deinit(&edge->models[i].replicas[j].guard);
             replica_deinit(&edge->models[i].replicas[j]);
         }
         memory_release(edge->models[i].replicas);
         admission_destroy(edge->models[i].admission);
     }
     memory_release(edge->models);
+    suspects_destroy(edge->suspects);
     if (edge->run_directory[0] != '\0')
         run_directory_close(edge->run_directory, edge->run_directory_is_ours);
     config_store_deinit(&edge->configs);

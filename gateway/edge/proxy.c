@@ -23,6 +23,7 @@
 #include "proxy_state.h"
 #include "request_wishes.h"
 #include "route_body.h"
+#include "suspects.h"
 #include "upstream.h"
 #include "wire_format.h"
 
@@ -69,6 +70,16 @@ void proxy_fail_closed(struct proxy *proxy)
                1000);
 }
 
+void proxy_fail_quarantined(struct proxy *proxy)
+{
+    metrics_add(proxy_metrics(proxy)->quarantined, 1);
+    proxy->plan.count = proxy->plan.at + 1; /* nor to another model */
+    proxy_fail(proxy, 500, "request_quarantined",
+               "Replicas were lost while they had this request: it is not sent to another one for "
+               "now",
+               0);
+}
+
 /* What its replica kept went with it. */
 static void refuse_lost(struct edge_record *record)
 {
@@ -77,6 +88,26 @@ static void refuse_lost(struct edge_record *record)
     api_error_set(&error, 404, "invalid_request_error", "response_not_found", "",
                   "The response is not stored, or not any more: the replica that kept it is gone");
     edge_reply_error(record, &error);
+}
+
+/* The replica that gets the request now, with all that is counted before it is sent; NULL: none. */
+static struct edge_replica *replica_take(struct proxy *proxy, uint64_t now_ns)
+{
+    struct edge_replica *replica = replica_choice_pick(&proxy->choice, now_ns);
+    bool may, is_suspect = proxy->losses > 0;
+
+    if (replica == NULL)
+        return NULL;
+    if (is_suspect && !suspects_trial_begin(&replica->trial_until_ns, now_ns))
+        return NULL;
+    may = replica_guard_begin(&replica->guard, now_ns, &proxy->attempt.is_breaker_trial);
+    if (!may && proxy->choice.keeper == NULL) {
+        if (is_suspect)
+            atomic_store_explicit(&replica->trial_until_ns, 0, memory_order_relaxed);
+        return NULL;
+    }
+    proxy->attempt.is_on_trial = is_suspect;
+    return replica;
 }
 
 void proxy_dispatch(struct proxy *proxy)
@@ -89,10 +120,11 @@ void proxy_dispatch(struct proxy *proxy)
         proxy_fail_closed(proxy);
         return;
     }
-    replica = replica_choice_pick(&proxy->choice, now_ns);
+    replica = replica_take(proxy, now_ns);
     if (replica != NULL)
         attempt_start(proxy, replica);
-    else if (proxy->choice.keeper != NULL)
+    else if (proxy->choice.keeper != NULL &&
+             edge_replica_state(proxy->choice.keeper) != REPLICA_READY)
         refuse_lost(proxy->record);
     else if (edge_ready_count(proxy->choice.model) > 0 ||
              !proxy_fall_back(proxy, 503, text_slice_of("model_not_ready")))
@@ -224,6 +256,8 @@ static void start(struct edge_record *record, const struct proxy *given)
     proxy->loop = http_loop_get(http_request_loop(request), EDGE_LOOP_SLOT);
     proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
     model_take(proxy, config);
+    retry_budget_earn(&proxy->choice.model->retries, config->upstream.retry_budget,
+                      (uint32_t)config->upstream.retry_burst);
     attempt_init(&proxy->attempt);
     record->model = proxy->choice.model;
     record->proxy = proxy;

@@ -28,6 +28,7 @@ struct proxy {
     uint64_t connect_timeout_ns, first_byte_timeout_ns,
         idle_timeout_ns; /* copied: a reload may come */
     uint32_t retries_left;
+    uint32_t losses; /* replicas that were lost while they had a request of this content */
 
     struct waiting waiting;
     struct attempt attempt;
@@ -48,6 +49,8 @@ void proxy_fail(struct proxy *proxy, int http_status, const char *code, const ch
 /* The end of a stream, whose head the client has, with an event that tells the error. The proxy is dead afterwards. */
 void proxy_end_stream(struct proxy *proxy, const struct api_error *error);
 
+/* The same of a request that is in quarantine. */
+void proxy_fail_quarantined(struct proxy *proxy);
 /* The same when the gateway is about to end. */
 void proxy_fail_closed(struct proxy *proxy);
 

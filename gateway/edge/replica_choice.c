@@ -123,7 +123,8 @@ static bool is_open(const struct replica_choice *choice, const struct edge_repli
                            atomic_load_explicit(&replica->generation, memory_order_relaxed) ==
                                choice->avoid_generation;
 
-    return edge_replica_state(replica) == REPLICA_READY && !has_just_failed;
+    return edge_replica_state(replica) == REPLICA_READY && !has_just_failed &&
+           replica_guard_is_open(&replica->guard, now_ns);
 }
 
 /* What the replica's page says. */

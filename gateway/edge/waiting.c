@@ -8,6 +8,10 @@
 #include "log.h"
 #include "proxy_state.h"
 #include "request_wishes.h"
+#include "suspects.h"
+
+/* How often it is looked whether somebody else's trial on a replica is over. */
+#define TRIAL_LOOK_NS (20 * NS_PER_MS)
 
 /* --- the list --- */
 
@@ -240,6 +244,16 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
     }
 }
 
+static bool is_quarantined(struct proxy *proxy, uint64_t now_ns)
+{
+    struct suspects *suspects = proxy->record->edge->suspects;
+
+    if (!suspects_are_any(suspects))
+        return false;
+    proxy->losses = suspects_losses(suspects, attempt_content_hash(proxy), now_ns);
+    return proxy->losses >= QUARANTINE_LOSS_MAX;
+}
+
 /* Of two times of which 0 stands for never. */
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
@@ -259,10 +273,33 @@ void waiting_start(struct proxy *proxy, const struct config *config)
     waiting->report_ns = proxy->wants_stream && first_ns > 0 ? now_ns + first_ns : UINT64_MAX;
     if (!waiting->is_queued)
         proxy_dispatch(proxy);
+    else if (is_quarantined(proxy, now_ns))
+        proxy_fail_quarantined(proxy);
     else if (!replica_choice_has_hope(&proxy->choice))
         refuse_not_ready(proxy);
     else
         slot_enter(proxy, now_ns);
+}
+
+/* When a replica that gets nothing now may be asked again. */
+static uint64_t next_look_ns(const struct proxy *proxy, uint64_t now_ns, uint64_t until_ns)
+{
+    const struct edge_model *model = proxy->choice.model;
+
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const struct edge_replica *replica = &model->replicas[i];
+        uint64_t blocked_ns =
+            atomic_load_explicit(&replica->guard.blocked_until_ns, memory_order_relaxed);
+        uint64_t trial_ns = atomic_load_explicit(&replica->trial_until_ns, memory_order_relaxed);
+
+        if (blocked_ns == UINT64_MAX) /* a trial is under way */
+            blocked_ns = now_ns + TRIAL_LOOK_NS;
+        if (blocked_ns > now_ns && blocked_ns < until_ns)
+            until_ns = blocked_ns;
+        if (proxy->losses > 0 && trial_ns > now_ns && now_ns + TRIAL_LOOK_NS < until_ns)
+            until_ns = now_ns + TRIAL_LOOK_NS;
+    }
+    return until_ns;
 }
 
 void waiting_for_replica(struct proxy *proxy, uint64_t now_ns)
@@ -277,7 +314,7 @@ void waiting_for_replica(struct proxy *proxy, uint64_t now_ns)
         proxy->choice.avoid_until_ns < until_ns)
         until_ns = proxy->choice.avoid_until_ns;
     list_add(proxy);
-    timer_arm(proxy, until_ns);
+    timer_arm(proxy, next_look_ns(proxy, now_ns, until_ns));
 }
 
 /* --- waking --- */

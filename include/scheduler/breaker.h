@@ -36,16 +36,18 @@ struct breaker {
     bool has_trial;        /* a request is under way while it is TRYING */
 };
 
-/* Whether a request may be sent; for TRYING, it is the one: breaker_end must follow. */
-bool breaker_begin(struct breaker *breaker, uint64_t now_ns);
+/* Whether a request may be sent. `is_trial`: it is the one by which the breaker tries; then breaker_end
+ * must follow. */
+bool breaker_begin(struct breaker *breaker, uint64_t now_ns, bool *is_trial);
 
 enum breaker_outcome {
     BREAKER_GOOD,
     BREAKER_FAILED,
     BREAKER_UNKNOWN /* ended for another reason: the client went */
 };
+/* `is_trial`: as breaker_begin said. */
 void breaker_end(struct breaker *breaker, const struct breaker_policy *policy,
-                 enum breaker_outcome outcome, uint64_t now_ns);
+                 enum breaker_outcome outcome, bool is_trial, uint64_t now_ns);
 
 /* When a request could be sent: now_ns or earlier when it could now; UINT64_MAX: when one that is under
  * way has ended. */

@@ -11,6 +11,7 @@ NAMES = {
     "penstock_inter_token_seconds", "penstock_upstream_retries", "penstock_replicas", "penstock_replica_restarts",
     "penstock_requests_in_flight", "penstock_auth_failures", "penstock_config_reloads", "penstock_build_info",
     "penstock_queue_requests", "penstock_queue_wait_seconds", "penstock_queue_tokens", "penstock_queue_slots",
+    "penstock_upstream_retries_refused", "penstock_quarantine_refusals", "penstock_replicas_distrusted",
     "penstock_queue_slots_used", "penstock_queue_refusals",
 }
 

@@ -27,6 +27,7 @@ admission:
   report_interval: 100ms
 supervise:
   heartbeat_timeout: 1h
+  stall_timeout: 1h
 auth:
   keys:
     - name: ann

@@ -43,6 +43,12 @@ struct config_upstream { /* the gateway's patience with replicas */
     uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
     uint64_t ready_timeout_ns; /* how long a request waits for a replica to become ready */
     int64_t retries;           /* of a request that has produced nothing */
+    double retry_budget;       /* of all requests */
+    int64_t retry_burst;
+    int64_t breaker_failures; /* in a row; 0: breakers never open */
+    double breaker_share;
+    uint64_t breaker_open_ns, breaker_open_max_ns;
+    uint64_t quarantine_ns; /* 0: none */
 };
 
 struct config_admission { /* the waiting room of each model */
@@ -195,7 +201,8 @@ struct config_model {
 };
 
 struct config_supervise { /* restarting replicas */
-    uint64_t backoff_first_ns, backoff_max_ns, start_timeout_ns, heartbeat_timeout_ns;
+    uint64_t backoff_first_ns, backoff_max_ns, start_timeout_ns, heartbeat_timeout_ns,
+        stall_timeout_ns;
 };
 
 struct config {
