@@ -242,7 +242,7 @@ struct http_limits config_http_limits(const struct config *config)
 bool config_asks_for_keys(const struct config *config)
 {
     return config->auth.keys.count > 0 || config->auth.jwt.count > 0 ||
-           config->state.database[0] != '\0';
+           config->server.tls_client_ca[0] != '\0' || config->state.database[0] != '\0';
 }
 
 uint32_t config_replica_count(const struct config *config)

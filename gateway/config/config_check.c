@@ -109,6 +109,15 @@ static void check_server(const struct check *c)
              "tls_certificate is set without tls_key; set both or neither");
     if (has_key && !has_certificate)
         FAIL(c, &server->tls_key, "tls_key is set without tls_certificate; set both or neither");
+    if (server->tls_client_ca[0] != '\0') {
+        check_file(c, "the authorities' file", &server->tls_client_ca,
+                   "give the path of a PEM file");
+        if (!has_certificate)
+            FAIL(c, &server->tls_client_ca,
+                 "tls_client_ca needs TLS: set tls_certificate and tls_key too");
+    } else if (server->tls_client_required) {
+        FAIL(c, &server->tls_client_required, "tls_client_required needs tls_client_ca");
+    }
     if (has_certificate)
         check_file(c, "the certificate", &server->tls_certificate, "give the path of a PEM file");
     if (has_key)

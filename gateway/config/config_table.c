@@ -64,6 +64,13 @@ static const struct setting server_table[] = {
              "read again at each reload."},
     {FILE_PATH("tls_key", config_server, tls_key, ""), .reload = RELOAD_RESTART,
      .help = "PEM file with the certificate's private key."},
+    {FILE_PATH("tls_client_ca", config_server, tls_client_ca, ""), .reload = RELOAD_RESTART,
+     .help = "PEM file of authorities. Clients are asked for a certificate that one of them has signed; who shows one and no "
+             "key is known by it: its first alternative name (URI, DNS, e-mail) or CN is the name, O the organisation, OU the "
+             "team. Who shows neither is refused.",
+     .danger = "Whomever these authorities sign for may use every model."},
+    {BOOL("tls_client_required", config_server, tls_client_required, "false"), .reload = RELOAD_RESTART,
+     .help = "Refuse TLS connections without such a certificate, also from those who have a key."},
     {FILE_PATH("run_directory", config_server, run_directory, ""), .reload = RELOAD_RESTART,
      .help = "Folder for the sockets of replicas. \"\" makes a private one under $XDG_RUNTIME_DIR or /tmp.",
      .danger = "Whoever may write there can put itself in a replica's place."},

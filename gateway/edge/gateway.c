@@ -162,6 +162,9 @@ static status server_init(struct edge *edge, const struct config *config, struct
         {.address = config->server.listen,
          .certificate = has_tls ? config->server.tls_certificate : NULL,
          .key = has_tls ? config->server.tls_key : NULL,
+         .client_authorities =
+             config->server.tls_client_ca[0] != '\0' ? config->server.tls_client_ca : NULL,
+         .is_client_certificate_required = config->server.tls_client_required,
          .handler = routes_handle_public,
          .context = edge,
          .headers = api_answer_headers,

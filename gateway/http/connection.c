@@ -101,6 +101,7 @@ static void on_closed(void *context)
     if (connection->next != NULL)
         connection->next->link = connection->link;
     http2_free(connection);
+    memory_release(connection->client.certificate);
     memory_release(connection);
 }
 
@@ -150,7 +151,9 @@ static void on_first_bytes(h2o_socket_t *socket, const char *error)
         connection->acceptor->tls != NULL) {
         h2o_socket_read_stop(socket);
         connection->is_tls = connection->is_handshake = true;
+        client_certificate_expect(&connection->client);
         h2o_socket_ssl_handshake(socket, connection->acceptor->tls, NULL, on_handshake);
+        client_certificate_expect(NULL);
     } else if (memcmp(input->bytes, GUARD_PREFACE, count) != 0) {
         http1_start(connection);
     } else if (count == GUARD_PREFACE_BYTES) {

@@ -1,6 +1,7 @@
 #ifndef PENSTOCK_GATEWAY_HTTP_CONNECTION_H
 #define PENSTOCK_GATEWAY_HTTP_CONNECTION_H
 
+#include "client_certificate.h"
 #include "http1_chunked.h"
 #include "loop.h"
 
@@ -51,6 +52,7 @@ struct connection {
     http_request *requests;
     struct http1 http1;
     struct http2 *http2; /* owned */
+    struct client_certificate_owner client;
 };
 
 void connection_accept(struct acceptor *acceptor, http_loop *loop);

@@ -22,8 +22,10 @@ struct connection;
 
 struct listener {
     struct address address;
-    char *text;              /* owned; as configured */
-    char *certificate, *key; /* owned; NULL: no TLS */
+    char *text;               /* owned; as configured */
+    char *certificate, *key;  /* owned; NULL: no TLS */
+    char *client_authorities; /* owned; NULL: clients show no certificates */
+    bool is_client_certificate_required;
     http_handler_fn *handler;
     void *context;
     const struct http_header *headers; /* borrowed; as in the options */

@@ -78,6 +78,11 @@ bool http_request_is_http2(const http_request *request)
     return request->h2o != NULL;
 }
 
+const struct http_certificate *http_request_certificate(const http_request *request)
+{
+    return request->connection->client.certificate;
+}
+
 bool http_request_is_tls(const http_request *request)
 {
     return request->connection->is_tls;

@@ -135,6 +135,12 @@ static status open_listener(http_server *server, const struct http_listener_opti
         listener->certificate = copy_text(options->certificate);
         listener->key = copy_text(options->key != NULL ? options->key : "");
     }
+    if (options->client_authorities != NULL) {
+        listener->client_authorities = copy_text(options->client_authorities);
+        listener->is_client_certificate_required = options->is_client_certificate_required;
+        if (listener->client_authorities == NULL)
+            return STATUS_NO_MEMORY;
+    }
     if (listener->text == NULL || listener->descriptors == NULL ||
         (options->certificate != NULL && (listener->certificate == NULL || listener->key == NULL)))
         return STATUS_NO_MEMORY;
@@ -156,6 +162,7 @@ static void close_listener(http_server *server, struct listener *listener)
     memory_release(listener->text);
     memory_release(listener->certificate);
     memory_release(listener->key);
+    memory_release(listener->client_authorities);
     memory_release(listener->descriptors);
 }
 
@@ -184,6 +191,9 @@ static status load_certificates(http_server *server, SSL_CTX *out[LISTENER_COUNT
         if (listener->certificate == NULL)
             continue;
         status s = tls_context_create(listener->certificate, listener->key, &out[i], note);
+        if (s == STATUS_OK && listener->client_authorities != NULL)
+            s = client_certificate_ask(out[i], listener->client_authorities,
+                                       listener->is_client_certificate_required, note);
         if (s != STATUS_OK)
             return s;
     }

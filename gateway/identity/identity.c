@@ -286,6 +286,27 @@ static status caller_of_token(const struct identity *identity, http_request *req
     return result;
 }
 
+/* NULL: none was shown, or its time is over since. */
+static struct caller *caller_of_certificate(http_request *request, uint64_t now_s)
+{
+    const struct http_certificate *certificate = http_request_certificate(request);
+    char id[sizeof("cert:") + HTTP_CERTIFICATE_NAME_BYTES];
+
+    if (certificate == NULL || certificate->name[0] == '\0' || now_s >= certificate->end_s)
+        return NULL;
+    (void)snprintf(id, sizeof(id), "cert:%s", certificate->name);
+    const struct key_identity key = {
+        .id = id,
+        .organisation = certificate->organisation,
+        .team = certificate->unit,
+        .name = certificate->name,
+        .models = "",
+        .scopes = SCOPE_DEFAULT,
+        .weight = CALLER_WEIGHT_DEFAULT,
+    };
+    return caller_make(request, &key, id);
+}
+
 status identity_authenticate(const struct identity *identity, const struct config *config,
                              const struct key_table *static_keys, http_request *request,
                              const struct caller **out, const char **why)
@@ -300,7 +321,10 @@ status identity_authenticate(const struct identity *identity, const struct confi
         return STATUS_OK;
     }
     shown = shown.data != NULL ? key_of_bearer(shown) : http_request_header(request, "x-api-key");
-    caller = caller_of_key(identity, static_keys, request, shown, now_s);
+    if (shown.data == NULL && http_request_header(request, "authorization").data == NULL)
+        caller = caller_of_certificate(request, now_s);
+    else
+        caller = caller_of_key(identity, static_keys, request, shown, now_s);
     if (caller == NULL && config->auth.jwt.count > 0 && jwt_is_like(shown)) {
         status result = caller_of_token(identity, request, shown, now_s, &caller, why);
 

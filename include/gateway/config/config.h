@@ -13,6 +13,8 @@ struct config_server {
     const char *admin_listen; /* metrics, admin; "127.0.0.1:8081"; "" : none */
     int64_t loops;
     const char *tls_certificate, *tls_key; /* "" : none */
+    const char *tls_client_ca;             /* "": clients show no certificates */
+    bool tls_client_required;
     const char *run_directory; /* sockets of replicas; "" : a private one under /run/user or /tmp */
     uint64_t drain_timeout_ns;
     bool strict_params; /* unknown or unsupported request fields are 400 instead of a header */

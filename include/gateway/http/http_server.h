@@ -56,6 +56,9 @@ struct http_listener_options {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     const char *certificate,
         *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
+    /* PEM file with authorities: clients are asked for certificates that these have signed; NULL: they are not */
+    const char *client_authorities;
+    bool is_client_certificate_required; /* else a connection without one goes on */
     http_handler_fn *handler;
     void *context;
     /* Added to each answer that has none of the name: [header_count], and under `time_header` (NULL: none) the
@@ -143,6 +146,17 @@ struct text_slice http_request_peer(const http_request *request); /* textual add
 const char *http_request_id(const http_request *request);
 bool http_request_is_http2(const http_request *request);
 bool http_request_is_tls(const http_request *request);
+/* What a verified certificate of the client says. Texts are printable ASCII without blanks, quotes and backslashes, which
+ * have become '_'; "": none, or longer. */
+#define HTTP_CERTIFICATE_NAME_BYTES 129u
+struct http_certificate {
+    char name
+        [HTTP_CERTIFICATE_NAME_BYTES]; /* the first URI, DNS name or address of the alternative names; else CN */
+    char organisation[HTTP_CERTIFICATE_NAME_BYTES], unit[HTTP_CERTIFICATE_NAME_BYTES]; /* O, OU */
+    uint64_t end_s; /* Unix time */
+};
+/* NULL: the client has shown none. As long as the request. */
+const struct http_certificate *http_request_certificate(const http_request *request);
 uint64_t
 http_request_start_ns(const http_request *request); /* monotonic, when the head was complete */
 /* Memory that lives as long as the request. Never NULL (the library ends the process when memory is out). */

@@ -26,7 +26,7 @@ void identity_close(struct identity *identity);
 /* What is spent of budgets. */
 struct spend_book *identity_spent(const struct identity *identity);
 
-/* Whose request it is, by the key or token in it. The caller is in the request's memory. `static_keys`: those of `config`. Where
+/* Whose request it is, by the key or token in it, or else by its connection's certificate. The caller is in the request's memory. `static_keys`: those of `config`. Where
  * no key is asked for it is caller_anonymous. STATUS_OK; STATUS_DENIED: no key or token, or none that is good, and `why` is static text where
  * its bearer may know; STATUS_AGAIN: the keys of its issuer have not been read yet. Loop. */
 NODISCARD status identity_authenticate(const struct identity *identity, const struct config *config,
