@@ -10,7 +10,11 @@
  * really lie, not from a memory of where it was once sent. Nothing need be tuned: a long shared prefix outweighs a queue, a
  * short one does not.
  *
- * Near the best. Predictions within a twentieth of the best are the same: of these the one with fewest requests is taken, and of
+ * What a prompt costs. Reading it keeps whoever comes behind it waiting for as long, so what the cache lacks counts twice in the
+ * choice: once as this request's own wait, once as the next one's. With it once only, busy replicas send conversations away from
+ * their blocks to save a moment, everybody reads more, and all wait longer (bench/routing).
+ *
+ * Near the best. Costs within a twentieth of the best are the same: of these the one with fewest requests is taken, and of
  * equal ones by turns. A group (session) goes to its own replica where that costs little: its blocks may be in a cache that
  * we cannot see.
  *
@@ -27,7 +31,7 @@
 /* Where nobody has measured anything yet; only its ratio to a step matters, and that for the first requests. */
 #define PREFILL_NS_GUESS 1e6
 #define STEP_NS_GUESS    1e7
-/* Predictions that are no worse than this factor of the best are equal. */
+/* Costs that are no higher than this factor of the least are equal. */
 #define EQUAL_FACTOR 1.05
 
 uint32_t router_pick(const struct router_candidate *candidates, uint32_t count, uint32_t turn,
@@ -126,6 +130,15 @@ double router_predicted_ttft_ns(const struct router_candidate *candidate,
            (double)(request->prompt_tokens - cached) * prefill_ns;
 }
 
+static double cost_ns(const struct router_candidate *candidate,
+                      const struct router_request *request, double prefill_ns)
+{
+    double read_ns = router_predicted_ttft_ns(candidate, request, prefill_ns) -
+                     candidate->queued_ns - candidate->step_ns / 2;
+
+    return router_predicted_ttft_ns(candidate, request, prefill_ns) + read_ns;
+}
+
 /* What stands in for a time that a replica has not measured: the mean of the others, else the guess. */
 static double mean_prefill_ns(const struct router_candidate *candidates, uint32_t count)
 {
@@ -146,25 +159,25 @@ static bool is_open(const struct router_candidate *candidate, uint32_t outstandi
     return candidate->is_ready && candidate->outstanding <= outstanding_max;
 }
 
-/* Of the ready candidates with at most `outstanding_max` requests the one whose first token should come first. */
-static uint32_t soonest(const struct router_candidate *candidates, uint32_t count,
-                        const struct router_request *request, double prefill_ns,
-                        uint32_t outstanding_max)
+/* Of the ready candidates with at most `outstanding_max` requests the one that costs least. */
+static uint32_t cheapest(const struct router_candidate *candidates, uint32_t count,
+                         const struct router_request *request, double prefill_ns,
+                         uint32_t outstanding_max)
 {
     uint32_t best = ROUTER_NONE;
     double least = INFINITY;
 
     for (uint32_t i = 0; i < count; i++) {
-        double ttft = router_predicted_ttft_ns(&candidates[i], request, prefill_ns);
+        double cost = cost_ns(&candidates[i], request, prefill_ns);
 
-        if (is_open(&candidates[i], outstanding_max) && ttft < least)
-            least = ttft;
+        if (is_open(&candidates[i], outstanding_max) && cost < least)
+            least = cost;
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct router_candidate *one = &candidates[(request->turn % count + i) % count];
 
         if (is_open(one, outstanding_max) &&
-            router_predicted_ttft_ns(one, request, prefill_ns) <= least * EQUAL_FACTOR &&
+            cost_ns(one, request, prefill_ns) <= least * EQUAL_FACTOR &&
             (best == ROUTER_NONE || one->outstanding < candidates[best].outstanding))
             best = (uint32_t)(one - candidates);
     }
@@ -179,8 +192,7 @@ static bool is_worth_its_load(const struct router_candidate *far,
     double step_ns = far->step_ns > 0 ? far->step_ns : STEP_NS_GUESS;
     double surplus =
         far->outstanding > near->outstanding ? (double)(far->outstanding - near->outstanding) : 0;
-    double gain = router_predicted_ttft_ns(near, request, prefill_ns) -
-                  router_predicted_ttft_ns(far, request, prefill_ns);
+    double gain = cost_ns(near, request, prefill_ns) - cost_ns(far, request, prefill_ns);
 
     return gain > surplus * step_ns;
 }
@@ -203,12 +215,12 @@ static uint32_t predicted_ttft(const struct router_candidate *candidates, uint32
 {
     double prefill_ns = mean_prefill_ns(candidates, count);
     uint32_t bound = router_load_bound(candidates, count);
-    uint32_t best = soonest(candidates, count, request, prefill_ns, UINT32_MAX), near;
+    uint32_t best = cheapest(candidates, count, request, prefill_ns, UINT32_MAX), near;
 
     if (best == ROUTER_NONE)
         return best;
     if (candidates[best].outstanding >= bound) {
-        near = soonest(candidates, count, request, prefill_ns, bound - 1);
+        near = cheapest(candidates, count, request, prefill_ns, bound - 1);
         if (!is_worth_its_load(&candidates[best], &candidates[near], request, prefill_ns))
             best = near;
     }

@@ -164,6 +164,7 @@ def arguments():
     parser.add_argument("--serving-bench", type=pathlib.Path, default=ROOT / "build/release/bench/serving/serving_bench")
     parser.add_argument("--cache", default="48MiB", help="KV cache of a replica")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1, help="of the requests of a round")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--only", default=",".join([*POLICIES, ROUTER]))
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench/routing")
@@ -175,7 +176,7 @@ def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     wanted = args.only.split(",")
-    rounds, scale = (1, 0.25) if args.quick else (args.rounds, 1)
+    rounds, scale = (1, 0.25) if args.quick else (args.rounds, args.scale)
     started, reports, left_out = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = pathlib.Path(scratch_name)
@@ -191,8 +192,9 @@ def main():
                     left_out[policy] = str(error)
                     print(f"{policy} is left out: {error}", file=sys.stderr)
             for number in range(rounds):
-                for policy, processes in started.items():
-                    report = run_round(args, processes[0], 1000 + number, scale)
+                turns = list(started)
+                for policy in turns[number % len(turns):] + turns[:number % len(turns)]:  # nobody is always the first
+                    report = run_round(args, started[policy][0], 1000 + number, scale)
                     reports.setdefault(policy, []).append(report)
                     print(f"round {number + 1} {policy}: " + ", ".join(
                         f"{load} hit {row['cached_tokens'] / max(row['prompt_tokens'], 1):.2f} ttft p50 {row['ttft_ms']['p50']:.0f} ms"
@@ -202,7 +204,7 @@ def main():
                 stop(processes)
     results = {policy: figures(each) for policy, each in reports.items()}
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    document = {"commit": commit, "cores": os.cpu_count(), "replicas": REPLICAS, "cache": args.cache, "loads": LOADS,
+    document = {"commit": commit, "cores": os.cpu_count(), "replicas": REPLICAS, "cache": args.cache, "loads": LOADS, "scale": scale,
                 "left_out": left_out, "results": results, "reports": reports}
     (args.out / "routing.json").write_text(json.dumps(document, indent=1) + "\n")
     (args.out / "routing.md").write_text(table(results))

@@ -146,7 +146,7 @@ static void a_block_keeps_its_last_names(void **state)
     (void)state;
     memset(given, 0, sizeof(given));
     assert_int_equal(prefix_marks_create(4, note, NULL, &marks), STATUS_OK);
-    for (uint64_t name = 1; name <= 5; name++)
+    for (uint64_t name = 1; name <= PREFIX_MARKS_PER_BLOCK + 3; name++)
         prefix_marks_put(marks, 3, name);
     prefix_marks_put(marks, 3, 5); /* it has that one */
     assert_true(given[1] + given[2] + given[3] == 0 && given[4] == 1 && given[5] == 1);

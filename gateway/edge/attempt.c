@@ -53,6 +53,7 @@ static bool events_write(struct proxy *proxy, struct text_slice events)
     while (events.bytes > 0) {
         struct text_slice run = usage_report_skip(&events, &usage, &has_report);
 
+        shadow_take(proxy->shadow, run);
         if (run.bytes > 0)
             has_room = http_stream_write(proxy->record->request, run);
         if (has_report)
@@ -211,6 +212,7 @@ static void answer_end(struct proxy *proxy)
         return;
     }
     waiting_release(proxy);
+    shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
     proxy->record->status_code = proxy->attempt.status_code;
     http_reply(proxy->record->request, proxy->attempt.status_code, proxy->attempt.answer_headers,
                proxy->attempt.answer_header_count, proxy->attempt.content_type,

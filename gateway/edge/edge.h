@@ -111,6 +111,7 @@ struct edge_loop {
     struct proxy *waiting;     /* requests without a slot or a ready replica, oldest first */
     struct proxy **waiting_tail;
     uint32_t waiting_count;
+    uint32_t shadow_count;    /* copies of requests under way (shadow.c) */
     struct http_message wake; /* slots were given, or a replica's state has changed */
     _Atomic bool wake_is_sent, replicas_have_changed;
 };

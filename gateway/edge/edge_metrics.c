@@ -50,7 +50,7 @@ static const double duration_bounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.3, 0.5
 
 struct families {
     metrics_family *in_flight, *restarts, *retries, *fallbacks, *retries_refused, *quarantined,
-        *distrusted, *first_token, *inter_token, *replicas;
+        *distrusted, *shadows, *shadow_tokens, *shadow_equal, *first_token, *inter_token, *replicas;
 };
 
 static const char *const model_label[] = {"model", NULL};
@@ -61,6 +61,7 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
 {
     static const char *const request_labels[] = {"route", "model", "code", NULL};
     static const char *const duration_labels[] = {"route", "model", NULL};
+    static const char *const shadow_labels[] = {"model", "result", NULL};
     static const char *const replica_labels[] = {"model", "state", NULL};
     static const char *const result_label[] = {"result", NULL};
     static const char *const version_label[] = {"version", NULL};
@@ -85,6 +86,16 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {&families->retries,
          {METRICS_COUNTER, "penstock_upstream_retries_total",
           "Requests sent again because their replica failed.", model_label, NULL, 0, 0}},
+        {&families->shadows,
+         {METRICS_COUNTER, "penstock_shadow_requests_total",
+          "Copies of requests that another model got, by what the comparison of the answers gave.",
+          shadow_labels, NULL, 0, 0}},
+        {&families->shadow_tokens,
+         {METRICS_COUNTER, "penstock_shadow_tokens_total",
+          "Tokens (words and signs) of answers that were compared.", model_label, NULL, 0, 0}},
+        {&families->shadow_equal,
+         {METRICS_COUNTER, "penstock_shadow_equal_tokens_total",
+          "Those before the first difference.", model_label, NULL, 0, 0}},
         {&families->fallbacks,
          {METRICS_COUNTER, "penstock_model_fallbacks_total",
           "Requests that went to another model because this one failed.", model_label, NULL, 0, 0}},
@@ -139,6 +150,13 @@ static void model_series(struct edge_model_metrics *model, const struct families
     model->retries_refused = metrics_series_get(families->retries_refused, values);
     model->quarantined = metrics_series_get(families->quarantined, values);
     model->distrusted = metrics_series_get(families->distrusted, values);
+    model->shadow_same = metrics_series_get(families->shadows, (const char *const[]){name, "same"});
+    model->shadow_different =
+        metrics_series_get(families->shadows, (const char *const[]){name, "different"});
+    model->shadow_failed =
+        metrics_series_get(families->shadows, (const char *const[]){name, "failed"});
+    model->shadow_tokens = metrics_series_get(families->shadow_tokens, values);
+    model->shadow_equal_tokens = metrics_series_get(families->shadow_equal, values);
     model->time_to_first_token = metrics_series_get(families->first_token, values);
     model->inter_token = metrics_series_get(families->inter_token, values);
     for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++) {

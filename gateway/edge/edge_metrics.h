@@ -38,6 +38,8 @@ enum edge_route {
 struct edge_model_metrics {
     metrics_series *in_flight, *restarts, *retries, *fallbacks, *retries_refused, *quarantined,
         *distrusted;
+    metrics_series *shadow_same, *shadow_different, *shadow_failed, *shadow_tokens,
+        *shadow_equal_tokens;
     metrics_series *time_to_first_token, *inter_token;
     metrics_series *replicas[8];                                      /* by enum replica_state */
     _Atomic(metrics_series *) requests[ROUTE_COUNT][EDGE_CODE_COUNT]; /* made when first needed */

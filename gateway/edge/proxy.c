@@ -146,6 +146,7 @@ static void on_gone(http_request *request, void *context)
 void proxy_release(struct proxy *proxy)
 {
     waiting_release(proxy);
+    shadow_leave(proxy->shadow, proxy->record->status_code);
     attempt_deinit(&proxy->attempt);
 }
 
@@ -230,6 +231,14 @@ bool proxy_fall_back(struct proxy *proxy, int http_status, struct text_slice bod
     return true;
 }
 
+/* Any number of a request: what goes by chance for it, a version or a copy. */
+static uint64_t number_of(const char *request_id)
+{
+    static const struct hash_key key = {0x76657273696f6e20ull, 0x6f6620612072656bull};
+
+    return hash64(&key, request_id, strlen(request_id));
+}
+
 static void headers_make(struct proxy *proxy)
 {
     const struct edge_record *record = proxy->record;
@@ -264,6 +273,8 @@ static void start(struct edge_record *record, const struct proxy *given)
     metrics_add(proxy_metrics(proxy)->in_flight, 1);
     headers_make(proxy);
     http_request_on_gone(request, on_gone, proxy);
+    if (strcmp(proxy->method, "POST") == 0)
+        proxy->shadow = shadow_start(proxy, config, number_of(http_request_id(request)));
     model_begin(proxy, config);
 }
 
@@ -351,14 +362,6 @@ static struct waiting waiting_of(const struct edge_record *record,
         .output_tokens_max =
             target->has_output_tokens_max && output < UINT32_MAX ? (uint32_t)output : 0,
     };
-}
-
-/* A request that is of no session goes to any version. */
-static uint64_t number_of(const char *request_id)
-{
-    static const struct hash_key key = {0x76657273696f6e20ull, 0x6f6620612072656bull};
-
-    return hash64(&key, request_id, strlen(request_id));
 }
 
 void proxy_start(struct edge_record *record, const char *method, const char *upstream_path)

@@ -5,6 +5,7 @@
 #include "proxy.h"
 #include "replica_choice.h"
 #include "route_plan.h"
+#include "shadow.h"
 #include "stored_replica.h"
 #include "upstream_headers.h"
 #include "waiting.h"
@@ -32,6 +33,7 @@ struct proxy {
 
     struct waiting waiting;
     struct attempt attempt;
+    struct shadow *shadow; /* a copy of it that another model got; NULL: none */
 
     bool wants_stream; /* the answer, if it is a good one, is an event stream */
     bool is_streaming; /* the client has the head */

@@ -13,7 +13,7 @@
 /* English text in JSON; until a replica has measured its own. */
 #define BYTES_PER_TOKEN_GUESS 4.0f
 /* Chunks of a prompt that is no session's which consistent_hash goes by: a long system prompt's. */
-#define HASHED_CHUNKS_MAX 4u
+#define HASHED_CHUNKS_MAX 16u
 
 /* --- the request --- */
 

@@ -17,7 +17,8 @@ static struct prompt_text messages_of(size_t bytes)
 
 static void equal_beginnings_have_equal_names(void **state)
 {
-    struct prompt_text shorter = messages_of(1000), longer = messages_of(4000);
+    struct prompt_text shorter = messages_of(4 * PROMPT_CHUNK_BYTES - 20),
+                       longer = messages_of(16 * PROMPT_CHUNK_BYTES - 20);
     uint64_t names[2][PROMPT_CHUNKS_MAX];
 
     (void)state;
@@ -33,7 +34,8 @@ static void equal_beginnings_have_equal_names(void **state)
         for (uint32_t j = 0; j < i; j++)
             assert_true(names[1][i] != names[1][j]);
     }
-    long_text[700] ^= 1; /* in the third chunk: it and all after it have other names */
+    long_text[2 * PROMPT_CHUNK_BYTES + 30] ^=
+        1; /* in the third chunk: it and all after it have other names */
     prompt_chunks_name(&longer, 1, names[0]);
     assert_memory_equal(names[0], names[1], 2 * sizeof(names[0][0]));
     for (uint32_t i = 2; i < 15; i++)

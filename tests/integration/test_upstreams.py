@@ -267,6 +267,35 @@ def test_weights_change_with_a_reload(versions):
     assert {chat(versions, "chat", headers={"x-session-id": f"s{i}"}, max_tokens=1).json()["model"] for i in range(8)} == {"second"}
 
 
+SHADOWS = HERE + LOCAL.replace("name: local", "name: first") + """
+    shadow: {model: second, share: 1}
+""" + LOCAL.replace("name: local", "name: second") + """
+    shadow: {model: gone, share: 1}
+""" + upstream("gone", "http://127.0.0.1:9")
+
+
+def test_shadows_are_compared_and_nothing_of_them_is_seen(start_gateway):
+    server = start_gateway(SHADOWS)
+
+    def counted(model, result):
+        return metric_of(server, "penstock_shadow_requests_total", model=model, result=result)
+
+    for stream in (False, True):  # equal weights, greedy: equal answers
+        assert chat(server, "first", stream=stream, max_tokens=12).status_code == 200
+    wait_until(lambda: counted("first", "same") == 2)
+    tokens = metric_of(server, "penstock_shadow_tokens_total", model="first")
+    assert tokens > 4 and metric_of(server, "penstock_shadow_equal_tokens_total", model="first") == tokens
+    for seed in range(6):  # the copy draws with another seed than the request, which has none
+        assert chat(server, "first", temperature=1.5, max_tokens=24).status_code == 200
+    wait_until(lambda: counted("first", "same") + counted("first", "different") == 8)
+    assert counted("first", "different") >= 1
+    assert metric_of(server, "penstock_shadow_equal_tokens_total", model="first") < metric_of(
+        server, "penstock_shadow_tokens_total", model="first")
+    assert "before the first difference" in server.log_text()
+    assert chat(server, "second").status_code == 200  # its shadow is nowhere
+    wait_until(lambda: counted("second", "failed") == 1)
+
+
 LLAMA_SERVER = pathlib.Path(os.environ.get("PENSTOCK_TEST_LLAMA_SERVER") or
                             next(iter(sorted((pathlib.Path.home() / ".cache/penstock/peers").glob("llama.cpp-*/bin/llama-server"))),
                                  "/nowhere"))

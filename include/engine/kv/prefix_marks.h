@@ -17,8 +17,8 @@ struct prefix_mark {
     uint32_t block; /* number of the full block of the prompt, from 0, within which it ends */
 };
 
-/* The names of a block beyond this many push out its oldest: a block of 16 tokens rarely has two. */
-#define PREFIX_MARKS_PER_BLOCK 2u
+/* The names of a block beyond this many push out its oldest: a block of 16 tokens of English has one or two. */
+#define PREFIX_MARKS_PER_BLOCK 4u
 
 /* `is_resident`: a block has got this name, or no longer has it. A name may be told for several blocks: it is gone once it
  * has been taken back as often as it was given. */

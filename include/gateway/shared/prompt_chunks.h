@@ -14,9 +14,9 @@
  * Two bodies that differ in white space or in the order of keys have different names for the same prompt: such a prompt is not found,
  * and nothing else happens. */
 
-#define PROMPT_CHUNK_BYTES 256u
+#define PROMPT_CHUNK_BYTES 64u
 /* Longer prompts are told apart by their first 256 KiB only. */
-#define PROMPT_CHUNKS_MAX 1024u
+#define PROMPT_CHUNKS_MAX 4096u
 
 /* The fields of a body that its prompt follows from, in canonical order. */
 #define PROMPT_FIELD_COUNT 10u
