@@ -11,8 +11,7 @@
 #define STOP_TOKENS_MAX 1024u
 #define BIASES_MAX      4096u
 #define BANS_MAX        1024u
-#define END_TOKENS_MAX                                                                             \
-    256u /* what ends reasoning; a mark and its surroundings have at most twenty */
+#define END_TOKENS_MAX  256u /* what ends reasoning: a mark and what is around it, some twenty */
 
 static bool stops_are_valid(const struct engine_request *request)
 {
