@@ -88,7 +88,8 @@ def test_a_stream_that_has_begun_ends_with_an_error_event(start_gateway):
 def test_the_official_client_sees_the_error_event_as_an_error(start_gateway):
     server = start_gateway(ONE_REPLICA)
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
-    stream = client.chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=900, stream=True)
+    stream = client.chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=900, stream=True,
+                                            extra_body={"ignore_eos": True})
     with pytest.raises(openai.APIError) as error:
         for count, _ in enumerate(stream):
             if count == 5:
