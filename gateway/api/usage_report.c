@@ -62,13 +62,17 @@ void usage_report_insert(const struct api_usage *usage, struct buffer *out, size
 /* The next line that begins like a report; NULL: there is none. */
 static const char *report_find(struct text_slice events)
 {
-    static const char mark[] = "\n" USAGE_REPORT_COMMENT;
-    const char *at;
+    const size_t mark_bytes = sizeof(USAGE_REPORT_COMMENT) - 1;
+    const char *line = events.data, *end = events.data + events.bytes;
 
-    if (events.bytes >= sizeof(mark) - 2 && memcmp(events.data, mark + 1, sizeof(mark) - 2) == 0)
-        return events.data;
-    at = memmem(events.data, events.bytes, mark, sizeof(mark) - 1);
-    return at != NULL ? at + 1 : NULL;
+    while (line != NULL && (size_t)(end - line) >= mark_bytes) {
+        if (memcmp(line, USAGE_REPORT_COMMENT, mark_bytes) == 0)
+            return line;
+        line = memchr(line, '\n', (size_t)(end - line));
+        if (line != NULL)
+            line++;
+    }
+    return NULL;
 }
 
 struct text_slice usage_report_skip(struct text_slice *events, struct api_usage *usage,

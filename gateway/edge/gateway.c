@@ -32,7 +32,7 @@
 #include "upstream.h"
 
 #define LOOP_COUNT_AUTO_MAX 4u
-#define TARGET_IDLE_MAX     64u                 /* kept connections a loop and replica */
+#define TARGET_IDLE_MAX     256u                /* kept connections a loop and replica */
 #define REPLICA_END_NS      (3 * NS_PER_SECOND) /* for replicas to end, when nothing runs in them */
 #define CUT_GRACE_NS        (1 * NS_PER_SECOND) /* for the last bytes to clients that are cut */
 #define DRAIN_LOOK_NS       (20 * NS_PER_MS)

@@ -1,5 +1,7 @@
 #include "sse_splitter.h"
 
+#include <string.h>
+
 #include "check.h"
 
 /* By these lines a stream's last event is known: OpenAI's mark, Anthropic's event, and those of
@@ -19,11 +21,17 @@ static bool is_end_line(const struct sse_splitter *splitter)
     return false;
 }
 
-static void line_take(struct sse_splitter *splitter, char byte)
+/* Bytes of a line, its LF not among them. Of the bytes beyond those that are kept only the number counts, and of that
+ * only that it is large: there a CR counts too, for which no line by which an end is known is long enough. */
+static void line_take(struct sse_splitter *splitter, struct text_slice bytes)
 {
-    if (splitter->line_bytes < sizeof(splitter->line))
-        splitter->line[splitter->line_bytes] = byte;
-    splitter->line_bytes++;
+    size_t i = 0;
+
+    for (; i < bytes.bytes && splitter->line_bytes < sizeof(splitter->line); i++) {
+        if (bytes.data[i] != '\r')
+            splitter->line[splitter->line_bytes++] = bytes.data[i];
+    }
+    splitter->line_bytes += bytes.bytes - i;
 }
 
 /* Returns whether the line was the blank one that ends an event. */
@@ -45,17 +53,16 @@ static bool line_end(struct sse_splitter *splitter)
 
 size_t sse_splitter_feed(struct sse_splitter *splitter, struct text_slice piece)
 {
-    size_t complete = 0;
+    size_t complete = 0, at = 0;
 
-    for (size_t i = 0; i < piece.bytes; i++) {
-        char byte = piece.data[i];
+    while (at < piece.bytes) {
+        const char *start = piece.data + at, *end = memchr(start, '\n', piece.bytes - at);
+        size_t bytes = end != NULL ? (size_t)(end - start) : piece.bytes - at;
 
-        if (byte == '\n') {
-            if (line_end(splitter))
-                complete = i + 1;
-        } else if (byte != '\r') {
-            line_take(splitter, byte);
-        }
+        line_take(splitter, (struct text_slice){start, bytes});
+        at += bytes + (end != NULL);
+        if (end != NULL && line_end(splitter))
+            complete = at;
     }
     return complete;
 }
