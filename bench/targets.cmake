@@ -21,3 +21,7 @@ target_link_libraries(penstock_scores PRIVATE engine_model engine_text kernels b
 
 add_executable(grammar_bench bench/grammar/grammar_bench.c)
 target_link_libraries(grammar_bench PRIVATE engine_grammar engine_model engine_text kernels base PkgConfig::JANSSON m)
+
+# The server behind the gateways that bench/gateway/gateway.py compares.
+add_executable(gateway_upstream bench/gateway/upstream.c)
+target_link_libraries(gateway_upstream PRIVATE gateway_http base PkgConfig::H2O PkgConfig::OPENSSL)
