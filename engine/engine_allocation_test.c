@@ -111,6 +111,19 @@ static struct client *start(engine *e, grammar *g, engine_adapter *adapter, uint
     p->logprobs = i == 6 ? 5 : -1;
     p->biases = biases;
     p->bias_count = i == 7 ? 2 : 0;
+    p->top_n_sigma = i == 1 ? 2 : 0;
+    p->top_a = i == 1 ? 0.001f : 0;
+    p->typical_p = i == 1 || i == 7 ? 0.95f : 0;
+    p->xtc_probability = i == 3 ? 0.5f : 0;
+    p->xtc_threshold = 0.1f;
+    p->mirostat = (struct mirostat_params){.is_on = i == 5, .tau = 5, .eta = 0.1f};
+    p->dry = (struct dry_params){.multiplier = i == 1 || i == 2 ? 0.8f : 0,
+                                 .base = 1.75f,
+                                 .allowed_length = 2,
+                                 .last_n = i == 2 ? 16 : -1,
+                                 .breakers = stops,
+                                 .breaker_count = 1};
+    p->repetition = (struct repetition_params){.max_pattern = i == 3 ? 8 : 0, .min_count = 1000};
     c->request.stops = stops;
     c->request.stop_count = i == 4 ? 1 : 0;
     c->request.grammar = i >= 6 ? g : NULL;

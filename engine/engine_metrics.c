@@ -215,11 +215,11 @@ static status make_gauges(struct engine_metrics *m, const struct engine_metrics_
 static status make_labelled_counters(struct engine_metrics *m,
                                      const struct engine_metrics_options *o)
 {
-    static const char *const reasons[] = {"stop", "length", "abort", "error", NULL};
+    static const char *const reasons[] = {"stop", "length", "repetition", "abort", "error", NULL};
     struct metrics_family_options f = {.kind = METRICS_COUNTER,
                                        .name = "vllm:request_success_total",
                                        .help = "Requests that have ended, by reason."};
-    _Static_assert(FINISH_STOP == 1 && FINISH_ERROR == 4, "reasons follow enum finish_reason");
+    _Static_assert(FINISH_STOP == 1 && FINISH_ERROR == 5, "reasons follow enum finish_reason");
     status s = make_series(o, f, "finished_reason", reasons, &m->finished[FINISH_STOP]);
     if (s != STATUS_OK)
         return s;

@@ -222,6 +222,28 @@ static void a_grammar_that_leaves_no_token_ends_in_an_error(void **state)
     engine_close(e);
 }
 
+/* Three times "over and ", and not a token more, however many of them are drafted. */
+static void an_output_that_repeats_itself_is_ended(void **state)
+{
+    (void)state;
+    engine *e = open_engine(&defaults);
+    atomic_store(&script, "over and ");
+    for (uint32_t i = 0; i < 8; i++) {
+        struct client *c = client_create(e, make_prompt(18, i), 18, 450);
+        c->request.sampling.repetition =
+            (struct repetition_params){.min_pattern = 4, .max_pattern = 20, .min_count = 3};
+        c->request.sampling.min_tokens = i % 2 == 0 ? 0 : 100;
+        client_run(c);
+        const struct client_sequence *s = &c->sequences[0];
+        assert_int_equal(s->finish, FINISH_REPETITION);
+        assert_int_equal(s->token_count, i % 2 == 0 ? 27 : 100);
+        client_destroy(c);
+    }
+    atomic_store(&script, NULL);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
 int main(void)
 {
     spell_bytes();
@@ -229,6 +251,7 @@ int main(void)
         cmocka_unit_test(no_draft_crosses_the_end_of_reasoning),
         cmocka_unit_test(the_end_of_reasoning_keeps_to_the_grammar),
         cmocka_unit_test(a_budget_that_is_no_budget_is_refused),
+        cmocka_unit_test(an_output_that_repeats_itself_is_ended),
     };
     const struct CMUnitTest draft_tests[] = {
         cmocka_unit_test(a_grammar_is_kept_whatever_the_batch),

@@ -136,10 +136,11 @@ struct step_buffers {
     struct sample *results;         /* [logit_rows_max] */
     /* What each sample has given, [sequence_count_max] */
     struct sample_result {
-        uint32_t first;   /* of its results */
-        uint32_t count;   /* tokens that are to be taken */
-        bool is_finished; /* by the last of them the grammar is complete, and cannot go on */
-        status status;    /* of the row after them */
+        uint32_t first; /* of its results */
+        uint32_t count; /* tokens that are to be taken */
+        /* what the last of them ends the sequence with: the grammar is complete and cannot go on, or it repeats itself */
+        enum finish_reason finish;
+        status status; /* of the row after them */
     } * sample_results;
     struct score_task { /* the token at `position` of the prompt is scored by this row */
         struct live_request *request;

@@ -64,6 +64,11 @@ static status make_sequence(engine *e, struct live_request *r, uint32_t index,
     return s->output_hashes != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+static struct text_slice piece_of(const void *context, int32_t token)
+{
+    return tokenizer_piece(context, token, true);
+}
+
 /* The sampler and the text stream of sequence `index`. */
 static status make_stream(engine *e, struct live_request *r, uint32_t index,
                           uint32_t output_count_max, size_t stop_bytes_max)
@@ -78,6 +83,8 @@ static status make_stream(engine *e, struct live_request *r, uint32_t index,
         .end_tokens = e->end_tokens,
         .end_token_count = e->end_token_count,
         .allowed = r->grammar != NULL ? r->constraints[index].allowed : NULL,
+        .piece = piece_of,
+        .piece_context = e->tokens,
     };
     status s = sampler_create(&options, r->memory, &r->samplers[index]);
     if (s != STATUS_OK)

@@ -221,8 +221,9 @@ static bool follow_grammar(struct constraint *c, int32_t token, struct sample_re
         result->count--;
         return false;
     }
-    result->is_finished = grammar_matcher_is_finished(c->matcher);
-    return !result->is_finished;
+    if (grammar_matcher_is_finished(c->matcher))
+        result->finish = FINISH_STOP;
+    return result->finish == FINISH_NONE;
 }
 
 /* The token that has to come next because the reasoning has had its tokens; -1: none has to. */
@@ -275,8 +276,12 @@ static void sample_tokens(const struct sample_work *work, const struct step_samp
         accept_token(e, r, s->index, out->token);
         result->count++;
         if (sampler_token_ends(r->samplers[s->index], out->token) ||
-            (constraint != NULL && !follow_grammar(constraint, out->token, result)) ||
-            i == sample->draft_count || out->token != sample->drafts[i])
+            (constraint != NULL && !follow_grammar(constraint, out->token, result)))
+            return;
+        if (sampler_output_loops(r->samplers[s->index]))
+            result->finish = FINISH_REPETITION;
+        if (result->finish != FINISH_NONE || i == sample->draft_count ||
+            out->token != sample->drafts[i])
             return;
     }
 }
@@ -309,19 +314,19 @@ static void sample_rows(engine *e, const float *logits, const struct step_sample
         e->device->operations->parallel_for(e->device, tasks, sample_row, &work);
 }
 
-/* Appends a sampled token, ends the sequence if it is time, and tells the publisher. is_finished: the grammar has no token
- * that could follow. */
+/* Appends a sampled token, ends the sequence if it is time, and tells the publisher. `own_finish`: what else than end tokens
+ * and its length ends it now. */
 static void take_sample(engine *e, struct sequence *s, const struct sample *sample,
-                        bool is_finished, uint64_t now_ns)
+                        enum finish_reason own_finish, uint64_t now_ns)
 {
     struct live_request *r = (struct live_request *)s->request;
     uint32_t index = s->index;
     batcher_append(e->batch, s, sample->token);
     bool ends = sampler_token_ends(r->samplers[index], sample->token);
-    enum finish_reason finish = FINISH_NONE;
-    if (ends || is_finished)
+    enum finish_reason finish = own_finish;
+    if (ends)
         finish = FINISH_STOP;
-    else if (s->output_count == s->output_count_max)
+    else if (finish != FINISH_STOP && s->output_count == s->output_count_max)
         finish = FINISH_LENGTH;
     if (finish != FINISH_NONE)
         leave_batch(e, s);
@@ -411,7 +416,7 @@ static void take_samples(engine *e, const struct step_sample *samples, uint32_t 
         /* The last of them may end the sequence, and the request with it. */
         for (uint32_t j = 0; j < result->count; j++)
             take_sample(e, samples[i].sequence, &e->step.results[result->first + j],
-                        result->is_finished && j + 1 == result->count, now_ns);
+                        j + 1 == result->count ? result->finish : FINISH_NONE, now_ns);
     }
     end_broken(e, samples, count);
 }

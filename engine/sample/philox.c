@@ -26,9 +26,9 @@ struct philox_counter philox4x32(struct philox_counter counter, uint32_t key0, u
     return counter;
 }
 
-double philox_uniform(uint64_t seed, uint32_t index, uint32_t position)
+double philox_uniform(uint64_t seed, uint32_t index, uint32_t position, enum philox_purpose purpose)
 {
-    struct philox_counter counter = {{position, index, 0, 0}};
+    struct philox_counter counter = {{position, index, purpose, 0}};
     struct philox_counter bits = philox4x32(counter, (uint32_t)seed, (uint32_t)(seed >> 32));
     uint64_t word = (uint64_t)bits.word[1] << 32 | bits.word[0];
     return (double)(word >> 11) * 0x1p-53;

@@ -12,7 +12,11 @@ struct philox_counter {
 
 struct philox_counter philox4x32(struct philox_counter counter, uint32_t key0, uint32_t key1);
 
-/* Uniform in [0, 1) with 53 bits, for the draw of one token. */
-double philox_uniform(uint64_t seed, uint32_t index, uint32_t position);
+/* What one position needs a number for: each is another number. */
+enum philox_purpose { PHILOX_TOKEN, PHILOX_EXCLUSION };
+
+/* Uniform in [0, 1) with 53 bits. */
+double philox_uniform(uint64_t seed, uint32_t index, uint32_t position,
+                      enum philox_purpose purpose);
 
 #endif

@@ -30,17 +30,18 @@ static void numbers_are_uniform_and_depend_on_seed_index_and_position(void **sta
     (void)state;
     double sum = 0.0;
     for (uint32_t position = 0; position < 10000; position++) {
-        double u = philox_uniform(7, 0, position);
+        double u = philox_uniform(7, 0, position, PHILOX_TOKEN);
         assert_true(u >= 0.0 && u < 1.0);
         sum += u;
     }
     assert_true(sum > 4900.0 && sum < 5100.0); /* 3.4 standard deviations */
-    double base = philox_uniform(7, 0, 5);
-    assert_true(base == philox_uniform(7, 0, 5));
-    assert_true(base != philox_uniform(8, 0, 5));
-    assert_true(base != philox_uniform(7 + (1ull << 40), 0, 5));
-    assert_true(base != philox_uniform(7, 1, 5));
-    assert_true(base != philox_uniform(7, 0, 6));
+    double base = philox_uniform(7, 0, 5, PHILOX_TOKEN);
+    assert_true(base == philox_uniform(7, 0, 5, PHILOX_TOKEN));
+    assert_true(base != philox_uniform(8, 0, 5, PHILOX_TOKEN));
+    assert_true(base != philox_uniform(7 + (1ull << 40), 0, 5, PHILOX_TOKEN));
+    assert_true(base != philox_uniform(7, 1, 5, PHILOX_TOKEN));
+    assert_true(base != philox_uniform(7, 0, 6, PHILOX_TOKEN));
+    assert_true(base != philox_uniform(7, 0, 5, PHILOX_EXCLUSION));
 }
 
 int main(void)

@@ -1,28 +1,12 @@
 #include "reasoning_budget.h"
 
-#include <string.h>
+#include "mark_search.h"
 
-/* Longest start of `mark` that is also an end of its first `length` bytes, and shorter. */
-static uint32_t border(struct text_slice mark, uint32_t length)
-{
-    uint32_t bytes = length - 1;
-    while (bytes > 0 && memcmp(mark.data, mark.data + length - bytes, bytes) != 0)
-        bytes--;
-    return bytes;
-}
-
-/* One step of Knuth, Morris and Pratt's search (1977) for the mark that may come next. */
 static void take_byte(struct reasoning_watch *w, char c)
 {
     struct text_slice mark = w->is_inside ? w->budget->close : w->budget->open;
-    while (w->matched_bytes > 0 && mark.data[w->matched_bytes] != c)
-        w->matched_bytes = border(mark, w->matched_bytes);
-    if (mark.data[w->matched_bytes] == c)
-        w->matched_bytes++;
-    if (w->matched_bytes == mark.bytes) {
+    if (mark_search_step(mark, &w->matched_bytes, c))
         w->is_inside = !w->is_inside;
-        w->matched_bytes = 0;
-    }
 }
 
 static void end_if_spent(struct reasoning_watch *w)

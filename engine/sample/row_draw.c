@@ -133,21 +133,30 @@ static float threshold_of(const float *logits, uint32_t count, const struct draw
     return rule->max - distance / rule->scale;
 }
 
-/* Draws from the best tokens, sorted; `total` is the mass that top_p is a share of. */
-static uint32_t draw_among(const struct row_candidate *best, uint32_t count,
-                           const struct draw_rule *rule, double total)
+/* How many of the best tokens, sorted, top-p and min-p leave; `total` is the mass that top_p is a share of. */
+static uint32_t keep_among(const struct row_candidate *best, uint32_t count,
+                           const struct draw_rule *rule, double total,
+                           double weights[ROW_DRAW_EXACT], double *mass)
 {
-    double weights[ROW_DRAW_EXACT];
     double nucleus = rule->top_p < 1.0f ? (double)rule->top_p * total : INFINITY;
-    double mass = 0.0;
     uint32_t kept = 0;
-    while (kept < count && mass < nucleus) {
+    *mass = 0.0;
+    while (kept < count && *mass < nucleus) {
         double weight = exp((double)((best[kept].logit - rule->max) * rule->scale));
         if (weight < (double)rule->min_p)
             break;
         weights[kept++] = weight;
-        mass += weight;
+        *mass += weight;
     }
+    return kept;
+}
+
+static uint32_t draw_among(const struct row_candidate *best, uint32_t count,
+                           const struct draw_rule *rule, double total)
+{
+    double weights[ROW_DRAW_EXACT];
+    double mass;
+    uint32_t kept = keep_among(best, count, rule, total, weights, &mass);
     double left = rule->uniform * mass;
     uint32_t chosen = 0;
     while (chosen + 1 < kept && left >= weights[chosen])
@@ -164,42 +173,64 @@ static double mass_of(const struct row_candidate *best, uint32_t count,
     return mass;
 }
 
-/* Draws from a nucleus that a few tokens cover; false: it takes more than ROW_DRAW_EXACT. */
-static bool draw_nucleus(const float *logits, uint32_t count, const struct draw_rule *rule,
-                         uint32_t *token)
+/* The few best tokens, sorted, that a top-k or a nucleus leaves no others than; 0: it takes more than ROW_DRAW_EXACT. */
+static uint32_t select_few(const float *logits, uint32_t count, const struct draw_rule *rule,
+                           struct row_candidate best[ROW_DRAW_EXACT], double *total)
 {
-    struct row_candidate best[ROW_DRAW_EXACT];
+    if (rule->top_k > 0 && rule->top_k <= ROW_DRAW_EXACT) {
+        uint32_t found = row_select_top(logits, count, rule->top_k, best);
+        *total = mass_of(best, found, rule);
+        return found;
+    }
+    if (rule->top_k > 0 || rule->top_p >= 1.0f)
+        return 0;
     float sums[ROW_CHUNKS_MAX];
-    double total = row_exp_sums(logits, count, rule->max, rule->scale, -INFINITY, sums);
+    *total = row_exp_sums(logits, count, rule->max, rule->scale, -INFINITY, sums);
     /* Mostly the first is enough, and a short list is much quicker to keep than a long one. */
     static const uint32_t sizes[] = {NUCLEUS_FIRST, ROW_DRAW_EXACT};
     for (int i = 0; i < 2; i++) {
         uint32_t found = row_select_top(logits, count, sizes[i], best);
-        if (mass_of(best, found, rule) >= (double)rule->top_p * total || found == count) {
-            *token = draw_among(best, found, rule, total);
-            return true;
-        }
+        if (mass_of(best, found, rule) >= (double)rule->top_p * *total || found == count)
+            return found;
     }
-    return false;
+    return 0;
+}
+
+/* The threshold of a set of many. */
+static float cut_many(const float *logits, uint32_t count, const struct draw_rule *rule)
+{
+    float threshold = -INFINITY;
+    if (rule->top_k > 0 || rule->top_p < 1.0f)
+        threshold = threshold_of(logits, count, rule);
+    if (rule->min_p > 0.0f)
+        threshold = fmaxf(threshold, rule->max + logf(rule->min_p) / rule->scale);
+    return threshold;
 }
 
 uint32_t row_draw(const float *logits, uint32_t count, const struct draw_rule *rule)
 {
     struct draw_rule whole = *rule;
+    struct row_candidate best[ROW_DRAW_EXACT];
+    double total;
     if (whole.top_k >= count)
         whole.top_k = 0;
-    if (whole.top_k > 0 && whole.top_k <= ROW_DRAW_EXACT) {
-        struct row_candidate best[ROW_DRAW_EXACT];
-        uint32_t found = row_select_top(logits, count, whole.top_k, best);
-        return draw_among(best, found, &whole, mass_of(best, found, &whole));
-    }
-    uint32_t token;
-    if (whole.top_k == 0 && whole.top_p < 1.0f && draw_nucleus(logits, count, &whole, &token))
-        return token;
-    float threshold = -INFINITY;
-    if (whole.top_k > 0 || whole.top_p < 1.0f)
-        threshold = threshold_of(logits, count, &whole);
-    if (whole.min_p > 0.0f)
-        threshold = fmaxf(threshold, whole.max + logf(whole.min_p) / whole.scale);
-    return draw_above(logits, count, &whole, threshold);
+    uint32_t found = select_few(logits, count, &whole, best, &total);
+    if (found > 0)
+        return draw_among(best, found, &whole, total);
+    return draw_above(logits, count, &whole, cut_many(logits, count, &whole));
+}
+
+float row_cut(const float *logits, uint32_t count, const struct draw_rule *rule)
+{
+    struct draw_rule whole = *rule;
+    struct row_candidate best[ROW_DRAW_EXACT];
+    double total;
+    if (whole.top_k >= count)
+        whole.top_k = 0;
+    uint32_t found = select_few(logits, count, &whole, best, &total);
+    if (found == 0)
+        return cut_many(logits, count, &whole);
+    double weights[ROW_DRAW_EXACT];
+    double mass;
+    return best[keep_among(best, found, &whole, total, weights, &mass) - 1].logit;
 }

@@ -19,4 +19,7 @@ struct draw_rule {
 #define ROW_DRAW_EXACT 256u
 uint32_t row_draw(const float *logits, uint32_t count, const struct draw_rule *rule);
 
+/* The lowest logit that top_k, top_p and min_p leave; of what ties with it all is left. */
+float row_cut(const float *logits, uint32_t count, const struct draw_rule *rule);
+
 #endif

@@ -155,6 +155,22 @@ INLINE double exp_sums_body(const float *logits, uint32_t count, float max, floa
     return total;
 }
 
+INLINE void exps_body(const float *logits, uint32_t count, float max, float scale, float *exps)
+{
+    const lanes_f32 top = lanes_of(max);
+    const lanes_f32 factor = lanes_of(scale);
+    uint32_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        lanes_f32 below = (lanes_load(logits + i) - top) * factor;
+        lanes_f32 e = lanes_exp(&below);
+        memcpy(exps + i, &e, sizeof e);
+    }
+    for (; i < count; i++) {
+        lanes_f32 below = lanes_of((logits[i] - max) * scale);
+        exps[i] = lanes_exp(&below)[0];
+    }
+}
+
 /* --- selection --- */
 
 /* Is `a` better than `b`? A total order. */
@@ -242,6 +258,12 @@ TARGET_AVX2 static double exp_sums_avx2(const float *logits, uint32_t count, flo
     return exp_sums_body(logits, count, max, scale, threshold, sums);
 }
 
+TARGET_AVX2 static void exps_avx2(const float *logits, uint32_t count, float max, float scale,
+                                  float *exps)
+{
+    exps_body(logits, count, max, scale, exps);
+}
+
 TARGET_AVX2 static uint32_t select_avx2(const float *logits, uint32_t count, uint32_t k,
                                         struct row_candidate *candidates)
 {
@@ -282,6 +304,11 @@ double row_exp_sums(const float *logits, uint32_t count, float max, float scale,
                     float sums[ROW_CHUNKS_MAX])
 {
     return DISPATCH(exp_sums, logits, count, max, scale, threshold, sums);
+}
+
+void row_exps(const float *logits, uint32_t count, float max, float scale, float *exps)
+{
+    DISPATCH(exps, logits, count, max, scale, exps);
 }
 
 uint32_t row_select_top(const float *logits, uint32_t count, uint32_t k,

@@ -26,6 +26,9 @@ float row_exp(float x);
 double row_exp_sums(const float *logits, uint32_t count, float max, float scale, float threshold,
                     float sums[ROW_CHUNKS_MAX]);
 
+/* exps[i] = exp((logits[i] - max) * scale), as row_exp. exps: [count]. */
+void row_exps(const float *logits, uint32_t count, float max, float scale, float *exps);
+
 struct row_candidate {
     float logit;
     uint32_t token;

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "check.h"
+#include "dry.h"
 #include "philox.h"
 #include "row_draw.h"
+#include "row_filter.h"
 #include "row_math.h"
 #include "token_counts.h"
 #include "token_score.h"
@@ -22,8 +24,8 @@
  *
  * A token may be patched twice (bias, then penalty); the patches are undone in reverse.
  *
- * With a mask of allowed tokens nearly the whole row changes. Then it is copied, what is not allowed as -inf, and the wishes
- * are patched into the copy. */
+ * With a mask of allowed tokens nearly the whole row changes, and with what row_draw does not know as well. Then it is copied, what
+ * is not allowed as -inf, and the wishes are patched into the copy. */
 
 struct patch {
     int32_t token;
@@ -42,15 +44,44 @@ struct sampler {
     uint32_t patch_count, patch_count_max;
     const uint32_t *allowed; /* borrowed; NULL: all */
     const uint32_t *chosen;  /* the mask of allowed_tokens, in the arena; NULL: all */
-    float *allowed_row;      /* [vocabulary], in the arena; only with one of these masks */
-    int32_t *recent;         /* [recent_max] the last outputs, oldest first; only with bans */
-    uint32_t recent_count, recent_max;
+    float *own_row;   /* [vocabulary], in the arena; only with one of these masks or filters */
+    bool has_filters; /* row_filter.h, and not only what row_draw knows */
+    float *weights;   /* [vocabulary], in the arena; only for typicality */
+    struct token_history
+        history;    /* as much of it as bans, DRY and the guard against loops look at */
+    struct dry dry; /* only with has_dry */
+    bool has_dry;
+    /* mirostat: the most bits of surprise; and what it is if the last sample is taken */
+    float surprise_max, surprise_max_next;
 };
 
 static bool params_have_penalty(const struct sampling_params *p)
 {
     return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
            p->frequency_penalty != 0.0f;
+}
+
+/* Is it the share of something that has to be cut? */
+static bool is_share(float p)
+{
+    return p > 0.0f && p < 1.0f;
+}
+
+static bool params_have_xtc(const struct sampling_params *p)
+{
+    return p->xtc_probability > 0.0f && p->xtc_threshold <= 0.5f;
+}
+
+static bool params_have_filters(const struct sampling_params *p)
+{
+    return p->temperature > 0.0f &&
+           (p->top_n_sigma > 0.0f || p->top_a > 0.0f || is_share(p->typical_p) ||
+            params_have_xtc(p) || p->mirostat.is_on);
+}
+
+static bool params_have_dry(const struct sampling_params *p)
+{
+    return p->dry.multiplier > 0.0f && p->dry.last_n != 0;
 }
 
 static status counts_create(sampler *s, const struct sampler_options *options, arena *memory)
@@ -67,7 +98,7 @@ static status counts_create(sampler *s, const struct sampler_options *options, a
     return STATUS_OK;
 }
 
-static status masks_create(sampler *s, const struct sampler_options *options, arena *memory)
+static status rows_create(sampler *s, const struct sampler_options *options, arena *memory)
 {
     s->allowed = options->allowed;
     if (s->params.allowed_token_count > 0) {
@@ -80,20 +111,49 @@ static status masks_create(sampler *s, const struct sampler_options *options, ar
         }
         s->chosen = words;
     }
-    if (s->allowed == NULL && s->chosen == NULL)
+    if (s->allowed == NULL && s->chosen == NULL && !s->has_filters)
         return STATUS_OK;
-    s->allowed_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->allowed_row);
-    return s->allowed_row != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    s->own_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->own_row);
+    if (s->own_row == NULL)
+        return STATUS_NO_MEMORY;
+    if (!s->has_filters || !is_share(s->params.typical_p))
+        return STATUS_OK;
+    s->weights = arena_allocate_array(memory, s->vocabulary, sizeof *s->weights);
+    return s->weights != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-/* A ban needs to know as many outputs as it has tokens before its last. */
-static status recent_create(sampler *s, arena *memory)
+/* How many of the last tokens are looked at. A ban needs to know as many outputs as it has tokens before its last. */
+static uint32_t history_max(const struct sampling_params *p, const struct sampler_options *options)
 {
-    for (uint32_t i = 0; i < s->params.ban_count; i++)
-        if (s->params.bans[i].count - 1 > s->recent_max)
-            s->recent_max = s->params.bans[i].count - 1;
-    s->recent = arena_allocate_array(memory, s->recent_max, sizeof *s->recent);
-    return s->recent != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    uint64_t max = (uint64_t)p->repetition.max_pattern * p->repetition.min_count;
+    max = max < options->output_count_max ? max : options->output_count_max;
+    for (uint32_t i = 0; i < p->ban_count; i++)
+        max = p->bans[i].count - 1 > max ? p->bans[i].count - 1 : max;
+    if (!params_have_dry(p))
+        return (uint32_t)max;
+    uint64_t window = (uint64_t)options->prompt_count + options->output_count_max;
+    if (p->dry.last_n >= 0 && (uint64_t)p->dry.last_n < window)
+        window = (uint64_t)p->dry.last_n;
+    return (uint32_t)(window > max ? window : max);
+}
+
+static status history_create(sampler *s, const struct sampler_options *options, arena *memory)
+{
+    status result = token_history_init(&s->history, history_max(&s->params, options), memory);
+    if (result != STATUS_OK || !s->has_dry)
+        return result;
+    result = dry_init(&s->dry, &s->params.dry, s->history.max, s->vocabulary, memory);
+    if (result != STATUS_OK)
+        return result;
+    s->dry.piece = options->piece;
+    s->dry.context = options->piece_context;
+    uint32_t count =
+        options->prompt_count < s->history.max ? options->prompt_count : s->history.max;
+    for (uint32_t i = options->prompt_count - count; i < options->prompt_count; i++) {
+        token_history_add(&s->history, options->prompt[i], false);
+        dry_accept(&s->dry, options->prompt[i]);
+    }
+    return STATUS_OK;
 }
 
 status sampler_create(const struct sampler_options *options, arena *memory, sampler **out)
@@ -107,17 +167,19 @@ status sampler_create(const struct sampler_options *options, arena *memory, samp
     s->end_tokens = options->end_tokens;
     s->end_token_count = options->end_token_count;
     s->has_penalty = params_have_penalty(&s->params);
-    if (s->has_penalty) {
-        status counted = counts_create(s, options, memory);
-        if (counted != STATUS_OK)
-            return counted;
-    }
-    status result = masks_create(s, options, memory);
-    if (result == STATUS_OK && s->params.ban_count > 0)
-        result = recent_create(s, memory);
+    s->has_filters = params_have_filters(&s->params);
+    s->has_dry = params_have_dry(&s->params);
+    s->surprise_max = s->surprise_max_next = 2.0f * s->params.mirostat.tau;
+    status result = s->has_penalty ? counts_create(s, options, memory) : STATUS_OK;
+    if (result == STATUS_OK)
+        result = rows_create(s, options, memory);
+    if (result == STATUS_OK)
+        result = history_create(s, options, memory);
     if (result != STATUS_OK)
         return result;
     s->patch_count_max = s->params.bias_count + s->params.ban_count;
+    if (s->has_dry)
+        s->patch_count_max += s->dry.repeat_max;
     if (s->has_penalty)
         s->patch_count_max += s->counts.distinct_max;
     if (s->params.min_tokens > 0)
@@ -169,6 +231,16 @@ static void patch_penalties(sampler *s, float *logits)
     }
 }
 
+static void patch_repeats(sampler *s, float *logits)
+{
+    uint32_t count = dry_find(&s->dry, &s->history);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct dry_repeat *repeat = &s->dry.repeats[i];
+        float penalty = dry_penalty(&s->params.dry, repeat->length);
+        patch(s, logits, repeat->token, logits[repeat->token] - penalty);
+    }
+}
+
 static void patch_ends(sampler *s, float *logits)
 {
     for (uint32_t i = 0; !s->params.ignore_eos && i < s->end_token_count; i++)
@@ -183,10 +255,8 @@ static void patch_bans(sampler *s, float *logits)
     for (uint32_t i = 0; i < s->params.ban_count; i++) {
         const struct token_run *ban = &s->params.bans[i];
         uint32_t before = ban->count - 1;
-        if (before > s->recent_count || memcmp(s->recent + s->recent_count - before, ban->tokens,
-                                               before * sizeof *ban->tokens) != 0)
-            continue;
-        patch(s, logits, ban->tokens[before], -INFINITY);
+        if (token_history_ends_with(&s->history, ban->tokens, before))
+            patch(s, logits, ban->tokens[before], -INFINITY);
     }
 }
 
@@ -195,6 +265,8 @@ static void patch_all(sampler *s, float *logits, uint32_t output_count)
     patch_biases(s, logits);
     if (s->has_penalty)
         patch_penalties(s, logits);
+    if (s->has_dry)
+        patch_repeats(s, logits);
     if (s->params.ban_count > 0)
         patch_bans(s, logits);
     if (output_count < s->params.min_tokens)
@@ -203,29 +275,77 @@ static void patch_all(sampler *s, float *logits, uint32_t output_count)
 
 /* --- the draw --- */
 
-static status choose(const sampler *s, const float *logits, uint32_t position, int32_t *token)
+/* Cuts from the row, which is the sampler's own, all that may not be drawn. */
+static void apply_filters(const sampler *s, struct draw_rule *rule, uint32_t position)
+{
+    const struct sampling_params *p = &s->params;
+    struct row_filter filter = {
+        .scale = rule->scale,
+        .typical_p = 1.0f,
+        .top_p = 1.0f,
+        .xtc_threshold = 1.0f,
+        .surprise_max = INFINITY,
+    };
+    if (p->mirostat.is_on) {
+        filter.surprise_max = s->surprise_max;
+    } else {
+        filter.top_n_sigma = p->top_n_sigma;
+        filter.top_k = rule->top_k;
+        filter.top_a = p->top_a;
+        filter.typical_p = is_share(p->typical_p) ? p->typical_p : 1.0f;
+        filter.top_p = rule->top_p;
+        filter.min_p = rule->min_p;
+        double uniform = philox_uniform(p->seed, s->index, position, PHILOX_EXCLUSION);
+        if (uniform < (double)p->xtc_probability)
+            filter.xtc_threshold = p->xtc_threshold;
+    }
+    row_filter_apply(&filter, s->own_row, s->weights, s->vocabulary);
+    bool is_sound;
+    rule->max = row_max(s->own_row, s->vocabulary, &is_sound);
+    rule->top_k = 0;
+    rule->top_p = 1.0f;
+    rule->min_p = 0.0f;
+}
+
+/* What mirostat learns from a token's surprise, if it is taken. */
+static void note_surprise(sampler *s, double nats)
+{
+    const struct mirostat_params *p = &s->params.mirostat;
+    s->surprise_max_next = s->surprise_max - p->eta * ((float)(nats / M_LN2) - p->tau);
+}
+
+/* `logits` is s->own_row where there is one. */
+static status choose(sampler *s, const float *logits, uint32_t position, int32_t *token)
 {
     bool is_sound;
     float max = row_max(logits, s->vocabulary, &is_sound);
     if (!is_sound || !isfinite(max))
         return STATUS_INTERNAL;
-    if (s->params.temperature == 0.0f) {
+    float scale = 1.0f / s->params.temperature;
+    /* Temperature 0 is greedy, and so is one so small that its inverse is no float. */
+    if (!isfinite(scale)) {
         *token = (int32_t)row_find(logits, s->vocabulary, max);
         return STATUS_OK;
     }
     struct draw_rule rule = {
-        .scale = 1.0f / s->params.temperature,
+        .scale = scale,
         .max = max,
         .top_k = s->params.top_k > 0 ? (uint32_t)s->params.top_k : 0,
         .top_p = s->params.top_p,
         .min_p = s->params.min_p,
-        .uniform = philox_uniform(s->params.seed, s->index, position),
+        .uniform = philox_uniform(s->params.seed, s->index, position, PHILOX_TOKEN),
     };
-    /* A temperature so small that its inverse is no float is greedy in all but name. */
-    if (!isfinite(rule.scale))
-        *token = (int32_t)row_find(logits, s->vocabulary, max);
-    else
+    if (!s->has_filters) {
         *token = (int32_t)row_draw(logits, s->vocabulary, &rule);
+        return STATUS_OK;
+    }
+    double sum = 0.0;
+    if (s->params.mirostat.is_on)
+        sum = row_scaled_log_sum(logits, s->vocabulary, scale);
+    apply_filters(s, &rule, position);
+    *token = (int32_t)row_draw(logits, s->vocabulary, &rule);
+    if (s->params.mirostat.is_on)
+        note_surprise(s, sum - (double)(logits[*token] * scale));
     return STATUS_OK;
 }
 
@@ -236,7 +356,7 @@ static void copy_allowed(const sampler *s, const float *logits)
         word &= s->chosen != NULL ? s->chosen[first / 32] : UINT32_MAX;
         uint32_t count = s->vocabulary - first < 32 ? s->vocabulary - first : 32;
         for (uint32_t i = 0; i < count; i++)
-            s->allowed_row[first + i] = (word >> i & 1) != 0 ? logits[first + i] : -INFINITY;
+            s->own_row[first + i] = (word >> i & 1) != 0 ? logits[first + i] : -INFINITY;
     }
 }
 
@@ -244,7 +364,7 @@ static void copy_allowed(const sampler *s, const float *logits)
 static status choose_wished(sampler *s, float *logits, uint32_t position, uint32_t output_count,
                             int32_t *token)
 {
-    if (s->allowed_row == NULL) {
+    if (s->own_row == NULL) {
         patch_all(s, logits, output_count);
         status result = choose(s, logits, position, token);
         patch_undo_all(s, logits);
@@ -254,9 +374,9 @@ static status choose_wished(sampler *s, float *logits, uint32_t position, uint32
     if (!isfinite(row_max(logits, s->vocabulary, &is_sound)) || !is_sound)
         return STATUS_INTERNAL;
     copy_allowed(s, logits);
-    patch_all(s, s->allowed_row, output_count);
+    patch_all(s, s->own_row, output_count);
     s->patch_count = 0;
-    return choose(s, s->allowed_row, position, token) == STATUS_OK ? STATUS_OK : STATUS_UNSUPPORTED;
+    return choose(s, s->own_row, position, token) == STATUS_OK ? STATUS_OK : STATUS_UNSUPPORTED;
 }
 
 /* The log of the row's sum, where log probabilities are wanted. */
@@ -306,11 +426,17 @@ void sampler_accept(sampler *s, int32_t token)
 {
     if (s->has_penalty)
         token_counts_add(&s->counts, token, 1);
-    if (s->recent_max == 0)
-        return;
-    if (s->recent_count == s->recent_max)
-        memmove(s->recent, s->recent + 1, --s->recent_count * sizeof *s->recent);
-    s->recent[s->recent_count++] = token;
+    token_history_add(&s->history, token, true);
+    if (s->has_dry)
+        dry_accept(&s->dry, token);
+    s->surprise_max = s->surprise_max_next;
+}
+
+bool sampler_output_loops(const sampler *s)
+{
+    return s->params.repetition.max_pattern > 0 &&
+           s->history.output_count >= s->params.min_tokens &&
+           token_history_loops(&s->history, &s->params.repetition);
 }
 
 bool sampler_token_ends(const sampler *s, int32_t token)

@@ -405,6 +405,164 @@ static void a_forced_token_has_the_log_probability_of_its_row(void **state)
     rig_close(&rig);
 }
 
+/* The five likeliest tokens have probabilities of which the first two are top choices. */
+static void top_choices_are_excluded_as_often_as_was_asked(void **state)
+{
+    (void)state;
+    struct sampling_params params = plain;
+    params.xtc_probability = 0.25f;
+    params.xtc_threshold = 0.2f;
+    params.top_k = 3;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        set_logit(&rig, (int32_t)i, -5.0f);
+    set_logit(&rig, 10, 3.0f); /* 0.58, 0.35 and 0.07 of the three */
+    set_logit(&rig, 20, 2.5f);
+    set_logit(&rig, 30, 0.9f);
+    uint32_t counts[3] = {0};
+    const uint32_t draws = 20000;
+    for (uint32_t position = 0; position < draws; position++) {
+        int32_t token = draw(&rig, position, 0).token;
+        assert_true(token == 10 || token == 20 || token == 30);
+        counts[token / 10 - 1]++;
+    }
+    double weights[3] = {1.0, exp(-0.5), exp(-2.1)};
+    double all = weights[0] + weights[1] + weights[2], rest = weights[1] + weights[2];
+    for (int i = 0; i < 3; i++) {
+        double share = 0.75 * weights[i] / all + (i > 0 ? 0.25 * weights[i] / rest : 0.0);
+        /* The seed is fixed; five standard deviations of 20,000 draws are 0.018. */
+        assert_true(fabs((double)counts[i] / draws - share) < 0.018);
+    }
+    rig_close(&rig);
+}
+
+/* What is cut before temperature 0 does not matter, nor what is masked after; and the rest of the row is as it was. */
+static void filters_and_masks_go_together_and_greedy_ignores_filters(void **state)
+{
+    (void)state;
+    static const int32_t allowed[] = {40, 41, 42, 43};
+    struct sampling_params params = plain;
+    params.allowed_tokens = allowed;
+    params.allowed_token_count = 4;
+    params.typical_p = 0.9f;
+    params.top_n_sigma = 1.0f;
+    params.top_a = 0.2f;
+    params.xtc_probability = 1.0f;
+    params.xtc_threshold = 0.1f;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    for (uint32_t i = 0; i < 4; i++)
+        set_logit(&rig, allowed[i], 2.0f - (float)i * 0.1f);
+    /* sigma 0.112: the first two; both are top choices, of which the first goes */
+    for (uint32_t position = 0; position < 50; position++)
+        assert_int_equal(draw(&rig, position, 0).token, 41);
+    rig_close(&rig);
+    params.temperature = 0.0f;
+    rig_open(&rig, &params, 0, NULL, 0);
+    set_logit(&rig, 43, 9.0f);
+    assert_int_equal(draw(&rig, 0, 0).token, 43);
+    rig_close(&rig);
+}
+
+/* Basu et al.'s claim: the mean surprise of the text comes near to tau, whatever the rows are like. */
+static void mirostat_brings_the_surprise_to_its_target(void **state)
+{
+    (void)state;
+    for (float tau = 2.5f; tau <= 4.0f; tau += 0.75f) {
+        struct sampling_params params = plain;
+        params.top_k = 1; /* does not count */
+        params.mirostat = (struct mirostat_params){.is_on = true, .tau = tau, .eta = 0.1f};
+        struct rig rig;
+        rig_open(&rig, &params, 0, NULL, 0);
+        double surprise = 0.0, max = 2.0 * (double)tau;
+        for (uint32_t position = 0; position < 2000; position++) {
+            double all = 0.0, best = -INFINITY;
+            for (uint32_t i = 0; i < VOCABULARY; i++) {
+                /* Zipf's law: 4.9 bits a token, and the likeliest has 1.7 */
+                uint32_t rank = (7 * i + position) % VOCABULARY;
+                set_logit(&rig, (int32_t)i, -1.3f * logf((float)rank + 1.0f));
+                all += exp((double)rig.logits[i]);
+                best = fmax(best, (double)rig.logits[i]);
+            }
+            int32_t token = draw(&rig, position, 0).token;
+            draw(&rig, position, 0); /* what is not taken teaches nothing */
+            double bits = log2(all) - (double)rig.logits[token] / M_LN2;
+            assert_true(bits <= max + 1e-3 || (double)rig.logits[token] == best);
+            max -= 0.1 * (bits - (double)tau);
+            surprise += position >= 500 ? bits / 1500 : 0;
+            sampler_accept(rig.s, token);
+        }
+        assert_true(fabs(surprise - (double)tau) < 0.1);
+        rig_close(&rig);
+    }
+}
+
+static struct text_slice no_text(const void *context, int32_t token)
+{
+    (void)token;
+    *(uint32_t *)(uintptr_t)context += 1;
+    return (struct text_slice){"x", 1};
+}
+
+static void repetitions_of_the_prompt_lose_what_their_length_says(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {1, 2, 3, 4, 9, 1, 2};
+    static const struct text_slice breakers[] = {{"never", 5}};
+    uint32_t asked = 0;
+    struct sampling_params params = plain;
+    params.temperature = 0.0f;
+    params.dry = (struct dry_params){.multiplier = 1.0f,
+                                     .base = 2.0f,
+                                     .allowed_length = 2,
+                                     .last_n = -1,
+                                     .breakers = breakers,
+                                     .breaker_count = 1};
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    struct sampler_options options = {.params = &params,
+                                      .vocabulary = VOCABULARY,
+                                      .prompt = prompt,
+                                      .prompt_count = 7,
+                                      .output_count_max = 10,
+                                      .piece = no_text,
+                                      .piece_context = &asked};
+    assert_int_equal(sampler_create(&options, rig.memory, &rig.s), STATUS_OK);
+    assert_true(asked >= 7);
+    /* 1 2 | 3 loses 1; after 3, 4 loses 2; after 4, 9 loses 4. */
+    for (int32_t i = 0; i < 3; i++) {
+        int32_t repeat = i < 2 ? 3 + i : 9;
+        float loss = (float)(1 << i);
+        set_logit(&rig, repeat, 20.0f);
+        set_logit(&rig, 100, 20.0f - loss + 0.01f);
+        assert_int_equal(draw(&rig, 0, 0).token, 100);
+        set_logit(&rig, 100, 20.0f - loss - 0.01f);
+        assert_int_equal(draw(&rig, 0, 0).token, repeat);
+        set_logit(&rig, repeat, 0.0f);
+        sampler_accept(rig.s, repeat);
+    }
+    rig_close(&rig);
+}
+
+static void loops_are_told_once_there_are_min_tokens(void **state)
+{
+    (void)state;
+    struct sampling_params params = plain;
+    params.repetition = (struct repetition_params){.max_pattern = 2, .min_count = 3};
+    params.min_tokens = 8;
+    struct rig rig;
+    rig_open(&rig, &params, 0, NULL, 0);
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_false(sampler_output_loops(rig.s));
+        sampler_accept(rig.s, 5 + (int32_t)(i % 2));
+    }
+    assert_true(sampler_output_loops(rig.s));
+    sampler_accept(rig.s, 90);
+    assert_false(sampler_output_loops(rig.s));
+    rig_close(&rig);
+}
+
 static void parameters_out_of_range_are_named(void **state)
 {
     (void)state;
@@ -431,6 +589,22 @@ static void parameters_out_of_range_are_named(void **state)
     EXPECT_INVALID(presence_penalty, NAN, "presence_penalty");
     EXPECT_INVALID(frequency_penalty, 101.0f, "frequency_penalty");
     EXPECT_INVALID(logprobs, 21, "logprobs");
+    EXPECT_INVALID(top_n_sigma, -2.0f, "top_n_sigma");
+    EXPECT_INVALID(top_a, 1.5f, "top_a");
+    EXPECT_INVALID(typical_p, -0.5f, "typical_p");
+    EXPECT_INVALID(xtc_probability, NAN, "xtc_probability");
+    EXPECT_INVALID(xtc_threshold, 2.0f, "xtc_threshold");
+    EXPECT_INVALID(mirostat.tau, -1.0f, "mirostat_tau");
+    EXPECT_INVALID(mirostat.eta, 1.5f, "mirostat_eta");
+    EXPECT_INVALID(dry, ((struct dry_params){.multiplier = -1}), "dry_multiplier");
+    EXPECT_INVALID(dry, ((struct dry_params){.multiplier = 1, .allowed_length = 2}), "dry_base");
+    EXPECT_INVALID(dry, ((struct dry_params){.multiplier = 1, .base = 2}), "dry_allowed_length");
+    EXPECT_INVALID(dry, ((struct dry_params){.last_n = -2}), "dry_penalty_last_n");
+    EXPECT_INVALID(dry, ((struct dry_params){.breaker_count = 65}), "dry_sequence_breakers");
+    EXPECT_INVALID(repetition, ((struct repetition_params){2, 1, 2}), "repetition_detection");
+    EXPECT_INVALID(repetition, ((struct repetition_params){0, 4097, 2}), "repetition_detection");
+    EXPECT_INVALID(repetition, ((struct repetition_params){0, 1, 1}), "min_count");
+    EXPECT_INVALID(repetition, ((struct repetition_params){0, 1, 1025}), "min_count");
     EXPECT_INVALID(logprobs, -2, "logprobs");
 #undef EXPECT_INVALID
     p = plain;
@@ -495,6 +669,11 @@ int main(void)
         cmocka_unit_test(only_allowed_tokens_are_chosen),
         cmocka_unit_test(a_banned_run_is_broken_before_its_last_token),
         cmocka_unit_test(a_forced_token_has_the_log_probability_of_its_row),
+        cmocka_unit_test(top_choices_are_excluded_as_often_as_was_asked),
+        cmocka_unit_test(filters_and_masks_go_together_and_greedy_ignores_filters),
+        cmocka_unit_test(mirostat_brings_the_surprise_to_its_target),
+        cmocka_unit_test(repetitions_of_the_prompt_lose_what_their_length_says),
+        cmocka_unit_test(loops_are_told_once_there_are_min_tokens),
         cmocka_unit_test(parameters_out_of_range_are_named),
         cmocka_unit_test(creation_fails_cleanly_when_the_arena_is_small),
     };

@@ -73,15 +73,18 @@ void completion_write_finish(struct buffer *out, const struct api_answer *answer
                              const struct api_choice *choice)
 {
     const char *call_reason = answer->request->has_functions ? "function_call" : "tool_calls";
-    DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
     json_write_key(out, "finish_reason");
     if (choice->finish == FINISH_LENGTH)
         json_write_text(out, "length");
+    else if (choice->finish == FINISH_REPETITION) /* vLLM's word for it */
+        json_write_text(out, "repetition");
     else
         json_write_text(out, choice->call_count > 0 ? call_reason : "stop");
     json_write_key(out, "stop_reason");
     if (choice->stop_text.bytes > 0)
         json_write_string(out, choice->stop_text);
+    else if (choice->finish == FINISH_REPETITION)
+        json_write_text(out, "repetition_detected");
     else if (choice->stop_token >= 0)
         buffer_append_i64(out, choice->stop_token);
     else

@@ -49,9 +49,8 @@ static void head_write(struct buffer *out, const struct api_answer *answer)
 /* "stop_reason":...,"stop_sequence":... */
 static void stop_write(struct buffer *out, const struct api_choice *choice)
 {
-    DCHECK(choice->finish == FINISH_STOP || choice->finish == FINISH_LENGTH);
     json_write_key(out, "stop_reason");
-    if (choice->finish == FINISH_LENGTH)
+    if (api_choice_is_cut(choice))
         json_write_text(out, "max_tokens");
     else if (choice->call_count > 0)
         json_write_text(out, "tool_use");

@@ -59,6 +59,9 @@ static const struct shape shapes[] = {
     {"CacheBreakpoint", true, {
         {"mode", "'explicit'|null", OPTIONAL}, {"ttl", "'5m'|'30m'|'1h'|'12h'|'24h'|null", OPTIONAL}}},
     {"Prediction", true, {{"type", "'content'", 0}, {"content", "string|[#ContentPart]", 0}}},
+    {"RepetitionDetection", true, {
+        {"max_pattern_size", "integer(0..4096)", OPTIONAL}, {"min_pattern_size", "integer(0..4096)", OPTIONAL},
+        {"min_count", "integer(0..1024)", OPTIONAL}}},
     {"StreamOptions", true, {
         {"include_usage", "boolean|null", OPTIONAL}, {"continuous_usage_stats", "boolean|null", OPTIONAL},
         {"include_obfuscation", "boolean|null", OPTIONAL}}},
@@ -103,7 +106,7 @@ static const struct shape shapes[] = {
         {"prompt_token_ids", "[integer(0..)]", OPTIONAL}}},
     {"ChatChoice", false, {
         {"index", "integer(0..)", 0}, {"message", "#AnswerMessage", 0}, {"logprobs", "#ChatLogprobs|null", 0},
-        {"finish_reason", "'stop'|'length'|'tool_calls'", 0}, {"stop_reason", "string|integer|null", 0},
+        {"finish_reason", "'stop'|'length'|'tool_calls'|'repetition'", 0}, {"stop_reason", "string|integer|null", 0},
         {"token_ids", "[integer(0..)]", OPTIONAL}}},
     {"AnswerMessage", false, {
         {"role", "'assistant'", 0}, {"content", "string|null", 0}, {"refusal", "string|null", 0},
@@ -122,7 +125,7 @@ static const struct shape shapes[] = {
         {"choices", "[#TextChoice]", 0}, {"usage", "#Usage", 0}}},
     {"TextChoice", false, {
         {"index", "integer(0..)", 0}, {"text", "string", 0}, {"logprobs", "#TextLogprobs|null", 0},
-        {"finish_reason", "'stop'|'length'", 0}, {"stop_reason", "string|integer|null", 0},
+        {"finish_reason", "'stop'|'length'|'repetition'", 0}, {"stop_reason", "string|integer|null", 0},
         {"prompt_logprobs", "[#ScoredTokens|null]", OPTIONAL}, {"prompt_token_ids", "[integer(0..)]", OPTIONAL},
         {"token_ids", "[integer(0..)]", OPTIONAL}}},
     {"TextLogprobs", false, {

@@ -3,8 +3,12 @@
 #include "dialect.h"
 #include "responses.h"
 
+#include "check.h"
+
 /* 0 is allowed and means: only the most likely token. The sampler's range is open at 0. */
 #define TOP_P_MIN 1e-6f
+
+static const struct text_slice dry_breakers[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
 
 static void set_defaults(struct api_completion_request *out, bool is_chat)
 {
@@ -17,8 +21,19 @@ static void set_defaults(struct api_completion_request *out, bool is_chat)
         .reasoning_budget = -1,
         .n = 1,
         .max_tokens = -1,
-        .sampling =
-            {.temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1, .logprobs = -1},
+        .sampling = {.temperature = 1,
+                     .top_p = 1,
+                     .top_k = -1,
+                     .repetition_penalty = 1,
+                     .logprobs = -1,
+                     /* llama.cpp's, for who asks for one of these and leaves the rest */
+                     .xtc_threshold = 0.1f,
+                     .dry = {.base = 1.75f,
+                             .allowed_length = 2,
+                             .last_n = -1,
+                             .breakers = dry_breakers,
+                             .breaker_count = ARRAY_COUNT(dry_breakers)},
+                     .mirostat = {.tau = 5, .eta = 0.1f}},
     };
 }
 

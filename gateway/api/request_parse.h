@@ -86,7 +86,8 @@ request_reader request_read_stop, request_read_stop_tokens, request_read_logit_b
     request_read_prompt_logprobs, request_read_truncate_prompt_tokens, request_read_service_tier,
     request_read_metadata, request_read_skip_special_tokens, request_read_priority,
     request_read_allowed_tokens, request_read_bad_words, request_read_chat_template,
-    request_read_prediction, request_read_cache_options, request_read_cache_retention;
+    request_read_prediction, request_read_cache_options, request_read_cache_retention,
+    request_read_dry_breakers, request_read_mirostat, request_read_repetition_detection;
 
 /* The schema (schema_text.h) of a field that request_read_language reads. */
 const char *request_language_schema(const struct request_field *field);

@@ -41,6 +41,37 @@ static const struct row common_rows[] = { /* for both kinds */
     {"\"top_p\":-1", "decimal_below_min_value", "top_p"},
     {"\"min_p\":0.5", "", ""},
     {"\"min_p\":2", "decimal_above_max_value", "min_p"},
+    {"\"top_n_sigma\":-1", "", ""},
+    {"\"top_n_sigma\":1.5", "", ""},
+    {"\"top_n_sigma\":-1.5", "decimal_below_min_value", "top_n_sigma"},
+    {"\"top_a\":0.2", "", ""},
+    {"\"top_a\":1.2", "decimal_above_max_value", "top_a"},
+    {"\"typical_p\":1", "", ""},
+    {"\"typical_p\":1.1", "decimal_above_max_value", "typical_p"},
+    {"\"xtc_probability\":0.5,\"xtc_threshold\":0.1", "", ""},
+    {"\"xtc_probability\":-1", "decimal_below_min_value", "xtc_probability"},
+    {"\"xtc_threshold\":\"a\"", "invalid_type", "xtc_threshold"},
+    {"\"dry_multiplier\":0.8", "", ""},
+    {"\"dry_multiplier\":-1", "decimal_below_min_value", "dry_multiplier"},
+    {"\"dry_base\":0.5", "decimal_below_min_value", "dry_base"},
+    {"\"dry_allowed_length\":0", "integer_below_min_value", "dry_allowed_length"},
+    {"\"dry_penalty_last_n\":-1", "", ""},
+    {"\"dry_penalty_last_n\":-2", "integer_below_min_value", "dry_penalty_last_n"},
+    {"\"dry_sequence_breakers\":[]", "", ""},
+    {"\"dry_sequence_breakers\":[\"a\",\"\"]", "invalid_value", "dry_sequence_breakers[1]"},
+    {"\"dry_sequence_breakers\":\"a\"", "invalid_type", "dry_sequence_breakers"},
+    {"\"mirostat\":0", "", ""},
+    {"\"mirostat\":2,\"mirostat_tau\":4,\"mirostat_eta\":0.2", "", ""},
+    {"\"mirostat\":1", "unsupported_parameter", "mirostat"},
+    {"\"mirostat\":3", "integer_above_max_value", "mirostat"},
+    {"\"mirostat_eta\":2", "decimal_above_max_value", "mirostat_eta"},
+    {"\"repetition_detection\":{}", "", ""},
+    {"\"repetition_detection\":{\"max_pattern_size\":8,\"min_count\":3}", "", ""},
+    {"\"repetition_detection\":{\"max_pattern_size\":8}", "integer_below_min_value", "repetition_detection.min_count"},
+    {"\"repetition_detection\":{\"min_pattern_size\":8}", "integer_above_max_value", "repetition_detection.min_pattern_size"},
+    {"\"repetition_detection\":{\"max_pattern_size\":4097}", "integer_above_max_value", "repetition_detection.max_pattern_size"},
+    {"\"repetition_detection\":{\"size\":8}", "", "repetition_detection.size"},
+    {"\"repetition_detection\":5", "invalid_type", "repetition_detection"},
     {"\"top_k\":-1", "", ""},
     {"\"top_k\":50", "", ""},
     {"\"top_k\":-2", "integer_below_min_value", "top_k"},
@@ -506,6 +537,15 @@ static void defaults_are_those_of_the_official_api(void **state)
     assert_true(request.sampling.temperature == 1 && request.sampling.top_p == 1);
     assert_true(request.sampling.repetition_penalty == 1 && request.sampling.min_p == 0);
     assert_int_equal(request.sampling.logprobs, -1);
+    /* llama.cpp's: all of these are off, and know the rest where one is asked for */
+    assert_true(request.sampling.dry.multiplier == 0 && request.sampling.dry.base == 1.75f);
+    assert_int_equal(request.sampling.dry.allowed_length, 2);
+    assert_int_equal(request.sampling.dry.last_n, -1);
+    assert_int_equal(request.sampling.dry.breaker_count, 4);
+    assert_true(request.sampling.xtc_probability == 0 && request.sampling.xtc_threshold == 0.1f);
+    assert_false(request.sampling.mirostat.is_on);
+    assert_true(request.sampling.mirostat.tau == 5 && request.sampling.mirostat.eta == 0.1f);
+    assert_int_equal(request.sampling.repetition.max_pattern, 0);
     assert_int_equal(request.n, 1);
     assert_int_equal(request.max_tokens, -1);
     assert_true(request.add_generation_prompt && !request.add_special && !request.has_seed);

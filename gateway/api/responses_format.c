@@ -177,7 +177,7 @@ static void stream_delta(struct buffer *out, struct api_answer *answer,
 static void stream_finish(struct buffer *out, struct api_answer *answer,
                           const struct api_choice *choice, const struct api_usage *usage)
 {
-    bool is_cut = choice->finish == FINISH_LENGTH;
+    bool is_cut = api_choice_is_cut(choice);
     item_close(out, answer, choice, is_cut);
     response_event(out, answer, is_cut ? "response.incomplete" : "response.completed", choice,
                    usage, NULL);

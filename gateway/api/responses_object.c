@@ -93,7 +93,7 @@ static void output_write(struct buffer *out, const struct api_answer *answer,
 {
     uint32_t calls = 0;
     for (uint32_t i = 0; i < choice->items->count; i++) {
-        bool is_cut = choice->finish == FINISH_LENGTH && i + 1 == choice->items->count;
+        bool is_cut = api_choice_is_cut(choice) && i + 1 == choice->items->count;
         if (i > 0)
             buffer_append_byte(out, ',');
         responses_item_write(out, answer, choice, i, calls,
@@ -118,7 +118,7 @@ static void usage_write(struct buffer *out, const struct api_usage *usage)
 static void status_write(struct buffer *out, const struct api_choice *choice,
                          const struct api_error *error)
 {
-    bool is_cut = choice != NULL && choice->finish == FINISH_LENGTH;
+    bool is_cut = choice != NULL && api_choice_is_cut(choice);
     json_write_key(out, "status");
     json_write_text(out, error != NULL    ? "failed"
                          : choice == NULL ? "in_progress"

@@ -140,7 +140,14 @@ struct engine_token {
     const struct token_logprob *alternatives; /* best first; valid during the callback */
 };
 
-enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ABORT, FINISH_ERROR };
+enum finish_reason {
+    FINISH_NONE,
+    FINISH_STOP,
+    FINISH_LENGTH,
+    FINISH_REPETITION, /* it repeats itself, as sampling.repetition forbids */
+    FINISH_ABORT,
+    FINISH_ERROR
+};
 
 struct engine_usage {
     /* of the prompt: found in the prefix cache, and put there */

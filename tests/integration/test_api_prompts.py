@@ -251,11 +251,11 @@ def test_tiers_are_echoed_and_ordered(replica):
 
 
 def test_a_strict_request_is_told_all_that_is_not_honoured(replica):
-    body = {"model": MODEL, "prompt": "x", "strict": True, "mirostat": 2, "no_such_thing": 1, "temperature": 0.5}
+    body = {"model": MODEL, "prompt": "x", "strict": True, "length_penalty": 2, "no_such_thing": 1, "temperature": 0.5}
     status, _, answer = post(replica, "/v1/completions", body)
-    assert status == 400 and "'mirostat'" in answer["error"]["message"] and "'no_such_thing'" in answer["error"]["message"]
+    assert status == 400 and "'length_penalty'" in answer["error"]["message"] and "'no_such_thing'" in answer["error"]["message"]
     status, headers, _ = post(replica, "/v1/completions", {**body, "strict": False, "max_tokens": 1})
-    assert status == 200 and headers["x-ignored-params"].split(",") == ["mirostat", "no_such_thing"]
+    assert status == 200 and headers["x-ignored-params"].split(",") == ["length_penalty", "no_such_thing"]
 
 
 def test_a_stream_that_is_cut_off_still_tells_its_usage(start_replica):

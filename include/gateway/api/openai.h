@@ -44,16 +44,17 @@ struct api_limits {
     bool hides_reasoning; /* nor is its reasoning: it cannot be ended */
 };
 
-#define API_IGNORED_BYTES_MAX   512u
-#define API_BAD_WORDS_MAX       256u
-#define API_METADATA_MAX        16u   /* pairs; OpenAI's limit, as are the next two */
-#define API_METADATA_KEY_MAX    64u   /* bytes */
-#define API_METADATA_TEXT_MAX   512u  /* bytes */
-#define API_TOOLS_MAX           128u  /* OpenAI's limit */
-#define API_CHOICES_MAX         1024u /* prompts x n of one request */
-#define API_TEXT_BYTES_MAX      1024u /* model, user, cache_salt and their kin */
-#define API_STOP_TOKENS_MAX     256u
-#define API_GRAMMAR_CHOICES_MAX 4096u /* texts of a choice */
+#define API_IGNORED_BYTES_MAX     512u
+#define API_BAD_WORDS_MAX         256u
+#define API_METADATA_MAX          16u   /* pairs; OpenAI's limit, as are the next two */
+#define API_METADATA_KEY_MAX      64u   /* bytes */
+#define API_METADATA_TEXT_MAX     512u  /* bytes */
+#define API_TOOLS_MAX             128u  /* OpenAI's limit */
+#define API_CHOICES_MAX           1024u /* prompts x n of one request */
+#define API_TEXT_BYTES_MAX        1024u /* model, user, cache_salt and their kin */
+#define API_DRY_BREAKER_BYTES_MAX 64u
+#define API_STOP_TOKENS_MAX       256u
+#define API_GRAMMAR_CHOICES_MAX   4096u /* texts of a choice */
 
 /* OpenAI's max_tokens for text completions that name none; chat has none, the context is its limit. */
 #define API_TEXT_MAX_TOKENS_DEFAULT 16

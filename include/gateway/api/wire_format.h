@@ -74,10 +74,16 @@ struct api_choice {
     uint32_t prompt_count;
     const struct api_prompt_scores *prompt_scores; /* text: prompt_logprobs; NULL: not asked for */
     uint32_t call_count;                           /* calls of tools so far */
-    enum finish_reason finish;   /* FINISH_STOP or FINISH_LENGTH; NONE while it runs */
+    enum finish_reason finish;   /* STOP, LENGTH or REPETITION; NONE while it runs */
     struct text_slice stop_text; /* the stop string that matched; empty: none */
     int32_t stop_token;          /* -1: none, or the model's own end */
 };
+
+/* It had no end of its own. APIs without a word for repetition call that what they call too long a text. */
+static inline bool api_choice_is_cut(const struct api_choice *choice)
+{
+    return choice->finish == FINISH_LENGTH || choice->finish == FINISH_REPETITION;
+}
 
 /* Answers of before that a request may continue; whoever keeps them implements it. */
 struct api_history {
