@@ -18,7 +18,8 @@
 #include "memory.h"
 #include "service_rate.h"
 
-#define RETRY_SHARE  0.1 /* of the room, that is to have drained */
+#define MIXED_NS     (60 * NS_PER_SECOND) /* a key is reckoned with for so long */
+#define RETRY_SHARE  0.1                  /* of the room, that is to have drained */
 #define RETRY_MS_MIN 1000u
 #define RETRY_MS_MAX 600000u
 
@@ -26,8 +27,11 @@ struct admission {
     struct admission_options options;
     _Atomic int64_t free;
     _Atomic uint32_t waiting;
-    _Atomic uint32_t slots;
-    pthread_mutex_t lock; /* of what follows */
+    _Atomic uint32_t slots, reserve;
+    _Atomic uint64_t last_key; /* hash of the key that came last */
+    _Atomic uint64_t mixed_until_ns;
+    _Atomic bool is_mixed; /* lately there was more than one */
+    pthread_mutex_t lock;  /* of what follows */
     waiting_room *room;
     struct service_rate rate;
     struct admission_ticket *lists[ADMISSION_LOOP_COUNT_MAX];
@@ -125,11 +129,12 @@ static void waiting_update(struct admission *admission)
 
 /* --- slots --- */
 
-static bool slot_take(struct admission *admission)
+/* Takes a slot if more than `kept` are free. */
+static bool slot_take(struct admission *admission, int64_t kept)
 {
     int64_t free = atomic_load(&admission->free);
 
-    while (free > 0) {
+    while (free > kept) {
         if (atomic_compare_exchange_weak(&admission->free, &free, free - 1))
             return true;
     }
@@ -140,12 +145,23 @@ static bool slot_take(struct admission *admission)
  * bits of the loops to wake. Under the lock. */
 static uint64_t slots_give(struct admission *admission, const struct admission_ticket *own)
 {
+    int64_t kept = atomic_load(&admission->is_mixed) ? atomic_load(&admission->reserve) : 0;
     uint64_t loops = 0;
 
     waiting_update(admission);
-    while (waiting_room_count(admission->room) > 0 && slot_take(admission)) {
-        struct admission_ticket *ticket = ticket_of(waiting_room_take(admission->room));
+    while (waiting_room_count(admission->room) > 0) {
+        bool is_open = slot_take(admission, kept);
+        struct waiting_ticket *taken;
+        struct admission_ticket *ticket;
 
+        if (!is_open && !slot_take(admission, 0))
+            break;
+        taken = waiting_room_take(admission->room, !is_open);
+        if (taken == NULL) { /* no newcomer waits */
+            atomic_fetch_add(&admission->free, 1);
+            break;
+        }
+        ticket = ticket_of(taken);
         if (ticket == own)
             state_set(ticket, ADMISSION_RUNNING);
         else
@@ -163,11 +179,12 @@ static void wake(const struct admission *admission, uint64_t loops)
     }
 }
 
-void admission_set_slots(struct admission *admission, uint32_t slots)
+void admission_set_slots(struct admission *admission, uint32_t slots, uint32_t reserve)
 {
     uint64_t loops;
 
     lock(admission);
+    atomic_store(&admission->reserve, reserve < slots ? reserve : 0);
     atomic_fetch_add(&admission->free,
                      (int64_t)slots - (int64_t)atomic_exchange(&admission->slots, slots));
     loops = slots_give(admission, NULL);
@@ -300,6 +317,37 @@ static uint64_t room_enter(struct admission *admission, struct admission_ticket 
     return loops;
 }
 
+/* FNV-1a: only tells that a key is another than the one before. */
+static uint64_t key_hash(const struct caller *caller)
+{
+    const char *const names[] = {caller->organisation, caller->team, caller->key_id, caller->name};
+    uint64_t hash = 0xCBF29CE484222325ull;
+
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        for (const char *at = names[i]; *at != '\0'; at++)
+            hash = (hash ^ (uint8_t)*at) * 0x100000001B3ull;
+        hash = (hash ^ 0xFF) * 0x100000001B3ull;
+    }
+    return hash;
+}
+
+/* Whether more than one key has sent requests in the last while. */
+static bool is_mixed(struct admission *admission, const struct caller *caller, uint64_t now_ns)
+{
+    uint64_t key = key_hash(caller), last = atomic_load(&admission->last_key);
+    bool is = now_ns < atomic_load(&admission->mixed_until_ns);
+
+    if (key != last)
+        atomic_store(&admission->last_key, key);
+    if (key != last && last != 0) {
+        atomic_store(&admission->mixed_until_ns, now_ns + MIXED_NS);
+        is = true;
+    }
+    if (is != atomic_load(&admission->is_mixed))
+        atomic_store(&admission->is_mixed, is);
+    return is;
+}
+
 enum admission_answer admission_enter(struct admission *admission, struct admission_ticket *ticket,
                                       const struct admission_entry *entry, uint64_t now_ns,
                                       uint64_t *retry_after_ms)
@@ -309,7 +357,8 @@ enum admission_answer admission_enter(struct admission *admission, struct admiss
 
     CHECK(state_of(ticket) == ADMISSION_OUT && entry->loop < admission->options.loop_count);
     ticket_fill(ticket, entry, now_ns);
-    if (atomic_load(&admission->waiting) == 0 && slot_take(admission)) {
+    if (!is_mixed(admission, entry->caller, now_ns) && atomic_load(&admission->waiting) == 0 &&
+        slot_take(admission, 0)) {
         state_set(ticket, ADMISSION_RUNNING);
         return ADMISSION_GO;
     }

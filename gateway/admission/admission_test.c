@@ -28,7 +28,7 @@ static struct admission *admission_of(uint32_t slots, uint32_t requests_max, uin
     struct admission *made;
 
     assert_int_equal(admission_create(&options, &made), STATUS_OK);
-    admission_set_slots(made, slots);
+    admission_set_slots(made, slots, 0);
     for (uint32_t i = 0; i < ADMISSION_LOOP_COUNT_MAX; i++)
         atomic_store(&wakes[i], 0);
     return made;
@@ -97,10 +97,10 @@ static void slots_may_come_and_go(void **state)
     (void)state;
     for (uint32_t i = 0; i < 4; i++)
         assert_int_equal(enter(made, &tickets[i], 0, S), ADMISSION_WAIT);
-    admission_set_slots(made, 3);
+    admission_set_slots(made, 3, 0);
     for (uint32_t i = 0; i < 3; i++)
         assert_ptr_equal(admission_collect(made, 0, S), &tickets[i]);
-    admission_set_slots(made, 1); /* a replica is gone: two run too many */
+    admission_set_slots(made, 1, 0); /* a replica is gone: two run too many */
     admission_leave(made, &tickets[0], &unknown, S);
     admission_leave(made, &tickets[1], &unknown, S);
     assert_null(admission_collect(made, 0, S));
@@ -164,6 +164,37 @@ static void a_request_that_would_be_late_is_refused_at_once(void **state)
                      ADMISSION_WAIT);
     for (int i = 0; i < 4; i++)
         admission_leave(made, &tickets[i], &unknown, 10 * S);
+    admission_destroy(made);
+}
+
+/* While only one key sends requests it may have all slots; then some are kept for others. */
+static void slots_are_kept_for_keys_that_have_none(void **state)
+{
+    struct admission_ticket flood[6] = {0}, quiet[2] = {0};
+    struct caller other = caller_anonymous;
+    struct admission_entry entry = {.caller = &other, .body_bytes = 400};
+    struct admission *made = admission_of(4, 10, 1);
+    uint64_t retry_after_ms;
+
+    (void)state;
+    other.key_id = "other";
+    admission_set_slots(made, 4, 1);
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(enter(made, &flood[i], 0, S), i < 4 ? ADMISSION_GO : ADMISSION_WAIT);
+    assert_int_equal(admission_enter(made, &quiet[0], &entry, S, &retry_after_ms), ADMISSION_WAIT);
+    admission_leave(made, &flood[0], &unknown, S); /* to a key that has none in the room's books */
+    assert_non_null(admission_collect(made, 0, S));
+    admission_leave(made, &flood[1], &unknown, S);
+    assert_non_null(admission_collect(made, 0, S));
+    assert_int_equal(atomic_load(&quiet[0].state), ADMISSION_RUNNING);
+    admission_leave(made, &flood[2], &unknown, S);
+    assert_null(admission_collect(made, 0, S)); /* kept */
+    admission_leave(made, &quiet[0], &unknown, S);
+    assert_non_null(admission_collect(made, 0, S)); /* two were free: one goes to the flood */
+    assert_int_equal(admission_enter(made, &quiet[1], &entry, S, &retry_after_ms), ADMISSION_GO);
+    for (uint32_t i = 0; i < 6; i++)
+        admission_leave(made, &flood[i], &unknown, S);
+    admission_leave(made, &quiet[1], &unknown, S);
     admission_destroy(made);
 }
 
@@ -250,6 +281,7 @@ int main(void)
         cmocka_unit_test(slots_may_come_and_go),
         cmocka_unit_test(who_is_pushed_out_is_told_on_its_loop),
         cmocka_unit_test(a_request_that_would_be_late_is_refused_at_once),
+        cmocka_unit_test(slots_are_kept_for_keys_that_have_none),
         cmocka_unit_test(loops_share_the_slots),
     };
 

@@ -24,7 +24,8 @@ struct room_flow {
     uint32_t weight;
     uint32_t waiting_count;
     uint64_t waiting_cost, waiting_tokens;
-    uint32_t user_count; /* children that exist; of a key's: tickets */
+    uint32_t taken_count; /* of a key's: tickets that are being served */
+    uint32_t user_count;  /* children that exist; of a key's: tickets */
     uint64_t id_low, id_high;
     struct room_flow *hash_next;
     struct room_flow *idle_next, *idle_before; /* keys that nobody uses, oldest first */

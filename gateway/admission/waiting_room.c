@@ -119,23 +119,60 @@ static void forget(waiting_room *room, struct waiting_ticket *ticket)
     ticket->state = TICKET_OUT;
 }
 
-struct waiting_ticket *waiting_room_take(waiting_room *room)
+/* The key whose turn it is. */
+static struct room_flow *key_next(const waiting_room *room)
+{
+    const struct room_flow *band = room->flows.bands;
+    struct room_flow *flow;
+
+    while (band->waiting_count == 0)
+        band++;
+    flow = flow_of_node(rank_tree_first(&band->waiting));
+    for (uint32_t level = 1; level < FLOW_LEVEL_COUNT; level++)
+        flow = flow_of_node(rank_tree_first(&flow->waiting));
+    return flow;
+}
+
+/* Of the children that wait, in their order, the first key that has nothing taken. */
+static struct room_flow *newcomer_of(const struct room_flow *flow, uint32_t level)
+{
+    for (struct rank_node *node = rank_tree_first(&flow->waiting); node != NULL;
+         node = rank_tree_after(node)) {
+        struct room_flow *child = flow_of_node(node);
+
+        /* As deep as the hierarchy, and no deeper. */
+        if (level + 1 < FLOW_LEVEL_COUNT)
+            child = newcomer_of(child, level + 1);
+        if (child != NULL && child->taken_count == 0)
+            return child;
+    }
+    return NULL;
+}
+
+static struct room_flow *newcomer_next(const waiting_room *room)
+{
+    struct room_flow *found = NULL;
+
+    for (uint32_t band = 0; band < WAITING_ROOM_BAND_COUNT && found == NULL; band++)
+        found = newcomer_of(&room->flows.bands[band], 0);
+    return found;
+}
+
+struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcomers)
 {
     struct waiting_ticket *ticket;
     struct room_flow *flow;
-    uint32_t band = 0;
 
     if (room->count == 0)
         return NULL;
-    while (room->flows.bands[band].waiting_count == 0)
-        band++;
-    flow = &room->flows.bands[band];
-    for (uint32_t level = 0; level < FLOW_LEVEL_COUNT; level++)
-        flow = flow_of_node(rank_tree_first(&flow->waiting));
+    flow = is_for_newcomers ? newcomer_next(room) : key_next(room);
+    if (flow == NULL)
+        return NULL;
     ticket = ticket_of(rank_tree_first(&flow->waiting));
     /* Charged while it still waits: who stops waiting leaves its counter behind as the floor. */
     flow_charge(flow, (int64_t)ticket->charged);
     stop_waiting(room, ticket);
+    flow->taken_count++;
     ticket->state = TICKET_TAKEN;
     return ticket;
 }
@@ -150,6 +187,8 @@ void waiting_room_leave(waiting_room *room, struct waiting_ticket *ticket,
                     (int64_t)waiting_room_cost(room, usage->prompt_tokens - usage->cached_tokens,
                                                usage->completion_tokens) -
                         (int64_t)ticket->charged);
+    if (ticket->state == TICKET_TAKEN)
+        ticket->flow->taken_count--;
     if (ticket->state != TICKET_OUT)
         forget(room, ticket);
 }

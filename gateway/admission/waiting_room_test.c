@@ -243,7 +243,7 @@ static void run_against_the_oracle(uint64_t seed)
             waiting_room_leave(room, &tickets[i], NULL);
             oracle_remove(&oracle, i);
         } else {
-            struct waiting_ticket *taken = waiting_room_take(room);
+            struct waiting_ticket *taken = waiting_room_take(room, false);
             uint32_t expected = oracle_take(&oracle);
 
             if (taken != &tickets[expected])
@@ -285,7 +285,7 @@ static void serve_backlog(struct caller *callers, uint32_t count, const uint32_t
             enter(room, &tickets[i][j], &callers[i], 0, 10, 100, 0);
     }
     for (uint32_t n = 0; n < served_count; n++) {
-        struct waiting_ticket *taken = waiting_room_take(room);
+        struct waiting_ticket *taken = waiting_room_take(room, false);
         uint32_t i = (uint32_t)((taken - &tickets[0][0]) / 64);
         uint32_t output = sizes[i] / 2 + (uint32_t)(random_next(&seed) % (sizes[i] + 1));
 
@@ -381,7 +381,7 @@ static void who_comes_back_has_no_credit(void **state)
     for (uint32_t i = 0; i < 64; i++)
         enter(room, &flood[i], &a, 0, 10, 100, 0);
     for (uint32_t i = 0; i < 1000; i++) {
-        struct waiting_ticket *taken = waiting_room_take(room);
+        struct waiting_ticket *taken = waiting_room_take(room, false);
 
         finish(room, taken, 10, 0, 100);
         enter(room, taken, &a, 0, 10, 100, 0);
@@ -389,7 +389,7 @@ static void who_comes_back_has_no_credit(void **state)
     for (uint32_t i = 0; i < 64; i++)
         enter(room, &late[i], &b, 0, 10, 100, 0);
     for (uint32_t i = 0; i < 20; i++) {
-        struct waiting_ticket *taken = waiting_room_take(room);
+        struct waiting_ticket *taken = waiting_room_take(room, false);
 
         of_b += taken >= late && taken < late + 64;
     }
@@ -419,7 +419,7 @@ static void a_flood_does_not_delay_others(void **state)
         enter(room, &one, &b, 0, 10, 100, 0);
         assert_true(waiting_room_place(room, &one).ahead <= 1);
         while (one.state == TICKET_WAITING) {
-            struct waiting_ticket *taken = waiting_room_take(room);
+            struct waiting_ticket *taken = waiting_room_take(room, false);
 
             before++;
             finish(room, taken, 10, 0, 100);
@@ -456,11 +456,35 @@ static void a_lower_band_goes_first_and_callers_have_limits(void **state)
     assert_int_equal(waiting_room_place(room, &tickets[0]).ahead, 3);
     assert_int_equal(waiting_room_place(room, &tickets[2]).ahead, 0);
     assert_int_equal(waiting_room_band_count(room, 0), 1);
-    assert_ptr_equal(waiting_room_take(room), &tickets[2]);
-    assert_ptr_equal(waiting_room_take(room), &tickets[1]);
-    assert_ptr_equal(waiting_room_take(room), &tickets[3]);
-    assert_ptr_equal(waiting_room_take(room), &tickets[0]);
-    assert_null(waiting_room_take(room));
+    assert_ptr_equal(waiting_room_take(room, false), &tickets[2]);
+    assert_ptr_equal(waiting_room_take(room, false), &tickets[1]);
+    assert_ptr_equal(waiting_room_take(room, false), &tickets[3]);
+    assert_ptr_equal(waiting_room_take(room, false), &tickets[0]);
+    assert_null(waiting_room_take(room, false));
+    for (uint32_t i = 0; i < 4; i++)
+        waiting_room_leave(room, &tickets[i], NULL);
+    waiting_room_destroy(room);
+}
+
+static void newcomers_are_keys_that_have_nothing_taken(void **state)
+{
+    static struct waiting_ticket tickets[4];
+    struct caller a = caller_of("a", "", "1"), b = caller_of("a", "", "2");
+    waiting_room *room = room_of(&wide);
+
+    (void)state;
+    memset(tickets, 0, sizeof(tickets));
+    enter(room, &tickets[0], &a, 0, 1, 1, 0);
+    enter(room, &tickets[1], &a, -1, 1, 1, 0);
+    assert_ptr_equal(waiting_room_take(room, true), &tickets[1]);
+    enter(room, &tickets[2], &b, 5, 1, 1, 0);
+    /* The key has one taken in another band; a band is a queue of its own. */
+    assert_ptr_equal(waiting_room_take(room, true), &tickets[0]);
+    enter(room, &tickets[3], &a, 0, 1, 1, 0);
+    assert_ptr_equal(waiting_room_take(room, true), &tickets[2]);
+    assert_null(waiting_room_take(room, true));
+    waiting_room_leave(room, &tickets[0], NULL);
+    assert_ptr_equal(waiting_room_take(room, true), &tickets[3]);
     for (uint32_t i = 0; i < 4; i++)
         waiting_room_leave(room, &tickets[i], NULL);
     waiting_room_destroy(room);
@@ -481,7 +505,7 @@ static void a_keys_requests_go_by_deadline_then_by_arrival(void **state)
     for (uint32_t i = 0; i < 4; i++)
         assert_int_equal(waiting_room_place(room, &tickets[order[i]]).ahead, i);
     for (uint32_t i = 0; i < 4; i++) {
-        assert_ptr_equal(waiting_room_take(room), &tickets[order[i]]);
+        assert_ptr_equal(waiting_room_take(room, false), &tickets[order[i]]);
         waiting_room_leave(room, &tickets[order[i]], NULL);
     }
     waiting_room_destroy(room);
@@ -507,7 +531,7 @@ static void places_are_what_comes(void **state)
     for (uint32_t i = 0; i < count; i++)
         foretold[i] = waiting_room_place(room, &tickets[i]).ahead;
     for (uint32_t i = 0; i < count; i++) {
-        long at = waiting_room_take(room) - tickets;
+        long at = waiting_room_take(room, false) - tickets;
         uint32_t difference = foretold[at] > i ? foretold[at] - i : i - foretold[at];
 
         if (difference > 3)
@@ -604,7 +628,7 @@ static void flows_that_nobody_uses_are_forgotten(void **state)
         struct caller caller = caller_of(name, name, name);
 
         enter(room, &ticket, &caller, (int32_t)(i % 3), 10, 10, 0);
-        assert_ptr_equal(waiting_room_take(room), &ticket);
+        assert_ptr_equal(waiting_room_take(room, false), &ticket);
         finish(room, &ticket, 10, 0, 5);
     }
     waiting_room_destroy(room);
@@ -620,6 +644,7 @@ int main(void)
         cmocka_unit_test(who_comes_back_has_no_credit),
         cmocka_unit_test(a_flood_does_not_delay_others),
         cmocka_unit_test(a_lower_band_goes_first_and_callers_have_limits),
+        cmocka_unit_test(newcomers_are_keys_that_have_nothing_taken),
         cmocka_unit_test(a_keys_requests_go_by_deadline_then_by_arrival),
         cmocka_unit_test(places_are_what_comes),
         cmocka_unit_test(a_full_room_pushes_out_the_last_of_whoever_has_most),

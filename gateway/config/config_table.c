@@ -234,6 +234,10 @@ static const struct setting admission_table[] = {
      .help = "Requests that a replica is given beyond those that it runs (max_num_seqs), so that one is at hand when "
              "another ends.",
      .danger = "What a replica has been given can no longer be overtaken: higher weakens priorities and fairness."},
+    {FLOAT("reserve", config_admission, reserve, "0.125", 0, 0.5), .reload = RELOAD_LIVE,
+     .help = "Share of the sequences that are computed together (max_num_seqs) that is kept for keys with nothing running, "
+             "while more than one key sends requests: a flood then leaves places that others get at once.",
+     .danger = "So much of the batch stays empty while only some keys have a backlog."},
     {FLOAT("prompt_weight", config_admission, prompt_weight, "1", 0, 1000), .reload = RELOAD_LIVE,
      .help = "What a prompt token that was not cached counts in the fair shares of tenants."},
     {FLOAT("output_weight", config_admission, output_weight, "2", 0, 1000), .reload = RELOAD_LIVE,

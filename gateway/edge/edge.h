@@ -93,6 +93,7 @@ struct edge {
     struct identity *identity; /* owned */
     _Atomic bool is_draining;
     _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
+    _Atomic double slot_reserve;  /* admission.reserve */
     struct suspects *suspects;    /* owned */
     uint64_t start_wall_ms;
     const char *version;

@@ -30,6 +30,7 @@ void edge_admission_apply(struct edge *edge, const struct config *config)
 
     atomic_store_explicit(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead,
                           memory_order_relaxed);
+    atomic_store_explicit(&edge->slot_reserve, config->admission.reserve, memory_order_relaxed);
     for (uint32_t i = 0; i < edge->model_count; i++) {
         admission_set_policy(edge->models[i].admission, &policy, config->admission.timeout_ns);
         edge_slots_update(edge, &edge->models[i]);
@@ -38,15 +39,24 @@ void edge_admission_apply(struct edge *edge, const struct config *config)
 
 void edge_slots_update(const struct edge *edge, struct edge_model *model)
 {
-    uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed), slots = 0;
+    uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed);
+    double share = atomic_load_explicit(&edge->slot_reserve, memory_order_relaxed);
+    uint32_t slots = 0, whole = 0, reserve;
 
     for (uint32_t i = 0; i < model->replica_count; i++) {
         const struct edge_replica *replica = &model->replicas[i];
 
         if (edge_replica_state(replica) == REPLICA_READY) /* for one that is not trusted: a trial */
-            slots += replica_guard_is_whole(&replica->guard) ? model->sequences_max + ahead : 1;
+        {
+            bool is_whole = replica_guard_is_whole(&replica->guard);
+
+            slots += is_whole ? model->sequences_max + ahead : 1;
+            whole += is_whole;
+        }
     }
-    admission_set_slots(model->admission, slots);
+    /* Of those that a replica starts at once: what it is given ahead would wait there. */
+    reserve = (uint32_t)(share * whole * model->sequences_max);
+    admission_set_slots(model->admission, slots, reserve > 0 ? reserve + whole * ahead : 0);
 }
 
 void edge_loop_wake(void *context, uint32_t loop)

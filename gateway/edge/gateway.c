@@ -125,6 +125,7 @@ static status models_init(struct edge *edge, const struct config *config, struct
         return STATUS_NO_MEMORY;
     edge->model_count = config->models.count;
     atomic_init(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead);
+    atomic_init(&edge->slot_reserve, config->admission.reserve);
     edge->suspects = suspects_create();
     if (edge->suspects == NULL)
         return STATUS_NO_MEMORY;

@@ -11,7 +11,8 @@
  * While nobody waits a request takes one of the free slots by one atomic operation, and gives it
  * back by another. Only when slots are short, when somebody waits, is the room entered, under a
  * mutex that is held for as long as it takes to put a request into its trees or to take one out:
- * microseconds, with no call of the system's in between.
+ * microseconds, with no call of the system's in between. So is it while several keys send requests,
+ * since then it matters whose they are.
  *
  * A slot that comes free is given away at once, by whichever thread freed it: the request's loop is
  * told by the function `wake`, and then collects what it was given. */
@@ -78,8 +79,9 @@ void admission_destroy(struct admission *admission); /* as waiting_room_destroy 
 /* New limits (reload). Any thread. */
 void admission_set_policy(struct admission *admission, const struct waiting_room_policy *policy,
                           uint64_t timeout_ns);
-/* How many requests may be served at once. Any thread. */
-void admission_set_slots(struct admission *admission, uint32_t slots);
+/* How many requests may be served at once; `reserve` of them (fewer than slots) are kept for keys that have none running, while
+ * more than one key sends requests: then who comes next to a flood need not wait for one of its answers to end. Any thread. */
+void admission_set_slots(struct admission *admission, uint32_t slots, uint32_t reserve);
 
 /* `retry_after_ms`: with FULL and LATE, when it is worth to come again. Loop `entry->loop`. */
 enum admission_answer admission_enter(struct admission *admission, struct admission_ticket *ticket,

@@ -84,8 +84,9 @@ NODISCARD status waiting_room_enter(waiting_room *room, struct waiting_ticket *t
                                     const struct admission_request *request,
                                     struct waiting_ticket **pushed_out);
 
-/* The next one, charged and TAKEN; NULL: nobody waits. */
-struct waiting_ticket *waiting_room_take(waiting_room *room);
+/* The next one, charged and TAKEN; NULL: nobody waits. With `is_for_newcomers`, the next of a key that has
+ * none TAKEN. */
+struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcomers);
 
 /* The end of one that waits (its client is gone), or of one that was taken: `usage` corrects its
  * charge, NULL or not known: the charge stays. */

@@ -56,7 +56,7 @@ struct config_upstream { /* the gateway's patience with replicas */
 struct config_admission { /* the waiting room of each model */
     int64_t requests, tokens, queue_ahead;
     uint64_t timeout_ns, report_interval_ns;
-    double prompt_weight, output_weight;
+    double prompt_weight, output_weight, reserve;
 };
 
 struct config_key {
