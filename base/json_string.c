@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "hex.h"
 #include "utf8.h"
 
 /* True when one of eight bytes is a quote, a backslash, a control character or not ASCII. A byte is
@@ -21,17 +22,6 @@ static inline bool has_special(uint64_t word)
     return (found & highs) != 0;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Four hexadecimal digits; -1 when they are not there. */
 static int hex_quad(const char *at, const char *end)
 {
@@ -39,7 +29,7 @@ static int hex_quad(const char *at, const char *end)
         return -1;
     int value = 0;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(at[i]);
+        int digit = hex_digit_value(at[i]);
         if (digit < 0)
             return -1;
         value = value * 16 + digit;

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "hex.h"
 #include "schema.h"
 
 /* References inside the document: "#", "#/pointer" (RFC 6901, in a URI fragment), "#anchor", and the same after the
@@ -7,22 +8,14 @@
 
 #define ANCHOR_DEPTH_MAX 128u
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    digit |= 0x20;
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
-
 /* One step of a pointer, from *at to the next '/': %XX and ~0, ~1 resolved into `out`, which has room. */
 static size_t read_step(const char **at, char *out)
 {
     size_t used = 0;
     while (**at != '\0' && **at != '/') {
         char byte = *(*at)++;
-        if (byte == '%' && hex_value((*at)[0]) >= 0 && hex_value((*at)[1]) >= 0) {
-            byte = (char)(hex_value((*at)[0]) * 16 + hex_value((*at)[1]));
+        if (byte == '%' && hex_digit_value((*at)[0]) >= 0 && hex_digit_value((*at)[1]) >= 0) {
+            byte = (char)(hex_digit_value((*at)[0]) * 16 + hex_digit_value((*at)[1]));
             *at += 2;
         }
         if (byte == '~' && (**at == '0' || **at == '1'))

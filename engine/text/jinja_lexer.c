@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hex.h"
 #include "utf8.h"
 
 /* Newlines are one '\n' and a last one is dropped, before anything else. The copy is the lexer's
@@ -273,20 +274,12 @@ static struct token lex_number(struct lexer *l)
     return token;
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Reads `count` hex digits at `at`; false when they are not there. */
 static bool read_hex(const struct lexer *l, size_t at, size_t count, uint32_t *out)
 {
     *out = 0;
     for (size_t i = 0; i < count; i++) {
-        int digit = at + i < l->source.bytes ? hex_value(l->source.data[at + i]) : -1;
+        int digit = at + i < l->source.bytes ? hex_digit_value(l->source.data[at + i]) : -1;
         if (digit < 0)
             return false;
         *out = *out << 4 | (uint32_t)digit;

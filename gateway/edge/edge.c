@@ -1,6 +1,7 @@
 #include "edge.h"
 
 #include "clock.h"
+#include "hex.h"
 #include "reply.h"
 #include "wire_format.h"
 
@@ -28,23 +29,15 @@ bool edge_is_ready(const struct edge *edge)
     return !atomic_load_explicit(&edge->is_draining, memory_order_relaxed);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-        return (c | 0x20) - 'a' + 10;
-    return -1;
-}
-
 struct text_slice edge_percent_decode(http_request *request, struct text_slice text)
 {
     char *out = http_request_allocate(request, text.bytes + 1);
     size_t bytes = 0;
 
     for (size_t i = 0; i < text.bytes; i++) {
-        int high = text.data[i] == '%' && i + 2 < text.bytes ? hex_value(text.data[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(text.data[i + 2]) : -1;
+        int high =
+            text.data[i] == '%' && i + 2 < text.bytes ? hex_digit_value(text.data[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit_value(text.data[i + 2]) : -1;
 
         if (low >= 0) {
             out[bytes++] = (char)(high << 4 | low);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "hex.h"
+
 #define SIZE_DIGITS_MAX 15u /* 60 bits */
 
 enum state {
@@ -22,18 +24,9 @@ void chunked_init(struct chunked *chunked)
     *chunked = (struct chunked){.state = STATE_SIZE};
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static status on_size_byte(struct chunked *chunked, char c)
 {
-    int digit = hex_digit(c);
+    int digit = hex_digit_value(c);
     if (digit >= 0) {
         chunked->left = chunked->left << 4 | (uint64_t)digit;
         return ++chunked->digits <= SIZE_DIGITS_MAX ? STATUS_AGAIN : STATUS_INVALID;

@@ -6,6 +6,7 @@
 
 #include "arena.h"
 #include "check.h"
+#include "hex.h"
 
 /* A key's texts are at most six names; most share none of it. */
 #define ARENA_BYTES_MAX ((size_t)256 << 20)
@@ -132,18 +133,12 @@ bool key_hash(struct text_slice shown, uint8_t hash[KEY_HASH_BYTES])
     return SHA256((const unsigned char *)shown.data, shown.bytes, hash) != NULL;
 }
 
-static uint8_t hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return (uint8_t)(c - '0');
-    return (uint8_t)((c | 0x20) - 'a' + 10);
-}
-
 void key_hash_read(const char *digits, uint8_t hash[KEY_HASH_BYTES])
 {
     CHECK(strlen(digits) == (size_t)2 * KEY_HASH_BYTES);
     for (size_t i = 0; i < KEY_HASH_BYTES; i++)
-        hash[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
+        hash[i] =
+            (uint8_t)(hex_digit_value(digits[2 * i]) << 4 | hex_digit_value(digits[2 * i + 1]));
 }
 
 struct text_slice key_of_bearer(struct text_slice authorization)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "hex.h"
 #include "openapi.h"
 
 #define METRICS_BYTES_MAX (16u * 1024u * 1024u)
@@ -264,14 +265,6 @@ void probe_models(struct replica *replica, http_request *request)
     buffer_deinit(&body);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Resolves %XX; false: too long, broken, or a NUL. */
 static bool percent_decode(struct text_slice text, char *out, size_t out_bytes)
 {
@@ -279,8 +272,8 @@ static bool percent_decode(struct text_slice text, char *out, size_t out_bytes)
     for (size_t i = 0; i < text.bytes; i++) {
         char c = text.data[i];
         if (c == '%') {
-            int high = i + 2 < text.bytes ? hex_digit(text.data[i + 1]) : -1;
-            int low = i + 2 < text.bytes ? hex_digit(text.data[i + 2]) : -1;
+            int high = i + 2 < text.bytes ? hex_digit_value(text.data[i + 1]) : -1;
+            int low = i + 2 < text.bytes ? hex_digit_value(text.data[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return false;
             c = (char)(high * 16 + low);

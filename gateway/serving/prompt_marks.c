@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "block_allocator.h"
+#include "json_string.h"
 #include "memory.h"
 
 /* Shorter strings (roles, types, names) stand in many places and are not looked for. */
@@ -32,83 +33,13 @@ static void pass(struct alignment *a, uint64_t bytes)
         a->ends[a->count++] = a->cursor;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return (c | 0x20) - 'a' + 10;
-}
-
-static uint32_t hex4(const char *at)
-{
-    return (uint32_t)(hex_value(at[0]) << 12 | hex_value(at[1]) << 8 | hex_value(at[2]) << 4 |
-                      hex_value(at[3]));
-}
-
-static uint32_t utf8_put(uint32_t c, char out[4])
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
-}
-
-/* One character of a JSON string, or one byte of it: writes what it means to `out` and its length there to `*out_bytes`;
- * returns its length in the string. The body was checked, so escapes are whole. */
-static size_t unit_read(const char *at, char out[4], uint32_t *out_bytes)
-{
-    static const char plain[] = "bfnrt", meant[] = "\b\f\n\r\t";
-    const char *found;
-    uint32_t c;
-
-    *out_bytes = 1;
-    out[0] = at[0];
-    if (at[0] != '\\')
-        return 1;
-    if (at[1] != 'u') {
-        found = memchr(plain, at[1], sizeof(plain) - 1);
-        out[0] = found != NULL ? meant[found - plain] : at[1];
-        return 2;
-    }
-    c = hex4(at + 2);
-    if (c >= 0xd800 && c < 0xdc00) {
-        c = 0x10000 + ((c - 0xd800) << 10) + (hex4(at + 8) - 0xdc00);
-        *out_bytes = utf8_put(c, out);
-        return 12;
-    }
-    *out_bytes = utf8_put(c, out);
-    return 6;
-}
-
 /* The beginning of a string's text; returns its bytes. */
 static size_t needle_read(const char *at, const char *end, char out[NEEDLE_BYTES_MAX])
 {
     size_t bytes = 0;
 
-    while (at < end && bytes + 4 <= NEEDLE_BYTES_MAX) {
-        uint32_t unit_bytes;
-        char unit[4];
-
-        at += unit_read(at, unit, &unit_bytes);
-        memcpy(out + bytes, unit, unit_bytes);
-        bytes += unit_bytes;
-    }
+    while (at < end && bytes + 4 <= NEEDLE_BYTES_MAX)
+        bytes += json_string_next(&at, out + bytes);
     return bytes;
 }
 
@@ -128,17 +59,18 @@ static void string_follow(struct alignment *a, const char *at, const char *end)
     if (found != NULL)
         a->cursor = (size_t)(found - a->rendered.data);
     while (found != NULL && at < end) {
-        uint32_t unit_bytes;
+        const char *next = at;
         char unit[4];
-        size_t raw_bytes = unit_read(at, unit, &unit_bytes);
+        size_t unit_bytes = json_string_next(&next, unit);
 
         if (a->rendered.bytes - a->cursor < unit_bytes ||
             memcmp(a->rendered.data + a->cursor, unit, unit_bytes) != 0)
             break;
-        pass(a, raw_bytes - 1); /* of a chunk that ends within an escape it is no part */
+        pass(a,
+             (uint64_t)(next - at) - 1); /* of a chunk that ends within an escape it is no part */
         a->cursor += unit_bytes;
         pass(a, 1);
-        at += raw_bytes;
+        at = next;
     }
     pass(a, (uint64_t)(end - at));
 }

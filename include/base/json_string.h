@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* The inside of JSON strings, for the scanner and for json_field_text. */
+/* The inside of JSON strings. Pure: any thread. */
 
 /* `at` stands behind the opening quote. Returns the place behind the closing quote, or NULL with
  * *wrong at the first byte that is wrong and *what saying what (static text). */

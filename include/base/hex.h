@@ -1,0 +1,13 @@
+#ifndef PENSTOCK_BASE_HEX_H
+#define PENSTOCK_BASE_HEX_H
+
+/* The value of a hexadecimal digit in either case; -1: it is none. */
+static inline int hex_digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+#endif
