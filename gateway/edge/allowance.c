@@ -56,21 +56,33 @@ static void time_write(char *out, size_t bytes, uint64_t time_ns)
                        milliseconds / 1000 % 60);
 }
 
-static void left_tell(http_request *request, const char *unit, const struct quota_left *left)
+struct left_names {
+    const char *limit, *remaining, *reset;
+};
+static const struct left_names request_names = {
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"};
+static const struct left_names token_names = {
+    "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
+
+static void number_tell(http_request *request, const char *name, uint64_t number)
 {
-    char name[64], value[32];
+    char value[24];
+
+    (void)snprintf(value, sizeof(value), "%" PRIu64, number);
+    http_request_add_header(request, name, value);
+}
+
+static void left_tell(http_request *request, const struct left_names *names,
+                      const struct quota_left *left)
+{
+    char reset[32];
 
     if (left->limit == 0)
         return;
-    (void)snprintf(name, sizeof(name), "x-ratelimit-limit-%s", unit);
-    (void)snprintf(value, sizeof(value), "%" PRIu64, left->limit);
-    http_request_add_header(request, name, value);
-    (void)snprintf(name, sizeof(name), "x-ratelimit-remaining-%s", unit);
-    (void)snprintf(value, sizeof(value), "%" PRIu64, left->remaining);
-    http_request_add_header(request, name, value);
-    (void)snprintf(name, sizeof(name), "x-ratelimit-reset-%s", unit);
-    time_write(value, sizeof(value), left->reset_ns);
-    http_request_add_header(request, name, value);
+    number_tell(request, names->limit, left->limit);
+    number_tell(request, names->remaining, left->remaining);
+    time_write(reset, sizeof(reset), left->reset_ns);
+    http_request_add_header(request, names->reset, reset);
 }
 
 static void refuse_uncounted(struct edge_record *record, status result)
@@ -125,8 +137,8 @@ static bool rates_take(struct edge_record *record, const struct config_tenants *
         return true;
     record->hold = http_request_allocate(record->request, sizeof(*record->hold));
     result = quota_reserve(record->edge->quotas, config, &request, record->hold, &view, &refusal);
-    left_tell(record->request, "requests", &view.requests);
-    left_tell(record->request, "tokens", &view.tokens);
+    left_tell(record->request, &request_names, &view.requests);
+    left_tell(record->request, &token_names, &view.tokens);
     if (result == STATUS_FULL)
         refuse_rate(record, &refusal);
     else if (result != STATUS_OK)

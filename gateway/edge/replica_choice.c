@@ -86,7 +86,22 @@ static double mean_of(double sum, uint32_t count)
     return count > 0 ? sum / count : 0;
 }
 
-static struct paces paces_read(const struct edge_model *model)
+/* What the replicas' pages say now, read once for all that is made of it. */
+struct pages {
+    bool is_read[REPLICA_CHOICE_MAX];
+    struct shared_page_state states[REPLICA_CHOICE_MAX];
+};
+
+static void pages_read(const struct edge_model *model, struct pages *out)
+{
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const shared_page *page = model->replicas[i].page;
+
+        out->is_read[i] = page != NULL && shared_page_read(page, &out->states[i]);
+    }
+}
+
+static struct paces paces_of(const struct edge_model *model, const struct pages *pages)
 {
     double bytes = 0, alone = 0, beside = 0;
     uint32_t byte_count = 0, alone_count = 0, beside_count = 0;
@@ -94,16 +109,16 @@ static struct paces paces_read(const struct edge_model *model)
 
     for (uint32_t i = 0; i < model->replica_count; i++) {
         const shared_page *page = model->replicas[i].page;
-        struct shared_page_state state;
+        const struct shared_page_state *state = &pages->states[i];
 
-        if (page == NULL || !shared_page_read(page, &state))
+        if (!pages->is_read[i])
             continue;
         bytes += (double)shared_page_bytes_per_token(page);
         byte_count += shared_page_bytes_per_token(page) > 0;
-        alone += (double)state.prefill_ns_alone;
-        alone_count += state.prefill_ns_alone > 0;
-        beside += (double)state.prefill_ns_beside;
-        beside_count += state.prefill_ns_beside > 0;
+        alone += (double)state->prefill_ns_alone;
+        alone_count += state->prefill_ns_alone > 0;
+        beside += (double)state->prefill_ns_beside;
+        beside_count += state->prefill_ns_beside > 0;
     }
     paces.bytes_per_token =
         byte_count > 0 ? (float)mean_of(bytes, byte_count) : BYTES_PER_TOKEN_GUESS;
@@ -127,19 +142,19 @@ static bool is_open(const struct replica_choice *choice, const struct edge_repli
            replica_guard_is_open(&replica->guard, now_ns);
 }
 
-/* What the replica's page says. */
+/* `state`: what the replica's page says; NULL: it has none. */
 static void look_up(const struct replica_choice *choice, const struct edge_replica *replica,
-                    const struct paces *paces, uint64_t now_ns, struct router_candidate *out)
+                    const struct shared_page_state *state, const struct paces *paces,
+                    uint64_t now_ns, struct router_candidate *out)
 {
     uint64_t read_until_ns = atomic_load_explicit(&replica->read_until_ns, memory_order_relaxed);
-    struct shared_page_state state;
 
     if (out->outstanding > 0 && read_until_ns > now_ns)
         out->queued_ns = (double)(read_until_ns - now_ns);
-    if (replica->page == NULL || !shared_page_read(replica->page, &state))
+    if (state == NULL)
         return;
-    out->prefill_ns = state.running > 0 ? paces->prefill_ns_beside : paces->prefill_ns_alone;
-    out->step_ns = state.running > 0 ? (double)state.step_ms * 1e6 : 0;
+    out->prefill_ns = state->running > 0 ? paces->prefill_ns_beside : paces->prefill_ns_alone;
+    out->step_ns = state->running > 0 ? (double)state->step_ms * 1e6 : 0;
     out->cached_tokens =
         (uint32_t)((float)(shared_page_match(replica->page, choice->names, choice->name_count) *
                            PROMPT_CHUNK_BYTES) /
@@ -160,9 +175,12 @@ void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
                          struct router_candidate *out, struct router_request *request)
 {
     const struct edge_model *model = choice->model;
-    const struct paces paces = paces_read(model);
+    struct paces paces;
+    struct pages pages;
 
     CHECK(model->replica_count <= REPLICA_CHOICE_MAX);
+    pages_read(model, &pages);
+    paces = paces_of(model, &pages);
     *request = (struct router_request){
         .prompt_tokens = (uint32_t)((float)choice->text_bytes / paces.bytes_per_token),
         .has_group = choice->has_group,
@@ -176,7 +194,8 @@ void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
             .outstanding = atomic_load_explicit(&replica->outstanding, memory_order_relaxed),
         };
         if (out[i].is_ready && choice->policy == ROUTER_PREDICTED_TTFT)
-            look_up(choice, replica, &paces, now_ns, &out[i]);
+            look_up(choice, replica, pages.is_read[i] ? &pages.states[i] : NULL, &paces, now_ns,
+                    &out[i]);
     }
 }
 
