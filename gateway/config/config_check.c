@@ -491,6 +491,17 @@ static void check_model(const struct check *c, uint32_t index)
              (long long)drafts->prompt_lookup_min, (long long)drafts->prompt_lookup_max);
 }
 
+static void check_records(const struct check *c)
+{
+    const struct config_records *records = &c->config->records;
+
+    if (strcmp(records->access_log, "off") != 0 && strcmp(records->access_log, "stdout") != 0 &&
+        records->access_log[0] != '/')
+        FAIL(c, &records->access_log,
+             "access_log '%s' is not off, stdout or the absolute path of a file",
+             records->access_log);
+}
+
 void config_check(const struct config *config, settings_document *document,
                   struct settings_report *report)
 {
@@ -501,6 +512,7 @@ void config_check(const struct config *config, settings_document *document,
     check_issuers(&c);
     check_limits(&c);
     check_budgets(&c);
+    check_records(&c);
     if (config->auth.admin && !config_asks_for_keys(config))
         FAIL(&c, &config->auth.admin,
              "auth.admin asks for a key, but there are none; add one with the scope admin to "

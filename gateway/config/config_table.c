@@ -380,6 +380,42 @@ static const struct setting state_table[] = {
                "systems."},
     {.key = NULL}};
 
+/* In the order of enum ledger_full. */
+static const char *const ledger_full_words[] = {"continue", "refuse", NULL};
+
+static const struct setting records_table[] = {
+    {TEXT("access_log", config_records, access_log, "off"), .reload = RELOAD_RESTART,
+     .help = "A JSON line for each request that has ended: off, stdout or the absolute path of a file, which SIGHUP opens "
+             "again (logrotate). Never its text. What a full disk does not take is dropped and counted.",
+     .danger = "It names keys, tenants and addresses."},
+    {FILE_PATH("audit_log", config_records, audit_log, ""), .reload = RELOAD_RESTART,
+     .help = "File for what is done to the gateway: keys, reloads, adapters, admin calls, refused keys, start and stop; JSON "
+             "lines in a hash chain (`penstock audit verify`). While it cannot be written, changes by operators are "
+             "refused. \"\" for none.",
+     .danger = "Without state.database nothing notices when its end is cut off. A path whose file was moved away is refused: "
+               "a new log needs a new path."},
+    {BOOL("ledger", config_records, ledger, "true"), .reload = RELOAD_RESTART,
+     .help = "Keep a row for each request in state.database, and hourly sums (`penstock usage`). Nothing without it."},
+    {.key = "ledger_full", .kind = SETTING_ENUM, .offset = offsetof(struct config_records, ledger_full),
+     .fallback = "continue", .words = ledger_full_words, .reload = RELOAD_RESTART,
+     .help = "When the ledger cannot be written and its memory is full: continue drops rows and counts them, refuse answers "
+             "new requests with 503 until it can be written again."},
+    {INT("ledger_memory", config_records, ledger_memory, "16384", 1, 1e7), .reload = RELOAD_RESTART, .unit = "rows",
+     .help = "Rows that wait in memory while the ledger cannot be written, about 1 KB each.",
+     .danger = "A process that is killed loses them."},
+    {DURATION("keep_requests", config_records, keep_requests_ns, "720h", 3600 * SEC, 87600 * 3600.0 * SEC),
+     .reload = RELOAD_RESTART, .help = "How long the ledger keeps the row of a request.",
+     .danger = "About 300 bytes of disk a request."},
+    {DURATION("keep_hours", config_records, keep_hours_ns, "9600h", 3600 * SEC, 87600 * 3600.0 * SEC),
+     .reload = RELOAD_RESTART, .help = "How long the ledger keeps its hourly sums."},
+    {DURATION("interval", config_records, interval_ns, "100ms", 1 * MS, 60 * SEC), .reload = RELOAD_RESTART,
+     .help = "How often records are written.", .danger = "A process that is killed loses those of the last interval."},
+    {INT("queue", config_records, queue, "8192", 64, 1000000), .reload = RELOAD_RESTART, .unit = "requests",
+     .help = "Records of an event loop that may wait for the writer, about 1 KB each; with ledger_full: refuse the requests "
+             "that are open count as well.",
+     .danger = "Beyond it access log lines and, with ledger_full: continue, ledger rows are dropped."},
+    {.key = NULL}};
+
 static const struct setting supervise_table[] = {
     {DURATION("backoff_first", config_supervise, backoff_first_ns, "200ms", 1 * MS, 3600 * SEC),
      .reload = RELOAD_RESTART, .help = "Wait before a replica that died is started again; doubles with each failure."},
@@ -592,6 +628,7 @@ const struct setting config_table[] = {
     {SECTION("auth", auth, auth_table, "Who may call the API.")},
     {SECTION("tenants", tenants, tenants_table, "What organisations, teams and keys may use.")},
     {SECTION("state", state, state_table, "What outlives the process.")},
+    {SECTION("records", records, records_table, "What is written down of requests and of changes.")},
     {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = model_table,
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},

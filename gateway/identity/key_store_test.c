@@ -1,7 +1,9 @@
 #include "unit_test.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "key_store.h"
@@ -204,6 +206,37 @@ static void another_connection_sees_that_something_changed(void **state)
     state_database_close(other);
 }
 
+/* Whether another process would find a lock on the file, of any connection. */
+static bool is_locked(const char *path)
+{
+    int code = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int descriptor = open(path, O_RDWR | O_CLOEXEC);
+
+        _exit(descriptor >= 0 && fcntl(descriptor, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK
+                  ? 1
+                  : 0);
+    }
+    assert_int_equal(waitpid(child, &code, 0), child);
+    return WEXITSTATUS(code) == 1;
+}
+
+static void a_second_connection_leaves_the_locks_of_the_first(void **state)
+{
+    struct fixture *fixture = *state;
+    state_database *other;
+    struct error_note note;
+
+    assert_true(is_locked(fixture->path));
+    assert_int_equal(state_database_open(fixture->path, &other, &note), STATUS_OK);
+    assert_true(is_locked(fixture->path));
+    state_database_close(other);
+    assert_true(is_locked(fixture->path));
+}
+
 static void a_file_that_is_no_database_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -226,6 +259,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_second_connection_leaves_the_locks_of_the_first, make,
+                                        drop),
         TEST(a_key_comes_back_as_it_was_made),
         TEST(the_file_holds_no_secret_and_is_the_owners),
         TEST(both_secrets_are_good_while_one_replaces_the_other),

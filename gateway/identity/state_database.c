@@ -8,12 +8,12 @@
 
 #include "memory.h"
 
-#define SCHEMA_VERSION  1
+#define SCHEMA_VERSION  2
 #define BUSY_TIMEOUT_MS 2000 /* writers hold the lock for milliseconds */
 
 /* A key may have several secrets while it is rotated. Times are Unix seconds; 0: never. Money is in thousand-millionths
  * of the unit that prices are given in. */
-static const char schema[] =
+static const char schema_1[] =
     "CREATE TABLE keys ("
     " id TEXT PRIMARY KEY, name TEXT NOT NULL, organisation TEXT NOT NULL, team TEXT NOT NULL,"
     " scopes INTEGER NOT NULL, models TEXT NOT NULL, weight INTEGER NOT NULL,"
@@ -29,9 +29,44 @@ static const char schema[] =
     " PRIMARY KEY (subject, period)) STRICT;"
     "PRAGMA user_version = 1;";
 
+/* The ledger: a row for each request, under an id that the gateway made, and sums by hour of the same rows, written in the
+ * same transaction. `changes` tells a write to the keys from one to the ledger, which come all the time. `audit_heads` has
+ * the last line of each audit log. */
+static const char schema_2[] =
+    "CREATE TABLE requests ("
+    " id TEXT PRIMARY KEY, ended_ms INTEGER NOT NULL, request_id TEXT NOT NULL,"
+    " organisation TEXT NOT NULL, team TEXT NOT NULL, key_id TEXT NOT NULL, key_name TEXT NOT NULL,"
+    " model TEXT NOT NULL, route TEXT NOT NULL, status INTEGER NOT NULL,"
+    " is_known INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,"
+    " completion_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,"
+    " cost_nano INTEGER, duration_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX requests_ended ON requests (ended_ms);"
+    "CREATE TABLE usage_hours ("
+    " hour_s INTEGER NOT NULL, organisation TEXT NOT NULL, team TEXT NOT NULL,"
+    " key_id TEXT NOT NULL, key_name TEXT NOT NULL, model TEXT NOT NULL,"
+    " requests INTEGER NOT NULL, failures INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,"
+    " cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,"
+    " reasoning_tokens INTEGER NOT NULL, cost_nano INTEGER NOT NULL,"
+    " PRIMARY KEY (hour_s, organisation, team, key_id, model)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE audit_heads ("
+    " path TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;"
+    "CREATE TABLE changes (what TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;"
+    "INSERT INTO changes VALUES ('keys', 0);"
+    "CREATE TRIGGER keys_inserted AFTER INSERT ON keys BEGIN"
+    " UPDATE changes SET count = count + 1 WHERE what = 'keys'; END;"
+    "CREATE TRIGGER keys_updated AFTER UPDATE ON keys BEGIN"
+    " UPDATE changes SET count = count + 1 WHERE what = 'keys'; END;"
+    "CREATE TRIGGER secrets_inserted AFTER INSERT ON secrets BEGIN"
+    " UPDATE changes SET count = count + 1 WHERE what = 'keys'; END;"
+    "CREATE TRIGGER secrets_updated AFTER UPDATE ON secrets BEGIN"
+    " UPDATE changes SET count = count + 1 WHERE what = 'keys'; END;"
+    "PRAGMA user_version = 2;";
+
+static const char keys_version[] = "SELECT count FROM changes WHERE what = 'keys'";
+
 struct state_database {
     sqlite3 *connection; /* owned */
-    int64_t data_version;
+    int64_t data_version, keys_version;
 };
 
 void state_database_note(const state_database *database, struct error_note *note)
@@ -78,7 +113,9 @@ static status schema_make(state_database *database, const char *path, struct err
         return result;
     result = number_read(database, "PRAGMA user_version", &version, note);
     if (result == STATUS_OK && version == 0)
-        result = execute(database, schema, note);
+        result = execute(database, schema_1, note);
+    if (result == STATUS_OK && version <= 1)
+        result = execute(database, schema_2, note);
     if (result == STATUS_OK && version > SCHEMA_VERSION) {
         error_note_set(note, "%s is of a newer version of the program", path);
         result = STATUS_INVALID;
@@ -89,16 +126,19 @@ static status schema_make(state_database *database, const char *path, struct err
     return result;
 }
 
-/* SQLite would make it readable for everybody. */
+/* SQLite would make it readable for everybody. A file that is there is not opened here: closing it would take away the locks
+ * that other connections of this process hold on it (POSIX), and the next process that closes the database would then delete
+ * their write-ahead log under them. */
 static status file_make(const char *path, struct error_note *note)
 {
-    int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    if (descriptor < 0) {
+    if (descriptor >= 0)
+        close(descriptor);
+    else if (errno != EEXIST || access(path, R_OK | W_OK) != 0) {
         error_note_set(note, "state.database %s cannot be opened: %s", path, strerror(errno));
         return STATUS_IO;
     }
-    close(descriptor);
     return STATUS_OK;
 }
 
@@ -129,6 +169,8 @@ status state_database_open(const char *path, state_database **out, struct error_
         result = schema_make(database, path, note);
     if (result == STATUS_OK)
         result = number_read(database, "PRAGMA data_version", &database->data_version, note);
+    if (result == STATUS_OK)
+        result = number_read(database, keys_version, &database->keys_version, note);
     if (result != STATUS_OK) {
         state_database_close(database);
         return result;
@@ -145,15 +187,19 @@ void state_database_close(state_database *database)
     memory_release(database);
 }
 
+/* data_version is in memory that the processes share, and cheap; the ledger's writes change it as well. */
 status state_database_has_changed(state_database *database, bool *out, struct error_note *note)
 {
-    int64_t version = 0;
-    status result = number_read(database, "PRAGMA data_version", &version, note);
+    int64_t data = 0, keys = database->keys_version;
+    status result = number_read(database, "PRAGMA data_version", &data, note);
 
+    if (result == STATUS_OK && data != database->data_version)
+        result = number_read(database, keys_version, &keys, note);
     if (result != STATUS_OK)
         return result;
-    *out = version != database->data_version;
-    database->data_version = version;
+    *out = keys != database->keys_version;
+    database->data_version = data;
+    database->keys_version = keys;
     return STATUS_OK;
 }
 

@@ -120,6 +120,17 @@ struct config_state {     /* what outlives the process */
     const char *database; /* SQLite file; "": nothing is kept, and there are no stored keys */
 };
 
+enum ledger_full { LEDGER_FULL_CONTINUE, LEDGER_FULL_REFUSE };
+
+struct config_records { /* what is written down of requests, and of what is done to the gateway */
+    const char *access_log; /* "off", "stdout" or an absolute path */
+    const char *audit_log;  /* "": none */
+    bool ledger;            /* where there is a state database */
+    int ledger_full;        /* enum ledger_full */
+    int64_t ledger_memory, queue;
+    uint64_t interval_ns, keep_requests_ns, keep_hours_ns;
+};
+
 struct config_routing { /* which of a model's replicas a request goes to */
     int policy;         /* enum router_policy */
 };
@@ -218,6 +229,7 @@ struct config {
     struct config_auth auth;
     struct config_state state;
     struct config_tenants tenants;
+    struct config_records records;
     struct config_supervise supervise;
     struct config_responses responses;
     struct setting_list models; /* struct config_model */

@@ -6,7 +6,7 @@
 
 #include "status.h"
 
-/* What the gateway keeps over its restarts, in one SQLite file (write-ahead log): keys and spent money. Several processes may have
+/* What the gateway keeps over its restarts, in one SQLite file (write-ahead log): keys, spent money, the ledger. Several processes may have
  * it open, the gateway and `penstock keys` beside it. No loop ever touches it. One thread at a time. */
 typedef struct state_database state_database;
 struct sqlite3;
@@ -18,8 +18,7 @@ NODISCARD status state_database_open(const char *path, state_database **out,
                                      struct error_note *note);
 void state_database_close(state_database *database); /* accepts NULL */
 
-/* Whether another connection has committed something since the last call (SQLite's data_version). STATUS_OK, STATUS_IO
- * with a note. */
+/* Whether another connection has changed keys since the last call. STATUS_OK, STATUS_IO with a note. */
 NODISCARD status state_database_has_changed(state_database *database, bool *out,
                                             struct error_note *note);
 
