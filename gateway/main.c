@@ -31,6 +31,20 @@ static const struct verb {
      "within a "
      "second",
      verb_keys},
+    {"usage",
+     "CONFIG [--by organisation,team,key,model,day,hour] [--from TIME] [--to TIME]\n"
+     "               [--organisation NAME] [--team NAME] [--key ID-OR-NAME] [--model NAME]\n"
+     "               [--format table|csv|json]",
+     "what the ledger in state.database has of requests, tokens and costs; times are whole hours "
+     "of "
+     "UTC "
+     "(2026-01-31, 2026-01-31T23), --to is not part of it",
+     verb_usage},
+    {"audit",
+     "verify CONFIG\n"
+     "           show CONFIG",
+     "checks the hash chain of records.audit_log and names the first line that is wrong; prints it",
+     verb_audit},
     {"hash-key", "", "reads an API key from standard input and prints its hash for auth.keys",
      verb_hash_key},
     {"version", "", "prints the version", verb_version},

@@ -1,9 +1,12 @@
 /* `penstock keys`: works on the state database itself, so that it needs no running gateway; one that runs notices. */
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "audit_log.h"
 #include "caller.h"
 #include "check.h"
 #include "clock.h"
@@ -23,33 +26,71 @@ static uint64_t now_s(void)
     return clock_wall_ms() / 1000;
 }
 
-/* The database that the config names; NULL: it has been said why there is none. */
-static state_database *database_open(const char *config_file)
+/* The config, and the database that it names. */
+struct opened {
+    struct config *config;    /* owned */
+    state_database *database; /* owned */
+};
+
+/* False: it has been said why there is none. */
+static bool database_open(const char *config_file, struct opened *opened)
 {
     struct error_note note = {""};
-    struct config *config;
-    state_database *database = NULL;
 
+    *opened = (struct opened){NULL, NULL};
     if (config_file == NULL) {
         (void)fprintf(stderr, "penstock keys: which config? `penstock help keys` shows how\n");
-        return NULL;
+        return false;
     }
-    config = config_load_or_print(config_file, NULL);
-    if (config == NULL)
-        return NULL;
-    if (config->state.database[0] == '\0')
+    opened->config = config_load_or_print(config_file, NULL);
+    if (opened->config == NULL)
+        return false;
+    if (opened->config->state.database[0] == '\0')
         (void)fprintf(stderr,
                       "penstock keys: %s keeps no keys; set state.database to the path of a file\n",
                       config_file);
-    else if (state_database_open(config->state.database, &database, &note) != STATUS_OK)
+    else if (state_database_open(opened->config->state.database, &opened->database, &note) !=
+             STATUS_OK)
         (void)fprintf(stderr, "penstock keys: %s\n", note.text);
-    config_destroy(config);
-    return database;
+    if (opened->database == NULL)
+        config_destroy(opened->config);
+    return opened->database != NULL;
 }
 
-static int end(state_database *database, status result, const struct error_note *note)
+/* Who works here, for the audit log. */
+static void actor_write(char *out, size_t bytes)
 {
-    state_database_close(database);
+    const char *through = getenv("SUDO_USER"); // NOLINT: one thread
+
+    if (through != NULL)
+        (void)snprintf(out, bytes, "user %u (sudo by %.64s)", (unsigned)getuid(), through);
+    else
+        (void)snprintf(out, bytes, "user %u", (unsigned)getuid());
+}
+
+/* One line in the audit log that the config names, if it names one. */
+static status audit(const struct opened *opened, const char *action, const char *object,
+                    const char *detail, struct error_note *note)
+{
+    audit_log *log = NULL;
+    char actor[128];
+    const struct audit_event event = {actor, action, object, detail};
+    status result;
+
+    if (opened->config->records.audit_log[0] == '\0')
+        return STATUS_OK;
+    actor_write(actor, sizeof(actor));
+    result = audit_log_open(opened->config->records.audit_log, opened->database, &log, note);
+    if (result == STATUS_OK)
+        result = audit_log_append(log, &event, clock_wall_ms(), note);
+    audit_log_close(log);
+    return result;
+}
+
+static int end(struct opened *opened, status result, const struct error_note *note)
+{
+    state_database_close(opened->database);
+    config_destroy(opened->config);
     if (result == STATUS_OK)
         return 0;
     (void)fprintf(stderr, "penstock keys: %s\n",
@@ -90,6 +131,23 @@ static bool scopes_read(const char *text, uint32_t *scopes)
     return true;
 }
 
+/* A key that the audit log does not have must not be: it is revoked, and nobody has seen its secret. */
+static status creation_audit(const struct opened *opened, const struct key_new *key,
+                             const char *scopes, const char *id, struct error_note *note)
+{
+    struct error_note unused;
+    char detail[512];
+    status result;
+
+    (void)snprintf(detail, sizeof(detail), "name %s, organisation '%s', team '%s', scopes '%s'",
+                   key->name, key->organisation, key->team, scopes);
+    result = audit(opened, "key.create", id, detail, note);
+    if (result != STATUS_OK &&
+        key_store_revoke(opened->database, id, now_s(), &unused) != STATUS_OK)
+        error_note_prefix(note, "%s could not be revoked either", id);
+    return result;
+}
+
 static int keys_create(int argument_count, char **arguments)
 {
     const char *file = NULL, *scopes = "";
@@ -106,7 +164,7 @@ static int keys_create(int argument_count, char **arguments)
                                  {"--days", NULL, &days, DAYS_MAX}};
     char id[KEY_ID_BYTES], secret[KEY_SECRET_BYTES];
     struct error_note note = {""};
-    state_database *database;
+    struct opened opened;
     status result;
 
     if (!arguments_read("keys create", argument_count, arguments, flags, ARRAY_COUNT(flags),
@@ -125,14 +183,15 @@ static int keys_create(int argument_count, char **arguments)
     key.priority_max = priority_max;
     key.ttft_slo_ms = (uint64_t)ttft_slo_ms;
     key.expires_s = days > 0 ? now_s() + (uint64_t)days * DAY_S : 0;
-    database = database_open(file);
-    if (database == NULL)
+    if (!database_open(file, &opened))
         return 1;
-    result = key_store_create(database, &key, now_s(), id, secret, &note);
+    result = key_store_create(opened.database, &key, now_s(), id, secret, &note);
+    if (result == STATUS_OK)
+        result = creation_audit(&opened, &key, scopes, id, &note);
     if (result == STATUS_OK)
         (void)printf("id: %s\nkey: %s\n", id, secret);
     OPENSSL_cleanse(secret, sizeof(secret));
-    return end(database, result, &note);
+    return end(&opened, result, &note);
 }
 
 /* --- list --- */
@@ -178,14 +237,13 @@ static int keys_list(int argument_count, char **arguments)
 {
     struct error_note note = {""};
     const char *file = NULL;
-    state_database *database;
+    struct opened opened;
 
     if (!arguments_read("keys list", argument_count, arguments, NULL, 0, &file))
         return EXIT_USAGE;
-    database = database_open(file);
-    if (database == NULL)
+    if (!database_open(file, &opened))
         return 1;
-    return end(database, key_store_list(database, now_s(), row_print, NULL, &note), &note);
+    return end(&opened, key_store_list(opened.database, now_s(), row_print, NULL, &note), &note);
 }
 
 /* --- rotate, revoke --- */
@@ -198,19 +256,23 @@ static int keys_rotate(int argument_count, char **arguments)
                                  {"--overlap-hours", NULL, &overlap_hours, HOURS_MAX}};
     char secret[KEY_SECRET_BYTES];
     struct error_note note = {""};
-    state_database *database;
+    char detail[64];
+    struct opened opened;
     status result;
 
     if (!arguments_read("keys rotate", argument_count, arguments, flags, ARRAY_COUNT(flags), &file))
         return EXIT_USAGE;
-    database = database_open(file);
-    if (database == NULL)
+    if (!database_open(file, &opened))
         return 1;
-    result = key_store_rotate(database, id, now_s(), (uint64_t)overlap_hours * 3600, secret, &note);
+    (void)snprintf(detail, sizeof(detail), "the old secret is good for %d hours", overlap_hours);
+    result = audit(&opened, "key.rotate", id, detail, &note);
+    if (result == STATUS_OK)
+        result = key_store_rotate(opened.database, id, now_s(), (uint64_t)overlap_hours * 3600,
+                                  secret, &note);
     if (result == STATUS_OK)
         (void)printf("id: %s\nkey: %s\n", id, secret);
     OPENSSL_cleanse(secret, sizeof(secret));
-    return end(database, result, &note);
+    return end(&opened, result, &note);
 }
 
 static int keys_revoke(int argument_count, char **arguments)
@@ -218,14 +280,21 @@ static int keys_revoke(int argument_count, char **arguments)
     const char *file = NULL, *id = "";
     const struct flag flags[] = {{"--id", &id, NULL, 0}};
     struct error_note note = {""};
-    state_database *database;
+    struct opened opened;
+    status result;
 
     if (!arguments_read("keys revoke", argument_count, arguments, flags, ARRAY_COUNT(flags), &file))
         return EXIT_USAGE;
-    database = database_open(file);
-    if (database == NULL)
+    if (!database_open(file, &opened))
         return 1;
-    return end(database, key_store_revoke(database, id, now_s(), &note), &note);
+    /* First: a key that has leaked must not wait for room on a disk. */
+    result = key_store_revoke(opened.database, id, now_s(), &note);
+    if (result == STATUS_OK) {
+        result = audit(&opened, "key.revoke", id, "", &note);
+        if (result != STATUS_OK)
+            error_note_prefix(&note, "%s is revoked, but the audit log does not have it", id);
+    }
+    return end(&opened, result, &note);
 }
 
 int verb_keys(int argument_count, char **arguments)

@@ -16,6 +16,8 @@ int verb_replica(int argument_count, char **arguments);
 int verb_check(int argument_count, char **arguments);
 int verb_reference_config(int argument_count, char **arguments);
 int verb_keys(int argument_count, char **arguments);
+int verb_usage(int argument_count, char **arguments);
+int verb_audit(int argument_count, char **arguments);
 int verb_hash_key(int argument_count, char **arguments);
 
 /* A flag that takes a value; `text` or `number` gets it. Numbers are 0..number_max. */

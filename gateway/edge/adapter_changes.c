@@ -15,10 +15,12 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "check.h"
 #include "clock.h"
+#include "edge_audit.h"
 #include "json.h"
 #include "log.h"
 #include "memory.h"
@@ -33,6 +35,7 @@
 #define CALL_BYTES_MAX    (64u * 1024u)
 #define ANSWER_BYTES_MAX  (1u << 20)
 #define RETRY_STARTING_MS 1000u
+#define ACTOR_BYTES       256u
 
 struct adapter_change {
     struct http_message message; /* to the loop: it is made */
@@ -41,6 +44,7 @@ struct adapter_change {
     struct edge_record *record; /* loop; NULL: the client has gone */
     struct api_adapter_request parsed;
     bool loads;
+    char actor[ACTOR_BYTES];
     int code;             /* of the answer */
     struct buffer answer; /* a replica's; when code is not 0 */
     struct api_error error;
@@ -98,6 +102,12 @@ static void set_closing(struct api_error *error)
     api_error_set(error, 503, "server_error", "shutting_down", "", "The gateway is shutting down");
 }
 
+static void set_unaudited(struct api_error *error)
+{
+    api_error_set(error, 503, "server_error", "audit_log_failed", "",
+                  "The audit log cannot be written, and without it nothing is changed");
+}
+
 static bool is_allowed(const struct config *config)
 {
     for (uint32_t i = 0; i < config->models.count; i++) {
@@ -145,6 +155,10 @@ static void start(struct edge_record *record, bool loads)
                                       .loop = http_request_loop(record->request),
                                       .record = record,
                                       .loads = loads};
+    (void)snprintf(change->actor, sizeof(change->actor), "%s%s%.*s", record->caller->key_id,
+                   record->caller->key_id[0] != '\0' ? " at " : "",
+                   (int)http_request_peer(record->request).bytes,
+                   http_request_peer(record->request).data);
     buffer_init(&change->answer, ANSWER_BYTES_MAX);
     if (begin(record, change))
         return;
@@ -407,12 +421,24 @@ void adapter_changes_open(struct edge *edge)
     queue->is_open = true;
 }
 
+/* Before it is tried: an attempt that fails stands there too. */
+static bool change_audit(struct edge *edge, const struct adapter_change *change)
+{
+    const struct audit_event event = {
+        change->actor, change->loads ? "adapter.load" : "adapter.unload", change->parsed.name,
+        change->loads ? change->parsed.path : ""};
+
+    return edge_audit(edge, &event);
+}
+
 void adapter_changes_make(struct edge *edge, const struct gateway_options *options)
 {
     struct adapter_change *change;
 
     while ((change = take(&edge->adapter_queue)) != NULL) {
-        if (change->loads)
+        if (!change_audit(edge, change))
+            set_unaudited(&change->error);
+        else if (change->loads)
             load(edge, options, change);
         else
             unload(edge, options, change);

@@ -8,6 +8,8 @@ void admin_metrics(struct edge_record *record, struct text_slice rest);
 void admin_replicas(struct edge_record *record, struct text_slice rest);
 /* What the router would be told of a body, and whom it would pick; nothing is sent. */
 void admin_route(struct edge_record *record, struct text_slice rest);
+/* What the ledger has: ?by=&from=&to=&format=&organisation=&team=&key=&model= (usage_query.h). */
+void admin_usage(struct edge_record *record, struct text_slice rest);
 void admin_config(struct edge_record *record, struct text_slice rest);
 
 /* Sets the gauges that mirror the replicas' states; before each scrape. */

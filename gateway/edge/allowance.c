@@ -116,6 +116,7 @@ static void refuse_spent(struct edge_record *record, const struct budget_refusal
                   refusal->message);
     error.retry_after_ms = refusal->retry_after_ms;
     error.is_final = true;
+    record->is_over_budget = true;
     edge_reply_error(record, &error);
 }
 

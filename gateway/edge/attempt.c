@@ -146,6 +146,7 @@ static bool retry(struct proxy *proxy)
         return false;
     }
     proxy->retries_left--;
+    proxy->record->retries++;
     metrics_add(proxy_metrics(proxy)->retries, 1);
     log_info("gateway/edge", "request_id=%s is sent again: replica %s#%u failed",
              http_request_id(proxy->record->request), proxy->choice.model->name,

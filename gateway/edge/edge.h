@@ -12,6 +12,7 @@
 #include "http_server.h"
 #include "identity.h"
 #include "queue_metrics.h"
+#include "records.h"
 #include "replica.h"
 #include "replica_guard.h"
 #include "request_usage.h"
@@ -91,6 +92,7 @@ struct edge {
     struct control *control;   /* owned */
     struct quota_book *quotas; /* owned */
     struct identity *identity; /* owned */
+    struct records *records;   /* owned */
     _Atomic bool is_draining;
     _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
     _Atomic double slot_reserve;  /* admission.reserve */
@@ -131,6 +133,10 @@ struct edge_record {
     uint64_t start_ns;
     struct proxy *proxy;              /* NULL: answered by the gateway itself */
     const struct wire_format *format; /* how errors are written */
+    struct request_record *kept;      /* room that is kept for what it leaves; NULL: none */
+    uint32_t retries;
+    bool is_over_budget;
+    bool is_admin; /* it is on the admin API, or of an operator */
 };
 
 /* Resolves %XX in a part of a path or query: names with slashes come so from the official client. The text

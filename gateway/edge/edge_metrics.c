@@ -223,6 +223,11 @@ static uint32_t code_slot(int status_code, char label[8])
     return 0;
 }
 
+const char *edge_route_name(enum edge_route route)
+{
+    return route_names[route];
+}
+
 void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
                           int status_code, double seconds)
 {

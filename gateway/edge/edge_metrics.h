@@ -60,6 +60,9 @@ NODISCARD status edge_metrics_init(struct edge_metrics *metrics, metrics_registr
                                    const char *version);
 void edge_metrics_deinit(struct edge_metrics *metrics);
 
+/* "/v1/chat/completions"; for labels and logs. */
+const char *edge_route_name(enum edge_route route);
+
 /* `model`: index, or model_count for none. Any thread. */
 void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
                           int status_code, double seconds);

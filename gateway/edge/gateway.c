@@ -206,6 +206,8 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = metrics_init(edge);
     if (result == STATUS_OK)
+        result = records_open(config, loop_count(config), edge->registry, &edge->records, note);
+    if (result == STATUS_OK)
         result = server_init(edge, config, note);
     return result;
 }
@@ -225,6 +227,7 @@ static void replica_deinit(struct edge_replica *replica)
 static void edge_deinit(struct edge *edge)
 {
     http_server_destroy(edge->server);
+    records_close(edge->records);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
     queue_metrics_deinit(&edge->queue_metrics);
@@ -367,6 +370,7 @@ static void signals_block(sigset_t *signals)
     sigaddset(signals, SIGHUP);
     sigaddset(signals, ADAPTER_CHANGES_SIGNAL);
     (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write, like a full disk */
 }
 
 /* The next signal; 0 after `wait_ns`. */
@@ -411,12 +415,14 @@ static void serve_until_asked(struct edge *edge, const struct gateway_options *o
             was_ready = true;
             log_info("gateway/edge", "ready: every model has a replica");
         }
-        if (number == SIGHUP)
+        if (number == SIGHUP) {
+            records_reopen(edge->records);
             reload_config(edge, options);
-        else if (number == ADAPTER_CHANGES_SIGNAL)
+        } else if (number == ADAPTER_CHANGES_SIGNAL) {
             adapter_changes_make(edge, options);
-        else if (number != 0)
+        } else if (number != 0) {
             break;
+        }
     }
     adapter_changes_close(edge);
 }
@@ -432,21 +438,37 @@ static void listeners_log(const struct edge *edge, const struct config *config)
                  http_server_port(edge->server, 1));
 }
 
+static status life_audit(struct edge *edge, const struct gateway_options *options,
+                         const char *action, struct error_note *note)
+{
+    char detail[64];
+    const struct audit_event event = {"gateway", action, options->config_file, detail};
+
+    (void)snprintf(detail, sizeof(detail), "version %s, process %d", edge->version, (int)getpid());
+    return records_audit(edge->records, &event, note);
+}
+
 static status edge_run(struct edge *edge, const struct gateway_options *options,
                        const sigset_t *signals, struct error_note *note)
 {
     const struct config *config = edge->configs.first->config;
+    struct error_note audit_note = {""};
     char config_copy[160];
     struct control_options control_options = {options->config_file, config_copy,
                                               options->overrides.model_path != NULL};
-    status result = http_server_start(edge->server, loop_start, edge);
+    status result = life_audit(edge, options, "gateway.start", note);
 
+    if (result != STATUS_OK)
+        return result;
+    result = http_server_start(edge->server, loop_start, edge);
     if (result != STATUS_OK) {
         error_note_set(note, "the loops cannot be started (%s)", status_name(result));
         return result;
     }
     run_directory_config_path(edge->run_directory, config_copy, sizeof(config_copy));
     result = identity_start(edge->identity, edge->server);
+    if (result == STATUS_OK)
+        result = records_start(edge->records);
     if (result == STATUS_OK)
         result = control_start(edge, &control_options, &edge->control);
     if (result == STATUS_OK)
@@ -464,6 +486,9 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
     loops_free(edge);
+    records_stop(edge->records);
+    if (life_audit(edge, options, "gateway.stop", &audit_note) != STATUS_OK)
+        log_error("gateway/edge", "the end is not in the audit log: %s", audit_note.text);
     return result;
 }
 

@@ -1,15 +1,22 @@
 #include "reload.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "buffer.h"
 #include "control.h"
 #include "edge_admission.h"
+#include "edge_audit.h"
 #include "log.h"
 #include "run_directory.h"
+
+/* Keys are named in full up to so many bytes; the audit log has their number as well. */
+#define KEYS_BYTES_MAX 700u
 
 struct differences {
     uint32_t count, refused_count;
     bool has_adapters;
+    struct buffer keys; /* with blanks between */
 };
 
 /* Values are not logged: some are secrets, and the file shows the rest. */
@@ -18,6 +25,7 @@ static void difference_take(void *context, const char *key, const struct setting
     struct differences *differences = context;
 
     differences->count++;
+    buffer_append_format(&differences->keys, " %s", key);
     differences->has_adapters |= strstr(key, ".adapters") != NULL;
     if (row->reload == RELOAD_RESTART) {
         differences->refused_count++;
@@ -55,16 +63,40 @@ static bool adapters_fit(const struct config *first, const struct config *config
     return true;
 }
 
+/* No values: some are secrets. */
+static bool differences_audit(struct edge *edge, const struct differences *differences,
+                              const char *file)
+{
+    char detail[KEYS_BYTES_MAX + 32];
+    const struct audit_event event = {"SIGHUP", "config.reload", file, detail};
+
+    (void)snprintf(detail, sizeof(detail), "%u changes:%.*s%s", differences->count,
+                   (int)differences->keys.bytes,
+                   differences->keys.bytes > 0 ? differences->keys.data : "",
+                   differences->keys.failed != STATUS_OK ? " ..." : "");
+    return edge_audit(edge, &event);
+}
+
+/* An attempt is told as well; that it was refused needs no leave of the audit log. */
+static void refusal_audit(struct edge *edge, const char *file)
+{
+    const struct audit_event event = {"SIGHUP", "config.reload.refused", file, ""};
+    struct error_note note = {""};
+
+    if (records_audit(edge->records, &event, &note) != STATUS_OK)
+        log_error("gateway/edge", "the audit log does not take it: %s", note.text);
+}
+
 /* What can fail comes first, so that nothing has to be taken back. */
-static bool config_apply(struct edge *edge, struct config *config)
+static bool config_apply(struct edge *edge, struct config *config, struct differences *found)
 {
     const struct config *old = config_store_get(&edge->configs)->config;
-    struct differences differences = {0};
     struct http_limits limits = config_http_limits(config);
     struct error_note note = {""};
 
-    settings_compare(config_table, old, config, difference_take, &differences);
-    if (differences.refused_count > 0 || !adapters_fit(edge->configs.first->config, config))
+    settings_compare(config_table, old, config, difference_take, found);
+    if (found->refused_count > 0 || !adapters_fit(edge->configs.first->config, config) ||
+        !differences_audit(edge, found, config->file))
         return false;
     if (config->server.tls_certificate[0] != '\0' &&
         http_server_reload_certificates(edge->server, &note) != STATUS_OK) {
@@ -84,9 +116,9 @@ static bool config_apply(struct edge *edge, struct config *config)
         return false;
     }
     edge_admission_apply(edge, config);
-    if (differences.has_adapters)
+    if (found->has_adapters)
         control_reload_replicas(edge->control);
-    log_info("gateway/edge", "reload: done, %u changes", differences.count);
+    log_info("gateway/edge", "reload: done, %u changes", found->count);
     return true;
 }
 
@@ -94,20 +126,25 @@ void reload_config(struct edge *edge, const struct gateway_options *options)
 {
     struct settings_report report;
     struct config_overrides overrides = options->overrides;
+    struct differences found = {0};
     struct config *config = NULL;
     overrides.adapters = edge->adapters.rows;
     overrides.adapter_count = edge->adapters.count;
     status result = config_load(options->config_file, &overrides, &config, &report);
     bool is_good = false;
 
+    buffer_init(&found.keys, KEYS_BYTES_MAX);
     if (result == STATUS_OK) {
-        is_good = config_apply(edge, config);
+        is_good = config_apply(edge, config, &found);
         if (!is_good)
             config_destroy(config);
     } else {
         report_log(&report);
     }
-    if (!is_good)
+    buffer_deinit(&found.keys);
+    if (!is_good) {
         log_error("gateway/edge", "reload refused: the config from before stays in force");
+        refusal_audit(edge, options->config_file);
+    }
     metrics_add(is_good ? edge->metrics.reloads_good : edge->metrics.reloads_bad, 1);
 }

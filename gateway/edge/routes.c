@@ -12,6 +12,7 @@
 #include "edge.h"
 #include "proxy.h"
 #include "reply.h"
+#include "request_records.h"
 #include "scope.h"
 #include "wire_format.h"
 
@@ -61,6 +62,7 @@ static const struct route admin_routes[] = {
     {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
     {"GET", "/admin/replicas", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_replicas, NULL},
     {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},
+    {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on
@@ -121,9 +123,11 @@ static void record_end(void *context)
     struct edge_record *record = context;
     struct edge_metrics *metrics = &record->edge->metrics;
     uint32_t model = record->model != NULL ? record->model->index : metrics->model_count;
-    double seconds = (double)(clock_now_ns() - record->start_ns) / 1e9;
+    uint64_t now_ns = clock_now_ns();
+    double seconds = (double)(now_ns - record->start_ns) / 1e9;
 
     allowance_settle(record);
+    request_records_end(record, now_ns);
     if (record->proxy != NULL) {
         metrics_add(metrics->models[model].in_flight, -1);
         proxy_release(record->proxy);
@@ -182,11 +186,14 @@ static void handle(http_request *request, struct edge *edge, const struct route 
         return;
     }
     record->route = route->metric;
+    record->is_admin = route->scope == SCOPE_ADMIN;
     if (asks_for_key(record, route) && !authenticate(record, route))
         return;
     if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
         !api_check_content_type(request, &error))
         edge_reply_error(record, &error);
+    else if (route->is_passed_on && !request_records_begin(record))
+        return;
     else if (route->is_passed_on && rest.data != NULL)
         proxy_start_stored(record, route->method, rest);
     else if (route->is_passed_on)

@@ -88,6 +88,11 @@ bool http_request_is_tls(const http_request *request)
     return request->connection->is_tls;
 }
 
+uint64_t http_request_sent_bytes(const http_request *request)
+{
+    return request->handed_bytes;
+}
+
 uint64_t http_request_start_ns(const http_request *request)
 {
     return request->start_ns;

@@ -144,6 +144,8 @@ struct text_slice http_request_peer(const http_request *request); /* textual add
 /* The request's id: the client's x-request-id when it is 1..128 safe characters, else a new one. Sent back on every
  * answer. NUL-terminated. */
 const char *http_request_id(const http_request *request);
+/* Bytes of the answer's body that have gone to the connection. */
+uint64_t http_request_sent_bytes(const http_request *request);
 bool http_request_is_http2(const http_request *request);
 bool http_request_is_tls(const http_request *request);
 /* What a verified certificate of the client says. Texts are printable ASCII without blanks, quotes and backslashes, which

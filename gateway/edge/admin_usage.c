@@ -1,0 +1,163 @@
+/* GET /admin/usage: the loop reads the words, the records' writer thread asks the database, the loop answers. */
+#include <string.h>
+
+#include "admin.h"
+#include "check.h"
+#include "memory.h"
+#include "wire_format.h"
+
+#define WORD_BYTES       160u
+#define ANSWER_BYTES_MAX (64u << 20)
+
+enum { BY, FROM, TO, FORMAT, ORGANISATION, TEAM, KEY, MODEL, WORD_COUNT };
+static const char *const word_names[WORD_COUNT] = {"by",           "from", "to",  "format",
+                                                   "organisation", "team", "key", "model"};
+
+struct admin_question {
+    struct usage_question asked;
+    struct usage_query query;
+    struct http_message message; /* to the loop: it is answered */
+    http_loop *loop;
+    struct edge_record *record; /* loop; NULL: the client has gone */
+    char words[WORD_COUNT][WORD_BYTES];
+};
+
+static void question_destroy(struct admin_question *question)
+{
+    buffer_deinit(&question->asked.out);
+    memory_release(question);
+}
+
+static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
+{
+    struct api_error error = {0};
+
+    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
+                  code, "", "%s", text);
+    edge_reply_error(record, &error);
+}
+
+/* --- the answer --- */
+
+static void answer(struct http_message *message, http_loop *loop)
+{
+    struct admin_question *question = CONTAINER_OF(message, struct admin_question, message);
+    const struct usage_question *asked = &question->asked;
+
+    (void)loop;
+    if (question->record != NULL && asked->result == STATUS_OK)
+        edge_reply(question->record, 200, usage_content_type(asked->format),
+                   buffer_slice(&asked->out));
+    else if (question->record != NULL && asked->result == STATUS_TOO_LARGE)
+        refuse(question->record, 400, "too_many_rows",
+               "That are too many rows; ask for less time, or group by less");
+    else if (question->record != NULL)
+        refuse(question->record, 503, "ledger_failed", "The ledger cannot be read; see the log");
+    question_destroy(question);
+}
+
+/* The writer thread. */
+static void on_done(struct usage_question *asked)
+{
+    struct admin_question *question = CONTAINER_OF(asked, struct admin_question, asked);
+
+    http_loop_send(question->loop, &question->message);
+}
+
+static void on_gone(http_request *request, void *context)
+{
+    (void)request;
+    ((struct admin_question *)context)->record = NULL;
+}
+
+/* --- the question --- */
+
+/* One NAME=VALUE of the query. False: there is no such name, or its value is too long. */
+static bool word_take(struct edge_record *record, struct admin_question *question,
+                      struct text_slice pair)
+{
+    const char *mark = memchr(pair.data, '=', pair.bytes);
+    struct text_slice name = {pair.data, mark != NULL ? (size_t)(mark - pair.data) : pair.bytes};
+    struct text_slice value;
+
+    for (unsigned i = 0; mark != NULL && i < WORD_COUNT; i++) {
+        if (!text_slice_is(name, word_names[i]))
+            continue;
+        value = edge_percent_decode(record->request,
+                                    (struct text_slice){mark + 1, pair.bytes - name.bytes - 1});
+        if (value.bytes >= WORD_BYTES || memchr(value.data, '\0', value.bytes) != NULL)
+            return false;
+        memcpy(question->words[i], value.data, value.bytes + 1);
+        return true;
+    }
+    return false;
+}
+
+static bool words_take(struct edge_record *record, struct admin_question *question)
+{
+    struct text_slice rest = http_request_query(record->request);
+
+    while (rest.bytes > 0) {
+        const char *end = memchr(rest.data, '&', rest.bytes);
+        size_t bytes = end != NULL ? (size_t)(end - rest.data) : rest.bytes;
+
+        if (bytes > 0 && !word_take(record, question, (struct text_slice){rest.data, bytes}))
+            return false;
+        rest.data += bytes;
+        rest.bytes -= bytes;
+        if (rest.bytes > 0) {
+            rest.data++;
+            rest.bytes--;
+        }
+    }
+    return true;
+}
+
+/* False: `note` says what is wrong. */
+static bool question_read(struct edge_record *record, struct admin_question *question,
+                          struct error_note *note)
+{
+    const char(*words)[WORD_BYTES] = question->words;
+    const struct usage_words given = {words[BY], words[FROM], words[TO], words[FORMAT]};
+
+    if (!words_take(record, question)) {
+        error_note_set(note, "The query may have by, from, to, format, organisation, team, key and "
+                             "model, each a name or a time");
+        return false;
+    }
+    question->query = (struct usage_query){.organisation = words[ORGANISATION],
+                                           .team = words[TEAM],
+                                           .key = words[KEY],
+                                           .model = words[MODEL]};
+    question->asked.format = USAGE_JSON;
+    return usage_words_read(&given, &question->query, &question->asked.format, note) == STATUS_OK;
+}
+
+void admin_usage(struct edge_record *record, struct text_slice rest)
+{
+    struct admin_question *question = memory_allocate_array(1, sizeof(*question));
+    struct error_note note = {""};
+
+    (void)rest;
+    if (question == NULL) {
+        refuse(record, 503, "overloaded", "The gateway has no memory for this");
+        return;
+    }
+    question->asked.query = &question->query;
+    question->asked.done = on_done;
+    question->message.run = answer;
+    question->loop = http_request_loop(record->request);
+    question->record = record;
+    buffer_init(&question->asked.out, ANSWER_BYTES_MAX);
+    if (!question_read(record, question, &note)) {
+        question_destroy(question);
+        refuse(record, 400, "invalid_value", note.text);
+        return;
+    }
+    http_request_on_gone(record->request, on_gone, question);
+    if (records_ask(record->edge->records, &question->asked) == STATUS_OK)
+        return;
+    http_request_on_gone(record->request, NULL, NULL);
+    question_destroy(question);
+    refuse(record, 404, "no_ledger", "The gateway keeps no ledger; set state.database");
+}

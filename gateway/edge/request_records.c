@@ -1,0 +1,170 @@
+#include "request_records.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "money.h"
+#include "openai.h"
+#include "proxy_state.h"
+#include "records.h"
+#include "reply.h"
+
+#define RETRY_MS 1000u /* the writer tries a ledger that is full every second */
+
+static uint32_t loop_of(const struct edge_record *record)
+{
+    return http_loop_index(http_request_loop(record->request));
+}
+
+bool request_records_begin(struct edge_record *record)
+{
+    struct records *records = record->edge->records;
+    struct api_error error = {0};
+
+    if (!records_must_keep(records))
+        return true;
+    if (records_have_room(records))
+        record->kept = records_take(records, loop_of(record));
+    if (record->kept != NULL)
+        return true;
+    api_error_set(&error, 503, "server_error", "ledger_full", "",
+                  "The gateway cannot write down what requests use, and takes none until it can");
+    error.retry_after_ms = RETRY_MS;
+    edge_reply_error(record, &error);
+    return false;
+}
+
+/* --- the end --- */
+
+static void text_copy(char *out, size_t bytes, const char *text)
+{
+    (void)snprintf(out, bytes, "%s", text);
+}
+
+static void slice_copy(char *out, size_t bytes, struct text_slice text)
+{
+    size_t length = text.bytes < bytes ? text.bytes : bytes - 1;
+
+    memcpy(out, text.data, length);
+    out[length] = '\0';
+}
+
+static void caller_copy(const struct caller *caller, struct request_record *out)
+{
+    text_copy(out->key_id, sizeof(out->key_id), caller->key_id);
+    text_copy(out->key_name, sizeof(out->key_name), caller->name);
+    text_copy(out->organisation, sizeof(out->organisation), caller->organisation);
+    text_copy(out->team, sizeof(out->team), caller->team);
+}
+
+static uint64_t wait_of(const struct proxy *proxy, uint64_t now_ns)
+{
+    const struct admission_ticket *ticket = &proxy->waiting.ticket;
+    bool has_left_room = proxy->attempt.replica != NULL;
+
+    if (!proxy->waiting.is_queued || ticket->enter_ns == 0)
+        return 0;
+    return (has_left_room ? ticket->granted_ns : now_ns) - ticket->enter_ns;
+}
+
+static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
+                       struct request_record *out)
+{
+    const struct proxy *proxy = record->proxy;
+
+    if (proxy->attempt.replica != NULL)
+        out->replica = proxy->attempt.replica->index;
+    if (proxy->waiting.ticket.first_ns > record->start_ns)
+        out->first_token_ns = proxy->waiting.ticket.first_ns - record->start_ns;
+    out->wait_ns = wait_of(proxy, now_ns);
+}
+
+static uint64_t cost_of(const struct edge_record *record)
+{
+    const struct config *config = config_store_get(&record->edge->configs)->config;
+    const struct config_price *price = &config_model_at(config, record->model->index)->price;
+    struct money_price prices;
+
+    if (price->input <= 0 && price->cached_input <= 0 && price->output <= 0)
+        return RECORD_NO_COST;
+    prices = money_price_of(price);
+    return (uint64_t)money_cost(&prices, &record->usage);
+}
+
+/* What is counted for the audit log. */
+static void audit_fill(const struct edge_record *record, struct request_record *out)
+{
+    if (record->status_code == 401)
+        out->audit_action = "auth.failure";
+    else if (record->is_over_budget)
+        out->audit_action = "budget.exceeded";
+    else if (record->is_admin)
+        out->audit_action = record->status_code == 403 ? "admin.refused" : "admin.call";
+    else
+        return;
+    if (record->is_admin) /* paths of the table: nothing that a client has made up */
+        (void)snprintf(out->audit_object, sizeof(out->audit_object), "%s %.*s", out->method,
+                       (int)http_request_path(record->request).bytes,
+                       http_request_path(record->request).data);
+}
+
+static void fill(const struct edge_record *record, uint64_t now_ns, struct request_record *out)
+{
+    http_request *request = record->request;
+
+    *out = (struct request_record){
+        .ended_ms = clock_wall_ms(),
+        .duration_ns = now_ns - record->start_ns,
+        .bytes_in = http_request_body(request).bytes,
+        .bytes_out = http_request_sent_bytes(request),
+        .cost_nano = RECORD_NO_COST,
+        .retries = record->retries,
+        .replica = RECORD_NO_REPLICA,
+        .status_code = record->status_code,
+        .is_metered = record->proxy != NULL,
+        .usage = record->usage,
+        .route = edge_route_name(record->route),
+        .model = record->model != NULL ? record->model->name : "",
+    };
+    slice_copy(out->method, sizeof(out->method), http_request_method(request));
+    slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));
+    text_copy(out->request_id, sizeof(out->request_id), http_request_id(request));
+    caller_copy(record->caller, out);
+    audit_fill(record, out);
+    if (record->proxy == NULL)
+        return;
+    proxy_copy(record, now_ns, out);
+    out->cost_nano = cost_of(record);
+}
+
+static bool is_wanted(const struct edge_record *record)
+{
+    const struct records *records = record->edge->records;
+
+    return records_has_access_log(records) ||
+           (records_has_ledger(records) && record->proxy != NULL) ||
+           (records_has_audit_log(records) &&
+            (record->status_code == 401 || record->is_over_budget || record->is_admin));
+}
+
+void request_records_end(struct edge_record *record, uint64_t now_ns)
+{
+    struct records *records = record->edge->records;
+    struct request_record *kept = record->kept;
+    uint32_t loop = loop_of(record);
+
+    if (!is_wanted(record)) {
+        if (kept != NULL)
+            records_give_back(records, loop, kept);
+        return;
+    }
+    if (kept == NULL)
+        kept = records_take(records, loop);
+    if (kept == NULL) {
+        records_count_lost(records, record->proxy != NULL);
+        return;
+    }
+    fill(record, now_ns, kept);
+    records_put(records, loop, kept);
+}
