@@ -126,6 +126,7 @@ static void fill(const struct edge_record *record, uint64_t now_ns, struct reque
         .usage = record->usage,
         .route = edge_route_name(record->route),
         .model = record->model != NULL ? record->model->name : "",
+        .finish = "",
     };
     slice_copy(out->method, sizeof(out->method), http_request_method(request));
     slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));

@@ -58,9 +58,15 @@ static void usage_write(struct buffer *out, const struct request_record *record)
     number_write(out, "cached_tokens", usage->cached_tokens);
     number_write(out, "completion_tokens", usage->completion_tokens);
     number_write(out, "reasoning_tokens", usage->reasoning_tokens);
+    if (usage->is_estimated) {
+        json_write_key(out, "usage_estimated");
+        buffer_append_text(out, "true");
+    }
+    if (usage->busy_ns > 0)
+        milliseconds_write(out, "busy_ms", usage->busy_ns);
     if (record->cost_nano != RECORD_NO_COST) {
         json_write_key(out, "cost");
-        record_cost_write(out, record->cost_nano);
+        record_nano_write(out, record->cost_nano);
     }
 }
 
@@ -72,6 +78,7 @@ static void line_write(struct buffer *out, const struct request_record *record)
     record_time_write(out, record->ended_ms);
     buffer_append_byte(out, '"');
     text_write(out, "request_id", record->request_id);
+    text_write(out, "trace_id", record->trace_id);
     text_write(out, "peer", record->peer);
     text_write(out, "organisation", record->organisation);
     text_write(out, "team", record->team);
@@ -80,9 +87,12 @@ static void line_write(struct buffer *out, const struct request_record *record)
     text_write(out, "method", record->method);
     text_write(out, "route", record->route);
     text_write(out, "model", record->model);
+    text_write(out, "asked_model", record->asked_model);
     if (record->replica != RECORD_NO_REPLICA)
         number_write(out, "replica", record->replica);
     number_write(out, "status", (uint64_t)record->status_code);
+    text_write(out, "error_code", record->error_code);
+    text_write(out, "finish_reason", record->finish);
     number_write(out, "bytes_in", record->bytes_in);
     number_write(out, "bytes_out", record->bytes_out);
     usage_write(out, record);

@@ -26,14 +26,16 @@ enum { INSERT_REQUEST, ADD_TO_HOUR, PRUNE_REQUESTS, PRUNE_HOURS };
 
 static const char *const statements_sql[STATEMENT_COUNT] = {
     [INSERT_REQUEST] =
-        "INSERT INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
-        " ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING",
+        "INSERT INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)"
+        " ON CONFLICT DO NOTHING",
     [ADD_TO_HOUR] =
-        "INSERT INTO usage_hours VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, ?10, ?11, ?12)"
-        " ON CONFLICT DO UPDATE SET key_name = ?5, requests = requests + 1,"
-        " failures = failures + ?7, prompt_tokens = prompt_tokens + ?8,"
-        " cached_tokens = cached_tokens + ?9, completion_tokens = completion_tokens + ?10,"
-        " reasoning_tokens = reasoning_tokens + ?11, cost_nano = cost_nano + ?12",
+        "INSERT INTO usage_hours VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, ?10, ?11, ?12,"
+        " ?13, ?14) ON CONFLICT DO UPDATE SET key_name = ?5, requests = requests + 1,"
+        " failures = failures + ?7, estimated = estimated + ?8,"
+        " prompt_tokens = prompt_tokens + ?9, cached_tokens = cached_tokens + ?10,"
+        " completion_tokens = completion_tokens + ?11, reasoning_tokens = reasoning_tokens + ?12,"
+        " busy_ns = busy_ns + ?13, cost_nano = cost_nano + ?14",
     [PRUNE_REQUESTS] = "DELETE FROM requests WHERE id IN"
                        " (SELECT id FROM requests WHERE ended_ms < ?1 LIMIT ?2)",
     [PRUNE_HOURS] = "DELETE FROM usage_hours WHERE hour_s < ?1",
@@ -70,11 +72,24 @@ static status request_insert(struct ledger *ledger, const struct request_record 
                              struct error_note *note)
 {
     sqlite3_stmt *statement = ledger->statements[INSERT_REQUEST];
-    const char *const texts[] = {row->request_id, row->organisation, row->team, row->key_id,
-                                 row->key_name,   row->model,        row->route};
-    const int64_t numbers[] = {
-        row->status_code,         row->usage.is_known,          row->usage.prompt_tokens,
-        row->usage.cached_tokens, row->usage.completion_tokens, row->usage.reasoning_tokens};
+    const struct request_usage *usage = &row->usage;
+    const char *const texts[] = {row->request_id, row->trace_id,    row->organisation,
+                                 row->team,       row->key_id,      row->key_name,
+                                 row->model,      row->asked_model, row->route,
+                                 row->finish,     row->error_code};
+    const int64_t numbers[] = {row->status_code,
+                               row->replica == RECORD_NO_REPLICA ? -1 : (int64_t)row->replica,
+                               row->retries,
+                               usage->is_known,
+                               usage->is_estimated,
+                               usage->prompt_tokens,
+                               usage->cached_tokens,
+                               usage->completion_tokens,
+                               usage->reasoning_tokens,
+                               (int64_t)usage->busy_ns,
+                               (int64_t)(row->wait_ns / NS_PER_MS),
+                               (int64_t)(row->first_token_ns / NS_PER_MS),
+                               (int64_t)(row->duration_ns / NS_PER_MS)};
     char id[ID_BYTES];
     int place = 1;
 
@@ -87,10 +102,9 @@ static status request_insert(struct ledger *ledger, const struct request_record 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         (void)sqlite3_bind_int64(statement, place++, numbers[i]);
     if (row->cost_nano == RECORD_NO_COST)
-        (void)sqlite3_bind_null(statement, place++);
+        (void)sqlite3_bind_null(statement, place);
     else
-        (void)sqlite3_bind_int64(statement, place++, (int64_t)row->cost_nano);
-    (void)sqlite3_bind_int64(statement, place, (int64_t)(row->duration_ns / NS_PER_MS));
+        (void)sqlite3_bind_int64(statement, place, (int64_t)row->cost_nano);
     return statement_run(ledger, INSERT_REQUEST, note);
 }
 
@@ -99,10 +113,12 @@ static status hour_add(struct ledger *ledger, const struct request_record *row,
 {
     sqlite3_stmt *statement = ledger->statements[ADD_TO_HOUR];
     const int64_t numbers[] = {row->status_code >= FAILURE_CODE,
+                               row->usage.is_estimated,
                                row->usage.prompt_tokens,
                                row->usage.cached_tokens,
                                row->usage.completion_tokens,
                                row->usage.reasoning_tokens,
+                               (int64_t)row->usage.busy_ns,
                                row->cost_nano == RECORD_NO_COST ? 0 : (int64_t)row->cost_nano};
 
     (void)sqlite3_bind_int64(statement, 1, (int64_t)(row->ended_ms / HOUR_MS * 3600));

@@ -56,7 +56,9 @@ static struct request_record request(uint64_t number, uint64_t ended_ms, const c
                                               .prompt_tokens = 10,
                                               .cached_tokens = 4,
                                               .completion_tokens = 3,
-                                              .reasoning_tokens = 1},
+                                              .reasoning_tokens = 1,
+                                              .busy_ns = 2500000},
+                                    .finish = "stop",
                                     .route = "/v1/completions",
                                     .model = "llama"};
 
@@ -110,25 +112,25 @@ static void sums_are_those_of_the_rows(void **state)
     add(fixture, 3, BEGIN + HOUR_MS, "blue");
     flush(fixture);
     answer_is(fixture, &by_team,
-              "team,requests,failures,prompt_tokens,cached_tokens,completion_tokens,reasoning_"
-              "tokens,cost\r\n"
-              "blue,1,0,10,4,3,1,0.0015\r\n"
-              "red,2,0,20,8,6,2,0.003\r\n");
+              "team,requests,failures,estimated,prompt_tokens,cached_tokens,completion_tokens,"
+              "reasoning_tokens,busy_seconds,cost\r\n"
+              "blue,1,0,0,10,4,3,1,0.0025,0.0015\r\n"
+              "red,2,0,0,20,8,6,2,0.005,0.003\r\n");
     answer_is(fixture, &by_hour,
-              "time,key_id,key,requests,failures,prompt_tokens,cached_tokens,completion_tokens,"
-              "reasoning_tokens,cost\r\n"
-              "1970-02-11T16,key_1,\"a \"\"name\"\"\",2,0,20,8,6,2,0.003\r\n");
+              "time,key_id,key,requests,failures,estimated,prompt_tokens,cached_tokens,"
+              "completion_tokens,reasoning_tokens,busy_seconds,cost\r\n"
+              "1970-02-11T16,key_1,\"a \"\"name\"\"\",2,0,0,20,8,6,2,0.005,0.003\r\n");
     answer_is(fixture, &by_day,
               "{\"object\":\"list\",\"data\":[{\"time\":\"1970-02-11\",\"requests\":3,\"failures\":"
-              "0,\"prompt_tokens\":30,\"cached_tokens\":12,\"completion_tokens\":9,\"reasoning_"
-              "tokens\":3,\"cost\":0.0045}]}\n");
+              "0,\"estimated\":0,\"prompt_tokens\":30,\"cached_tokens\":12,\"completion_tokens\":9,"
+              "\"reasoning_tokens\":3,\"busy_seconds\":0.0075,\"cost\":0.0045}]}\n");
     answer_is(fixture, &as_table,
-              "team  requests  failures  prompt_tokens  cached_tokens  completion_tokens  "
-              "reasoning_tokens    cost\n"
-              "blue         1         0             10              4                  3  "
-              "               1  0.0015\n"
-              "red          2         0             20              8                  6  "
-              "               2   0.003\n");
+              "team  requests  failures  estimated  prompt_tokens  cached_tokens  "
+              "completion_tokens  reasoning_tokens  busy_seconds    cost\n"
+              "blue         1         0          0             10              4  "
+              "                3                 1        0.0025  0.0015\n"
+              "red          2         0          0             20              8  "
+              "                6                 2         0.005   0.003\n");
 }
 
 static void a_row_that_comes_twice_is_counted_once(void **state)
@@ -141,9 +143,9 @@ static void a_row_that_comes_twice_is_counted_once(void **state)
     add(fixture, 7, BEGIN, "red");
     flush(fixture);
     answer_is(fixture, &words,
-              "model,requests,failures,prompt_tokens,cached_tokens,completion_tokens,reasoning_"
-              "tokens,cost\r\n"
-              "llama,1,0,10,4,3,1,0.0015\r\n");
+              "model,requests,failures,estimated,prompt_tokens,cached_tokens,completion_tokens,"
+              "reasoning_tokens,busy_seconds,cost\r\n"
+              "llama,1,0,0,10,4,3,1,0.0025,0.0015\r\n");
 }
 
 static void rows_wait_while_the_database_is_locked_and_lose_nothing(void **state)
@@ -163,9 +165,9 @@ static void rows_wait_while_the_database_is_locked_and_lose_nothing(void **state
     add(fixture, 2, BEGIN, "red");
     flush(fixture);
     answer_is(fixture, &words,
-              "model,requests,failures,prompt_tokens,cached_tokens,completion_tokens,reasoning_"
-              "tokens,cost\r\n"
-              "llama,2,0,20,8,6,2,0.003\r\n");
+              "model,requests,failures,estimated,prompt_tokens,cached_tokens,completion_tokens,"
+              "reasoning_tokens,busy_seconds,cost\r\n"
+              "llama,2,0,0,20,8,6,2,0.005,0.003\r\n");
 }
 
 static void memory_is_full_at_its_limit_and_over_with_the_extra(void **state)

@@ -17,7 +17,7 @@ void record_time_write(struct buffer *out, uint64_t wall_ms)
                          (unsigned)(wall_ms % 1000));
 }
 
-void record_cost_write(struct buffer *out, uint64_t nano)
+void record_nano_write(struct buffer *out, uint64_t nano)
 {
     uint64_t part = nano % NANO;
     int digits = 9;

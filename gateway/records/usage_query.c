@@ -28,8 +28,9 @@ static const char query_sql[] =
     "SELECT CASE WHEN ?1 THEN hour_s / 86400 * 86400 WHEN ?2 THEN hour_s ELSE 0 END,"
     " CASE WHEN ?3 THEN organisation ELSE '' END, CASE WHEN ?4 THEN team ELSE '' END,"
     " CASE WHEN ?5 THEN key_id ELSE '' END, CASE WHEN ?5 THEN max(key_name) ELSE '' END,"
-    " CASE WHEN ?6 THEN model ELSE '' END, sum(requests), sum(failures), sum(prompt_tokens),"
-    " sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens), sum(cost_nano)"
+    " CASE WHEN ?6 THEN model ELSE '' END, sum(requests), sum(failures), sum(estimated),"
+    " sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens),"
+    " sum(busy_ns), sum(cost_nano)"
     " FROM usage_hours WHERE hour_s >= ?7 AND hour_s < ?8 AND (?9 = '' OR organisation = ?9)"
     " AND (?10 = '' OR team = ?10) AND (?11 = '' OR key_id = ?11 OR key_name = ?11)"
     " AND (?12 = '' OR model = ?12) GROUP BY 1, 2, 3, 4, 6 ORDER BY 1, 2, 3, 4, 6 LIMIT ?13";

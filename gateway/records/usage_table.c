@@ -10,7 +10,7 @@
 #include "record_text.h"
 
 #define CELL_BYTES_MAX 256u
-#define COST_COLUMN    (USAGE_COLUMN_COUNT - 1)
+#define FIRST_NANO     (USAGE_COLUMN_COUNT - 2) /* from here on thousand-millionths */
 
 static const char *const column_names[USAGE_COLUMN_COUNT] = {"time",
                                                              "organisation",
@@ -20,10 +20,12 @@ static const char *const column_names[USAGE_COLUMN_COUNT] = {"time",
                                                              "model",
                                                              "requests",
                                                              "failures",
+                                                             "estimated",
                                                              "prompt_tokens",
                                                              "cached_tokens",
                                                              "completion_tokens",
                                                              "reasoning_tokens",
+                                                             "busy_seconds",
                                                              "cost"};
 
 static bool is_text(int column)
@@ -50,8 +52,8 @@ static void cell_write(const struct usage_table *table, const struct usage_row *
         time_write(table, row->time_s, out);
     else if (is_text(column))
         buffer_append_text(out, row->texts[column - 1]);
-    else if (column == COST_COLUMN)
-        record_cost_write(out, row->numbers[column - 1 - USAGE_TEXT_COUNT]);
+    else if (column >= FIRST_NANO)
+        record_nano_write(out, row->numbers[column - 1 - USAGE_TEXT_COUNT]);
     else
         buffer_append_u64(out, row->numbers[column - 1 - USAGE_TEXT_COUNT]);
 }

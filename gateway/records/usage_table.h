@@ -6,13 +6,13 @@
 /* Rows of a usage report as an aligned table, CSV (RFC 4180) or JSON, appended to a buffer whose own `failed` tells. */
 
 #define USAGE_TEXT_COUNT   5 /* organisation, team, key_id, key, model */
-#define USAGE_NUMBER_COUNT 7 /* requests, failures, tokens four times, cost */
+#define USAGE_NUMBER_COUNT 9 /* requests, failures, estimated, tokens four times, busy time, cost */
 #define USAGE_COLUMN_COUNT (1 + USAGE_TEXT_COUNT + USAGE_NUMBER_COUNT)
 
 struct usage_row {
     uint64_t time_s; /* where it is grouped by time */
     const char *texts[USAGE_TEXT_COUNT];
-    uint64_t numbers[USAGE_NUMBER_COUNT]; /* the last: thousand-millionths */
+    uint64_t numbers[USAGE_NUMBER_COUNT]; /* the last two: thousand-millionths */
 };
 
 struct usage_table {

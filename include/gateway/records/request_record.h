@@ -10,6 +10,7 @@
  * fills one without allocating and the writer thread needs nothing of the request's memory. Never anything of its text. */
 
 #define RECORD_TEXT_BYTES 129u /* request ids and names; what is longer is cut */
+#define RECORD_CODE_BYTES 64u
 #define RECORD_NO_REPLICA UINT32_MAX
 #define RECORD_NO_COST    UINT64_MAX
 
@@ -26,9 +27,13 @@ struct request_record {
     bool is_metered;                 /* the ledger keeps it */
     struct request_usage usage;
     const char *route, *model; /* live as long as the process; model "": none */
-    const char *audit_action;  /* static; what the audit log counts it as; NULL: not at all */
-    char audit_object[64];     /* "": its peer */
+    const char *finish; /* static; why the answer has ended, as OpenAI says it; "": not known */
+    const char *audit_action; /* static; what the audit log counts it as; NULL: not at all */
+    char audit_object[64];    /* "": its peer */
     char method[16], peer[64];
+    char trace_id[33];                   /* of the client's traceparent; "": it sent none */
+    char error_code[RECORD_CODE_BYTES];  /* of the error that was answered; "": none */
+    char asked_model[RECORD_TEXT_BYTES]; /* what the client called the model */
     char request_id[RECORD_TEXT_BYTES], key_id[RECORD_TEXT_BYTES], key_name[RECORD_TEXT_BYTES],
         organisation[RECORD_TEXT_BYTES], team[RECORD_TEXT_BYTES];
 };
