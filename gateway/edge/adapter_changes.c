@@ -21,11 +21,11 @@
 #include "check.h"
 #include "clock.h"
 #include "edge_audit.h"
+#include "http_fetch.h"
 #include "json.h"
 #include "log.h"
 #include "memory.h"
 #include "openai.h"
-#include "replica_call.h"
 #include "reply.h"
 #include "run_directory.h"
 #include "wire_format.h"
@@ -182,20 +182,31 @@ void answer_unload_adapter(struct edge_record *record, struct text_slice rest)
 
 /* --- main: what replicas are told --- */
 
-static bool is_asked_to_end(void)
+static bool is_asked_to_end(const void *context)
 {
     sigset_t pending;
 
+    (void)context;
     return sigpending(&pending) == 0 &&
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
+/* The answer's status; 0: there was none. */
 static int tell(const struct edge_replica *replica, bool loads,
                 const struct api_adapter_request *wanted, struct buffer *answer)
 {
+    struct http_fetch fetch = {
+        .url =
+            loads ? "http://replica/v1/load_lora_adapter" : "http://replica/v1/unload_lora_adapter",
+        .unix_socket = replica->address + strlen("unix:"),
+        .timeout_ns = CALL_TIMEOUT_NS,
+        .is_over = is_asked_to_end,
+    };
+    struct error_note note = {""};
     struct buffer body;
     int code = 0;
 
+    CHECK(strncmp(replica->address, "unix:", 5) == 0);
     buffer_init(&body, CALL_BYTES_MAX);
     buffer_append_byte(&body, '{');
     json_write_key(&body, "lora_name");
@@ -205,14 +216,13 @@ static int tell(const struct edge_replica *replica, bool loads,
         json_write_text(&body, wanted->path);
     }
     buffer_append_byte(&body, '}');
-    if (body.failed == STATUS_OK)
-        code = replica_call(replica->address,
-                            loads ? "/v1/load_lora_adapter" : "/v1/unload_lora_adapter",
-                            buffer_slice(&body), CALL_TIMEOUT_NS, is_asked_to_end, answer);
+    fetch.body = buffer_slice(&body);
+    if (body.failed == STATUS_OK && http_fetch(&fetch, &code, answer, &note) != STATUS_OK)
+        code = 0;
     buffer_deinit(&body);
     if (code == 0)
-        log_warn(AREA, "replica %s#%u did not answer a change of adapter %s", replica->model->name,
-                 replica->index, wanted->name);
+        log_warn(AREA, "replica %s#%u did not answer a change of adapter %s: %s",
+                 replica->model->name, replica->index, wanted->name, note.text);
     return code;
 }
 

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "http_fetch.h"
 #include "memory.h"
+
+#define URL_BYTES_MAX 4096u
 
 /* TLS 1.2 and up, the peer's certificate and its name checked, HTTP/1.1 by ALPN. */
 static status tls_create(const struct http_url *url, const char *ca_file, SSL_CTX **out,
@@ -57,6 +60,7 @@ status http_remote_create(const struct http_url *url, const char *ca_file, http_
     if (remote == NULL)
         return STATUS_NO_MEMORY;
     remote->url = *url;
+    remote->ca_file = ca_file;
     if (url->port == (url->is_tls ? 443 : 80))
         (void)snprintf(remote->authority, sizeof(remote->authority), is_v6 ? "[%s]" : "%s",
                        url->host);
@@ -134,4 +138,36 @@ status http_remote_resolve(http_remote *remote, struct error_note *note)
     }
     freeaddrinfo(list);
     return STATUS_OK;
+}
+
+status http_remote_get(const http_remote *remote, const char *path,
+                       const struct http_header *headers, size_t header_count, uint64_t timeout_ns,
+                       int *status_code, struct buffer *body, struct error_note *note)
+{
+    const struct remote_address *found =
+        atomic_load_explicit(&remote->address, memory_order_acquire);
+    char address[ADDRESS_TEXT_BYTES];
+    struct buffer url;
+    struct http_fetch fetch = {.connect_to = address,
+                               .ca_file = remote->ca_file,
+                               .headers = headers,
+                               .header_count = header_count,
+                               .timeout_ns = timeout_ns};
+    status result;
+
+    if (found == NULL) {
+        error_note_set(note, "its name was not found");
+        return STATUS_CLOSED;
+    }
+    address_host_text(&found->address, address);
+    buffer_init(&url, URL_BYTES_MAX);
+    buffer_append_format(&url, "%s://%s%s%s", remote->tls != NULL ? "https" : "http",
+                         remote->authority, remote->url.prefix, path);
+    buffer_append_byte(&url, '\0');
+    result = url.failed;
+    fetch.url = url.data;
+    if (result == STATUS_OK)
+        result = http_fetch(&fetch, status_code, body, note);
+    buffer_deinit(&url);
+    return result;
 }

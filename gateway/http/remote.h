@@ -18,6 +18,7 @@ struct http_remote {
     struct http_url url;
     char authority[HTTP_URL_HOST_BYTES + 8]; /* for the host header */
     SSL_CTX *tls;                            /* owned; NULL: cleartext */
+    const char *ca_file;                     /* "": the system's */
     /* Release by http_remote_resolve, acquire by loops; NULL: not found yet */
     _Atomic(struct remote_address *) address;
 };

@@ -21,7 +21,7 @@ struct http_url {
 /* STATUS_INVALID with the reason: no http or https, credentials, a query, a host that is none. Pure. */
 NODISCARD status http_url_parse(const char *text, struct http_url *out, struct error_note *note);
 
-/* `ca_file`: PEM file of authorities, "" for the system's. STATUS_OK, STATUS_INVALID (the file), STATUS_NO_MEMORY. */
+/* `ca_file`: PEM file of authorities, "" for the system's; borrowed as long as the remote lives. STATUS_OK, STATUS_INVALID (the file), STATUS_NO_MEMORY. */
 NODISCARD status http_remote_create(const struct http_url *url, const char *ca_file,
                                     http_remote **out, struct error_note *note);
 /* When no loop has a target of it any more. Accepts NULL. */
@@ -34,16 +34,11 @@ const char *http_remote_prefix(const http_remote *remote);
  * time. STATUS_OK, STATUS_NOT_FOUND with the reason, STATUS_NO_MEMORY. */
 NODISCARD status http_remote_resolve(http_remote *remote, struct error_note *note);
 
-struct http_fetch {
-    const char *path; /* without the URL's prefix, which is put before it */
-    const struct http_header *headers;
-    size_t header_count;
-    uint64_t timeout_ns; /* for all of it */
-};
-/* One GET over a connection of its own. May take the whole time-out: not on a loop. `body` has been initialised by the caller;
- * its ceiling is the longest answer that is taken. STATUS_OK with the answer's status, whatever that is;
- * STATUS_CLOSED, STATUS_TIMEOUT, STATUS_INVALID (not HTTP), STATUS_TOO_LARGE, STATUS_NO_MEMORY with the reason. */
-NODISCARD status http_remote_fetch(const http_remote *remote, const struct http_fetch *fetch,
-                                   int *status_code, struct buffer *body, struct error_note *note);
+/* GETs `path`, which the URL's prefix is put before, from the address that was found last. `headers` may be NULL. Else as
+ * http_fetch. */
+NODISCARD status http_remote_get(const http_remote *remote, const char *path,
+                                 const struct http_header *headers, size_t header_count,
+                                 uint64_t timeout_ns, int *status_code, struct buffer *body,
+                                 struct error_note *note);
 
 #endif
