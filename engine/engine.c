@@ -441,6 +441,7 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .prefix_hit_tokens = GET(prefix_hit_tokens),
         .draft_tokens = GET(draft_tokens),
         .accepted_tokens = GET(accepted_tokens),
+        .busy_ns = GET(busy_ns),
         .step_ms = GET(step_ms),
         .prefill_ns_alone = GET(prefill_ns_alone),
         .prefill_ns_beside = GET(prefill_ns_beside),

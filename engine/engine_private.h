@@ -80,6 +80,7 @@ struct live_request {
     struct stream *streams; /* [n]; the publisher's but for is_stopped */
     uint64_t submitted_ns;  /* fixed */
     uint64_t admitted_ns;   /* step thread; 0: not yet */
+    uint64_t busy_ns;       /* step thread; its shares of steps */
 
     /* The publisher's. */
     uint32_t ended_count;
@@ -115,7 +116,7 @@ struct token_message {
     int32_t stop_token;        /* -1: none */
     status error;
     uint64_t time_ns; /* when the token was sampled */
-    uint64_t admitted_ns;
+    uint64_t admitted_ns, busy_ns;
     uint32_t cached_tokens, cache_write_tokens, preemption_count;
 };
 
@@ -177,7 +178,8 @@ struct engine {
     struct step_buffers step;                   /* owned arrays */
     uint32_t kv_touched;                        /* blocks from the first whose memory is there */
     uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
-    status failure; /* not OK: the device failed, nothing runs any more */
+    uint64_t busy_until_ns; /* up to then steps' time is shared; 0: it has slept since */
+    status failure;         /* not OK: the device failed, nothing runs any more */
 
     struct engine_metrics *metrics;          /* owned; NULL: none */
     struct adapter_metrics *adapter_metrics; /* owned; NULL: none */
@@ -202,7 +204,7 @@ struct engine {
     struct {
         _Atomic uint32_t running, blocks_free, blocks_kept, blocks_pinned;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
-            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens;
+            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens, busy_ns;
         _Atomic float step_ms, prefill_ns_alone, prefill_ns_beside;
     } stats;
 

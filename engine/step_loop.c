@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "embeddings.h"
 #include "prompt_scores.h"
+#include "time_shares.h"
 
 /* The step thread. Each turn: read the inbox, plan, forward, sample, send. Between steps and only there, requests come,
  * are cancelled and end, so the batcher needs no lock and a cancelled request's blocks are free for the very next
@@ -42,6 +43,7 @@ static struct token_message *message_start(engine *e, struct live_request *r, ui
     m->error = STATUS_OK;
     m->time_ns = 0;
     m->admitted_ns = r->admitted_ns;
+    m->busy_ns = r->busy_ns;
     m->cached_tokens = r->batch.cached_tokens;
     m->cache_write_tokens = r->batch.written_tokens;
     m->preemption_count = r->batch.preemption_count;
@@ -505,6 +507,21 @@ static void count_step(engine *e, const struct step_plan *plan, uint64_t start_n
     atomic_fetch_add_explicit(&e->stats.steps, 1, memory_order_relaxed);
 }
 
+/* Each request of the plan pays for its rows. A step begins where the one before it has ended, unless there was nothing to do
+ * between: what stands between two steps is their work too. */
+static void share_time(engine *e, const struct step_plan *plan, uint64_t start_ns, uint64_t end_ns)
+{
+    uint64_t from_ns = e->busy_until_ns != 0 ? e->busy_until_ns : start_ns;
+    struct time_shares shares = {.elapsed_ns = end_ns - from_ns, .row_count = plan->row_count};
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        const struct step_entry *entry = &plan->entries[i];
+        struct live_request *r = (struct live_request *)entry->sequence->request;
+        r->busy_ns += time_shares_next(&shares, entry->count);
+    }
+    e->busy_until_ns = end_ns;
+    atomic_fetch_add_explicit(&e->stats.busy_ns, end_ns - from_ns, memory_order_relaxed);
+}
+
 /* The device has failed: everybody is told, and nothing is accepted any more. The replica's keeper ends the process. */
 static void fail_engine(engine *e, status s)
 {
@@ -536,6 +553,7 @@ static bool run_step(engine *e)
     sample_rows(e, logits, samples, count);
     uint64_t end_ns = clock_now_ns();
     batcher_note_time(e->batch, end_ns - start_ns);
+    share_time(e, plan, start_ns, end_ns);
     end_prompt_only(e, plan);
     take_samples(e, samples, count, end_ns);
     end_unscored(e);
@@ -571,6 +589,7 @@ static void touch_ahead(engine *e)
 static void wait_for_work(engine *e)
 {
     atomic_store_explicit(&e->step_busy_since_ns, 0, memory_order_relaxed);
+    e->busy_until_ns = 0;
     touch_ahead(e);
     uint32_t ticket = parking_prepare(&e->step_parking);
     if (has_mail(e))

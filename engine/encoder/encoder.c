@@ -46,6 +46,7 @@ status encoder_submit(encoder *e, struct encoder_request *r)
     uint32_t count = atomic_fetch_add_explicit(&e->waiting_count, 1, memory_order_relaxed);
     r->submitted_ns = clock_now_ns();
     r->next_text = 0;
+    r->busy_ns = 0;
     /* one request alone is never too much */
     bool is_full = count >= e->options.queue_requests_max ||
                    (before > 0 && before + tokens > e->options.queue_tokens_max);
@@ -69,6 +70,7 @@ void encoder_get_stats(const encoder *e, struct encoder_stats *out)
         .passes = atomic_load_explicit(&e->passes, memory_order_relaxed),
         .texts = atomic_load_explicit(&e->texts, memory_order_relaxed),
         .tokens = atomic_load_explicit(&e->pass_tokens, memory_order_relaxed),
+        .busy_ns = atomic_load_explicit(&e->busy_ns, memory_order_relaxed),
         .pass_ms = atomic_load_explicit(&e->pass_ms, memory_order_relaxed),
     };
 }

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "encoder_private.h"
+#include "time_shares.h"
 
 /* The model is opened by the thread that will use it: a backend belongs to its opener. */
 static status open_model(encoder *e, struct error_note *note)
@@ -60,6 +61,7 @@ static bool add_text(encoder *e, struct encoder_pass *pass, struct encoder_reque
     e->outputs[pass->text_count] = r->out + (size_t)i * encoder_output_count(&e->info);
     e->row_start[++pass->text_count] = row + count;
     r->next_text++;
+    r->pass_rows += count;
     return true;
 }
 
@@ -83,6 +85,7 @@ static uint32_t fill_pass(encoder *e, struct encoder_pass *pass)
     for (struct encoder_request *r = e->oldest; r != NULL; r = r->next, touched++) {
         if (r->is_unwanted != NULL && atomic_load_explicit(r->is_unwanted, memory_order_relaxed))
             r->next_text = r->text_count;
+        r->pass_rows = 0;
         note_start(e, r);
         while (r->next_text < r->text_count)
             if (!add_text(e, pass, r))
@@ -120,6 +123,18 @@ static void count_pass(encoder *e, const struct encoder_pass *pass, uint64_t too
     }
 }
 
+/* Each request pays for its rows; `count` requests, from the oldest on, are in the pass. */
+static void share_time(encoder *e, const struct encoder_pass *pass, uint32_t count,
+                       uint64_t took_ns)
+{
+    struct time_shares shares = {.elapsed_ns = took_ns,
+                                 .row_count = e->row_start[pass->text_count]};
+    struct encoder_request *r = e->oldest;
+    for (uint32_t i = 0; i < count; i++, r = r->next)
+        r->busy_ns += time_shares_next(&shares, r->pass_rows);
+    atomic_fetch_add_explicit(&e->busy_ns, took_ns, memory_order_relaxed);
+}
+
 static void set_running(encoder *e, uint32_t running)
 {
     atomic_store_explicit(&e->running, running, memory_order_relaxed);
@@ -133,11 +148,14 @@ static void set_running(encoder *e, uint32_t running)
 static void run_pass(encoder *e)
 {
     struct encoder_pass pass;
-    set_running(e, fill_pass(e, &pass));
     uint64_t start_ns = clock_now_ns();
+    uint32_t count = fill_pass(e, &pass);
+    set_running(e, count);
     if (pass.text_count > 0 && e->failure == STATUS_OK) {
         e->failure = encoder_model_run(e->model, &pass);
-        count_pass(e, &pass, clock_now_ns() - start_ns);
+        uint64_t took_ns = clock_now_ns() - start_ns;
+        count_pass(e, &pass, took_ns);
+        share_time(e, &pass, count, took_ns);
     }
     end_done(e, e->failure);
     set_running(e, 0);

@@ -42,7 +42,7 @@ struct encoder {
     float **outputs;                  /* owned; [texts_max] */
     uint32_t rows_max, texts_max;
     _Atomic uint32_t running;
-    _Atomic uint64_t passes, texts, pass_tokens;
+    _Atomic uint64_t passes, texts, pass_tokens, busy_ns;
     _Atomic float pass_ms;
 };
 

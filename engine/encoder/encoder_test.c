@@ -182,14 +182,17 @@ static void a_texts_numbers_do_not_depend_on_its_neighbours(void **state)
         assert_int_equal(encoder_submit(e, &alone[i].request), STATUS_OK);
     }
     assert_int_equal(waited_wait(&all), STATUS_OK);
+    uint64_t busy_ns = 0;
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
         assert_int_equal(waited_wait(&alone[i]), STATUS_OK);
         assert_memory_equal(alone[i].out, all.out + i * 32, 32 * sizeof(float));
+        busy_ns += alone[i].request.busy_ns;
         waited_deinit(&alone[i]);
     }
     struct encoder_stats stats;
     encoder_get_stats(e, &stats);
     assert_int_equal(stats.texts, 2 * ARRAY_COUNT(texts));
+    assert_true(busy_ns > 0 && busy_ns + all.request.busy_ns == stats.busy_ns);
     waited_deinit(&all);
     encoder_close(e);
 }

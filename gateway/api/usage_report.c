@@ -3,28 +3,34 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "check.h"
 #include "wire_format.h"
 
 void usage_report_write(const struct api_usage *usage, struct buffer *out)
 {
-    buffer_append_format(out, "%" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32, usage->prompt_tokens,
-                         usage->cached_tokens, usage->completion_tokens, usage->reasoning_tokens);
+    const char *finish = usage->finish != NULL && usage->finish[0] != '\0' ? usage->finish : "-";
+
+    buffer_append_format(out, "%" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu64 " %s",
+                         usage->prompt_tokens, usage->cached_tokens, usage->completion_tokens,
+                         usage->reasoning_tokens, usage->busy_ns, finish);
 }
 
-/* Takes a number and the blank behind it away. */
-static bool number_take(struct text_slice *text, uint32_t *out)
+/* Takes a number of at most `max` and the blank behind it away. */
+static bool number_take(struct text_slice *text, uint64_t max, uint64_t *out)
 {
     uint64_t number = 0;
     size_t at = 0;
 
     for (; at < text->bytes && text->data[at] >= '0' && text->data[at] <= '9'; at++) {
-        number = number * 10 + (uint64_t)(text->data[at] - '0');
-        if (number > UINT32_MAX)
+        uint64_t digit = (uint64_t)(text->data[at] - '0');
+
+        if (number > (max - digit) / 10)
             return false;
+        number = number * 10 + digit;
     }
     if (at == 0 || (at < text->bytes && text->data[at] != ' '))
         return false;
-    *out = (uint32_t)number;
+    *out = number;
     at += at < text->bytes;
     *text = (struct text_slice){text->data + at, text->bytes - at};
     return true;
@@ -32,13 +38,26 @@ static bool number_take(struct text_slice *text, uint32_t *out)
 
 bool usage_report_read(struct text_slice text, struct api_usage *usage)
 {
-    struct api_usage read = {0};
+    static const char *const words[] = {"-", "stop", "length", "tool_calls", "repetition"};
+    const char *finish = NULL;
+    uint64_t tokens[4], busy_ns;
 
-    if (!number_take(&text, &read.prompt_tokens) || !number_take(&text, &read.cached_tokens) ||
-        !number_take(&text, &read.completion_tokens) ||
-        !number_take(&text, &read.reasoning_tokens) || text.bytes > 0)
+    for (size_t i = 0; i < ARRAY_COUNT(tokens); i++) {
+        if (!number_take(&text, UINT32_MAX, &tokens[i]))
+            return false;
+    }
+    if (!number_take(&text, INT64_MAX, &busy_ns))
         return false;
-    *usage = read;
+    for (size_t i = 0; finish == NULL && i < ARRAY_COUNT(words); i++)
+        finish = text_slice_is(text, words[i]) ? words[i] : NULL;
+    if (finish == NULL)
+        return false;
+    *usage = (struct api_usage){.prompt_tokens = (uint32_t)tokens[0],
+                                .cached_tokens = (uint32_t)tokens[1],
+                                .completion_tokens = (uint32_t)tokens[2],
+                                .reasoning_tokens = (uint32_t)tokens[3],
+                                .busy_ns = busy_ns,
+                                .finish = finish == words[0] ? "" : finish};
     return true;
 }
 

@@ -8,7 +8,9 @@ static void what_is_written_is_read_again(void **state)
     const struct api_usage usage = {.prompt_tokens = 4000000000u,
                                     .cached_tokens = 16,
                                     .completion_tokens = 7,
-                                    .reasoning_tokens = 0};
+                                    .reasoning_tokens = 0,
+                                    .busy_ns = INT64_MAX,
+                                    .finish = "tool_calls"};
     struct api_usage read = {0};
     struct buffer out;
 
@@ -16,14 +18,27 @@ static void what_is_written_is_read_again(void **state)
     buffer_init(&out, USAGE_REPORT_BYTES_MAX);
     usage_report_write(&usage, &out);
     assert_true(usage_report_read(buffer_slice(&out), &read));
+    assert_string_equal(read.finish, usage.finish);
+    read.finish = usage.finish;
     assert_memory_equal(&usage, &read, sizeof(usage));
     buffer_deinit(&out);
 }
 
 static void anything_else_is_no_report(void **state)
 {
-    static const char *const texts[] = {"",         "1 2 3",     "1 2 3 4 5", "1 2 3 -4",
-                                        "1  2 3 4", "1 2 3 4.0", "a b c d",   "4294967296 0 0 0"};
+    static const char *const texts[] = {"",
+                                        "1 2 3 4",
+                                        "1 2 3 4 5",
+                                        "1 2 3 4 5 ",
+                                        "1 2 3 4 5 6",
+                                        "1 2 3 4 5 stop -",
+                                        "1 2 3 -4 5 -",
+                                        "1  2 3 4 5 -",
+                                        "1 2 3 4.0 5 -",
+                                        "a b c d e f",
+                                        "4294967296 0 0 0 0 -",
+                                        "18446744073709551616 0 0 0 0 -",
+                                        "0 0 0 0 9223372036854775808 -"};
     struct api_usage usage = {.prompt_tokens = 9};
 
     (void)state;

@@ -40,6 +40,8 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
         .cached_tokens = usage->cached_tokens,
         .completion_tokens = usage->completion_tokens,
         .reasoning_tokens = usage->reasoning_tokens,
+        .busy_ns = usage->busy_ns,
+        .finish = usage->finish,
     };
 }
 

@@ -83,6 +83,21 @@ static http_request *take_request(struct job *job)
     return request;
 }
 
+/* As OpenAI calls it, whatever the API of the answer. */
+static const char *finish_word(const struct job_choice *choice)
+{
+    switch (choice->finish) {
+    case FINISH_STOP:
+        return choice->call_count > 0 ? "tool_calls" : "stop";
+    case FINISH_LENGTH:
+        return "length";
+    case FINISH_REPETITION:
+        return "repetition";
+    default:
+        return "";
+    }
+}
+
 static struct api_usage sum_usage(const struct job *job)
 {
     struct api_usage usage = {0};
@@ -90,6 +105,7 @@ static struct api_usage sum_usage(const struct job *job)
     for (uint32_t i = 0; i < job->part_count; i++) {
         usage.prompt_tokens += job->parts[i].request.prompt_count;
         usage.cached_tokens += job->parts[i].cached_tokens;
+        usage.busy_ns += job->parts[i].busy_ns;
         usage.cache_write_tokens += job->parts[i].cache_write_tokens;
         usage.marked_write_tokens += part_written_before_pin(&job->parts[i], 0);
         usage.long_write_tokens +=
@@ -101,6 +117,8 @@ static struct api_usage sum_usage(const struct job *job)
         usage.reasoning_tokens += job->choices[i].reasoning_tokens;
         usage.accepted_prediction_tokens += job->choices[i].accepted_prediction_tokens;
     }
+    if (job->open_count == 0)
+        usage.finish = finish_word(&job->choices[0]);
     /* An answer may say a part of its prediction twice. */
     if (predicted > usage.accepted_prediction_tokens)
         usage.rejected_prediction_tokens = (uint32_t)(predicted - usage.accepted_prediction_tokens);
@@ -368,7 +386,7 @@ static void reply_completion(struct job *job)
 static void reply_body(struct job *job)
 {
     struct answer_headers headers = {.count = 0};
-    const struct api_usage usage = {.prompt_tokens = job->pooled_tokens};
+    const struct api_usage usage = {.prompt_tokens = job->pooled_tokens, .busy_ns = job->pooled_ns};
     add_common(&headers, job);
     bool is_text = job->kind == JOB_LOAD_ADAPTER || job->kind == JOB_UNLOAD_ADAPTER;
     add_usage(&headers, job, &usage);
@@ -418,6 +436,7 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
     job->choices[event->index].accepted_prediction_tokens = event->usage.accepted_prediction_tokens;
     part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
     part_of(job, event->index)->cache_write_tokens = event->usage.cache_write_tokens;
+    part_of(job, event->index)->busy_ns = event->usage.busy_ns;
     size_t at = out->bytes;
     deliver_output(job, event, out);
     if (job->tells_usage && job->is_streaming && out->bytes > at) {

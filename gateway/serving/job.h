@@ -63,6 +63,7 @@ struct job_part {
     struct token_score *scores;
     struct token_logprob *alternatives;
     uint32_t cached_tokens, cache_write_tokens; /* loop */
+    uint64_t busy_ns;                           /* loop */
     _Atomic int hold;                           /* enum part_hold */
 };
 
@@ -129,6 +130,7 @@ struct job {
     struct event_queue events;
     uint64_t prepared_ns;
     uint32_t pooled_tokens; /* of the texts, once they are computed; JOB_POOLING */
+    uint64_t pooled_ns;     /* that they took of the replica's time */
 
     /* loop */
     uint32_t open_count; /* choices that have not finished */

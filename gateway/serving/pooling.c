@@ -322,6 +322,7 @@ static enum job_stage finish(struct job *job)
         .prompt_tokens = work->tokens.count,
     };
     job->pooled_tokens = (uint32_t)work->tokens.count;
+    job->pooled_ns = work->request.busy_ns + work->busy_ns; /* one of them computes */
     buffer_deinit(&job->body);
     buffer_init(&job->body, ANSWER_BYTES_MAX);
     if (work->parsed.kind == POOLING_EMBED)

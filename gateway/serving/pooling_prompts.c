@@ -32,6 +32,7 @@ static void on_prompt(struct engine_request *request, const struct engine_event 
 {
     struct pooling_work *work = request->context;
     struct replica *replica = work->job->replica;
+    work->busy_ns += event->usage.busy_ns;
     if (event->finish == FINISH_ERROR)
         atomic_store(&work->result, (int)event->error);
     else if (event->finish != FINISH_STOP)

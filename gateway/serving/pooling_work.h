@@ -37,6 +37,7 @@ struct pooling_work {
     _Atomic uint32_t open_count; /* prompts that have not ended, and the worker that submits them */
     _Atomic int result;          /* enum status; not OK: of one that failed */
     uint32_t ended_count;        /* publisher: prompts that ended in this step */
+    uint64_t busy_ns;            /* publisher: of all that have ended */
     struct pooling_work *next_done; /* publisher: work with such prompts */
 };
 

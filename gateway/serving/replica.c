@@ -193,6 +193,7 @@ static void note_turn(void *context, const engine *e)
         .blocks_cached = now.blocks_cached,
         .steps = now.steps,
         .last_step_ns = now.last_step_ns,
+        .busy_ns = now.busy_ns,
         .step_ms = now.step_ms,
         .prefill_ns_alone = now.prefill_ns_alone,
         .prefill_ns_beside = now.prefill_ns_beside,

@@ -154,6 +154,7 @@ struct engine_usage {
     uint32_t prompt_tokens, cached_tokens, cache_write_tokens;
     uint32_t completion_tokens;          /* of this index */
     uint32_t accepted_prediction_tokens; /* of this index: those that the prediction foretold */
+    uint64_t busy_ns; /* of the request: its shares by rows of the steps so far (time_shares.h) */
 };
 
 struct engine_timing { /* monotonic ns; 0 when not reached */
@@ -254,6 +255,7 @@ struct engine_stats {
     uint64_t steps, last_step_ns; /* monotonic time the last step ended */
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
     uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */
+    uint64_t busy_ns;                       /* in steps; the sum of what all requests are told */
     float step_ms;                          /* moving average */
     /* What a token of a prompt takes in a step, alone and beside sequences that generate: recent average; 0: not known */
     float prefill_ns_alone, prefill_ns_beside;

@@ -85,8 +85,9 @@ struct encoder_request {
     /* true: texts that wait are left out, on_done still comes; NULL: never */
     const _Atomic bool *is_unwanted;
 
+    uint64_t busy_ns; /* set before on_done: its shares by tokens of the passes (time_shares.h) */
     uint64_t submitted_ns; /* the encoder's, as what follows */
-    uint32_t next_text;
+    uint32_t next_text, pass_rows;
     struct encoder_request *next;
 };
 
@@ -97,7 +98,8 @@ NODISCARD status encoder_submit(encoder *e, struct encoder_request *request);
 struct encoder_stats {
     uint32_t running, waiting; /* requests */
     uint64_t waiting_tokens, passes, texts, tokens;
-    float pass_ms; /* moving average */
+    uint64_t busy_ns; /* in passes; the sum of what all requests are told */
+    float pass_ms;    /* moving average */
 };
 void encoder_get_stats(const encoder *e, struct encoder_stats *out);
 

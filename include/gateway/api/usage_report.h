@@ -9,18 +9,20 @@
  * whatever becomes of the answer. The gateway asks for it by a header; then a whole answer has it in a header of the
  * same name, and in a stream a comment line stands before each event that delivers tokens:
  *
- *     :u 12 0 5 2\n                     prompt, cached, completion and reasoning tokens, this event's included
+ *     :u 12 0 5 2 41250733 -\n          prompt, cached, completion and reasoning tokens, this event's included; the
+ *                                       nanoseconds of the replica's steps that were its own; and why the answer has
+ *                                       ended, which only the last one tells
  *     data: {...}\n\n
  *
  * The gateway takes both away. Pure. */
 
 #define USAGE_REPORT_HEADER    "x-penstock-usage"
 #define USAGE_REPORT_COMMENT   ":u "
-#define USAGE_REPORT_BYTES_MAX 64u
+#define USAGE_REPORT_BYTES_MAX 96u
 
 struct api_usage;
 
-/* Appends the four numbers. */
+/* Appends the five numbers and the word. */
 void usage_report_write(const struct api_usage *usage, struct buffer *out);
 /* False: it is something else; `usage` is untouched. */
 bool usage_report_read(struct text_slice text, struct api_usage *usage);

@@ -51,6 +51,9 @@ struct api_usage {
     /* Of those written: before the request's deepest mark, and before the deepest that lasts an hour or more */
     uint32_t marked_write_tokens, long_write_tokens;
     uint32_t completion_tokens, reasoning_tokens; /* reasoning: of the completion */
+    /* For the gateway alone: of the replica's time, and why the answer has ended (static; NULL or "": it has not) */
+    uint64_t busy_ns;
+    const char *finish;
     /* Of the client's prediction: said in the completion, and the others */
     uint32_t accepted_prediction_tokens, rejected_prediction_tokens;
     /* Where the time went, milliseconds; only with the last usage of an answer */

@@ -13,7 +13,8 @@ struct request_usage {
     uint32_t cached_tokens;     /* of the prompt: found in the prefix cache */
     uint32_t completion_tokens; /* delivered, with the reasoning ones */
     uint32_t reasoning_tokens;  /* of the completion */
-    uint64_t busy_ns; /* its shares of the steps that replicas of ours have computed it in */
+    uint64_t busy_ns;   /* its shares of the steps that replicas of ours have computed it in */
+    const char *finish; /* static; why the answer has ended, as OpenAI says it; NULL: not known */
     int64_t
         cost_nano; /* thousand-millionths of the unit of the config's prices; set when it has ended */
 };

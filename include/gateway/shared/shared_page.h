@@ -21,6 +21,7 @@ struct shared_page_state {
     uint32_t blocks_total, blocks_free, blocks_cached;
     uint64_t steps;        /* heartbeat: rises with each step */
     uint64_t last_step_ns; /* monotonic, when the last one ended */
+    uint64_t busy_ns;      /* in steps, since it has begun */
     float step_ms;         /* recent average */
     /* recent average of what a prompt's token takes, alone and beside running answers; 0: not known */
     float prefill_ns_alone, prefill_ns_beside;
