@@ -74,6 +74,13 @@ static const struct setting server_table[] = {
     {FILE_PATH("run_directory", config_server, run_directory, ""), .reload = RELOAD_RESTART,
      .help = "Folder for the sockets of replicas. \"\" makes a private one under $XDG_RUNTIME_DIR or /tmp.",
      .danger = "Whoever may write there can put itself in a replica's place."},
+    {DURATION("drain_delay", config_server, drain_delay_ns, "0s", 0, 600 * SEC), .reload = RELOAD_LIVE,
+     .help = "After SIGTERM, /readyz says no for this long before the listeners close, so that load balancers stop sending first.",
+     .danger = "Shorter than a balancer's health check interval, clients that it still sends find the port closed."},
+    {DURATION("drain_idle_timeout", config_server, drain_idle_timeout_ns, "1s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "While draining, a kept connection without a request stays open this long: a request that comes on it is still "
+             "answered, with connection: close.",
+     .danger = "0 closes it under a client that is just sending."},
     {DURATION("drain_timeout", config_server, drain_timeout_ns, "30s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
      .help = "After SIGTERM, running requests get this long to finish before they are cut.",
      .danger = "Shorter than the longest answer cuts streams; longer than the service manager's patience gets the "

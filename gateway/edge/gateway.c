@@ -382,25 +382,42 @@ static int signal_wait(const sigset_t *signals, uint64_t wait_ns)
     return number > 0 ? number : 0;
 }
 
-/* Until all requests have ended, the time is over, or a second signal has come. */
-static void drain(struct edge *edge, const sigset_t *signals, uint64_t timeout_ns)
+/* A signal that asks for the end came before `end_ns`. */
+static bool end_is_asked(const sigset_t *signals, uint64_t end_ns)
 {
-    uint64_t end_ns = clock_now_ns() + timeout_ns;
+    while (clock_now_ns() < end_ns) {
+        int number = signal_wait(signals, DRAIN_LOOK_NS);
+
+        if (number == SIGTERM || number == SIGINT)
+            return true;
+    }
+    return false;
+}
+
+static bool is_drained(const struct edge *edge)
+{
+    return !http_server_is_listening(edge->server) &&
+           http_server_connection_count(edge->server) == 0;
+}
+
+/* Until all connections have ended, the time is over, or a second signal has come. Readiness goes first, so that balancers
+ * that look at it have sent their clients elsewhere when the door closes. */
+static void drain(struct edge *edge, const sigset_t *signals, const struct config_server *config)
+{
+    uint64_t end_ns;
+    bool is_asked;
 
     atomic_store_explicit(&edge->is_draining, true, memory_order_relaxed);
-    http_server_drain(edge->server);
     log_info("gateway/edge",
              "draining: %u requests are in flight; a second signal ends them at once",
              http_server_request_count(edge->server));
-    while (http_server_request_count(edge->server) > 0) {
-        int number = clock_now_ns() < end_ns ? signal_wait(signals, DRAIN_LOOK_NS) : SIGTERM;
-
-        if (number == SIGTERM || number == SIGINT) {
-            log_warn("gateway/edge", "%u requests are cut",
-                     http_server_request_count(edge->server));
-            return;
-        }
-    }
+    is_asked = end_is_asked(signals, clock_now_ns() + config->drain_delay_ns);
+    end_ns = clock_now_ns() + config->drain_timeout_ns;
+    http_server_drain(edge->server, false, config->drain_idle_timeout_ns);
+    while (!is_asked && !is_drained(edge) && clock_now_ns() < end_ns)
+        is_asked = end_is_asked(signals, clock_now_ns() + DRAIN_LOOK_NS);
+    if (http_server_request_count(edge->server) > 0)
+        log_warn("gateway/edge", "%u requests are cut", http_server_request_count(edge->server));
 }
 
 static void serve_until_asked(struct edge *edge, const struct gateway_options *options,
@@ -477,7 +494,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
         listeners_log(edge, config);
         serve_until_asked(edge, options, signals);
         config = config_store_get(&edge->configs)->config;
-        drain(edge, signals, config->server.drain_timeout_ns);
+        drain(edge, signals, &config->server);
     } else {
         error_note_set(note, "the control thread cannot be started: %s", strerror(errno));
     }

@@ -14,7 +14,7 @@
 #include "memory.h"
 #include "request.h"
 
-/* Accepting, telling protocols apart, and watching over connections.
+/* Telling protocols apart, and watching over connections; acceptor.c has where they come from and how they end.
  *
  *   accept -> limits -> first byte 0x16? -> TLS handshake -> ALPN h2 ----> http2.c
  *                    |                                   `-> else -------> http1.c
@@ -30,9 +30,6 @@
  * or pipelining connection), the sweep asks poll(2) for POLLRDHUP. A client that is there but does
  * not read: the sweep compares how far its acknowledgements came. */
 
-#define ACCEPT_COUNT_PER_TURN 16u
-#define ACCEPT_PAUSE_NS                                                                            \
-    (NS_PER_SECOND / 10) /* out of descriptors: try again then, instead of spinning */
 #define TLS_FIRST_BYTE 0x16
 
 static void queue_first_bytes(struct connection *connection);
@@ -191,7 +188,7 @@ static bool admit(http_loop *loop, struct connection *connection)
                             limits->accepts_per_second_max, loop->now_ns);
 }
 
-static void start_connection(http_loop *loop, struct acceptor *acceptor, h2o_socket_t *socket)
+void connection_start(http_loop *loop, struct acceptor *acceptor, h2o_socket_t *socket)
 {
     struct connection *connection = memory_allocate_array(1, sizeof *connection);
     if (connection == NULL) {
@@ -219,46 +216,6 @@ static void start_connection(http_loop *loop, struct acceptor *acceptor, h2o_soc
     socket->on_close.cb = on_closed;
     socket->on_close.data = connection;
     h2o_socket_read_start(socket, on_first_bytes);
-}
-
-static void on_resume_accepting(struct http_timer *timer, http_loop *loop);
-
-static void on_accept(h2o_socket_t *socket, const char *error)
-{
-    struct acceptor *acceptor = socket->data;
-    http_loop *loop = http_loop_current();
-    h2o_socket_t *accepted;
-    (void)error;
-    for (unsigned i = 0; i < ACCEPT_COUNT_PER_TURN; i++) {
-        if ((accepted = h2o_evloop_socket_accept(socket)) == NULL) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                log_warn("gateway/http", "not accepting for a moment: %s", strerror(errno));
-                h2o_socket_read_stop(socket);
-                acceptor->resume.run = on_resume_accepting;
-                http_timer_set(loop, &acceptor->resume, loop->now_ns + ACCEPT_PAUSE_NS);
-            }
-            return;
-        }
-        start_connection(loop, acceptor, accepted);
-    }
-}
-
-static void on_resume_accepting(struct http_timer *timer, http_loop *loop)
-{
-    struct acceptor *acceptor = CONTAINER_OF(timer, struct acceptor, resume);
-    (void)loop;
-    if (acceptor->socket != NULL)
-        h2o_socket_read_start(acceptor->socket, on_accept);
-}
-
-void connection_accept(struct acceptor *acceptor, http_loop *loop)
-{
-    int descriptor = acceptor->listener->descriptors[loop->index];
-    acceptor->listener->descriptors[loop->index] = -1; /* the socket owns it now */
-    acceptor->socket =
-        h2o_evloop_socket_create(loop->evloop, descriptor, H2O_SOCKET_FLAG_DONT_READ);
-    acceptor->socket->data = acceptor;
-    h2o_socket_read_start(acceptor->socket, on_accept);
 }
 
 /* --- watching --- */
@@ -323,7 +280,9 @@ static void check_connection(struct connection *connection)
         else
             shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
     } else if (connection->phase == PHASE_NEW) {
-        if (loop->now_ns - connection->since_ns > loop->limits.header_timeout_ns)
+        bool is_silent = !connection->is_handshake && connection->socket->input->size == 0;
+        if (loop->now_ns - connection->since_ns > loop->limits.header_timeout_ns ||
+            (is_silent && connection_is_left(connection)))
             connection_doom(connection, GUARD_STALLED);
     } else if (connection->phase == PHASE_HTTP1) {
         http1_check(connection);
@@ -338,68 +297,5 @@ void connection_sweep(http_loop *loop)
     for (struct connection *connection = loop->connections; connection != NULL; connection = next) {
         next = connection->next;
         check_connection(connection);
-    }
-}
-
-/* --- the end --- */
-
-/* The second notice of the library (one second after the first) makes it ignore DATA, so it waits
- * for uploads. */
-static void on_drain_timer(struct http_timer *timer, http_loop *loop)
-{
-    for (struct connection *connection = loop->connections; connection != NULL;
-         connection = connection->next) {
-        if (connection->phase == PHASE_HTTP2 && http2_has_uploads(connection)) {
-            http_timer_set(loop, timer, loop->now_ns + NS_PER_SECOND / 10);
-            return;
-        }
-    }
-    h2o_context_request_shutdown(&loop->context);
-}
-
-static void stop_accepting(http_loop *loop)
-{
-    for (uint32_t i = 0; i < loop->server->listener_count; i++) {
-        struct acceptor *acceptor = &loop->acceptors[i];
-        h2o_socket_t *accepted;
-        if (acceptor->socket == NULL)
-            continue;
-        while ((accepted = h2o_evloop_socket_accept(acceptor->socket)) != NULL)
-            start_connection(loop, acceptor, accepted); /* closing the listener would reset them */
-        http_timer_cancel(&acceptor->resume);
-        h2o_socket_close(acceptor->socket);
-        acceptor->socket = NULL;
-    }
-}
-
-void connection_drain(http_loop *loop)
-{
-    struct connection *next;
-    if (loop->is_draining)
-        return;
-    stop_accepting(loop);
-    loop->is_draining = true;
-    loop->context.shutdown_requested = 1;
-    for (struct connection *connection = loop->connections; connection != NULL; connection = next) {
-        next = connection->next;
-        if (connection->phase == PHASE_HTTP1)
-            http1_drain(connection);
-    }
-    loop->drain_timer.run = on_drain_timer;
-    http_timer_set(loop, &loop->drain_timer, loop->now_ns);
-}
-
-void connection_close_all(http_loop *loop)
-{
-    struct connection *next;
-    connection_drain(loop);
-    http_timer_cancel(&loop->drain_timer);
-    for (struct connection *connection = loop->connections; connection != NULL; connection = next) {
-        next = connection->next;
-        connection->is_doomed = true;
-        if (connection->phase == PHASE_HTTP1 && !connection->is_closing)
-            http1_close(connection);
-        else
-            shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
     }
 }

@@ -55,13 +55,12 @@ struct connection {
     struct client_certificate_owner client;
 };
 
-void connection_accept(struct acceptor *acceptor, http_loop *loop);
+void connection_start(http_loop *loop, struct acceptor *acceptor, h2o_socket_t *socket);
 /* Once every SWEEP_NS: time-outs and write stalls of all connections. */
 #define SWEEP_NS (NS_PER_SECOND / 2)
 void connection_sweep(http_loop *loop);
-/* Ends all that is idle; the rest ends with its last answer. */
-void connection_drain(http_loop *loop);
-void connection_close_all(http_loop *loop);
+/* The loop drains, and nobody has asked for anything on it for as long as it waits for that. */
+bool connection_is_left(const struct connection *connection);
 void connection_set_phase(struct connection *connection, enum connection_phase phase);
 /* Ends it without ceremony: the socket reports an error to whoever uses it. */
 void connection_doom(struct connection *connection, enum guard_verdict verdict);
@@ -73,7 +72,6 @@ void connection_queue_remove(struct connection *connection);
 /* http1.c */
 void http1_start(struct connection *connection);
 void http1_check(struct connection *connection); /* time-outs; may close it */
-void http1_drain(struct connection *connection);
 void http1_close(struct connection *connection);
 
 /* http2.c */

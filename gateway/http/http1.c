@@ -154,8 +154,9 @@ static void decide_framing(http_request *request)
     bool has_no_body = request->status_code == 204 || request->status_code == 304;
     bool is_streamed = request->answer_length == HTTP1_NO_LENGTH && !has_no_body;
     http1->is_chunked = is_streamed && http1->minor_version >= 1;
+    /* Of requests that were sent one behind the other only the last is told that it is the last. */
     if ((is_streamed && http1->minor_version == 0) || request->must_close ||
-        request->connection->loop->is_draining)
+        (request->connection->loop->is_draining && request->connection->socket->input->size == 0))
         http1->is_keep_alive = false;
 }
 
@@ -428,10 +429,6 @@ void http1_start(struct connection *connection)
     connection_set_phase(connection, PHASE_HTTP1);
     connection->http1.state = HTTP1_HEAD;
     connection->http1.minor_version = 1;
-    if (connection->loop->is_draining && connection->socket->input->size == 0) {
-        http1_close(connection);
-        return;
-    }
     h2o_socket_read_start(connection->socket, on_read);
     if (connection->socket->input->size > 0)
         advance(connection);
@@ -458,7 +455,7 @@ void http1_check(struct connection *connection)
     case HTTP1_HEAD:
         if (has_begun && age_ns > limits->header_timeout_ns)
             fail(connection, 408, "request_timeout", "The request's head did not arrive in time.");
-        else if (!has_begun && age_ns > limits->idle_timeout_ns)
+        else if (!has_begun && (age_ns > limits->idle_timeout_ns || connection_is_left(connection)))
             http1_close(connection);
         break;
     case HTTP1_BODY:
@@ -472,11 +469,4 @@ void http1_check(struct connection *connection)
     case HTTP1_ANSWER:
         break;
     }
-}
-
-void http1_drain(struct connection *connection)
-{
-    connection->http1.is_keep_alive = false;
-    if (connection->http1.state == HTTP1_HEAD && connection->socket->input->size == 0)
-        http1_close(connection);
 }

@@ -4,6 +4,7 @@
 #include <h2o.h>
 #include <h2o/http2.h>
 
+#include "acceptor.h"
 #include "check.h"
 #include "clock.h"
 #include "http1_head.h"
@@ -224,10 +225,12 @@ void http2_start(struct connection *connection)
     h2o_socket_t *socket = connection->socket;
     struct timeval now;
     connection->http2 = memory_allocate_array(1, sizeof *connection->http2);
-    if (connection->http2 == NULL || loop->is_draining) {
+    if (connection->http2 == NULL) {
         h2o_socket_close(socket);
         return;
     }
+    if (loop->is_draining)
+        acceptor_tell_late(loop);
     connection_set_phase(connection, PHASE_HTTP2);
     guard_init(&connection->http2->guard, &loop->limits, loop->now_ns);
     gettimeofday(&now, NULL);

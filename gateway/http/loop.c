@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "acceptor.h"
 #include "check.h"
 #include "clock.h"
 #include "connection.h"
@@ -242,8 +243,11 @@ static void enter(http_loop *loop)
     loop->now_ns = clock_now_ns();
     http_timer_set(loop, &loop->sweep, loop->now_ns + SWEEP_NS);
     http_timer_set(loop, &loop->probe, loop->now_ns + PROBE_NS);
-    for (uint32_t i = 0; i < loop->server->listener_count; i++)
-        connection_accept(&loop->acceptors[i], loop);
+    for (uint32_t i = 0; i < loop->server->listener_count; i++) {
+        acceptor_open(&loop->acceptors[i], loop);
+        if (!loop->server->is_held)
+            acceptor_start(&loop->acceptors[i]);
+    }
 }
 
 static void leave(http_loop *loop)

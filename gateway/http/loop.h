@@ -31,16 +31,19 @@ struct listener {
     const struct http_header *headers; /* borrowed; as in the options */
     size_t header_count;
     const char *time_header;
-    int *descriptors; /* owned; one a loop; -1: taken by its loop or closed */
+    int *
+        descriptors; /* owned; [descriptor_count], dealt out to the loops in turn; -1: taken by its loop or closed */
+    uint32_t descriptor_count; /* at least one a loop */
     uint32_t index;
 };
 
 /* The accepting end of a listener on one loop. */
 struct acceptor {
     struct listener *listener;
-    h2o_socket_t *socket;     /* NULL: not (any more) accepting */
-    SSL_CTX *tls;             /* counted; NULL: none */
-    struct http_timer resume; /* after running out of descriptors */
+    h2o_socket_t *sockets[HTTP_LISTENER_SOCKETS_MAX]; /* [socket_count] */
+    uint32_t socket_count;                            /* 0: not (any more) accepting */
+    SSL_CTX *tls;                                     /* counted; NULL: none */
+    struct http_timer resume;                         /* after running out of descriptors */
 };
 
 struct http_loop {
@@ -74,8 +77,10 @@ struct http_loop {
     struct connection *connections;
     struct connection *fed; /* the one the library works on; NULL when it died in there */
     struct acceptor acceptors[LISTENER_COUNT_MAX];
-    struct http_timer drain_timer;
+    struct http_timer drain_timer, close_timer;
     bool is_draining, is_stopping;
+    bool has_said_goaway;                   /* to all that speak HTTP/2 by now */
+    uint64_t drain_since_ns, drain_idle_ns; /* once it drains */
 
     struct hash_key id_key;
     uint64_t id_counter;
@@ -96,9 +101,14 @@ struct http_server {
     struct http_loop **loops; /* owned */
     uint32_t loop_count, started_count;
     int receive_buffer_bytes; /* of sockets accepted; 0: the system's */
+    uint64_t drain_idle_ns;   /* written before the loops are told to drain */
     void (*on_start)(void *context, http_loop *loop);
     void *on_start_context;
     _Atomic uint32_t ready_count;
+    bool is_held;                  /* loops accept when they are told to */
+    bool is_handed_over;           /* the sockets are another process's by now */
+    bool has_unlinked;             /* Unix sockets' files; others may have made theirs since */
+    _Atomic uint32_t socket_count; /* that listen; loops */
     bool is_stopped;
 };
 

@@ -1,170 +1,20 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <h2o.h>
 #include <h2o/http2.h>
 
+#include "acceptor.h"
 #include "check.h"
 #include "clock.h"
 #include "connection.h"
+#include "listener.h"
 #include "log.h"
 #include "memory.h"
 #include "tls.h"
 
 /* The server: listeners, loops, and what main does to them. Everything that changes a running loop
- * goes there as a message; main never touches a loop's state.
- *
- * A TCP listener is one socket a loop with SO_REUSEPORT, so the kernel spreads connections and no
- * loop waits for another. That option would also let a second server take the same port without a
- * word; so a probe without it is bound first. A Unix socket is one description, duplicated for each
- * loop. */
-
-#define BACKLOG                                                                                    \
-    4096 /* the kernel cuts it to somaxconn; connect() on a Unix socket fails when it is full */
-#define SOCKET_MODE 0600
-
-/* --- listeners --- */
-
-/* Accepted sockets inherit the receive buffer. The library reads all that a socket holds in one turn, so without a
- * bound one connection that floods makes its input buffer as large as the kernel's (MiBs). */
-static status bind_tcp(const struct address *address, bool is_shared, int receive_bytes, int *out)
-{
-    int on = 1, descriptor = socket(address->storage.ss_family,
-                                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (descriptor < 0)
-        return STATUS_IO;
-    (void)setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (is_shared)
-        (void)setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (receive_bytes > 0)
-        (void)setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-    if (address->storage.ss_family == AF_INET6)
-        (void)setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(descriptor, (const struct sockaddr *)&address->storage, address->bytes) != 0 ||
-        listen(descriptor, BACKLOG) != 0) {
-        int error = errno;
-        close(descriptor);
-        errno = error;
-        return STATUS_IO;
-    }
-    *out = descriptor;
-    return STATUS_OK;
-}
-
-static status open_tcp(struct listener *listener, uint32_t loop_count, int receive_bytes)
-{
-    int probe;
-    if (address_port(&listener->address) != 0) {
-        if (bind_tcp(&listener->address, false, receive_bytes, &probe) != STATUS_OK)
-            return STATUS_IO;
-        close(probe);
-    }
-    for (uint32_t i = 0; i < loop_count; i++) {
-        struct address bound = {.bytes = sizeof bound.storage};
-        if (bind_tcp(&listener->address, true, receive_bytes, &listener->descriptors[i]) !=
-                STATUS_OK ||
-            getsockname(listener->descriptors[i], (struct sockaddr *)&bound.storage,
-                        &bound.bytes) != 0)
-            return STATUS_IO;
-        address_set_port(&listener->address, address_port(&bound)); /* for ":0" */
-    }
-    return STATUS_OK;
-}
-
-/* A socket file that nobody listens on is left over from a process that died. */
-static void remove_stale_socket(const struct address *address)
-{
-    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
-    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0)
-        return;
-    if (connect(descriptor, (const struct sockaddr *)un, address->bytes) != 0 &&
-        errno == ECONNREFUSED)
-        (void)unlink(un->sun_path);
-    close(descriptor);
-}
-
-static status open_unix(struct listener *listener, uint32_t loop_count)
-{
-    const struct sockaddr_un *un = (const struct sockaddr_un *)&listener->address.storage;
-    remove_stale_socket(&listener->address);
-    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (descriptor < 0)
-        return STATUS_IO;
-    listener->descriptors[0] = descriptor;
-    if (fchmod(descriptor, SOCKET_MODE) != 0 ||
-        bind(descriptor, (const struct sockaddr *)un, listener->address.bytes) != 0 ||
-        chmod(un->sun_path, SOCKET_MODE) != 0 || listen(descriptor, BACKLOG) != 0)
-        return STATUS_IO;
-    for (uint32_t i = 1; i < loop_count; i++)
-        if ((listener->descriptors[i] = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)) < 0)
-            return STATUS_IO;
-    return STATUS_OK;
-}
-
-static char *copy_text(const char *text)
-{
-    size_t bytes = strlen(text) + 1;
-    char *copy = memory_allocate(bytes);
-    return copy != NULL ? memcpy(copy, text, bytes) : NULL;
-}
-
-static status open_listener(http_server *server, const struct http_listener_options *options,
-                            struct error_note *note)
-{
-    struct listener *listener = &server->listeners[server->listener_count];
-    *listener = (struct listener){.handler = options->handler,
-                                  .context = options->context,
-                                  .headers = options->headers,
-                                  .header_count = options->header_count,
-                                  .time_header = options->time_header,
-                                  .index = server->listener_count};
-    status s = address_parse(options->address, &listener->address, note);
-    if (s != STATUS_OK)
-        return s;
-    server->listener_count++;
-    listener->text = copy_text(options->address);
-    listener->descriptors =
-        memory_allocate_array(server->loop_count, sizeof *listener->descriptors);
-    if (options->certificate != NULL) {
-        listener->certificate = copy_text(options->certificate);
-        listener->key = copy_text(options->key != NULL ? options->key : "");
-    }
-    if (options->client_authorities != NULL) {
-        listener->client_authorities = copy_text(options->client_authorities);
-        listener->is_client_certificate_required = options->is_client_certificate_required;
-        if (listener->client_authorities == NULL)
-            return STATUS_NO_MEMORY;
-    }
-    if (listener->text == NULL || listener->descriptors == NULL ||
-        (options->certificate != NULL && (listener->certificate == NULL || listener->key == NULL)))
-        return STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < server->loop_count; i++)
-        listener->descriptors[i] = -1;
-    s = address_is_unix(&listener->address)
-            ? open_unix(listener, server->loop_count)
-            : open_tcp(listener, server->loop_count, (int)server->receive_buffer_bytes);
-    if (s != STATUS_OK)
-        error_note_set(note, "cannot listen on %s: %s", options->address, strerror(errno));
-    return s;
-}
-
-static void close_listener(http_server *server, struct listener *listener)
-{
-    for (uint32_t i = 0; listener->descriptors != NULL && i < server->loop_count; i++)
-        if (listener->descriptors[i] >= 0)
-            close(listener->descriptors[i]);
-    memory_release(listener->text);
-    memory_release(listener->certificate);
-    memory_release(listener->key);
-    memory_release(listener->client_authorities);
-    memory_release(listener->descriptors);
-}
+ * goes there as a message; main never touches a loop's state. */
 
 /* --- certificates --- */
 
@@ -275,7 +125,7 @@ static status give_certificates(http_server *server, struct error_note *note)
 status http_server_create(const struct http_server_options *options, http_server **out,
                           struct error_note *note)
 {
-    CHECK(options->loop_count > 0);
+    CHECK(options->loop_count > 0 && options->loop_count <= HTTP_LISTENER_SOCKETS_MAX);
     if (options->listener_count > LISTENER_COUNT_MAX) {
         error_note_set(note, "more than %u listeners", LISTENER_COUNT_MAX);
         return STATUS_TOO_LARGE;
@@ -284,12 +134,13 @@ status http_server_create(const struct http_server_options *options, http_server
     if (server == NULL)
         return STATUS_NO_MEMORY;
     server->loop_count = options->loop_count;
+    server->is_held = options->is_held;
     server->receive_buffer_bytes = (int)options->limits.receive_buffer_bytes;
     peer_table_init(&server->peers);
     configure_library(server, options);
     status s = http_meters_create(options->metrics, &server->meters);
     for (uint32_t i = 0; s == STATUS_OK && i < options->listener_count; i++)
-        s = open_listener(server, &options->listeners[i], note);
+        s = listener_open(server, &options->listeners[i], note);
     if (s == STATUS_OK)
         s = create_loops(server, &options->limits);
     if (s == STATUS_OK)
@@ -361,14 +212,53 @@ void http_server_set_limits(http_server *server, const struct http_limits *limit
     order_loops(server, NULL, limits);
 }
 
-void http_server_drain(http_server *server)
+static void start_accepting(http_loop *loop)
 {
-    order_loops(server, connection_drain, NULL);
+    for (uint32_t i = 0; i < loop->server->listener_count; i++)
+        acceptor_start(&loop->acceptors[i]);
+}
+
+void http_server_accept(http_server *server)
+{
+    order_loops(server, start_accepting, NULL);
+}
+
+uint32_t http_server_sockets(const http_server *server, uint32_t index,
+                             int out[HTTP_LISTENER_SOCKETS_MAX])
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        const struct acceptor *acceptor = &server->loops[i]->acceptors[index];
+        for (uint32_t k = 0; k < acceptor->socket_count; k++)
+            out[count++] = h2o_socket_get_fd(acceptor->sockets[k]);
+    }
+    return count;
+}
+
+static void unlink_listeners(http_server *server)
+{
+    for (uint32_t i = 0;
+         !server->has_unlinked && !server->is_handed_over && i < server->listener_count; i++)
+        listener_unlink(&server->listeners[i]);
+    server->has_unlinked = true;
+}
+
+static void drain_loop(http_loop *loop)
+{
+    acceptor_drain(loop, loop->server->drain_idle_ns);
+}
+
+void http_server_drain(http_server *server, bool is_handed_over, uint64_t idle_ns)
+{
+    server->is_handed_over = is_handed_over;
+    server->drain_idle_ns = idle_ns;
+    unlink_listeners(server);
+    order_loops(server, drain_loop, NULL);
 }
 
 static void stop_loop(http_loop *loop)
 {
-    connection_close_all(loop);
+    acceptor_close_all(loop);
     loop->is_stopping = true;
 }
 
@@ -380,10 +270,7 @@ void http_server_stop(http_server *server)
     order_loops(server, stop_loop, NULL);
     for (uint32_t i = 0; i < server->started_count; i++)
         (void)pthread_join(server->loops[i]->thread, NULL);
-    for (uint32_t i = 0; i < server->listener_count; i++)
-        if (address_is_unix(&server->listeners[i].address))
-            (void)unlink(
-                ((const struct sockaddr_un *)&server->listeners[i].address.storage)->sun_path);
+    unlink_listeners(server);
 }
 
 void http_server_destroy(http_server *server)
@@ -392,7 +279,7 @@ void http_server_destroy(http_server *server)
         return;
     http_server_stop(server);
     for (uint32_t i = 0; i < server->listener_count; i++)
-        close_listener(server, &server->listeners[i]);
+        listener_close(&server->listeners[i]);
     for (uint32_t i = 0; server->loops != NULL && i < server->loop_count; i++)
         loop_destroy(server->loops[i]);
     memory_release(server->loops);
@@ -403,6 +290,11 @@ void http_server_destroy(http_server *server)
 }
 
 /* --- questions --- */
+
+bool http_server_is_listening(const http_server *server)
+{
+    return atomic_load_explicit(&server->socket_count, memory_order_acquire) > 0;
+}
 
 uint32_t http_server_request_count(const http_server *server)
 {

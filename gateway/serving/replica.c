@@ -433,7 +433,7 @@ void replica_close(struct replica *replica)
     prepare_end_rest(replica); /* what the model gave back after the workers had gone */
     if (replica->http != NULL) {
         wait_for_jobs(replica);
-        http_server_drain(replica->http);
+        http_server_drain(replica->http, false, 0);
         http_server_stop(replica->http);
         http_server_destroy(replica->http);
     }

@@ -394,7 +394,7 @@ def test_drain_lets_streams_finish_and_takes_no_new_connection(tmp_path, protoco
         assert idle.recv(65536).startswith(b"HTTP/1.1 200")
         time.sleep(0.5)
         server.process.send_signal(signal.SIGTERM)
-        while idle.recv(65536):  # the idle one is closed at once
+        while idle.recv(65536):  # the idle one is closed
             pass
         idle.close()
         with pytest.raises(ConnectionError):

@@ -210,6 +210,7 @@ static void on_request(http_request *request, void *context)
 }
 
 struct arguments {
+    uint64_t idle_ns;
     struct http_server_options options;
     struct http_listener_options listeners[2];
     uint32_t listener_count;
@@ -259,13 +260,14 @@ static const struct http_limits default_limits = {.body_bytes_max = 8 << 20,
                                                   .receive_buffer_bytes = 256 << 10,
                                                   .keepalive_comment_ns = 15 * NS_PER_SECOND};
 
-/* -t loops, -l address (twice at most), -c certificate -k key, -L limit=value */
+/* -t loops, -l address (twice at most), -c certificate -k key, -L limit=value, -i milliseconds that idle connections stay
+ * while it drains */
 static bool parse_arguments(int count, char **texts, struct arguments *out)
 {
     int option;
     *out = (struct arguments){
         .options = {.loop_count = 1, .limits = default_limits, .server_name = "http_echo"}};
-    while ((option = getopt(count, texts, "t:l:c:k:L:")) != -1) {
+    while ((option = getopt(count, texts, "t:l:c:k:L:i:")) != -1) {
         switch (option) {
         case 't':
             out->options.loop_count = (uint32_t)strtoul(optarg, NULL, 10);
@@ -281,6 +283,9 @@ static bool parse_arguments(int count, char **texts, struct arguments *out)
             break;
         case 'k':
             out->key = optarg;
+            break;
+        case 'i':
+            out->idle_ns = strtoull(optarg, NULL, 10) * NS_PER_MS;
             break;
         case 'L':
             if (!set_limit(&out->options.limits, optarg))
@@ -299,7 +304,7 @@ static bool parse_arguments(int count, char **texts, struct arguments *out)
     return out->listener_count > 0 && out->options.loop_count > 0;
 }
 
-static void serve_until_told(http_server *server)
+static void serve_until_told(http_server *server, uint64_t idle_ns)
 {
     struct error_note note;
     sigset_t signals;
@@ -311,8 +316,10 @@ static void serve_until_told(http_server *server)
     while (sigwait(&signals, &received) == 0 && received == SIGHUP)
         if (http_server_reload_certificates(server, &note) != STATUS_OK)
             log_error("http_echo", "%s", note.text);
-    http_server_drain(server);
-    for (unsigned i = 0; i < 1000 && (i < 5 || http_server_connection_count(server) > 0); i++) {
+    http_server_drain(server, false, idle_ns);
+    for (unsigned i = 0;
+         i < 1000 && (http_server_is_listening(server) || http_server_connection_count(server) > 0);
+         i++) {
         struct timespec moment = {0, 10 * (long)NS_PER_MS};
         nanosleep(&moment, NULL);
     }
@@ -331,9 +338,8 @@ int main(int count, char **texts)
     memcpy(small_body, "{\"id\":\"", 7);
     memcpy(small_body + sizeof small_body - 2, "\"}", 2);
     if (!parse_arguments(count, texts, &arguments)) {
-        fprintf(
-            stderr,
-            "usage: http_echo [-t loops] -l address [-c certificate -k key] [-L limit=value]...\n");
+        fprintf(stderr, "usage: http_echo [-t loops] -l address [-c certificate -k key] [-L "
+                        "limit=value]... [-i ms]\n");
         return 2;
     }
     CHECK(metrics_registry_create(&registry) == STATUS_OK);
@@ -346,7 +352,7 @@ int main(int count, char **texts)
         return 1;
     printf("ready %u\n", http_server_port(server, 0));
     fflush(stdout);
-    serve_until_told(server);
+    serve_until_told(server, arguments.idle_ns);
     http_server_stop(server);
     http_server_destroy(server);
     metrics_registry_destroy(registry);

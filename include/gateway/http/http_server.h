@@ -54,6 +54,10 @@ struct http_header {
 
 struct http_listener_options {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    /* Sockets that listen there already, from the process before this one; taken over, also on failure. All are accepted
+     * from, since what closes one loses the connections that wait in it. NULL: they are made. */
+    const int *descriptors;
+    uint32_t descriptor_count; /* up to HTTP_LISTENER_SOCKETS_MAX */
     const char *certificate,
         *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
     /* PEM file with authorities: clients are asked for certificates that these have signed; NULL: they are not */
@@ -68,13 +72,16 @@ struct http_listener_options {
     const char *time_header;
 };
 
+#define HTTP_LISTENER_SOCKETS_MAX 64u
+
 struct http_server_options {
-    uint32_t loop_count;
+    uint32_t loop_count; /* up to HTTP_LISTENER_SOCKETS_MAX */
     struct http_limits limits;
     const struct http_listener_options *listeners;
     uint32_t listener_count;
     metrics_registry *metrics; /* NULL: none */
     const char *server_name;   /* "server" header */
+    bool is_held;              /* nothing is accepted before http_server_accept */
 };
 
 /* Binds all listeners (the note says which failed and why: address in use, file unreadable). No thread runs yet. */
@@ -87,9 +94,21 @@ NODISCARD status http_server_start(http_server *server,
 NODISCARD status http_server_reload_certificates(http_server *server, struct error_note *note);
 /* Replaces the limits (reload). */
 void http_server_set_limits(http_server *server, const struct http_limits *limits);
-/* Stops accepting; connections finish what they have (GOAWAY, connection: close). */
-void http_server_drain(http_server *server);
-/* Requests in flight and open connections, all loops; zero requests means drained. */
+/* Begins to accept, where the options said to hold. */
+void http_server_accept(http_server *server);
+/* The sockets of listener `index`, for the process that comes after this one: at most HTTP_LISTENER_SOCKETS_MAX into `out`;
+ * returns how many. They stay the server's. Before a drain only. */
+uint32_t http_server_sockets(const http_server *server, uint32_t index,
+                             int out[HTTP_LISTENER_SOCKETS_MAX]);
+/* Stops accepting; connections finish what they have, and hear of it with the next answer (connection: close) or at once
+ * (GOAWAY, and a second later the last one). A connection without a request closes after `idle_ns`.
+ *
+ * `is_handed_over`: another process listens on the same sockets, so they are closed at once. Otherwise whoever is already
+ * connected, or about to be, is still let in: new ones are turned away first, and the sockets close a moment later. */
+void http_server_drain(http_server *server, bool is_handed_over, uint64_t idle_ns);
+/* Until the last socket has closed. After a drain has begun: when nothing listens and no connection is open, it is over. */
+bool http_server_is_listening(const http_server *server);
+/* Requests in flight and open connections, all loops. */
 uint32_t http_server_request_count(const http_server *server);
 uint32_t http_server_connection_count(const http_server *server);
 /* Closes what is left, joins the threads. */
