@@ -211,11 +211,26 @@ static bool list_count_is_good(struct reader *reader, const struct setting *row,
     return false;
 }
 
+/* One text in place of a list of one. */
+static status read_one_text(struct reader *reader, const struct setting *row,
+                            const struct settings_node *node, struct setting_list *list)
+{
+    const char **item = arena_allocate_array(reader->memory, 1, sizeof(*item));
+
+    if (item == NULL)
+        return STATUS_NO_MEMORY;
+    *list = (struct setting_list){item, 1};
+    status result = place_remember(reader, item, node);
+    return result == STATUS_OK ? read_scalar(reader, row, node, item) : result;
+}
+
 static status read_list(struct reader *reader, const struct setting *row,
                         const struct settings_node *node, struct setting_list *list)
 {
     if (node->kind == NODE_BROKEN)
         return STATUS_OK;
+    if (node->kind == NODE_SCALAR && row->kind == SETTING_TEXT_LIST)
+        return read_one_text(reader, row, node, list);
     if (node->kind != NODE_SEQUENCE) {
         settings_report_add(reader->report, node->line, node->column,
                             "%s: a list expected (lines that begin with \"- \")", reader->path);

@@ -66,7 +66,7 @@ static const char *kind_name(const struct setting *row)
     case SETTING_ENUM:
         return "one of";
     case SETTING_TEXT_LIST:
-        return "list of texts";
+        return "text, or list of texts";
     case SETTING_LIST:
         return "list";
     case SETTING_SECTION:

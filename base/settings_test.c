@@ -145,7 +145,7 @@ static void every_kind_is_read(void **state)
                   "    path: ~/models/a.gguf\n"
                   "    threads: 64\n"
                   "    aliases: [x, 'y z', 1.5]\n"
-                  "  - {name: '', path: models/b.gguf}\n"
+                  "  - {name: '', path: models/b.gguf, aliases: \"one text\"}\n"
                   "tags: []\n");
     assert_int_equal(r.result, STATUS_OK);
     const struct model *models = r.config.models.items;
@@ -161,6 +161,8 @@ static void every_kind_is_read(void **state)
     assert_int_equal(models[0].aliases.count, 3);
     assert_string_equal(((const char *const *)models[0].aliases.items)[2], "1.5");
     assert_string_equal(models[1].name, "");
+    assert_int_equal(models[1].aliases.count, 1);
+    assert_string_equal(((const char *const *)models[1].aliases.items)[0], "one text");
     assert_string_equal(models[1].path, "etc/models/b.gguf"); /* from the config's folder */
     assert_int_equal(r.config.tags.count, 0);
     done(&r);

@@ -209,8 +209,9 @@ int verb_check(int argument_count, char **arguments)
 
         if (!config_model_is_local(row)) {
             (void)printf("model %s\n  %s\n", row->name,
-                         row->versions.count > 0 ? "a choice among its versions"
-                                                 : row->upstream.url);
+                         row->versions.count > 0
+                             ? "a choice among its versions"
+                             : ((const char *const *)row->upstream.urls.items)[0]);
             continue;
         }
         if (encoder_can_open(row->path)) {

@@ -388,11 +388,14 @@ static void check_parsers(const struct check *c, const struct config_model *mode
 
 static void check_upstream(const struct check *c, const struct config_model_upstream *upstream)
 {
+    const char *const *urls = upstream->urls.items;
     struct error_note note = {""};
     struct http_url url;
 
-    if (http_url_parse(upstream->url, &url, &note) != STATUS_OK)
-        FAIL(c, &upstream->url, "%s", note.text);
+    for (uint32_t i = 0; i < upstream->urls.count; i++) {
+        if (http_url_parse(urls[i], &url, &note) != STATUS_OK)
+            FAIL(c, &urls[i], "%s", note.text);
+    }
     if (upstream->api_key_file[0] != '\0' && upstream->api_key_env[0] != '\0')
         FAIL(c, &upstream->api_key_env, "give api_key_file or api_key_env, not both");
     if (upstream->api_key_file[0] != '\0')
@@ -408,7 +411,7 @@ static void check_upstream(const struct check *c, const struct config_model_upst
 /* Weights, a server elsewhere, or a choice among others. */
 static void check_kind(const struct check *c, const struct config_model *model)
 {
-    bool has_path = model->path[0] != '\0', is_elsewhere = model->upstream.url[0] != '\0',
+    bool has_path = model->path[0] != '\0', is_elsewhere = model->upstream.urls.count > 0,
          has_versions = model->versions.count > 0;
 
     if (has_path + is_elsewhere + has_versions != 1)

@@ -463,9 +463,9 @@ static const struct setting adapter_table[] = {
     {.key = NULL}};
 
 static const struct setting model_upstream_table[] = {
-    {TEXT("url", config_model_upstream, url, ""), .reload = RELOAD_RESTART,
-     .help = "http or https URL of a server that speaks the OpenAI API; what stands after the host is put before every path, with "
-             "or without /v1. \"\" for a model that runs here."},
+    {.key = "url", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model_upstream, urls), .min = 0, .max = 64, .reload = RELOAD_RESTART,
+     .help = "http or https URL of a server that speaks the OpenAI API, or a list of them that all have the model; what stands "
+             "after the host is put before every path, with or without /v1. None for a model that runs here."},
     {FILE_PATH("api_key_file", config_model_upstream, api_key_file, ""), .reload = RELOAD_RESTART,
      .help = "File with the key that the server wants, read at the start. Clients' keys never go there."},
     {TEXT("api_key_env", config_model_upstream, api_key_env, ""), .reload = RELOAD_RESTART,

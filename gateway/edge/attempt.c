@@ -320,6 +320,7 @@ static void events_measure(struct proxy *proxy, bool had_begun)
         return;
     if (!had_begun) {
         trial_end(proxy);
+        replica_choice_first_event(&proxy->choice, proxy->attempt.replica, now_ns);
         proxy->waiting.ticket.first_ns = now_ns;
         metrics_observe(proxy_metrics(proxy)->time_to_first_token,
                         (double)(now_ns - proxy->record->start_ns) / 1e9);

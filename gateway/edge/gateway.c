@@ -80,19 +80,20 @@ static status local_init(const struct edge *edge, struct edge_replica *replica,
 static status upstream_init(struct edge *edge, struct edge_replica *replica,
                             const struct config_model *row, struct error_note *note)
 {
-    status result = edge_upstream_create(edge, replica, row, note);
+    const char *url = ((const char *const *)row->upstream.urls.items)[replica->index];
+    status result = edge_upstream_create(edge, replica, row, url, note);
 
-    (void)snprintf(replica->address, sizeof(replica->address), "%s", row->upstream.url);
+    (void)snprintf(replica->address, sizeof(replica->address), "%s", url);
     if (result != STATUS_OK)
-        error_note_prefix(note, "the upstream of model '%s'", row->name);
+        error_note_prefix(note, "the upstream %s of model '%s'", url, row->name);
     return result;
 }
 
 static status model_init(struct edge *edge, struct edge_model *model,
                          const struct config_model *row, uint32_t index, struct error_note *note)
 {
-    bool is_elsewhere = row->upstream.url[0] != '\0';
-    uint32_t count = is_elsewhere ? 1 : (uint32_t)config_model_replicas(row);
+    bool is_elsewhere = row->upstream.urls.count > 0;
+    uint32_t count = is_elsewhere ? row->upstream.urls.count : (uint32_t)config_model_replicas(row);
     status result = STATUS_OK;
 
     model->index = index;

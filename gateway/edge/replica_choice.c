@@ -3,17 +3,24 @@
  * Of a local replica: its shared page, which is no older than its last step. Of the prompts that were sent to it and not yet
  * read, what this gateway knows by itself: read_until_ns is when they should be read at the pace that the replica has measured, and
  * each request that is sent moves it on. So two requests that come in one moment see each other, and no answer is waited
- * for. Without requests under way it does not count: whatever was reckoned is over. */
+ * for. Without requests under way it does not count: whatever was reckoned is over.
+ *
+ * Of a server elsewhere: how many requests others have there, from its metrics; how long a prompt's token takes, from the first
+ * events of what it was sent while no other prompt of ours was being read; and the beginnings it was sent stand for its cache. */
 #include "replica_choice.h"
 
 #include "check.h"
 #include "clock.h"
 #include "hash.h"
+#include "upstream.h"
 
 /* English text in JSON; until a replica has measured its own. */
 #define BYTES_PER_TOKEN_GUESS 4.0f
 /* Chunks of a prompt that is no session's which consistent_hash goes by: a long system prompt's. */
 #define HASHED_CHUNKS_MAX 16u
+/* A first event tells of a server's pace when its prompt had so much to read: below, it tells of the way there. */
+#define PACE_TOKENS_MIN 64u
+#define PACE_WEIGHT     0.2f
 
 /* --- the request --- */
 
@@ -161,14 +168,55 @@ static void look_up(const struct replica_choice *choice, const struct edge_repli
                    paces->bytes_per_token);
 }
 
+/* As look_up, of a server elsewhere. The prompts of others that wait there are taken to be as long as this one. */
+static void look_up_elsewhere(const struct replica_choice *choice,
+                              const struct edge_replica *replica,
+                              const struct router_request *request, uint64_t now_ns,
+                              struct router_candidate *out)
+{
+    const struct edge_upstream *upstream = replica->upstream;
+    uint64_t read_until_ns = atomic_load_explicit(&replica->read_until_ns, memory_order_relaxed);
+    uint32_t chunks = prefix_memory_match(upstream->sent, choice->names, choice->name_count);
+
+    out->prefill_ns = (double)atomic_load_explicit(&upstream->prefill_ns, memory_order_relaxed);
+    if (out->outstanding > 0 && read_until_ns > now_ns)
+        out->queued_ns = (double)(read_until_ns - now_ns);
+    out->outstanding += atomic_load_explicit(&upstream->others, memory_order_relaxed);
+    out->queued_ns += (double)atomic_load_explicit(&upstream->waiting, memory_order_relaxed) *
+                      (double)request->prompt_tokens * out->prefill_ns;
+    out->cached_tokens = (uint32_t)((float)(chunks * PROMPT_CHUNK_BYTES) / BYTES_PER_TOKEN_GUESS);
+}
+
 /* The prompt will be read there, after what is before it. Two loops at once: one of them is lost, and the next request's
  * guess is a little short. */
-static void count_on(struct edge_replica *replica, const struct router_candidate *candidate,
-                     const struct router_request *request, uint64_t now_ns)
+static void count_on(struct replica_choice *choice, struct edge_replica *replica,
+                     const struct router_candidate *candidate, const struct router_request *request,
+                     uint64_t now_ns)
 {
     uint64_t ttft_ns = (uint64_t)router_predicted_ttft_ns(candidate, request, 0);
 
+    choice->picked_ns = now_ns;
+    choice->is_read_alone = candidate->queued_ns <= 0;
+    choice->reading_tokens = request->prompt_tokens > candidate->cached_tokens
+                                 ? request->prompt_tokens - candidate->cached_tokens
+                                 : 0;
     atomic_store_explicit(&replica->read_until_ns, now_ns + ttft_ns, memory_order_relaxed);
+    if (replica->upstream != NULL)
+        prefix_memory_note(replica->upstream->sent, choice->names, choice->name_count);
+}
+
+void replica_choice_first_event(const struct replica_choice *choice, struct edge_replica *replica,
+                                uint64_t now_ns)
+{
+    _Atomic float *pace = replica->upstream != NULL ? &replica->upstream->prefill_ns : NULL;
+    float before, measured;
+
+    if (pace == NULL || !choice->is_read_alone || choice->reading_tokens < PACE_TOKENS_MIN)
+        return;
+    before = atomic_load_explicit(pace, memory_order_relaxed);
+    measured = (float)(now_ns - choice->picked_ns) / (float)choice->reading_tokens;
+    atomic_store_explicit(pace, before > 0 ? before + PACE_WEIGHT * (measured - before) : measured,
+                          memory_order_relaxed);
 }
 
 void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
@@ -193,13 +241,15 @@ void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
             .is_ready = is_open(choice, replica, now_ns),
             .outstanding = atomic_load_explicit(&replica->outstanding, memory_order_relaxed),
         };
-        if (out[i].is_ready && choice->policy == ROUTER_PREDICTED_TTFT)
+        if (replica->upstream != NULL)
+            look_up_elsewhere(choice, replica, request, now_ns, &out[i]);
+        else if (out[i].is_ready && choice->policy == ROUTER_PREDICTED_TTFT)
             look_up(choice, replica, pages.is_read[i] ? &pages.states[i] : NULL, &paces, now_ns,
                     &out[i]);
     }
 }
 
-struct edge_replica *replica_choice_pick(const struct replica_choice *choice, uint64_t now_ns)
+struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t now_ns)
 {
     struct router_candidate candidates[REPLICA_CHOICE_MAX];
     struct edge_model *model = choice->model;
@@ -213,7 +263,7 @@ struct edge_replica *replica_choice_pick(const struct replica_choice *choice, ui
     picked = router_choose(choice->policy, candidates, model->replica_count, &request);
     if (picked == ROUTER_NONE)
         return NULL;
-    count_on(&model->replicas[picked], &candidates[picked], &request, now_ns);
+    count_on(choice, &model->replicas[picked], &candidates[picked], &request, now_ns);
     return &model->replicas[picked];
 }
 

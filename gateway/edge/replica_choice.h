@@ -21,6 +21,10 @@ struct replica_choice {
     uint64_t text_bytes;
     uint64_t *names; /* [name_count], in the request's memory */
     uint32_t name_count;
+    /* What was reckoned when it was picked: the tokens to read, and whether no prompt was before it */
+    uint32_t reading_tokens;
+    bool is_read_alone;
+    uint64_t picked_ns;
     /* the replica that failed last; NULL: none */
     const struct edge_replica *avoid;
     uint32_t avoid_generation;
@@ -46,7 +50,11 @@ void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
 /* The replica that is to have the request now; the pick counts on it that the prompt will be read there. NULL: none can
  * take it now. A replica that has just failed counts as not ready until it has
  * restarted or the time is over: its death may not have been noticed yet. */
-struct edge_replica *replica_choice_pick(const struct replica_choice *choice, uint64_t now_ns);
+struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t now_ns);
+
+/* The picked replica's first event has come: of a server elsewhere, what is learned of its pace. */
+void replica_choice_first_event(const struct replica_choice *choice, struct edge_replica *replica,
+                                uint64_t now_ns);
 
 /* `replica` has failed in its `generation`: the next pick leaves it alone for a time. */
 void replica_choice_avoid(struct replica_choice *choice, const struct edge_replica *replica,

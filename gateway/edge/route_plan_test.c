@@ -5,10 +5,8 @@
 /* local, canary (versions of two), spare; in the config's order. */
 static struct config_version versions[] = {{"one", 3}, {"two", 1}, {"three", 0}};
 static const char *fallbacks[] = {"spare", "canary"}, *own[] = {"one"};
-static struct config_model models[] = {
-    {.name = "one", .upstream = {.url = ""}},   {.name = "two", .upstream = {.url = ""}},
-    {.name = "three", .upstream = {.url = ""}}, {.name = "canary", .upstream = {.url = ""}},
-    {.name = "spare", .upstream = {.url = ""}}, {.name = "first", .upstream = {.url = ""}}};
+static struct config_model models[] = {{.name = "one"},    {.name = "two"},   {.name = "three"},
+                                       {.name = "canary"}, {.name = "spare"}, {.name = "first"}};
 static struct config config = {.models = {models, 6}};
 
 static int set_up(void **state)

@@ -104,6 +104,8 @@ static void state_set(struct edge_upstream *upstream, enum replica_state state,
     atomic_store_explicit(&replica->state_since_ns, clock_now_ns(), memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&replica->generation, state == REPLICA_READY,
                                     memory_order_relaxed);
+    if (state == REPLICA_READY)
+        prefix_memory_clear(upstream->sent);
     atomic_store_explicit(&replica->state, state, memory_order_release);
     log_write(state == REPLICA_READY ? LOG_INFO : LOG_WARN, "gateway/edge",
               "upstream %s (%s): %s -> %s%s%s", replica->model->name, replica->address,
@@ -131,6 +133,18 @@ static bool ask(const struct edge_upstream *upstream, const char *path, struct b
     return code == 200;
 }
 
+/* What is there beside our own requests. */
+static void load_take(struct edge_upstream *upstream, const struct upstream_load *load)
+{
+    uint32_t all = load->running + load->waiting;
+    uint32_t ours = atomic_load_explicit(&upstream->replica->outstanding, memory_order_relaxed);
+    uint32_t others = all > ours ? all - ours : 0;
+
+    atomic_store_explicit(&upstream->others, others, memory_order_relaxed);
+    atomic_store_explicit(&upstream->waiting, load->waiting < others ? load->waiting : others,
+                          memory_order_relaxed);
+}
+
 static void look(struct edge_upstream *upstream)
 {
     struct error_note note = {""};
@@ -150,7 +164,7 @@ static void look(struct edge_upstream *upstream)
     /* Metrics are at the server's root; who has none is measured by what we have sent. */
     if (is_there && upstream->takes_v1 && ask(upstream, "/metrics", &body, &note) &&
         upstream_metrics_read(buffer_slice(&body), &load))
-        atomic_store_explicit(&upstream->waiting, load.waiting, memory_order_relaxed);
+        load_take(upstream, &load);
     buffer_deinit(&body);
 }
 
@@ -168,12 +182,12 @@ static void *watch(void *context)
 /* --- life --- */
 
 status edge_upstream_create(struct edge *edge, struct edge_replica *replica,
-                            const struct config_model *row, struct error_note *note)
+                            const struct config_model *row, const char *url_text,
+                            struct error_note *note)
 {
     struct edge_upstream *upstream = memory_allocate_array(1, sizeof(*upstream));
     struct http_url url;
-    status result =
-        upstream != NULL ? http_url_parse(row->upstream.url, &url, note) : STATUS_NO_MEMORY;
+    status result = upstream != NULL ? http_url_parse(url_text, &url, note) : STATUS_NO_MEMORY;
 
     if (upstream == NULL)
         return result;
@@ -191,6 +205,8 @@ status edge_upstream_create(struct edge *edge, struct edge_replica *replica,
     }
     if (result == STATUS_OK && upstream->stop_fd < 0)
         result = STATUS_IO;
+    if (result == STATUS_OK && (upstream->sent = prefix_memory_create()) == NULL)
+        result = STATUS_NO_MEMORY;
     if (result == STATUS_OK)
         result = http_remote_create(&url, row->upstream.ca_file, &upstream->remote, note);
     if (result == STATUS_OK)
@@ -223,6 +239,7 @@ void edge_upstream_destroy(struct edge_upstream *upstream)
     if (upstream == NULL)
         return;
     http_remote_destroy(upstream->remote);
+    prefix_memory_destroy(upstream->sent);
     if (upstream->authorization != NULL)
         OPENSSL_cleanse(upstream->authorization, strlen(upstream->authorization));
     memory_release(upstream->authorization);

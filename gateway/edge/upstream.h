@@ -5,15 +5,20 @@
 
 #include "edge.h"
 #include "http_remote.h"
+#include "prefix_memory.h"
 
-/* A server that is not ours, as the one replica of a model: asked over its name, with a key of the gateway's, watched by a
+/* A server that is not ours, as a replica of a model: asked over its name, with a key of the gateway's, watched by a
  * thread of its own that looks its name up, asks for its models (is it there?) and reads its metrics (how busy is it?). What
  * the thread finds is in struct edge_replica and here; a loop only reads it. */
 struct edge_upstream {
-    http_remote *remote;      /* owned */
-    const char *model;        /* its name there; in the first config's memory */
-    char *authorization;      /* owned; "Bearer ..."; NULL: no key is wanted. Never logged */
-    _Atomic uint32_t waiting; /* requests that wait there, by its metrics; relaxed */
+    http_remote *remote; /* owned */
+    const char *model;   /* its name there; in the first config's memory */
+    char *authorization; /* owned; "Bearer ..."; NULL: no key is wanted. Never logged */
+    /* What the choice among servers goes by; relaxed */
+    _Atomic uint32_t others;  /* requests there that are not ours, by its metrics */
+    _Atomic uint32_t waiting; /* those of them that wait */
+    _Atomic float prefill_ns; /* of a prompt's token, by its first events; 0: not known */
+    prefix_memory *sent;      /* owned; beginnings of prompts that it should have in its cache */
     bool takes_v1;            /* the URL's path does not end in /v1: ours goes there with it */
     /* the thread's */
     struct edge *edge;
@@ -29,7 +34,8 @@ struct edge_upstream {
  * reason. */
 struct config_model;
 NODISCARD status edge_upstream_create(struct edge *edge, struct edge_replica *replica,
-                                      const struct config_model *row, struct error_note *note);
+                                      const struct config_model *row, const char *url,
+                                      struct error_note *note);
 /* Starts watching. */
 NODISCARD status edge_upstream_start(struct edge_upstream *upstream);
 /* Asks the thread to end, then waits until it has, which may take the time-out of what it is asking. */

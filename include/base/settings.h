@@ -25,7 +25,7 @@ enum setting_kind {
     SETTING_TEXT,     /* const char * in the arena */
     SETTING_PATH, /* const char *; a leading ~/ is expanded, relative to the config file's folder */
     SETTING_ENUM, /* int; `words` */
-    SETTING_TEXT_LIST, /* struct setting_list of const char * */
+    SETTING_TEXT_LIST, /* struct setting_list of const char *; one text is a list of one */
     SETTING_SECTION,   /* nested struct, `table` */
     SETTING_LIST       /* struct setting_list of nested structs, `table`, `item_bytes` */
 };

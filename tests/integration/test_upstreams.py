@@ -1,9 +1,11 @@
 """Models that are not here: servers elsewhere over http and https, versions of a model, and where a request goes when one fails."""
 import hashlib
+import http.server
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import httpx
@@ -196,6 +198,96 @@ def test_a_server_that_dies_is_noticed_and_its_models_fallback_answers(start_gat
     client = client_of(server)
     stream = client.chat.completions.create(model="far", messages=MESSAGES, max_tokens=4, stream=True)
     assert [chunk for chunk in stream][-1].model == "local"
+
+
+SEVERAL = HERE.replace("retries: 1", "retries: 2") + """
+  - name: far
+    upstream:
+      url: [{first}, {second}]
+      model: local
+      health_interval: 200ms
+"""
+
+
+@pytest.fixture
+def two_servers(start_gateway):
+    first, second = start_gateway(HERE + LOCAL), start_gateway(HERE + LOCAL)
+    server = start_gateway(SEVERAL.replace("{first}", first.url).replace("{second}", second.url))
+    wait_until(lambda: all(each["state"] == "ready" for each in server.replicas()))
+    return server, first, second
+
+
+def requests_of(server):
+    return metric_of(server, "penstock_requests_total", model="local")
+
+
+def test_conversations_stay_with_the_server_that_has_read_them(two_servers):
+    server, first, second = two_servers
+    conversations = [[{"role": "user", "content": f"Story {i}. " + f"The {name} went down to the river again. " * 30}]
+                     for i, name in enumerate(("fox", "heron", "miller", "ferryman", "child", "goat"))]
+    for turn in range(3):
+        for messages in conversations:
+            answer = chat(server, "far", messages=messages, max_tokens=4).json()
+            cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+            assert turn == 0 or cached > 200, (turn, answer["usage"])
+            messages.append({"role": "assistant", "content": answer["choices"][0]["message"]["content"]})
+            messages.append({"role": "user", "content": "Go on."})
+    assert requests_of(first) >= 3 and requests_of(second) >= 3
+
+
+def test_when_one_of_several_servers_dies_the_others_answer(two_servers):
+    server, first, second = two_servers
+    os.killpg(first.pid, signal.SIGKILL)
+    for _ in range(6):
+        answer = chat(server, "far", max_tokens=2)
+        assert answer.status_code == 200, answer.text
+    wait_until(lambda: sorted(each["state"] for each in server.replicas()) == ["backing_off", "ready"])
+    assert requests_of(second) >= 6
+
+
+class BusyServer(http.server.BaseHTTPRequestHandler):
+    """Tells that others have filled it, in vLLM's words; answers all the same."""
+    chats = 0
+
+    def do_GET(self):
+        metrics = 'vllm:num_requests_running{model_name="local"} 40.0\nvllm:num_requests_waiting{model_name="local"} 60.0\n'
+        self.answer("text/plain", metrics) if self.path == "/metrics" else self.answer("application/json", '{"data": []}')
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        type(self).chats += 1
+        self.answer("application/json", '{"model": "local", "choices": []}')
+
+    def answer(self, content_type, text):
+        self.send_response(200)
+        self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("policy", ["predicted_ttft", "least_load"])
+def test_a_server_that_others_fill_is_left_alone(start_gateway, policy):
+    BusyServer.chats = 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), BusyServer) as busy:
+        threading.Thread(target=busy.serve_forever, daemon=True).start()
+        idle = start_gateway(HERE + LOCAL)
+        config = SEVERAL.replace("{first}", f"http://127.0.0.1:{busy.server_port}").replace("{second}", idle.url)
+        server = start_gateway(config.replace("models:", f"routing: {{policy: {policy}}}\nmodels:", 1))
+        wait_until(lambda: all(each["state"] == "ready" for each in server.replicas()))
+        wait_until(lambda: explained(server)[0]["outstanding"] == 100)
+        for _ in range(4):
+            assert chat(server, "far", max_tokens=2).status_code == 200
+        assert BusyServer.chats == 0 and requests_of(idle) == 4
+        busy.shutdown()
+
+
+def explained(server):
+    body = {"model": "far", "messages": MESSAGES}
+    return httpx.post(server.admin_url + "/admin/route", json=body, timeout=10).json()["candidates"]
 
 
 def metric_of(server, name, **labels):

@@ -152,8 +152,8 @@ struct config_adapter { /* LoRA */
     const char *path;   /* folder, as PEFT writes it */
 };
 
-struct config_model_upstream { /* a server that is not ours */
-    const char *url;           /* "": the model is not there */
+struct config_model_upstream { /* servers that are not ours */
+    struct setting_list urls;  /* const char *, one a server; empty: the model is not there */
     const char *api_key_file, *api_key_env;
     const char *model; /* its name there; "": the same */
     const char *ca_file;
@@ -279,7 +279,7 @@ bool config_asks_for_keys(const struct config *config);
 
 static inline bool config_model_is_local(const struct config_model *row)
 {
-    return row->upstream.url[0] == '\0' && row->versions.count == 0;
+    return row->upstream.urls.count == 0 && row->versions.count == 0;
 }
 /* The processes that serve it here. */
 static inline int64_t config_model_replicas(const struct config_model *row)
