@@ -217,9 +217,9 @@ static void answer_end(struct proxy *proxy)
     waiting_release(proxy);
     shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
     proxy->record->status_code = proxy->attempt.status_code;
-    http_reply(proxy->record->request, proxy->attempt.status_code, proxy->attempt.answer_headers,
-               proxy->attempt.answer_header_count, proxy->attempt.content_type,
-               buffer_slice(&proxy->attempt.held));
+    http_reply_kept(proxy->record->request, proxy->attempt.status_code,
+                    proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
+                    proxy->attempt.content_type, buffer_slice(&proxy->attempt.held));
 }
 
 static void stream_start(struct proxy *proxy)

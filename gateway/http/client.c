@@ -32,6 +32,7 @@
  * the next turn. */
 
 #define HEAD_BYTES_MAX    65536u
+#define HEAD_BYTES_FIRST  512u /* of most heads that we send */
 #define HEADER_COUNT_MAX  128u
 #define INTERIM_COUNT_MAX 8u /* 1xx answers before the real one */
 #define CONNECT_RETRY_NS                                                                           \
@@ -486,6 +487,7 @@ static status write_head(http_exchange *exchange)
 {
     const struct http_exchange_options *options = &exchange->options;
     struct buffer *head = &exchange->head;
+    (void)buffer_reserve(head, HEAD_BYTES_FIRST); /* `failed` tells in the end */
     if (!http1_is_token(text_slice_of(options->method)) || !is_path(text_slice_of(options->path)))
         return STATUS_INVALID;
     bool has_body = options->body.bytes > 0 || strcmp(options->method, "POST") == 0;

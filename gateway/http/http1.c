@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "http1_head.h"
 #include "request.h"
+#include "text_out.h"
 
 /* HTTP/1.1 of our own on the library's sockets. The library's is not used because it cannot do what
  * we promise: it answers its own errors in plain text, closes silently on time-outs, is lenient
@@ -105,17 +106,36 @@ static void on_written(h2o_socket_t *socket, const char *error)
         request_sent(connection->http1.request);
 }
 
-static char *append(char *at, const char *text, size_t bytes)
+#define TEXT_OUT(at, literal) text_out(at, literal, sizeof(literal) - 1)
+
+static char *status_line_out(char *at, int status_code)
 {
-    if (bytes > 0)
-        memcpy(at, text, bytes);
-    return at + bytes;
+    const char *reason = request_reason(status_code);
+    if (status_code == 200)
+        return TEXT_OUT(at, "HTTP/1.1 200 OK\r\ndate: ");
+    at = text_out_decimal(TEXT_OUT(at, "HTTP/1.1 "), (uint64_t)status_code);
+    *at++ = ' ';
+    return TEXT_OUT(text_out(at, reason, strlen(reason)), "\r\ndate: ");
+}
+
+static char *framing_out(char *at, const http_request *request)
+{
+    const struct http1 *http1 = &request->connection->http1;
+    if (!http1->is_keep_alive)
+        at = TEXT_OUT(at, "connection: close\r\n");
+    else if (http1->minor_version == 0)
+        at = TEXT_OUT(at, "connection: keep-alive\r\n");
+    if (request->answer_length != HTTP1_NO_LENGTH)
+        at = TEXT_OUT(text_out_decimal(TEXT_OUT(at, "content-length: "), request->answer_length),
+                      "\r\n");
+    else if (http1->is_chunked)
+        at = TEXT_OUT(at, "transfer-encoding: chunked\r\n");
+    return at;
 }
 
 static h2o_iovec_t build_head(http_request *request)
 {
     struct connection *connection = request->connection;
-    struct http1 *http1 = &connection->http1;
     h2o_iovec_t server = connection->loop->server->config.server_name;
     size_t capacity = HEAD_TEXT_BYTES + server.len;
     for (size_t i = 0; i < request->answer_header_count; i++)
@@ -124,26 +144,16 @@ static h2o_iovec_t build_head(http_request *request)
     char *text = h2o_mem_alloc_pool(request->pool, capacity), *at = text;
     h2o_timestamp_t timestamp;
     h2o_get_timestamp(&connection->loop->context, request->pool, &timestamp);
-    at += snprintf(at, HEAD_TEXT_BYTES, "HTTP/1.1 %d %s\r\ndate: %s\r\n%s", request->status_code,
-                   request_reason(request->status_code), timestamp.str->rfc1123,
-                   !http1->is_keep_alive       ? "connection: close\r\n"
-                   : http1->minor_version == 0 ? "connection: keep-alive\r\n"
-                                               : "");
-    if (request->answer_length != HTTP1_NO_LENGTH)
-        at += snprintf(at, 64, "content-length: %llu\r\n",
-                       (unsigned long long)request->answer_length);
-    else if (http1->is_chunked)
-        at = append(at, H2O_STRLIT("transfer-encoding: chunked\r\n"));
-    at = append(at, H2O_STRLIT("server: "));
-    at = append(at, server.base, server.len);
+    at = status_line_out(at, request->status_code);
+    at = text_out(at, timestamp.str->rfc1123, H2O_TIMESTR_RFC1123_LEN);
+    at = framing_out(TEXT_OUT(at, "\r\n"), request);
+    at = text_out(TEXT_OUT(at, "server: "), server.base, server.len);
     for (size_t i = 0; i < request->answer_header_count; i++) {
         const struct http_header *header = &request->answer_headers[i];
-        at = append(at, H2O_STRLIT("\r\n"));
-        at = append(at, header->name.data, header->name.bytes);
-        at = append(at, H2O_STRLIT(": "));
-        at = append(at, header->value.data, header->value.bytes);
+        at = text_out(TEXT_OUT(at, "\r\n"), header->name.data, header->name.bytes);
+        at = text_out(TEXT_OUT(at, ": "), header->value.data, header->value.bytes);
     }
-    at = append(at, H2O_STRLIT("\r\n\r\n"));
+    at = TEXT_OUT(at, "\r\n\r\n");
     return h2o_iovec_init(text, (size_t)(at - text));
 }
 
@@ -172,8 +182,9 @@ void http1_send(http_request *request, struct text_slice bytes, enum send_kind k
     }
     bool is_chunked = http1->is_chunked && !request->is_head_method;
     if (is_chunked && bytes.bytes > 0) {
-        char *size = h2o_mem_alloc_pool(request->pool, 24);
-        vectors[count++] = h2o_iovec_init(size, (size_t)snprintf(size, 24, "%zx\r\n", bytes.bytes));
+        char *size = h2o_mem_alloc_pool(request->pool, HEX_BYTES_MAX + 2);
+        char *end = TEXT_OUT(text_out_hex(size, bytes.bytes), "\r\n");
+        vectors[count++] = h2o_iovec_init(size, (size_t)(end - size));
     }
     if (bytes.bytes > 0)
         vectors[count++] = h2o_iovec_init(bytes.data, bytes.bytes);
@@ -241,15 +252,23 @@ static status parse_head(struct connection *connection, char *bytes, struct http
                                head, why);
 }
 
-/* The request is complete in socket->input: hands it to its handler. */
-static void dispatch(struct connection *connection)
+/* The head of a request whose body came later is parsed again: its fields lay in the loop's scratch. It cannot fail. */
+static void parse_head_again(struct connection *connection, char *bytes, struct http1_head *head)
+{
+    const char *why;
+    if (parse_head(connection, bytes, head, &why) != STATUS_OK)
+        *head = (struct http1_head){.header_count = 0};
+}
+
+/* The request is complete in socket->input: hands it to its handler. `parsed`: its head; NULL: not
+ * parsed in this turn. Its slices stay good, as the buffer's bytes do not move. */
+static void dispatch(struct connection *connection, const struct http1_head *parsed)
 {
     struct http1 *http1 = &connection->http1;
     h2o_socket_t *socket = connection->socket;
     size_t request_bytes = http1->head_bytes + http1->body_bytes;
     size_t surplus = socket->input->size - request_bytes;
     struct http1_head head;
-    const char *why;
     http1->held = socket->input;
     h2o_buffer_init(&socket->input, &h2o_socket_buffer_prototype);
     if (surplus > 0) {
@@ -259,9 +278,10 @@ static void dispatch(struct connection *connection)
         http1->held->size = request_bytes;
     }
     http_request *request = create_request(connection);
-    if (parse_head(connection, http1->held->bytes, &head, &why) !=
-        STATUS_OK) /* it was parsed before: cannot fail */
-        head = (struct http1_head){.header_count = 0};
+    if (parsed != NULL)
+        head = *parsed;
+    else
+        parse_head_again(connection, http1->held->bytes, &head);
     request->method = head.method;
     request->path = head.path;
     request->query = head.query;
@@ -351,7 +371,7 @@ static bool begin_body(struct connection *connection, const struct http1_head *h
 }
 
 /* True: a head was there, and its request is complete. */
-static bool advance_head(struct connection *connection)
+static bool advance_head(struct connection *connection, struct http1_head *head)
 {
     struct http1 *http1 = &connection->http1;
     h2o_buffer_t **input = &connection->socket->input;
@@ -366,7 +386,6 @@ static bool advance_head(struct connection *connection)
             connection->loop->now_ns; /* the head's time starts with its first byte */
     }
     const char *why = "A line ends without carriage return.";
-    struct http1_head head;
     status s =
         http1_head_find((*input)->bytes, (*input)->size, &http1->scanned, &http1->head_bytes);
     if (s == STATUS_AGAIN) {
@@ -377,20 +396,20 @@ static bool advance_head(struct connection *connection)
     if (s == STATUS_OK && http1->head_bytes > (size_t)connection->loop->limits.header_bytes_max)
         s = STATUS_TOO_LARGE;
     if (s == STATUS_OK)
-        s = parse_head(connection, (*input)->bytes, &head, &why);
+        s = parse_head(connection, (*input)->bytes, head, &why);
     if (s != STATUS_OK) {
         fail_head(connection, s, why);
         return false;
     }
-    return begin_body(connection, &head);
+    return begin_body(connection, head);
 }
 
 static void advance(struct connection *connection)
 {
-    enum http1_state state = connection->http1.state;
-    bool is_complete = state == HTTP1_HEAD ? advance_head(connection) : advance_body(connection);
-    if (is_complete)
-        dispatch(connection);
+    struct http1_head head;
+    bool is_head = connection->http1.state == HTTP1_HEAD;
+    if (is_head ? advance_head(connection, &head) : advance_body(connection))
+        dispatch(connection, is_head ? &head : NULL);
 }
 
 static void on_read(h2o_socket_t *socket, const char *error)

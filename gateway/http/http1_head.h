@@ -47,6 +47,7 @@ NODISCARD status http1_response_parse(char *bytes, size_t head_bytes, struct htt
 
 /* For those who write heads. */
 bool http1_is_token(struct text_slice text);
+bool http1_is_lower_case_token(struct text_slice text);
 bool http1_is_field_value(struct text_slice text); /* no CR, LF, NUL or other control but tab */
 
 #endif

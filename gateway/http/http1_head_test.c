@@ -193,9 +193,31 @@ static void no_bytes_lead_outside_the_head(void **state)
     }
 }
 
+/* Against RFC 9110's grammar, byte by byte (5.6.2: tchar; 5.5: field-value). */
+static void names_and_values_are_judged_by_every_byte(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < 256; c++) {
+        char bytes[40];
+        struct text_slice name = {bytes, sizeof(bytes)};
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        bool is_token =
+            is_letter || (c >= '0' && c <= '9') || (c != 0 && strchr("!#$%&'*+-.^_`|~", (int)c));
+        memset(bytes, 'x', sizeof(bytes));
+        bytes[c % sizeof(bytes)] = (char)c;
+        assert_int_equal(http1_is_token(name), is_token);
+        assert_int_equal(http1_is_lower_case_token(name), is_token && !(c >= 'A' && c <= 'Z'));
+        assert_int_equal(http1_is_field_value(name), (c >= 0x20 || c == '\t') && c != 0x7f);
+    }
+    assert_false(http1_is_token(text_slice_of("")));
+    assert_false(http1_is_lower_case_token(text_slice_of("")));
+    assert_true(http1_is_field_value(text_slice_of("")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_and_values_are_judged_by_every_byte),
         cmocka_unit_test(a_plain_request_is_parsed),
         cmocka_unit_test(keep_alive_follows_version_and_connection),
         cmocka_unit_test(ambiguous_requests_are_refused),

@@ -7,6 +7,7 @@
 #include "http1_head.h"
 #include "log.h"
 #include "memory.h"
+#include "text_out.h"
 
 /* The life of a request, whatever the protocol:
  *
@@ -52,8 +53,9 @@ struct text_slice http_request_query(const http_request *request)
 
 struct text_slice http_request_header(const http_request *request, const char *lower_case_name)
 {
+    struct text_slice name = text_slice_of(lower_case_name);
     for (size_t i = 0; i < request->header_count; i++)
-        if (text_slice_is(request->headers[i].name, lower_case_name))
+        if (text_slice_equals(request->headers[i].name, name))
             return request->headers[i].value;
     return (struct text_slice){NULL, 0};
 }
@@ -246,36 +248,47 @@ void request_begin(http_request *request)
 /* Names that the protocol writes itself. */
 static bool is_framing_header(struct text_slice name)
 {
-    static const char *const names[] = {"connection", "content-length", "date",
-                                        "keep-alive", "server",         "te",
-                                        "trailer",    "upgrade",        "transfer-encoding"};
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
-        if (text_slice_is(name, names[i]))
-            return true;
-    return false;
+    switch (name.bytes) {
+    case 2:
+        return text_slice_is(name, "te");
+    case 4:
+        return text_slice_is(name, "date");
+    case 6:
+        return text_slice_is(name, "server");
+    case 7:
+        return text_slice_is(name, "trailer") || text_slice_is(name, "upgrade");
+    case 10:
+        return text_slice_is(name, "connection") || text_slice_is(name, "keep-alive");
+    case 14:
+        return text_slice_is(name, "content-length");
+    case 17:
+        return text_slice_is(name, "transfer-encoding");
+    default:
+        return false;
+    }
 }
 
 static bool is_sendable(struct http_header header)
 {
-    if (!http1_is_token(header.name) || !http1_is_field_value(header.value) ||
-        is_framing_header(header.name))
-        return false;
-    for (size_t i = 0; i < header.name.bytes; i++)
-        if (header.name.data[i] >= 'A' && header.name.data[i] <= 'Z')
-            return false;
-    return true;
+    return http1_is_lower_case_token(header.name) && http1_is_field_value(header.value) &&
+           !is_framing_header(header.name);
 }
 
-static struct text_slice copy_slice(http_request *request, struct text_slice slice)
+/* Name and value in one piece of the request's memory. */
+static struct http_header copy_header(http_request *request, struct http_header header)
 {
-    char *copy = h2o_mem_alloc_pool(request->pool, slice.bytes + 1);
-    if (slice.bytes > 0)
-        memcpy(copy, slice.data, slice.bytes);
-    copy[slice.bytes] = '\0';
-    return (struct text_slice){copy, slice.bytes};
+    char *name = h2o_mem_alloc_pool(request->pool, header.name.bytes + header.value.bytes + 2);
+    char *value = name + header.name.bytes + 1;
+    memcpy(name, header.name.data, header.name.bytes);
+    name[header.name.bytes] = '\0';
+    if (header.value.bytes > 0)
+        memcpy(value, header.value.data, header.value.bytes);
+    value[header.value.bytes] = '\0';
+    return (struct http_header){{name, header.name.bytes}, {value, header.value.bytes}};
 }
 
-static void add_answer_header(http_request *request, struct http_header header)
+/* `header` lies in the request's memory, or lasts as long. */
+static void add_lasting_header(http_request *request, struct http_header header)
 {
     if (!is_sendable(header)) {
         log_error("gateway/http",
@@ -283,8 +296,15 @@ static void add_answer_header(http_request *request, struct http_header header)
                   request->id);
         return;
     }
-    request->answer_headers[request->answer_header_count++] =
-        (struct http_header){copy_slice(request, header.name), copy_slice(request, header.value)};
+    request->answer_headers[request->answer_header_count++] = header;
+}
+
+static void add_answer_header(http_request *request, struct http_header header)
+{
+    size_t count = request->answer_header_count;
+    add_lasting_header(request, header);
+    if (request->answer_header_count > count)
+        request->answer_headers[count] = copy_header(request, header);
 }
 
 static bool has_answer_header(const http_request *request, struct text_slice name)
@@ -302,26 +322,25 @@ void http_request_add_header(http_request *request, const char *lower_case_name,
     if (request->added_headers == NULL)
         request->added_headers = h2o_mem_alloc_pool(
             request->pool, HTTP_ADDED_HEADERS_MAX * sizeof *request->added_headers);
-    request->added_headers[request->added_header_count++] =
-        (struct http_header){copy_slice(request, text_slice_of(lower_case_name)),
-                             copy_slice(request, text_slice_of(value))};
+    request->added_headers[request->added_header_count++] = copy_header(
+        request, (struct http_header){text_slice_of(lower_case_name), text_slice_of(value)});
 }
 
 /* The listener's own headers, where the answer has none of the name. */
 static void add_listener_headers(http_request *request)
 {
     const struct listener *listener = request->connection->acceptor->listener;
-    char milliseconds[24];
+    char milliseconds[DECIMAL_BYTES_MAX];
     for (size_t i = 0; i < listener->header_count; i++)
         if (!has_answer_header(request, listener->headers[i].name))
-            add_answer_header(request, listener->headers[i]);
+            add_lasting_header(request, listener->headers[i]);
     if (listener->time_header == NULL ||
         has_answer_header(request, text_slice_of(listener->time_header)))
         return;
-    snprintf(milliseconds, sizeof milliseconds, "%llu",
-             (unsigned long long)((clock_now_ns() - request->start_ns) / NS_PER_MS));
+    const char *end =
+        text_out_decimal(milliseconds, (clock_now_ns() - request->start_ns) / NS_PER_MS);
     add_answer_header(request, (struct http_header){text_slice_of(listener->time_header),
-                                                    text_slice_of(milliseconds)});
+                                                    {milliseconds, (size_t)(end - milliseconds)}});
 }
 
 static void set_answer_head(http_request *request, int status_code,
@@ -338,13 +357,13 @@ static void set_answer_head(http_request *request, int status_code,
     if (content_type != NULL)
         add_answer_header(request, (struct http_header){text_slice_of("content-type"),
                                                         text_slice_of(content_type)});
-    add_answer_header(
+    add_lasting_header(
         request, (struct http_header){text_slice_of("x-request-id"), text_slice_of(request->id)});
     for (size_t i = 0; i < header_count; i++)
         add_answer_header(request, headers[i]);
     for (size_t i = 0; i < request->added_header_count; i++)
         if (!has_answer_header(request, request->added_headers[i].name))
-            add_answer_header(request, request->added_headers[i]);
+            add_lasting_header(request, request->added_headers[i]);
     add_listener_headers(request);
 }
 
@@ -361,8 +380,8 @@ static void hand_over(http_request *request, struct text_slice bytes, enum send_
         http1_send(request, bytes, kind);
 }
 
-void http_reply(http_request *request, int status_code, const struct http_header *headers,
-                size_t header_count, const char *content_type, struct text_slice body)
+void http_reply_kept(http_request *request, int status_code, const struct http_header *headers,
+                     size_t header_count, const char *content_type, struct text_slice body)
 {
     ASSERT_ON_THREAD(&request->connection->loop->owner);
     set_answer_head(request, status_code, headers, header_count, content_type);
@@ -371,7 +390,17 @@ void http_reply(http_request *request, int status_code, const struct http_header
         request->answer_length = body.bytes;
     else
         body.bytes = 0;
-    hand_over(request, copy_slice(request, body), SEND_LAST);
+    hand_over(request, body, SEND_LAST);
+}
+
+void http_reply(http_request *request, int status_code, const struct http_header *headers,
+                size_t header_count, const char *content_type, struct text_slice body)
+{
+    char *copy = h2o_mem_alloc_pool(request->pool, body.bytes + 1);
+    if (body.bytes > 0)
+        memcpy(copy, body.data, body.bytes);
+    http_reply_kept(request, status_code, headers, header_count, content_type,
+                    (struct text_slice){copy, body.bytes});
 }
 
 void request_reply_error(http_request *request, int status_code, const char *code,
@@ -383,8 +412,8 @@ void request_reply_error(http_request *request, int status_code, const char *cod
                  "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}",
                  message, status_code < 500 ? "invalid_request_error" : "server_error", code);
     CHECK(bytes > 0 && bytes < 512);
-    http_reply(request, status_code, NULL, 0, "application/json",
-               (struct text_slice){body, (size_t)bytes});
+    http_reply_kept(request, status_code, NULL, 0, "application/json",
+                    (struct text_slice){body, (size_t)bytes});
 }
 
 static void on_keepalive(struct http_timer *timer, http_loop *loop)

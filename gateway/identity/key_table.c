@@ -1,7 +1,8 @@
 #include "key_table.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
+#include <openssl/evp.h>
+#include <pthread.h>
 #include <strings.h>
 
 #include "arena.h"
@@ -31,7 +32,7 @@ status key_table_create(uint32_t count_max, struct key_table **out)
     struct key_table *table = NULL;
     status result;
 
-    _Static_assert(KEY_HASH_BYTES == SHA256_DIGEST_LENGTH, "one SHA-256 a key");
+    _Static_assert(KEY_HASH_BYTES == 32, "one SHA-256 a key");
     if (count_max > KEY_COUNT_MAX)
         return STATUS_TOO_LARGE;
     while (slot_count < 2 * count_max)
@@ -126,11 +127,23 @@ const struct key_identity *key_table_find(const struct key_table *table,
     return slot->identity;
 }
 
+static EVP_MD *sha256; /* of OpenSSL's default provider; as long as the process */
+
+static void sha256_fetch(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+}
+
+/* Fetched once: OpenSSL 3 looks an algorithm up under a lock each time that it is only named, which takes longer than
+ * the hash. */
 bool key_hash(struct text_slice shown, uint8_t hash[KEY_HASH_BYTES])
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     if (shown.data == NULL || shown.bytes == 0 || shown.bytes > KEY_SHOWN_BYTES_MAX)
         return false;
-    return SHA256((const unsigned char *)shown.data, shown.bytes, hash) != NULL;
+    CHECK(pthread_once(&once, sha256_fetch) == 0);
+    return sha256 != NULL && EVP_Digest(shown.data, shown.bytes, hash, NULL, sha256, NULL) == 1;
 }
 
 void key_hash_read(const char *digits, uint8_t hash[KEY_HASH_BYTES])

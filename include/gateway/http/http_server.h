@@ -199,6 +199,10 @@ void http_request_add_header(http_request *request, const char *lower_case_name,
 void http_reply(http_request *request, int status_code, const struct http_header *headers,
                 size_t header_count, const char *content_type, struct text_slice body);
 
+/* The same, but the body is not copied: it stays as it is until the request's on_end. */
+void http_reply_kept(http_request *request, int status_code, const struct http_header *headers,
+                     size_t header_count, const char *content_type, struct text_slice body);
+
 /* Streamed answer. */
 void http_stream_start(http_request *request, int status_code, const struct http_header *headers,
                        size_t header_count, const char *content_type);
