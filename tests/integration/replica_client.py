@@ -1,10 +1,10 @@
 """What the tests of a replica share: clients, figures from /metrics, small bodies."""
 import http.client
 import json
-import time
 
 import openai
-from prometheus_client.parser import text_string_to_metric_families
+
+from support.observe import samples_of
 
 MODEL = "smollm2"
 QUESTION = [{"role": "user", "content": "Count from one to twenty in words."}]
@@ -43,13 +43,7 @@ def start_stream(server, body):
 
 def metric(server, name, **labels):
     """The value of one sample; None: not there."""
-    status, body = server.get("/metrics")
-    assert status == 200
-    for family in text_string_to_metric_families(body.decode()):
-        for sample in family.samples:
-            if sample.name == name and all(sample.labels.get(k) == v for k, v in labels.items()):
-                return sample.value
-    return None
+    return next(iter(samples_of(server, name, **labels)), None)
 
 
 def health(server):
@@ -57,12 +51,3 @@ def health(server):
         return json.loads(server.get("/health")[1])
     except (OSError, http.client.HTTPException):
         return {}
-
-
-def wait_until(condition, timeout=30.0, what="condition"):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come within {timeout} s")

@@ -11,7 +11,8 @@ import anthropic
 import httpx
 import openai
 import pytest
-from replica_client import MODEL, QUESTION, client_of, metric, post, wait_until
+from replica_client import MODEL, QUESTION, client_of, metric, post
+from support.observe import wait_until
 
 from support.lora_folder import write_lora
 

@@ -4,7 +4,8 @@ import re
 
 import httpx
 import pytest
-from replica_client import MODEL, QUESTION, client_of, metric, post, wait_until
+from replica_client import MODEL, QUESTION, client_of, metric, post
+from support.observe import wait_until
 
 ROLES = ["replica", "gateway"]
 

@@ -5,7 +5,8 @@ import pathlib
 
 import openai
 import pytest
-from replica_client import MODEL, QUESTION, client_of, metric, post, wait_until
+from replica_client import MODEL, QUESTION, client_of, metric, post
+from support.observe import wait_until
 from support import gguf_patch
 from support.gguf_vocabulary import vocabulary
 

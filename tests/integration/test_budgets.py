@@ -4,12 +4,11 @@ import os
 import pathlib
 import signal
 import sqlite3
-import time
 
-import httpx
 import openai
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+
+from support.observe import metric_of, wait_until
 
 pytestmark = pytest.mark.edge
 
@@ -64,16 +63,7 @@ def spent(path, subject):
 
 def counted(server):
     """Requests for completions that have ended."""
-    families = text_string_to_metric_families(httpx.get(server.admin_url + "/metrics").text)
-    return sum(sample.value for family in families for sample in family.samples
-               if sample.name == "penstock_requests_total" and "/v1/completions" in sample.labels.values())
-
-
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.05)
+    return metric_of(server, "penstock_requests_total", route="/v1/completions")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +86,7 @@ def test_each_kind_of_answer_is_paid_to_the_token(server, database):
         else:
             usage = client.chat.completions.create(**options).usage
         expected += cost_of(usage)
-        wait_for(lambda: spent(database, "organisation acme") == expected)
+        wait_until(lambda: spent(database, "organisation acme") == expected)
 
 
 def test_a_spent_budget_is_insufficient_quota_for_the_whole_organisation(server, database):
@@ -125,7 +115,7 @@ def test_a_killed_gateway_has_lost_no_settled_money(start_gateway, tmp_path):
     for _ in range(5):
         expected += cost_of(client_of(server, "lost").completions.create(model="smollm2", prompt="a b c", max_tokens=5).usage)
     # A request is counted after it has been settled.
-    wait_for(lambda: counted(server) == 5)
+    wait_until(lambda: counted(server) == 5)
     os.kill(server.pid, signal.SIGKILL)
     server.process.wait(60)
     start_gateway(CONFIG.replace("DATABASE", str(path)))

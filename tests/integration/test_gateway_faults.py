@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import threading
-import time
 
 import httpx
 import openai
 import pytest
+
+from support.observe import metric_of, wait_until
 
 MESSAGES = [{"role": "user", "content": "Tell me a long story about a river and a mill."}]
 
@@ -32,27 +33,6 @@ ONE_REPLICA = TWO_REPLICAS.replace("replicas: 2", "replicas: 1")
 
 def replicas_of(server):
     return httpx.get(server.admin_url + "/admin/replicas", timeout=10).json()["replicas"]
-
-
-def metric_of(server, name, **labels):
-    from prometheus_client.parser import text_string_to_metric_families
-
-    total = 0.0
-    for family in text_string_to_metric_families(httpx.get(server.admin_url + "/metrics", timeout=10).text):
-        for sample in family.samples:
-            if sample.name == name and all(sample.labels.get(key) == value for key, value in labels.items()):
-                total += sample.value
-    return total
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 def events_of(lines):

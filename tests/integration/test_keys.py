@@ -3,11 +3,12 @@ import hashlib
 import json
 import subprocess
 import threading
-import time
 
 import httpx
 import openai
 import pytest
+
+from support.observe import wait_until
 
 pytestmark = pytest.mark.edge
 
@@ -60,23 +61,16 @@ def created(keys, *arguments):
     return tuple(line.split(": ")[1] for line in result.stdout.splitlines())
 
 
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-
-
 def is_known(server, key):
     return httpx.get(server.url + "/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
 
 
 def test_a_new_key_is_good_and_a_revoked_one_is_not(server, keys):
     id, key = created(keys, "--name", "short-lived")
-    wait_for(lambda: is_known(server, key))
+    wait_until(lambda: is_known(server, key))
     assert client_of(server, key).chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=2).choices
     assert keys("revoke", "--id", id).returncode == 0
-    wait_for(lambda: not is_known(server, key))
+    wait_until(lambda: not is_known(server, key))
     with pytest.raises(openai.AuthenticationError) as error:
         client_of(server, key).chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=2)
     assert error.value.code == "invalid_api_key"
@@ -86,7 +80,7 @@ def test_a_new_key_is_good_and_a_revoked_one_is_not(server, keys):
 
 def test_a_key_sees_and_uses_its_models_only(server, keys):
     _, key = created(keys, "--name", "one-model", "--models", "oth*")
-    wait_for(lambda: is_known(server, key))
+    wait_until(lambda: is_known(server, key))
     client = client_of(server, key)
     assert [model.id for model in client.models.list()] == ["other"]
     assert client.chat.completions.create(model="other", messages=MESSAGES, max_tokens=2).choices
@@ -100,7 +94,7 @@ def test_a_key_sees_and_uses_its_models_only(server, keys):
 
 def test_a_key_opens_what_its_scopes_say(server, keys):
     _, key = created(keys, "--name", "vectors", "--scopes", "embeddings")
-    wait_for(lambda: is_known(server, key))
+    wait_until(lambda: is_known(server, key))
     with pytest.raises(openai.PermissionDeniedError) as error:
         client_of(server, key).chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=2)
     assert error.value.code == "insufficient_permissions" and "'inference'" in error.value.message
@@ -112,11 +106,11 @@ def test_a_key_opens_what_its_scopes_say(server, keys):
 
 def test_the_admin_listener_asks_for_the_scope(penstock_binary, start_gateway):
     server = start_gateway(CONFIG.replace("auth:", "auth:\n  admin: true"), wait=False)
-    wait_for(lambda: "ready: every model" in server.log_text())
+    wait_until(lambda: "ready: every model" in server.log_text())
     result = subprocess.run([penstock_binary, "keys", "create", server.config, "--name", "no-admin"], capture_output=True,
                             text=True, timeout=60)
     key = result.stdout.splitlines()[1].split(": ")[1]
-    wait_for(lambda: is_known(server, key))
+    wait_until(lambda: is_known(server, key))
     for shown, code in ((None, 401), (key, 403), (STATIC_KEY, 200)):
         headers = {"authorization": f"Bearer {shown}"} if shown else {}
         assert httpx.get(server.admin_url + "/admin/replicas", headers=headers).status_code == code
@@ -135,7 +129,7 @@ def test_keys_are_listed_without_their_secrets(server, keys):
 
 def test_a_key_is_rotated_under_load_without_a_failed_request(server, keys):
     id, first = created(keys, "--name", "rotated")
-    wait_for(lambda: is_known(server, first))
+    wait_until(lambda: is_known(server, first))
     current, answered, failures, stop = [first], [0], [], threading.Event()
 
     def load():
@@ -153,17 +147,17 @@ def test_a_key_is_rotated_under_load_without_a_failed_request(server, keys):
     for _ in range(3):
         before = answered[0]
         second = keys("rotate", "--id", id, "--overlap-hours", "1").stdout.splitlines()[1].split(": ")[1]
-        wait_for(lambda: is_known(server, second))
-        wait_for(lambda: answered[0] > before + 5)
+        wait_until(lambda: is_known(server, second))
+        wait_until(lambda: answered[0] > before + 5)
         current[0] = second
-        wait_for(lambda: answered[0] > before + 10)
+        wait_until(lambda: answered[0] > before + 10)
     stop.set()
     for thread in threads:
         thread.join()
     assert not failures
     assert is_known(server, first)
     keys("rotate", "--id", id, "--overlap-hours", "0")
-    wait_for(lambda: not is_known(server, current[0]))
+    wait_until(lambda: not is_known(server, current[0]))
     assert not is_known(server, first)
 
 
@@ -172,7 +166,7 @@ def test_keys_outlive_the_gateway(penstock_binary, start_gateway):
     result = subprocess.run([penstock_binary, "keys", "create", server.config, "--name", "kept"], capture_output=True,
                             text=True, timeout=60)
     key = result.stdout.splitlines()[1].split(": ")[1]
-    wait_for(lambda: is_known(server, key))
+    wait_until(lambda: is_known(server, key))
     server.stop()
     assert is_known(start_gateway(CONFIG), key)
 

@@ -7,7 +7,8 @@ import anthropic
 import httpx
 import openai
 import pytest
-from replica_client import MODEL, post, wait_until
+from replica_client import MODEL, post
+from support.observe import wait_until
 
 QUESTION = [{"role": "user", "content": "Count from one to twenty in words."}]
 GREEDY = {"temperature": 0}

@@ -8,10 +8,11 @@ import pathlib
 import resource
 import signal
 import subprocess
-import time
 
 import httpx
 import pytest
+
+from support.observe import metric_of, wait_until
 
 pytestmark = pytest.mark.edge
 
@@ -40,16 +41,6 @@ models:
     max_model_len: 1024
 """
 HEADERS = {"authorization": f"Bearer {SECRET}"}
-
-
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -92,14 +83,6 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def metric(server, name, stream=None):
-    label = f'{{stream="{stream}"}}' if stream else ""
-    for line in httpx.get(server.admin_url + "/metrics").text.splitlines():
-        if line.startswith(name + label + " "):
-            return float(line.split()[-1])
-    return None
-
-
 def test_each_request_is_a_line_and_a_row(start, folder, verb):
     server = start()
     plain = complete(server).json()["usage"]
@@ -113,14 +96,14 @@ def test_each_request_is_a_line_and_a_row(start, folder, verb):
         lines = [line for line in lines_of(path) if line["route"] in ("/v1/completions", "/v1/models")]
         return lines if len(lines) == 3 else None
 
-    first, streamed, refused = wait_for(asked)
+    first, streamed, refused = wait_until(asked)
     assert (first["organisation"], first["team"], first["key"], first["key_id"]) == ("acme", "red", "robot", "robot")
     assert first["status"] == 200 and first["model"] == "smollm2" and first["replica"] == 0 and first["method"] == "POST"
     assert (first["prompt_tokens"], first["completion_tokens"]) == (plain["prompt_tokens"], plain["completion_tokens"])
     assert streamed["request_id"] == "mine-1" and streamed["completion_tokens"] == 6
     assert streamed["bytes_out"] == len(body) and 0 < streamed["ttft_ms"] <= streamed["duration_ms"]
     assert refused["status"] == 401 and "key" not in refused
-    (row,) = wait_for(lambda: [row for row in usage(verb, server) if row["requests"] == "2"])
+    (row,) = wait_until(lambda: [row for row in usage(verb, server) if row["requests"] == "2"])
     assert (row["organisation"], row["team"], row["key"], row["model"]) == ("acme", "red", "robot", "smollm2")
     assert int(row["prompt_tokens"]) == first["prompt_tokens"] + streamed["prompt_tokens"]
     assert int(row["completion_tokens"]) == first["completion_tokens"] + 6
@@ -134,19 +117,19 @@ def test_a_moved_access_log_is_opened_again(start, folder):
     server = start()
     complete(server)
     path, moved = folder / "access.log", folder / "access.log.1"
-    wait_for(lambda: lines_of(path))
+    wait_until(lambda: lines_of(path))
     path.rename(moved)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(path.exists)
+    wait_until(path.exists)
     complete(server)
-    wait_for(lambda: any(line["route"] == "/v1/completions" for line in lines_of(path)))
+    wait_until(lambda: any(line["route"] == "/v1/completions" for line in lines_of(path)))
     assert any(line["route"] == "/v1/completions" for line in lines_of(moved))
 
 
 def test_lines_go_to_standard_output(start):
     server = start(("  access_log: ", "  access_log: stdout #"))
     complete(server)
-    line = wait_for(lambda: [text for text in server.log_text().splitlines() if text.startswith('{"time"')
+    line = wait_until(lambda: [text for text in server.log_text().splitlines() if text.startswith('{"time"')
                              and '"/v1/completions"' in text])[0]
     assert json.loads(line)["status"] == 200
 
@@ -155,7 +138,7 @@ def test_a_killed_gateway_keeps_what_was_written_and_never_counts_twice(start, f
     server = start()
     for _ in range(5):
         assert complete(server).status_code == 200
-    wait_for(lambda: usage(verb, server, "--by", "model") and usage(verb, server, "--by", "model")[0]["requests"] == "5")
+    wait_until(lambda: usage(verb, server, "--by", "model") and usage(verb, server, "--by", "model")[0]["requests"] == "5")
     server.kill()
     assert usage(verb, server, "--by", "model")[0]["requests"] == "5"
     server.stop()
@@ -172,7 +155,7 @@ def test_the_audit_log_tells_of_life_reloads_and_refused_keys(start, folder, ver
     path = pathlib.Path(server.config)
     path.write_text(path.read_text().replace("drain_timeout: 10s", "drain_timeout: 9s"))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "reload: done" in server.log_text())
+    wait_until(lambda: "reload: done" in server.log_text())
     for _ in range(20):
         assert httpx.get(server.url + "/v1/models", headers={"authorization": "Bearer no"}).status_code == 401
     assert server.stop() == 0
@@ -217,8 +200,8 @@ def test_a_full_disk_drops_access_log_lines_and_counts_them(start):
     server = start(("  access_log: ", "  access_log: /dev/full #"))
     for _ in range(3):
         assert complete(server).status_code == 200
-    wait_for(lambda: metric(server, "penstock_records_dropped_total", "access_log") >= 3)
-    assert metric(server, "penstock_records_failing", "access_log") == 1
+    wait_until(lambda: metric_of(server, "penstock_records_dropped_total", stream="access_log") >= 3)
+    assert metric_of(server, "penstock_records_failing", stream="access_log") == 1
     assert "the access_log cannot be written" in server.log_text()
 
 
@@ -238,20 +221,20 @@ def test_a_ledger_that_cannot_be_written_follows_its_policy(start, verb, policy)
         return answer
 
     assert ask().status_code == 200
-    wait_for(lambda: usage(verb, server, "--by", "model"))
+    wait_until(lambda: usage(verb, server, "--by", "model"))
     limit_file_sizes(server, 1)
     if policy == "continue":
         assert all(ask().status_code == 200 for _ in range(6))
-        wait_for(lambda: metric(server, "penstock_records_dropped_total", "ledger") == 4)
+        wait_until(lambda: metric_of(server, "penstock_records_dropped_total", stream="ledger") == 4)
     else:
-        wait_for(lambda: ask().status_code == 503)
+        wait_until(lambda: ask().status_code == 503)
         refused = ask()
         assert refused.json()["error"]["code"] == "ledger_full" and "retry-after" in refused.headers
-        assert metric(server, "penstock_records_dropped_total", "ledger") == 0
-    assert metric(server, "penstock_records_failing", "ledger") == 1
+        assert metric_of(server, "penstock_records_dropped_total", stream="ledger") == 0
+    assert metric_of(server, "penstock_records_failing", stream="ledger") == 1
     limit_file_sizes(server, resource.RLIM_INFINITY)
-    wait_for(lambda: metric(server, "penstock_ledger_waiting_rows") == 0)
-    wait_for(lambda: ask().status_code == 200)
+    wait_until(lambda: metric_of(server, "penstock_ledger_waiting_rows") == 0)
+    wait_until(lambda: ask().status_code == 200)
     server.stop()
     (row,) = usage(verb, server, "--by", "model")
     assert int(row["requests"]) == sum(answered) - (4 if policy == "continue" else 0)
@@ -264,7 +247,7 @@ def test_an_audit_log_that_cannot_be_written_refuses_reloads(start, folder, verb
     path.write_text(path.read_text().replace("drain_timeout: 10s", "drain_timeout: 9s"))
     limit_file_sizes(server, 1)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: metric(server, "penstock_config_reloads_total{result=\"failure\"}") == 1)
+    wait_until(lambda: metric_of(server, "penstock_config_reloads_total", result="failure") == 1)
     assert (folder / "audit.log").read_bytes() == before
     limit_file_sizes(server, resource.RLIM_INFINITY)
     server.stop()
@@ -299,7 +282,7 @@ def test_keys_that_are_made_and_ended_are_in_the_audit_log(start, folder, verb, 
 def test_the_admin_listener_answers_what_the_verb_answers(start, folder, verb):
     server = start(("    max_model_len: 1024", "    max_model_len: 1024\n    price: {input: 2, output: 8}"))
     used = complete(server).json()["usage"]
-    wait_for(lambda: usage(verb, server))
+    wait_until(lambda: usage(verb, server))
     (row,) = httpx.get(server.admin_url + "/admin/usage?by=key,model").json()["data"]
     assert (row["key"], row["model"], row["requests"], row["failures"]) == ("robot", "smollm2", 1, 0)
     assert row["cost"] == pytest.approx((2 * used["prompt_tokens"] + 8 * used["completion_tokens"]) / 1e6, rel=1e-9)

@@ -3,7 +3,8 @@ import json
 
 import openai
 import pytest
-from replica_client import MODEL, QUESTION, client_of, health, metric, post, start_stream, wait_until
+from replica_client import MODEL, QUESTION, client_of, health, metric, post, start_stream
+from support.observe import wait_until
 
 
 @pytest.mark.parametrize("extra, param, code", [

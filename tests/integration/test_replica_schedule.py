@@ -3,7 +3,8 @@ import concurrent.futures
 import contextlib
 
 from prometheus_client.parser import text_string_to_metric_families
-from replica_client import MODEL, client_of, health, start_stream, wait_until
+from replica_client import MODEL, client_of, health, start_stream
+from support.observe import wait_until
 
 CONFIG = """
 models:

@@ -5,7 +5,8 @@ import signal
 import socket
 import time
 
-from replica_client import MODEL, QUESTION, async_client_of, client_of, health, metric, post, start_stream, wait_until
+from replica_client import MODEL, QUESTION, async_client_of, client_of, health, metric, post, start_stream
+from support.observe import wait_until
 
 LONG = {"model": MODEL, "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
 

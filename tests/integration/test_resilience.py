@@ -5,7 +5,8 @@ import threading
 
 import httpx
 
-from test_gateway_faults import metric_of, replicas_of, wait_until
+from support.observe import metric_of, wait_until
+from test_gateway_faults import replicas_of
 
 CONFIG = """
 server:

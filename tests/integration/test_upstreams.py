@@ -6,13 +6,13 @@ import pathlib
 import signal
 import subprocess
 import threading
-import time
 
 import httpx
 import openai
 import pytest
 
 from support import servers
+from support.observe import metric_of, wait_until
 
 SERVER_KEY = "sk-upstream-0123456789abcdef0123456789"
 CLIENT_KEY = "sk-client-0123456789abcdef012345678901"
@@ -85,16 +85,6 @@ def elsewhere(session_servers, folder):
 def upstream(name, url, extra="", **fields):
     inside = "".join(f"\n      {key}: {value}" for key, value in {"health_interval": "200ms", **fields}.items())
     return f"\n  - name: {name}\n    upstream:\n      url: {url}{inside}\n{extra}"
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 def wait_for_state(server, model, state):
@@ -288,14 +278,6 @@ def test_a_server_that_others_fill_is_left_alone(start_gateway, policy):
 def explained(server):
     body = {"model": "far", "messages": MESSAGES}
     return httpx.post(server.admin_url + "/admin/route", json=body, timeout=10).json()["candidates"]
-
-
-def metric_of(server, name, **labels):
-    from prometheus_client.parser import text_string_to_metric_families
-
-    return sum(sample.value for family in text_string_to_metric_families(httpx.get(server.admin_url + "/metrics", timeout=10).text)
-               for sample in family.samples
-               if sample.name == name and all(sample.labels.get(key) == value for key, value in labels.items()))
 
 
 VERSIONS = HERE + LOCAL.replace("name: local", "name: first") + LOCAL.replace("name: local", "name: second") + """

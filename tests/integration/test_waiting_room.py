@@ -10,7 +10,8 @@ import httpx
 import openai
 import pytest
 
-from test_gateway_faults import metric_of, replicas_of, wait_until
+from support.observe import metric_of, wait_until
+from test_gateway_faults import replicas_of
 
 # One slot, and nothing beyond it in the replica: whoever is second waits in the gateway.
 ONE_SLOT = """
