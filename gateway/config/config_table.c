@@ -587,7 +587,8 @@ static const struct setting model_table[] = {
      .danger = "Pins of one client push what others have left in the cache out of it."},
     {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
      .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
-             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size.",
+             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size. For the prompt of "
+             "a tenant with nothing running, where others have several answers each, only inter_token_target holds.",
      .danger = "Lower makes answers smoother and first tokens later: next to running answers a prompt gets about "
                "(factor - 1) / factor of the machine. 1000 is as good as no limit."},
     {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
