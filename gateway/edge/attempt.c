@@ -40,7 +40,7 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
         .cached_tokens = usage->cached_tokens,
         .completion_tokens = usage->completion_tokens,
         .reasoning_tokens = usage->reasoning_tokens,
-        .busy_ns = usage->busy_ns,
+        .busy_ns = proxy->attempt.busy_before_ns + usage->busy_ns,
         .finish = usage->finish,
     };
 }
@@ -419,6 +419,7 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     }
     attempt->replica = replica;
     stored_replica_write(replica->id, proxy->number);
+    attempt->busy_before_ns = proxy->record->usage.busy_ns;
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
     attempt->status_code = 0;
     attempt->is_event_stream = false;

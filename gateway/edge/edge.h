@@ -62,6 +62,7 @@ struct edge_model {
     _Atomic uint32_t turn; /* of equal replicas; loops */
 };
 
+struct model_cost;
 struct adapter_change;
 struct control;
 struct quota_book;
@@ -85,6 +86,7 @@ struct edge {
     struct edge_metrics metrics;
     struct queue_metrics queue_metrics;
     struct edge_model *models; /* owned */
+    struct model_cost *costs;  /* [model_count], owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
     struct runtime_adapters adapters;

@@ -397,7 +397,8 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
     route_plan_make(config, target.model, number, &given.plan);
     if (!check_keeper(&given, &error) || !check_model(record, &given, &error))
         edge_reply_error(record, &error);
-    else if (allowance_take(record, given.choice.model, is_get ? NULL : &target))
+    else if (allowance_take(record, given.choice.model, &record->edge->models[given.plan.models[0]],
+                            is_get ? NULL : &target))
         start(record, &given);
 }
 
@@ -435,6 +436,6 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     }
     given.path = whole_path(record->request);
     given.body = (struct text_slice){"", 0};
-    if (allowance_take(record, given.choice.model, NULL))
+    if (allowance_take(record, given.choice.model, given.choice.model, NULL))
         start(record, &given);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
-#include "money.h"
+#include "model_cost.h"
 #include "openai.h"
 #include "proxy_state.h"
 #include "records.h"
@@ -82,14 +82,8 @@ static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
 
 static uint64_t cost_of(const struct edge_record *record)
 {
-    const struct config *config = config_store_get(&record->edge->configs)->config;
-    const struct config_price *price = &config_model_at(config, record->model->index)->price;
-    struct money_price prices;
-
-    if (price->input <= 0 && price->cached_input <= 0 && price->output <= 0)
-        return RECORD_NO_COST;
-    prices = money_price_of(price);
-    return (uint64_t)money_cost(&prices, &record->usage);
+    return model_cost_is_set(record->edge, record->model) ? (uint64_t)record->usage.cost_nano
+                                                          : RECORD_NO_COST;
 }
 
 /* What is counted for the audit log. */
