@@ -175,6 +175,18 @@ static const char *text_of(const json_t *error, const char *name)
     return text != NULL ? text : "";
 }
 
+/* What the replica's refusal calls it: by its code, or by its kind where it has none. */
+static void refusal_note(struct proxy *proxy)
+{
+    const struct buffer *held = &proxy->attempt.held;
+    json_t *body = json_loadb(held->bytes > 0 ? held->data : "", held->bytes, 0, NULL);
+    const json_t *error = json_object_get(body, "error");
+    const char *code = text_of(error, "code");
+
+    edge_note_error(proxy->record, code[0] != '\0' ? code : text_of(error, "type"));
+    json_decref(body);
+}
+
 /* The replica's refusal of a request whose stream has begun: what its body says, as an event. */
 static void refusal_pass_on(struct proxy *proxy)
 {
@@ -217,6 +229,8 @@ static void answer_end(struct proxy *proxy)
     waiting_release(proxy);
     shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
     proxy->record->status_code = proxy->attempt.status_code;
+    if (proxy->attempt.status_code >= 400)
+        refusal_note(proxy);
     http_reply_kept(proxy->record->request, proxy->attempt.status_code,
                     proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
                     proxy->attempt.content_type, buffer_slice(&proxy->attempt.held));

@@ -58,6 +58,7 @@ void proxy_end_stream(struct proxy *proxy, const struct api_error *error)
     buffer_init(&event, sizeof(*error) * 6 + 1024); /* every byte escaped, and what is around */
     record->format->stream_error(&event, NULL, error, http_request_id(record->request));
     record->status_code = error->http_status;
+    edge_note_error(record, error->code);
     if (event.failed == STATUS_OK)
         (void)http_stream_write(record->request, buffer_slice(&event));
     buffer_deinit(&event);
