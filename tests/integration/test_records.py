@@ -127,7 +127,7 @@ def test_lines_and_rows_tell_traces_finish_and_errors_and_no_text(start, folder)
     assert ask({**HEADERS, "traceparent": "00-" + "Z" * 32 + "-00f067aa0ba902b7-01"}, temperature=-1).status_code == 400
     assert ask(HEADERS, prompt=CANARY + " river" * 3000, stream=True).status_code == 400
     assert ask(HEADERS, model="nowhere").status_code == 404
-    lines = wait_for(lambda: (seen := [line for line in lines_of(folder / "access.log") if line["route"] == "/v1/completions"]) and
+    lines = wait_until(lambda: (seen := [line for line in lines_of(folder / "access.log") if line["route"] == "/v1/completions"]) and
                      len(seen) == 4 and seen)
     good, bad, long, unknown = lines
     assert (good["trace_id"], good["asked_model"], good["model"], good["finish_reason"]) == (trace, "small", "smollm2", "length")

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from support.observe import metric_of, wait_until
+
 pytestmark = pytest.mark.edge
 
 SECRET = "sk-slices-0123456789abcdef0123456789abcdef"
@@ -44,24 +46,15 @@ def start(start_gateway, tmp_path):
     def run(replicas=1, idle="", budgets=""):
         text = CONFIG.replace("FOLDER", str(tmp_path)).replace("REPLICAS", str(replicas)).replace("IDLE", idle)
         server = start_gateway(text.replace("BUDGETS", budgets))
-        wait_for(lambda: all(each["state"] == "ready" for each in server.replicas()))
+        wait_until(lambda: all(each["state"] == "ready" for each in server.replicas()))
         return server
     return run
 
 
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-
-
-def metrics(server):
+def seen_at_once(server):
+    """The slices' metrics of one scrape: idle time runs on."""
     families = text_string_to_metric_families(httpx.get(server.admin_url + "/metrics", timeout=30).text)
-    return {sample.name: sample.value for family in families for sample in family.samples if sample.labels.get("model") == "smollm2"}
+    return {sample.name: sample.value for family in families for sample in family.samples if sample.name.startswith("penstock_slice")}
 
 
 def complete(server, prompt, tokens, **fields):
@@ -92,29 +85,29 @@ def quiet_busy(server):
     last = [None]
 
     def is_quiet():
-        now = metrics(server)["penstock_slice_busy_seconds_total"]
+        now = metric_of(server, "penstock_slice_busy_seconds_total")
         before, last[0] = last[0], now
         return now == before and all(each["outstanding"] == 0 for each in server.replicas())
 
-    wait_for(is_quiet)
+    wait_until(is_quiet)
     return last[0]
 
 
 def test_what_requests_pay_is_the_time_that_was_busy(start, penstock_binary, tmp_path):
     server = start(replicas=2)
     complete(server, "warm", 2)
-    wait_for(lambda: ledger(server, penstock_binary)["requests"] == "1")
+    wait_until(lambda: ledger(server, penstock_binary)["requests"] == "1")
     before, paid_before = quiet_busy(server), float(ledger(server, penstock_binary)["cost"])
     count = 40
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ask(server, number), range(count)))
-    row = wait_for(lambda: (row := ledger(server, penstock_binary))["requests"] == str(count + 1) and row)
+    row = wait_until(lambda: (row := ledger(server, penstock_binary))["requests"] == str(count + 1) and row)
     busy = quiet_busy(server) - before
     paid = float(row["cost"]) - paid_before
     # Each request is rounded up to a thousand-millionth; metrics are doubles.
     assert busy > 0.05 and -1e-7 <= paid - busy <= count * 1e-9 + 1e-7, (paid, busy)
     assert float(row["cost"]) == pytest.approx(float(row["busy_seconds"]), abs=count * 1e-9 + 1e-7)
-    assert metrics(server)["penstock_request_cost_total"] == pytest.approx(float(row["cost"]), abs=1e-7)
+    assert metric_of(server, "penstock_request_cost_total") == pytest.approx(float(row["cost"]), abs=1e-7)
     lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
     lines = [line for line in lines if line["route"] in ("/v1/completions", "/v1/embeddings")]
     assert len(lines) == count + 1 and all(line["cost"] > 0 and line["busy_ms"] > 0 for line in lines)
@@ -126,9 +119,9 @@ def test_idle_time_is_paid_once_where_it_is_spread(start, penstock_binary):
     time.sleep(0.5)  # some time of its own, which the requests below are to pay
     for number in range(3):
         ask(server, number * 4)
-    row = wait_for(lambda: (row := ledger(server, penstock_binary))["requests"] == "3" and row)
+    row = wait_until(lambda: (row := ledger(server, penstock_binary))["requests"] == "3" and row)
     cost, busy = float(row["cost"]), float(row["busy_seconds"])
-    seen = metrics(server)
+    seen = seen_at_once(server)
     assert busy < cost <= 3 * busy + 1e-7
     # What is not paid of the idle time is told; all together is what the slice has cost since the start.
     assert cost - busy == pytest.approx(seen["penstock_slice_idle_seconds"] - seen["penstock_slice_idle_cost"], abs=1e-6)
@@ -137,11 +130,11 @@ def test_idle_time_is_paid_once_where_it_is_spread(start, penstock_binary):
 def test_idle_time_is_told_apart_where_it_is_not_spread(start, penstock_binary):
     server = start()
     ask(server, 1)
-    row = wait_for(lambda: (row := ledger(server, penstock_binary))["requests"] == "1" and row)
-    seen = metrics(server)
+    row = wait_until(lambda: (row := ledger(server, penstock_binary))["requests"] == "1" and row)
+    seen = seen_at_once(server)
     assert float(row["cost"]) == pytest.approx(float(row["busy_seconds"]), abs=1e-7)
     assert seen["penstock_slice_idle_cost"] == pytest.approx(seen["penstock_slice_idle_seconds"], abs=1e-6)
-    later = metrics(server)
+    later = seen_at_once(server)
     assert later["penstock_slice_idle_seconds"] > seen["penstock_slice_idle_seconds"]
 
 
@@ -151,12 +144,12 @@ def test_a_budget_reserves_by_what_tokens_have_cost(start, penstock_binary):
     - {organisation: acme, amount: 1000}
 """)
     assert complete(server, "one", 8).status_code == 200
-    cost = float(wait_for(lambda: (row := ledger(server, penstock_binary))["requests"] == "1" and row)["cost"])
+    cost = float(wait_until(lambda: (row := ledger(server, penstock_binary))["requests"] == "1" and row)["cost"])
     text = server.config.read_text()
     # Room for a few requests like that one, and none for a hundred times its tokens.
     server.config.write_text(text.replace("amount: 1000", f"amount: {cost * 20:.9f}"))
     server.process.send_signal(1)
-    wait_for(lambda: "reload: done" in server.log_text())
+    wait_until(lambda: "reload: done" in server.log_text())
     refused = complete(server, "two", 1000)
     assert refused.status_code == 429 and refused.json()["error"]["code"] == "insufficient_quota", refused.text
     assert complete(server, "one", 8).status_code == 200
