@@ -57,8 +57,8 @@ static int audit_verify(int argument_count, char **arguments)
 
     if (config == NULL)
         return exit_code;
-    if (config->state.database[0] != '\0')
-        result = state_database_open(config->state.database, &database, &note);
+    if (config_keeps_state(&config->state))
+        result = state_database_open_configured(&config->state, &database, &note);
     if (result == STATUS_OK)
         result = audit_log_verify(config->records.audit_log, database, &verdict, &note);
     if (result == STATUS_OK)

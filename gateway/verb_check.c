@@ -7,6 +7,7 @@
 #include "encoder.h"
 #include "memory_plan.h"
 #include "model.h"
+#include "state_database.h"
 #include "thread.h"
 #include "verbs.h"
 
@@ -184,6 +185,33 @@ static bool encoder_check(const struct config *config, const struct config_model
     return is_good;
 }
 
+/* Does what is to hold keys and ledger answer? Told at the place of its address. */
+static bool state_check(const struct config *config)
+{
+    const struct config_state *state = &config->state;
+    struct settings_report report = {.file = config->file};
+    state_database *database = NULL;
+    struct error_note note = {""};
+    struct buffer out;
+
+    if (state->postgres[0] == '\0')
+        return true;
+    if (state_database_open_configured(state, &database, &note) != STATUS_OK)
+        settings_fail_at(config->document, &report, &state->postgres,
+                         "%.380s; mend the address, role or password, or start the server",
+                         note.text);
+    state_database_close(database);
+    if (report.error_count == 0) {
+        (void)printf("state\n  PostgreSQL answers, and its schema is ready\n");
+        return true;
+    }
+    buffer_init(&out, 4096);
+    settings_report_write(&report, &out);
+    (void)fprintf(stderr, "%.*s", (int)out.bytes, out.data);
+    buffer_deinit(&out);
+    return false;
+}
+
 int verb_check(int argument_count, char **arguments)
 {
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
@@ -227,6 +255,8 @@ int verb_check(int argument_count, char **arguments)
         if (!plan_judge(config, row, &plan, free_bytes))
             code = 1;
     }
+    if (!state_check(config))
+        code = 1;
     if (free_bytes > 0 && total_bytes > free_bytes)
         (void)fprintf(stderr,
                       "%s: warning: all replicas together may use more than the free memory; set "

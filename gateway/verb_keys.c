@@ -45,11 +45,13 @@ static bool database_open(const char *config_file, struct opened *opened)
     opened->config = config_load_or_print(config_file, NULL);
     if (opened->config == NULL)
         return false;
-    if (opened->config->state.database[0] == '\0')
-        (void)fprintf(stderr,
-                      "penstock keys: %s keeps no keys; set state.database to the path of a file\n",
-                      config_file);
-    else if (state_database_open(opened->config->state.database, &opened->database, &note) !=
+    if (!config_keeps_state(&opened->config->state))
+        (void)fprintf(
+            stderr,
+            "penstock keys: %s keeps no keys; set state.database to the path of a file, or "
+            "state.postgres\n",
+            config_file);
+    else if (state_database_open_configured(&opened->config->state, &opened->database, &note) !=
              STATUS_OK)
         (void)fprintf(stderr, "penstock keys: %s\n", note.text);
     if (opened->database == NULL)

@@ -8,12 +8,13 @@
 
 #define REPORT_BYTES_MAX (256u << 20)
 
-static int report(const char *file, const struct usage_query *query, enum usage_format format)
+static int report(const struct config_state *state, const struct usage_query *query,
+                  enum usage_format format)
 {
     struct error_note note = {""};
     state_database *database = NULL;
     struct buffer out;
-    status result = state_database_open(file, &database, &note);
+    status result = state_database_open_configured(state, &database, &note);
 
     buffer_init(&out, REPORT_BYTES_MAX);
     if (result == STATUS_OK)
@@ -60,10 +61,12 @@ int verb_usage(int argument_count, char **arguments)
     config = config_load_or_print(file, NULL);
     if (config == NULL)
         return 1;
-    if (config->state.database[0] == '\0')
-        (void)fprintf(stderr, "penstock usage: %s keeps no ledger; set state.database\n", file);
+    if (!config_keeps_state(&config->state))
+        (void)fprintf(stderr,
+                      "penstock usage: %s keeps no ledger; set state.database or state.postgres\n",
+                      file);
     else
-        code = report(config->state.database, &query, format);
+        code = report(&config->state, &query, format);
     config_destroy(config);
     return code;
 }

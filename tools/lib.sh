@@ -16,9 +16,9 @@ CLIENT_PYTHON="$PENSTOCK_CACHE/python/bin/python"
 
 # What a build needs; what fetching the model and the printed curl line need; what tests need beside both.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libh2o-evloop-dev libssl-dev libyaml-dev libjansson-dev
-  libsqlite3-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev libhwloc-dev)
+  libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev libhwloc-dev)
 FETCH_PACKAGES=(python3-venv ca-certificates curl)
-TEST_PACKAGES=(g++ git openssl nghttp2-client prometheus)
+TEST_PACKAGES=(g++ git openssl nghttp2-client prometheus postgresql redis-server)
 CI_PACKAGES=(clang clang-format clang-tidy libclang-rt-14-dev)
 
 say() { printf '==> %s\n' "$*" >&2; }

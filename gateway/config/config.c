@@ -173,6 +173,7 @@ static status config_fill(struct config *config, const struct config_overrides *
     result = model_path_apply(config, overrides, report);
     if (result != STATUS_OK)
         return result;
+    config->document = document;
     config_check(config, document, report);
     if (report->error_count > 0)
         return STATUS_INVALID;
@@ -242,7 +243,7 @@ struct http_limits config_http_limits(const struct config *config)
 bool config_asks_for_keys(const struct config *config)
 {
     return config->auth.keys.count > 0 || config->auth.jwt.count > 0 ||
-           config->server.tls_client_ca[0] != '\0' || config->state.database[0] != '\0';
+           config->server.tls_client_ca[0] != '\0' || config_keeps_state(&config->state);
 }
 
 uint32_t config_replica_count(const struct config *config)

@@ -463,20 +463,6 @@ static void check_others(const struct check *c, uint32_t index)
              "fallback_on takes unavailable, overloaded, timeout, error and context_length");
 }
 
-static void check_price(const struct check *c, const struct config_model *model)
-{
-    const struct config_price *price = &model->price;
-    bool has_tokens = price->input > 0 || price->cached_input > 0 || price->output > 0;
-
-    if (price->slice_hour > 0 && has_tokens)
-        FAIL(c, &price->slice_hour, "a model's tokens have prices, or its slices have: not both");
-    if (price->slice_hour > 0 && config_model_replicas(model) == 0)
-        FAIL(c, &price->slice_hour,
-             "slice_hour is for models that replicas serve here; give the tokens prices");
-    if (price->slice_hour <= 0 && price->idle_factor_max > 1)
-        FAIL(c, &price->idle_factor_max, "idle_factor_max is of slice_hour, which is not set");
-}
-
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
@@ -490,7 +476,6 @@ static void check_model(const struct check *c, uint32_t index)
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
     check_word(c, "pooling", &model->pooling, pooling_words);
     check_parsers(c, model);
-    check_price(c, model);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
         model->weight_cache[0] != '/')
         FAIL(c, &model->weight_cache,
@@ -520,6 +505,63 @@ static void check_records(const struct check *c)
              records->access_log);
 }
 
+static bool begins_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static void check_secret(const struct check *c, const char *const *file,
+                         const char *const *variable, const char *name)
+{
+    if ((*file)[0] != '\0' && (*variable)[0] != '\0')
+        FAIL(c, variable, "give %s_file or %s_env, not both", name, name);
+    if ((*file)[0] != '\0')
+        check_file(c, "the password file", file, "put it there, or mend the path");
+}
+
+static bool has_password(const char *uri)
+{
+    const char *at = strchr(uri, '@'), *user = strstr(uri, "://"), *colon;
+
+    if (at == NULL || user == NULL)
+        return strstr(uri, "password=") != NULL;
+    colon = strchr(user + 3, ':');
+    return strstr(uri, "password=") != NULL || (colon != NULL && colon < at);
+}
+
+static void check_state(const struct check *c)
+{
+    const struct config_state *state = &c->config->state;
+    struct stat info;
+
+    check_secret(c, &state->postgres_password_file, &state->postgres_password_env,
+                 "postgres_password");
+    check_secret(c, &state->redis_password_file, &state->redis_password_env, "redis_password");
+    if (state->postgres[0] != '\0' && state->database[0] != '\0')
+        FAIL(c, &state->postgres, "give database or postgres, not both");
+    if (state->postgres[0] != '\0' && !begins_with(state->postgres, "postgresql://") &&
+        !begins_with(state->postgres, "postgres://"))
+        FAIL(c, &state->postgres, "'%s' is no URI; write postgresql://USER@HOST:PORT/NAME",
+             state->postgres);
+    else if (has_password(state->postgres))
+        FAIL(c, &state->postgres,
+             "the URI has a password in it: give postgres_password_file or postgres_password_env");
+    if (state->redis[0] != '\0' && !begins_with(state->redis, "redis://") &&
+        !begins_with(state->redis, "unix:/"))
+        FAIL(c, &state->redis, "'%s' is no address; write redis://HOST:PORT or unix:/path",
+             state->redis);
+    else if (has_password(state->redis))
+        FAIL(c, &state->redis,
+             "the address has a password in it: give redis_password_file or redis_password_env");
+    if (state->spool[0] == '\0')
+        return;
+    if (state->postgres[0] == '\0')
+        FAIL(c, &state->spool, "spool is for what postgres has not taken; set postgres too");
+    else if (stat(state->spool, &info) != 0 || !S_ISDIR(info.st_mode) ||
+             access(state->spool, W_OK | X_OK) != 0)
+        FAIL(c, &state->spool, "%s is no folder that this user may write; make it", state->spool);
+}
+
 void config_check(const struct config *config, settings_document *document,
                   struct settings_report *report)
 {
@@ -531,10 +573,11 @@ void config_check(const struct config *config, settings_document *document,
     check_limits(&c);
     check_budgets(&c);
     check_records(&c);
+    check_state(&c);
     if (config->auth.admin && !config_asks_for_keys(config))
         FAIL(&c, &config->auth.admin,
              "auth.admin asks for a key, but there are none; add one with the scope admin to "
-             "auth.keys, or set state.database");
+             "auth.keys, or set state.database or state.postgres");
     for (uint32_t i = 0; i < config->models.count; i++)
         check_model(&c, i);
     if (config->models.count == 0 && report->error_count == 0)

@@ -382,9 +382,36 @@ static const struct setting tenants_table[] = {
 static const struct setting state_table[] = {
     {FILE_PATH("database", config_state, database, ""), .reload = RELOAD_RESTART,
      .help = "SQLite file for keys (`penstock keys` makes them) and spent money; it is made when it is not there. With it "
-             "the API asks for keys. \"\" keeps nothing.",
+             "the API asks for keys. With neither this nor postgres nothing is kept.",
      .danger = "Whoever may write it can make keys. Keep it on a local disk: SQLite's locks do not work on network file "
                "systems."},
+    {TEXT("postgres", config_state, postgres, ""), .reload = RELOAD_RESTART,
+     .help = "PostgreSQL (13 or later) in place of database: postgresql://USER@HOST:PORT/NAME?sslmode=verify-full, as libpq "
+             "reads it. Several gateways share its keys, ledger and budgets. The gateway makes and renews the schema "
+             "'penstock' itself. While it is away, known keys go on, and the ledger waits as records.ledger_full says.",
+     .danger = "Whoever may write it can make keys. A pooler between must keep sessions, not only transactions."},
+    {FILE_PATH("postgres_password_file", config_state, postgres_password_file, ""), .reload = RELOAD_RESTART,
+     .help = "File with the password of postgres."},
+    {TEXT("postgres_password_env", config_state, postgres_password_env, ""), .reload = RELOAD_RESTART,
+     .help = "Variable of the environment with it."},
+    {FILE_PATH("spool", config_state, spool, ""), .reload = RELOAD_RESTART,
+     .help = "Folder on a local disk for what postgres has not taken yet: up to records.ledger_memory rows and what is "
+             "spent. The next start goes on with it. \"\": it waits in memory, and a gateway that is killed loses it.",
+     .danger = "Each gateway needs its own."},
+    {TEXT("redis", config_state, redis, ""), .reload = RELOAD_RESTART,
+     .help = "Redis (6.2 or later) for tenants.limits that several gateways share: redis://[USER@]HOST[:PORT][/NUMBER] or "
+             "unix:/path/of/socket. While it is away each gateway goes on with its part of each limit."},
+    {FILE_PATH("redis_password_file", config_state, redis_password_file, ""), .reload = RELOAD_RESTART,
+     .help = "File with the password of redis."},
+    {TEXT("redis_password_env", config_state, redis_password_env, ""), .reload = RELOAD_RESTART,
+     .help = "Variable of the environment with it."},
+    {FLOAT("share", config_state, share, "0.05", 0.001, 1), .reload = RELOAD_RESTART,
+     .help = "Part of each shared limit and budget that a gateway may use before the others know: at most so much for each "
+             "gateway may go beyond (at least one request).",
+     .danger = "Small parts of small budgets refuse requests for a moment, until the database has answered."},
+    {DURATION("lease", config_state, lease_ns, "10s", 2 * SEC, 300 * SEC), .reload = RELOAD_RESTART,
+     .help = "How long others keep clear of what a gateway holds, when it has died: parts of budgets, running requests, "
+             "and the lead among them."},
     {.key = NULL}};
 
 /* In the order of enum ledger_full. */
@@ -498,14 +525,6 @@ static const struct setting price_table[] = {
     {FLOAT("cached_input", config_price, cached_input, "-1", -1, 1e6), .reload = RELOAD_RESTART,
      .help = "Of those that were found in the prefix cache; -1: as the others."},
     {FLOAT("output", config_price, output, "0", 0, 1e6), .reload = RELOAD_RESTART, .help = "Of the answer's tokens."},
-    {FLOAT("slice_hour", config_price, slice_hour, "0", 0, 1e6), .reload = RELOAD_RESTART,
-     .help = "In their place, of an hour of what a replica runs on: a request pays for its share, by tokens, of each step that it "
-             "was computed in. What it may cost is estimated by what tokens have cost lately.",
-     .danger = "Until the first request has ended nothing is reserved of budgets."},
-    {FLOAT("idle_factor_max", config_price, idle_factor_max, "1", 1, 1000), .reload = RELOAD_RESTART,
-     .help = "With slice_hour: requests also pay for time in which the replicas were idle, until all of it is paid, but never more "
-             "than so many times their own. 1: nobody pays for it.",
-     .danger = "After a quiet night the first requests cost so much more."},
     {.key = NULL}};
 
 static const struct setting model_table[] = {
@@ -595,8 +614,7 @@ static const struct setting model_table[] = {
      .danger = "Pins of one client push what others have left in the cache out of it."},
     {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
      .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
-             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size. For the prompt of "
-             "a tenant with nothing running, where others have several answers each, only inter_token_target holds.",
+             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size.",
      .danger = "Lower makes answers smoother and first tokens later: next to running answers a prompt gets about "
                "(factor - 1) / factor of the machine. 1000 is as good as no limit."},
     {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
@@ -619,8 +637,7 @@ static const struct setting model_table[] = {
              "admin is needed. A restart of the gateway forgets them.",
      .danger = "Clients name paths of the server's disk, and what they load is there for everybody."},
     {.key = "price", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, price), .table = price_table,
-     .help = "What a million tokens cost, in any unit, with up to six decimals, or what an hour of a replica's slice does; for "
-             "tenants.budgets and the ledger."},
+     .help = "What a million tokens cost, in any unit, with up to six decimals; for tenants.budgets."},
     {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};

@@ -2,7 +2,6 @@
 
 #include "clock.h"
 #include "json.h"
-#include "model_cost.h"
 
 #define ADMIN_BYTES_MAX (64u << 20)
 
@@ -10,6 +9,8 @@ void admin_collect(void *context)
 {
     struct edge *edge = context;
 
+    metrics_set(edge->metrics.leader, leader_is(identity_leader(edge->identity), clock_now_ns()));
+    metrics_set(edge->metrics.database_away, identity_is_away(edge->identity));
     for (uint32_t i = 0; i < edge->model_count; i++) {
         uint32_t counts[REPLICA_STATE_COUNT] = {0}, distrusted = 0;
 
@@ -22,7 +23,6 @@ void admin_collect(void *context)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
-    model_costs_collect(edge);
 }
 
 void admin_metrics(struct edge_record *record, struct text_slice rest)

@@ -159,5 +159,6 @@ void admin_usage(struct edge_record *record, struct text_slice rest)
         return;
     http_request_on_gone(record->request, NULL, NULL);
     question_destroy(question);
-    refuse(record, 404, "no_ledger", "The gateway keeps no ledger; set state.database");
+    refuse(record, 404, "no_ledger",
+           "The gateway keeps no ledger; set state.database or state.postgres");
 }

@@ -57,13 +57,15 @@ static const char *const model_label[] = {"model", NULL};
 
 static status families_create(struct edge_metrics *metrics, metrics_registry *registry,
                               struct families *families, metrics_family **auth,
-                              metrics_family **reloads, metrics_family **build)
+                              metrics_family **reloads, metrics_family **build,
+                              metrics_family **leader, metrics_family **away)
 {
     static const char *const request_labels[] = {"route", "model", "code", NULL};
     static const char *const duration_labels[] = {"route", "model", NULL};
     static const char *const shadow_labels[] = {"model", "result", NULL};
     static const char *const replica_labels[] = {"model", "state", NULL};
     static const char *const result_label[] = {"result", NULL};
+    static const char *const store_label[] = {"store", NULL};
     static const char *const version_label[] = {"version", NULL};
     const struct {
         metrics_family **out;
@@ -126,6 +128,13 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {reloads,
          {METRICS_COUNTER, "penstock_config_reloads_total", "Attempts to load the config again.",
           result_label, NULL, 0, 0}},
+        {leader,
+         {METRICS_GAUGE, "penstock_leader",
+          "1 while this gateway does what only one of those that share a database may do.", NULL,
+          NULL, 0, 0}},
+        {away,
+         {METRICS_GAUGE, "penstock_state_away",
+          "1 while what is shared or kept there cannot be reached.", store_label, NULL, 0, 0}},
         {build, {METRICS_GAUGE, "penstock_build_info", "Always 1.", version_label, NULL, 0, 0}},
     };
 
@@ -170,10 +179,11 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
                          const char *const *model_names, uint32_t model_count, const char *version)
 {
     const char *const good[] = {"success"}, *const bad[] = {"failure"},
-                      *const versions[] = {version};
-    metrics_family *auth, *reloads, *build;
+                      *const versions[] = {version}, *const database[] = {"database"};
+    metrics_family *auth, *reloads, *build, *leader, *away;
     struct families families;
-    status result = families_create(metrics, registry, &families, &auth, &reloads, &build);
+    status result =
+        families_create(metrics, registry, &families, &auth, &reloads, &build, &leader, &away);
 
     if (result != STATUS_OK)
         return result;
@@ -192,6 +202,8 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
     metrics->auth_failures = metrics_series_get(auth, NULL);
     metrics->reloads_good = metrics_series_get(reloads, good);
     metrics->reloads_bad = metrics_series_get(reloads, bad);
+    metrics->leader = metrics_series_get(leader, NULL);
+    metrics->database_away = metrics_series_get(away, database);
     metrics_set(metrics_series_get(build, versions), 1);
     return STATUS_OK;
 }

@@ -21,7 +21,6 @@
 #include "edge_admission.h"
 #include "log.h"
 #include "memory.h"
-#include "model_cost.h"
 #include "proxy.h"
 #include "quota.h"
 #include "reload.h"
@@ -154,8 +153,6 @@ static status metrics_init(struct edge *edge)
         result = queue_metrics_init(&edge->queue_metrics, edge->registry, edge->metrics.names,
                                     edge->model_count);
     if (result == STATUS_OK)
-        result = model_costs_init(edge);
-    if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
     return result;
 }
@@ -210,7 +207,8 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = metrics_init(edge);
     if (result == STATUS_OK)
-        result = records_open(config, loop_count(config), edge->registry, &edge->records, note);
+        result = records_open(config, loop_count(config), edge->registry,
+                              identity_leader(edge->identity), &edge->records, note);
     if (result == STATUS_OK)
         result = server_init(edge, config, note);
     return result;
@@ -236,7 +234,6 @@ static void edge_deinit(struct edge *edge)
     identity_close(edge->identity);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
-    model_costs_deinit(edge);
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;

@@ -6,6 +6,8 @@
 #include "money.h"
 #include "scope.h"
 
+#define ASKING_RETRY_MS 100u /* some round trips to a database */
+
 /* A blank between names, which have none. */
 static void subject_write(const struct config_budget *row, const struct caller *caller, char *out,
                           size_t bytes)
@@ -31,6 +33,7 @@ static status refuse(const struct config_budget *row, const char *subject, uint6
 {
     uint32_t period = money_period((enum budget_period)row->period, now_ms / 1000);
 
+    refusal->is_passing = false;
     refusal->retry_after_ms =
         money_period_end_s((enum budget_period)row->period, period) * 1000 - now_ms;
     (void)snprintf(refusal->message, sizeof(refusal->message),
@@ -40,26 +43,53 @@ static status refuse(const struct config_budget *row, const char *subject, uint6
     return STATUS_FULL;
 }
 
+/* Nothing is over: in a moment it is known how much there is. */
+static status refuse_for_now(struct budget_refusal *refusal)
+{
+    refusal->retry_after_ms = ASKING_RETRY_MS;
+    refusal->is_passing = true;
+    (void)snprintf(refusal->message, sizeof(refusal->message),
+                   "Your budget is being asked for; please try again in %ums", ASKING_RETRY_MS);
+    return STATUS_FULL;
+}
+
+static status account_take(struct spend_account *account, const struct config_budget *row,
+                           const char *subject, int64_t most, uint64_t now_ms,
+                           struct budget_refusal *refusal)
+{
+    switch (spend_reserve(account, llround(row->amount * MONEY_NANO), most)) {
+    case SPEND_TAKEN:
+        return STATUS_OK;
+    case SPEND_ASKING:
+        return refuse_for_now(refusal);
+    case SPEND_OVER:
+        break;
+    }
+    return refuse(row, subject, now_ms, refusal);
+}
+
 static bool budget_matches(const struct config_budget *row, const struct caller *caller)
 {
     return patterns_match(row->organisation, caller->organisation) &&
            patterns_match(row->team, caller->team) && patterns_match(row->key, caller->name);
 }
 
-void budget_settle(const struct budget_hold *hold, int64_t cost)
+static void give_back(const struct budget_hold *hold, int64_t cost)
 {
     for (uint32_t i = 0; i < hold->count; i++)
         spend_settle(hold->accounts[i], hold->reserved, cost);
 }
 
 status budget_reserve(struct spend_book *book, const struct config_tenants *config,
-                      const struct caller *caller, int64_t most, uint64_t now_ms,
-                      struct budget_hold *hold, struct budget_refusal *refusal)
+                      const struct caller *caller, const struct config_price *price,
+                      const struct request_usage *most, uint64_t now_ms, struct budget_hold *hold,
+                      struct budget_refusal *refusal)
 {
     const struct config_budget *rows = config->budgets.items;
+    struct money_price prices = money_price_of(price);
     status result = STATUS_OK;
 
-    *hold = (struct budget_hold){.reserved = most};
+    *hold = (struct budget_hold){.price = price, .reserved = money_cost(&prices, most)};
     for (uint32_t i = 0; result == STATUS_OK && i < config->budgets.count; i++) {
         char subject[SPEND_SUBJECT_BYTES_MAX];
         struct spend_account *account = NULL;
@@ -74,14 +104,21 @@ status budget_reserve(struct spend_book *book, const struct config_tenants *conf
             result = STATUS_TOO_LARGE;
         if (result != STATUS_OK)
             break;
-        if (spend_reserve(account, llround(rows[i].amount * MONEY_NANO), hold->reserved))
+        result = account_take(account, &rows[i], subject, hold->reserved, now_ms, refusal);
+        if (result == STATUS_OK)
             hold->accounts[hold->count++] = account;
-        else
-            result = refuse(&rows[i], subject, now_ms, refusal);
     }
     if (result != STATUS_OK) {
-        budget_settle(hold, 0);
+        give_back(hold, 0);
         hold->count = 0;
     }
     return result;
+}
+
+void budget_settle(const struct budget_hold *hold, struct request_usage *usage)
+{
+    struct money_price prices = money_price_of(hold->price);
+
+    usage->cost_nano = money_cost(&prices, usage);
+    give_back(hold, usage->cost_nano);
 }

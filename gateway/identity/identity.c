@@ -1,6 +1,6 @@
 /* The stored keys behind an atomic pointer
  *
- *   state database --(identity thread: data_version, load)--> struct key_table --(release)--> keys
+ *   state database --(identity thread: has changed? load)--> struct key_table --(release)--> keys
  *                                                                                              |
  *   loop: authenticate --(acquire)-------------------------------------------------------------+
  *
@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "issuers.h"
 #include "key_store.h"
+#include "leader.h"
 #include "log.h"
 #include "loops_passed.h"
 #include "memory.h"
@@ -27,8 +28,12 @@
 #include "thread.h"
 #include "token_identity.h"
 
-#define WRITE_NS NS_PER_SECOND
-#define POLL_NS  (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
+#define WRITE_NS  NS_PER_SECOND
+#define WANT_NS   (20 * NS_PER_MS) /* between writes that a budget near its end asks for */
+#define SWEEP_NS  (3600 * NS_PER_SECOND)
+#define KEPT_DAYS 30u /* of secrets that have ended, for whoever looks at the table */
+#define DAY_S     86400u
+#define POLL_NS   (200 * NS_PER_MS) /* revoked within a second, with room for a slow disk */
 
 struct identity {
     state_database *database; /* owned; NULL: none. The thread's, once it runs */
@@ -36,14 +41,17 @@ struct identity {
         keys;                 /* release by the thread, acquire by loops; NULL: no database */
     struct issuers *issuers;  /* owned */
     struct spend_book *spent; /* owned */
-    uint64_t written_ns;      /* when what is spent was written last; the thread's */
+    leader *leader;           /* owned; the thread's, but for asking */
+    uint64_t written_ns,
+        swept_ns; /* when what is spent was written last, and what is old deleted; the thread's */
     http_server *server;
     pthread_t thread;
     struct parking parking;
     bool is_running;
     _Atomic bool is_stopping; /* release by main, acquire by the thread */
+    bool is_leaderless;       /* the last call of leader_tick has failed; the thread's */
     bool is_unwritten;        /* what is spent could not be written; the thread's */
-    bool is_failing;          /* the last look at the database has failed; the thread's */
+    _Atomic bool is_failing;  /* the last look at the database has failed */
 };
 
 /* --- the thread --- */
@@ -96,7 +104,8 @@ static bool wait(struct identity *identity)
     if (is_stopping)
         parking_cancel(&identity->parking);
     else
-        parking_wait(&identity->parking, ticket, POLL_NS);
+        parking_wait(&identity->parking, ticket,
+                     spend_book_is_wanting(identity->spent) ? WANT_NS : POLL_NS);
     return !is_stopping;
 }
 
@@ -113,34 +122,103 @@ static void spent_write(struct identity *identity)
     identity->is_unwritten = result != STATUS_OK;
 }
 
+static void lead(struct identity *identity)
+{
+    struct error_note note = {""};
+    status result = leader_tick(identity->leader, identity->database, clock_now_ns(), &note);
+
+    if (result != STATUS_OK && !identity->is_leaderless)
+        log_warn("gateway/identity", "the lead cannot be asked for: %s", note.text);
+    identity->is_leaderless = result != STATUS_OK;
+}
+
+/* One transaction, which ends with nothing where another gateway leads by now. */
+static status sweep(struct identity *identity, uint64_t now_s, struct error_note *note)
+{
+    status result = state_database_begin(identity->database, note);
+
+    if (result != STATUS_OK)
+        return result;
+    result = leader_confirm(identity->leader, identity->database, note);
+    if (result == STATUS_OK)
+        result = key_store_sweep(identity->database, now_s - KEPT_DAYS * DAY_S, note);
+    if (result == STATUS_OK)
+        result = spend_sweep(identity->database, now_s, note);
+    if (result == STATUS_OK)
+        return state_database_commit(identity->database, note);
+    state_database_roll_back(identity->database);
+    return result;
+}
+
+static void sweep_sometimes(struct identity *identity)
+{
+    struct error_note note = {""};
+    uint64_t now_ns = clock_now_ns();
+
+    if (!leader_is(identity->leader, now_ns) ||
+        (identity->swept_ns != 0 && now_ns - identity->swept_ns < SWEEP_NS))
+        return;
+    identity->swept_ns = now_ns;
+    if (sweep(identity, clock_wall_ms() / 1000, &note) != STATUS_OK)
+        log_warn("gateway/identity", "what is past its time stays for now: %s", note.text);
+}
+
+static bool must_write(const struct identity *identity)
+{
+    uint64_t passed_ns = clock_now_ns() - identity->written_ns;
+
+    return passed_ns >= (spend_book_is_wanting(identity->spent) ? WANT_NS : WRITE_NS);
+}
+
 static void *identity_run(void *context)
 {
     struct identity *identity = context;
 
     while (wait(identity)) {
-        if (identity->database != NULL)
+        if (identity->database != NULL) {
             keys_look(identity);
-        if (clock_now_ns() - identity->written_ns >= WRITE_NS)
+            lead(identity);
+            sweep_sometimes(identity);
+        }
+        if (must_write(identity))
             spent_write(identity);
     }
     spent_write(identity);
+    if (identity->database != NULL)
+        leader_resign(identity->leader, identity->database);
     return NULL;
 }
 
 /* --- life --- */
 
-/* The file of sums stands beside the database. */
+static void on_wanting(void *context)
+{
+    parking_signal(&((struct identity *)context)->parking);
+}
+
 static status spent_open(struct identity *identity, const struct config *config,
                          struct error_note *note)
 {
+    const struct spend_sharing sharing = {.share = config->state.share,
+                                          .hold_ms = config->state.lease_ns / NS_PER_MS};
     char file[PATH_MAX];
-    bool has_file = config->state.database[0] != '\0';
+    bool has_file = state_spool_path(&config->state, "spent", file, sizeof(file));
+    status result = spend_book_open(has_file ? file : NULL, identity->database, &sharing,
+                                    clock_wall_ms() / 1000, &identity->spent, note);
 
-    if (has_file &&
-        snprintf(file, sizeof(file), "%s-spent", config->state.database) >= (int)sizeof(file))
-        return STATUS_TOO_LARGE;
-    return spend_book_open(has_file ? file : NULL, identity->database, clock_wall_ms() / 1000,
-                           &identity->spent, note);
+    if (result == STATUS_OK)
+        spend_book_on_wanting(identity->spent, on_wanting, identity);
+    return result;
+}
+
+const leader *identity_leader(const struct identity *identity)
+{
+    return identity->leader;
+}
+
+bool identity_is_away(const struct identity *identity)
+{
+    return identity->is_failing;
 }
 
 struct spend_book *identity_spent(const struct identity *identity)
@@ -156,8 +234,11 @@ status identity_open(const struct config *config, struct identity **out, struct 
 
     if (identity == NULL)
         return STATUS_NO_MEMORY;
-    if (config->state.database[0] != '\0')
-        result = state_database_open(config->state.database, &identity->database, note);
+    if (config_keeps_state(&config->state))
+        result = state_database_open_waiting(&config->state, &identity->database, note);
+    if (result == STATUS_OK)
+        result = leader_create(identity->database, config->state.lease_ns / NS_PER_MS,
+                               &identity->leader);
     if (result == STATUS_OK && identity->database != NULL)
         result = key_store_load(identity->database, clock_wall_ms() / 1000, &keys, note);
     atomic_init(&identity->keys, keys);
@@ -205,6 +286,7 @@ void identity_close(struct identity *identity)
         return;
     key_table_destroy(atomic_load_explicit(&identity->keys, memory_order_relaxed));
     spend_book_close(identity->spent);
+    leader_destroy(identity->leader);
     state_database_close(identity->database);
     issuers_close(identity->issuers);
     memory_release(identity);

@@ -1,7 +1,6 @@
 #include "key_store.h"
 
 #include <openssl/crypto.h>
-#include <sqlite3.h>
 #include <stdio.h>
 
 #include "check.h"
@@ -27,28 +26,21 @@ static void random_text(const char *prefix, size_t random_count, char *out)
     OPENSSL_cleanse(random, sizeof(random));
 }
 
-static void bind_text(sqlite3_stmt *statement, int place, const char *text)
+static void bind_number(state_statement *statement, unsigned place, uint64_t number)
 {
-    (void)sqlite3_bind_text(statement, place, text, -1, SQLITE_STATIC);
+    state_bind_number(statement, place, (int64_t)number);
 }
 
-static void bind_number(sqlite3_stmt *statement, int place, uint64_t number)
+static uint64_t column_count(const state_statement *statement, unsigned column)
 {
-    (void)sqlite3_bind_int64(statement, place, (sqlite3_int64)number);
-}
-
-static const char *column_text(sqlite3_stmt *statement, int column)
-{
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-
-    return text != NULL ? text : "";
+    return (uint64_t)state_column_number(statement, column);
 }
 
 /* Makes a secret, keeps its hash. */
 static status secret_add(state_database *database, const char *id, uint64_t now_s,
                          char secret[KEY_SECRET_BYTES], struct error_note *note)
 {
-    sqlite3_stmt *statement =
+    state_statement *statement =
         state_database_prepare(database, "INSERT INTO secrets VALUES (?1, ?2, ?3, 0)", note);
     uint8_t hash[KEY_HASH_BYTES];
 
@@ -56,34 +48,34 @@ static status secret_add(state_database *database, const char *id, uint64_t now_
         return STATUS_IO;
     random_text("sk-", SECRET_RANDOM_BYTES, secret);
     CHECK(key_hash(text_slice_of(secret), hash));
-    (void)sqlite3_bind_blob(statement, 1, hash, sizeof(hash), SQLITE_STATIC);
-    bind_text(statement, 2, id);
+    state_bind_bytes(statement, 1, hash, sizeof(hash));
+    state_bind_text(statement, 2, id);
     bind_number(statement, 3, now_s);
-    return state_database_run(database, statement, note);
+    return state_database_run(statement, note);
 }
 
 static status key_add(state_database *database, const struct key_new *key, uint64_t now_s,
                       const char *id, struct error_note *note)
 {
-    sqlite3_stmt *statement = state_database_prepare(
+    state_statement *statement = state_database_prepare(
         database, "INSERT INTO keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
         note);
     status result;
 
     if (statement == NULL)
         return STATUS_IO;
-    bind_text(statement, 1, id);
-    bind_text(statement, 2, key->name);
-    bind_text(statement, 3, key->organisation);
-    bind_text(statement, 4, key->team);
+    state_bind_text(statement, 1, id);
+    state_bind_text(statement, 2, key->name);
+    state_bind_text(statement, 3, key->organisation);
+    state_bind_text(statement, 4, key->team);
     bind_number(statement, 5, key->scopes);
-    bind_text(statement, 6, key->models);
+    state_bind_text(statement, 6, key->models);
     bind_number(statement, 7, key->weight);
-    (void)sqlite3_bind_int64(statement, 8, key->priority_max);
+    state_bind_number(statement, 8, key->priority_max);
     bind_number(statement, 9, key->ttft_slo_ms);
     bind_number(statement, 10, now_s);
     bind_number(statement, 11, key->expires_s);
-    result = state_database_run(database, statement, note);
+    result = state_database_run(statement, note);
     if (result == STATUS_INVALID)
         error_note_set(note, "there is a key named '%s'%s%s already; rotate or revoke it",
                        key->name, key->organisation[0] != '\0' ? " of " : "", key->organisation);
@@ -118,14 +110,14 @@ status key_store_create(state_database *database, const struct key_new *key, uin
 static status change(state_database *database, const char *sql, const char *id, uint64_t time_s,
                      struct error_note *note)
 {
-    sqlite3_stmt *statement = state_database_prepare(database, sql, note);
+    state_statement *statement = state_database_prepare(database, sql, note);
     status result;
 
     if (statement == NULL)
         return STATUS_IO;
-    bind_text(statement, 1, id);
+    state_bind_text(statement, 1, id);
     bind_number(statement, 2, time_s);
-    result = state_database_run(database, statement, note);
+    result = state_database_run(statement, note);
     if (result == STATUS_OK && state_database_changed_count(database) == 0) {
         error_note_set(note,
                        "no key has the id '%s', or it is revoked; `penstock keys list` "
@@ -145,7 +137,7 @@ status key_store_rotate(state_database *database, const char *id, uint64_t now_s
         return result;
     result = change(database,
                     "UPDATE secrets SET expires_s = CASE WHEN expires_s = 0 THEN ?2 "
-                    "ELSE min(expires_s, ?2) END WHERE key_id = ?1 AND EXISTS "
+                    "WHEN expires_s < ?2 THEN expires_s ELSE ?2 END WHERE key_id = ?1 AND EXISTS "
                     "(SELECT 1 FROM keys WHERE id = ?1 AND revoked_s = 0)",
                     id, now_s + overlap_s, note);
     if (result == STATUS_OK)
@@ -165,23 +157,34 @@ status key_store_revoke(state_database *database, const char *id, uint64_t now_s
     return write_end(database, result, note);
 }
 
+status key_store_sweep(state_database *database, uint64_t before_s, struct error_note *note)
+{
+    state_statement *statement = state_database_prepare(
+        database, "DELETE FROM secrets WHERE expires_s > 0 AND expires_s < ?1", note);
+
+    if (statement == NULL)
+        return STATUS_IO;
+    bind_number(statement, 1, before_s);
+    return state_database_run(statement, note);
+}
+
 /* The first nine columns of both queries below. */
 #define IDENTITY_COLUMNS                                                                           \
     "k.id, k.name, k.organisation, k.team, k.models, k.scopes, k.weight, k.priority_max,"          \
     " k.ttft_slo_ms"
 
-static struct key_identity identity_read(sqlite3_stmt *statement)
+static struct key_identity identity_read(const state_statement *statement)
 {
     return (struct key_identity){
-        .id = column_text(statement, 0),
-        .name = column_text(statement, 1),
-        .organisation = column_text(statement, 2),
-        .team = column_text(statement, 3),
-        .models = column_text(statement, 4),
-        .scopes = (uint32_t)sqlite3_column_int64(statement, 5),
-        .weight = (uint32_t)sqlite3_column_int64(statement, 6),
-        .priority_max = (int32_t)sqlite3_column_int64(statement, 7),
-        .ttft_slo_ns = (uint64_t)sqlite3_column_int64(statement, 8) * NS_PER_MS,
+        .id = state_column_text(statement, 0),
+        .name = state_column_text(statement, 1),
+        .organisation = state_column_text(statement, 2),
+        .team = state_column_text(statement, 3),
+        .models = state_column_text(statement, 4),
+        .scopes = (uint32_t)state_column_number(statement, 5),
+        .weight = (uint32_t)state_column_number(statement, 6),
+        .priority_max = (int32_t)state_column_number(statement, 7),
+        .ttft_slo_ns = column_count(statement, 8) * NS_PER_MS,
     };
 }
 
@@ -189,31 +192,30 @@ status key_store_list(state_database *database, uint64_t now_s,
                       void (*take)(void *context, const struct key_row *row), void *context,
                       struct error_note *note)
 {
-    sqlite3_stmt *statement = state_database_prepare(
+    state_statement *statement = state_database_prepare(
         database,
         "SELECT " IDENTITY_COLUMNS ", k.created_s, k.expires_s, k.revoked_s,"
         " (SELECT count(*) FROM secrets s WHERE s.key_id = k.id AND"
         "  (s.expires_s = 0 OR s.expires_s > ?1)) FROM keys k ORDER BY k.created_s, k.rowid",
         note);
-    int code;
+    bool has_row = true;
+    status result = STATUS_OK;
 
     if (statement == NULL)
         return STATUS_IO;
     bind_number(statement, 1, now_s);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+    while ((result = state_statement_step(statement, &has_row, note)) == STATUS_OK && has_row) {
         struct key_row row = {
             .identity = identity_read(statement),
-            .created_s = (uint64_t)sqlite3_column_int64(statement, 9),
-            .expires_s = (uint64_t)sqlite3_column_int64(statement, 10),
-            .revoked_s = (uint64_t)sqlite3_column_int64(statement, 11),
-            .secret_count = (uint32_t)sqlite3_column_int64(statement, 12),
+            .created_s = column_count(statement, 9),
+            .expires_s = column_count(statement, 10),
+            .revoked_s = column_count(statement, 11),
+            .secret_count = (uint32_t)state_column_number(statement, 12),
         };
         take(context, &row);
     }
-    if (code != SQLITE_DONE)
-        state_database_note(database, note);
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE ? STATUS_OK : STATUS_IO;
+    state_statement_close(statement);
+    return result == STATUS_OK ? STATUS_OK : STATUS_IO;
 }
 
 #define LOADED                                                                                     \
@@ -223,22 +225,20 @@ status key_store_list(state_database *database, uint64_t now_s,
 static status count_read(state_database *database, uint64_t now_s, uint32_t *out,
                          struct error_note *note)
 {
-    sqlite3_stmt *statement = state_database_prepare(database, "SELECT count(*)" LOADED, note);
-    int64_t count;
-    int code;
+    state_statement *statement = state_database_prepare(database, "SELECT count(*)" LOADED, note);
+    bool has_row = false;
+    int64_t count = 0;
+    status result;
 
     if (statement == NULL)
         return STATUS_IO;
     bind_number(statement, 1, now_s);
-    code = sqlite3_step(statement);
-    count = sqlite3_column_int64(statement, 0);
-    if (code != SQLITE_ROW)
-        state_database_note(database, note);
-    sqlite3_finalize(statement);
-    if (code != SQLITE_ROW)
-        return STATUS_IO;
+    result = state_statement_step(statement, &has_row, note);
+    if (result == STATUS_OK && has_row)
+        count = state_column_number(statement, 0);
+    state_statement_close(statement);
     *out = (uint32_t)(count <= KEY_COUNT_MAX ? count : KEY_COUNT_MAX + 1);
-    return STATUS_OK;
+    return result == STATUS_OK && has_row ? STATUS_OK : STATUS_IO;
 }
 
 /* Whichever ends first; 0: never. */
@@ -249,21 +249,26 @@ static uint64_t first_end(uint64_t a_s, uint64_t b_s)
     return a_s < b_s ? a_s : b_s;
 }
 
-static status secrets_read(sqlite3_stmt *statement, struct key_table *table)
+static status secrets_read(state_statement *statement, struct key_table *table,
+                           struct error_note *note)
 {
+    bool has_row = true;
     status result = STATUS_OK;
-    int code = SQLITE_DONE;
 
-    while (result == STATUS_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct key_identity identity = identity_read(statement);
+    while (result == STATUS_OK && has_row) {
+        uint8_t hash[KEY_HASH_BYTES];
 
-        if (sqlite3_column_bytes(statement, 9) != KEY_HASH_BYTES)
-            continue;
-        result = key_table_add(table, sqlite3_column_blob(statement, 9), &identity,
-                               first_end((uint64_t)sqlite3_column_int64(statement, 10),
-                                         (uint64_t)sqlite3_column_int64(statement, 11)));
+        if (state_statement_step(statement, &has_row, note) != STATUS_OK)
+            return STATUS_IO;
+        if (has_row && state_column_bytes(statement, 9, hash, sizeof(hash))) {
+            struct key_identity identity = identity_read(statement);
+
+            result =
+                key_table_add(table, hash, &identity,
+                              first_end(column_count(statement, 10), column_count(statement, 11)));
+        }
     }
-    return result == STATUS_OK && code != SQLITE_DONE ? STATUS_IO : result;
+    return result;
 }
 
 /* Count and rows must be of one moment: a transaction that only reads. */
@@ -271,7 +276,7 @@ static status load(state_database *database, uint64_t now_s, struct key_table **
                    struct error_note *note)
 {
     struct key_table *table = NULL;
-    sqlite3_stmt *statement;
+    state_statement *statement;
     uint32_t count = 0;
     status result = count_read(database, now_s, &count, note);
 
@@ -288,10 +293,8 @@ static status load(state_database *database, uint64_t now_s, struct key_table **
     result = STATUS_IO;
     if (statement != NULL) {
         bind_number(statement, 1, now_s);
-        result = secrets_read(statement, table);
-        if (result == STATUS_IO)
-            state_database_note(database, note);
-        sqlite3_finalize(statement);
+        result = secrets_read(statement, table, note);
+        state_statement_close(statement);
     }
     if (result == STATUS_OK)
         *out = table;
@@ -303,7 +306,7 @@ static status load(state_database *database, uint64_t now_s, struct key_table **
 status key_store_load(state_database *database, uint64_t now_s, struct key_table **out,
                       struct error_note *note)
 {
-    status result = state_database_begin(database, note);
+    status result = state_database_begin_reading(database, note);
 
     if (result != STATUS_OK)
         return result;

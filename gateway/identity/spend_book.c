@@ -8,12 +8,19 @@
  * database has all but the last second. Slots are handed out by rising index and never go back while the process lives;
  * at the start those whose period is over make room.
  *
- * Spent is added before reserved is taken away, so the sum of the two is never less than the truth. */
+ * Spent is added before reserved is taken away, so the sum of the two is never less than the truth.
+ *
+ * Gateways that share a database keep a row each for a subject: what this one has spent, and up to what it may spend without
+ * asking ("held", which counts for the others like spent money, until it runs out). A tick reads what the others have, under
+ * the lock of all who write, and holds anew: what is in use here and one share of the budget more, as far as there is any. So
+ * a request asks nobody. Beyond what is held a gateway may go by one share, as whoever comes first to a subject, or faster
+ * than the ticks, would else be refused money that is there: so much may be spent too much for each gateway, and two shares
+ * for one that cannot reach the database for longer than a hold lives. */
 #include "spend_book.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +29,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "hash.h"
 #include "memory.h"
 #include "money.h"
 #include "quota_cells.h"
@@ -34,22 +42,45 @@ struct spend_slot {
     _Atomic int64_t spent;
 };
 
+#define GATEWAY_BYTES 24u
+/* Of a gateway that does not share: never reached, and sums with it do not overflow. */
+#define GRANTED_ALL (INT64_MAX / 4)
+#define IDLE_TICKS  10u /* without use until what is held goes back */
+
 struct spend_account {
+    struct spend_book *book; /* the one that it is in */
     struct spend_slot *slot; /* the one of its index */
     _Atomic int64_t reserved;
-    int64_t written; /* what the database has; the thread's */
+    _Atomic int64_t amount;    /* of the budget, as was asked last */
+    _Atomic int64_t elsewhere; /* what the others have spent and hold */
+    _Atomic int64_t granted;   /* what may be spent and reserved here */
+    int64_t written;           /* what the database has; the thread's, as all below */
+    int64_t seen, holding;     /* use, and what is held, at the last tick */
+    uint32_t idle_ticks;
+};
+
+/* The file. */
+struct spend_file {
+    struct spend_slot slots[SPEND_ACCOUNT_COUNT_MAX];
+    char gateway[GATEWAY_BYTES]; /* whose sums they are, in a database that is shared */
 };
 
 struct spend_book {
     struct quota_cells *cells; /* owned */
-    struct spend_slot *slots;  /* mapped; [SPEND_ACCOUNT_COUNT_MAX] */
-    int descriptor;            /* of the file, locked; -1: none */
-    _Atomic uint32_t count;    /* handed out */
+    struct spend_file *file;   /* mapped */
+    struct spend_slot *slots;  /* in it */
+    bool is_shared;
+    struct spend_sharing sharing;
+    _Atomic bool is_wanting;           /* somebody comes near the end of what is held */
+    void (*on_wanting)(void *context); /* NULL: nobody listens */
+    void *on_wanting_context;
+    int descriptor;         /* of the file, locked; -1: none */
+    _Atomic uint32_t count; /* handed out */
     _Atomic uint32_t periods[2];
     struct spend_account accounts[SPEND_ACCOUNT_COUNT_MAX];
 };
 
-#define FILE_BYTES (SPEND_ACCOUNT_COUNT_MAX * sizeof(struct spend_slot))
+#define FILE_BYTES sizeof(struct spend_file)
 
 /* --- accounts --- */
 
@@ -100,15 +131,38 @@ status spend_book_get(struct spend_book *book, const char *subject, enum budget_
     return result;
 }
 
-bool spend_reserve(struct spend_account *account, int64_t amount, int64_t most)
+static int64_t share_of(const struct spend_book *book, int64_t amount)
 {
-    int64_t reserved =
-        atomic_fetch_add_explicit(&account->reserved, most, memory_order_seq_cst) + most;
+    return (int64_t)((double)amount * book->sharing.share);
+}
 
-    if (reserved + atomic_load_explicit(&account->slot->spent, memory_order_seq_cst) <= amount)
-        return true;
+/* At most once for each tick. */
+static void want(struct spend_book *book)
+{
+    if (atomic_load_explicit(&book->is_wanting, memory_order_relaxed) ||
+        atomic_exchange(&book->is_wanting, true))
+        return;
+    if (book->on_wanting != NULL)
+        book->on_wanting(book->on_wanting_context);
+}
+
+enum spend_answer spend_reserve(struct spend_account *account, int64_t amount, int64_t most)
+{
+    struct spend_book *book = account->book;
+    int64_t share = share_of(book, amount), granted = atomic_load(&account->granted), used;
+    bool is_there;
+
+    if (atomic_load_explicit(&account->amount, memory_order_relaxed) != amount)
+        atomic_store(&account->amount, amount);
+    used = atomic_fetch_add_explicit(&account->reserved, most, memory_order_seq_cst) + most +
+           atomic_load_explicit(&account->slot->spent, memory_order_seq_cst);
+    is_there = used + atomic_load(&account->elsewhere) <= amount;
+    if (is_there && used > granted - share / 2)
+        want(book);
+    if (is_there && used - most <= granted + share)
+        return SPEND_TAKEN;
     (void)atomic_fetch_sub_explicit(&account->reserved, most, memory_order_seq_cst);
-    return false;
+    return is_there ? SPEND_ASKING : SPEND_OVER;
 }
 
 void spend_settle(struct spend_account *account, int64_t reserved, int64_t cost)
@@ -124,54 +178,152 @@ int64_t spend_spent(const struct spend_account *account)
 
 /* --- the database --- */
 
-/* Sums only grow, but for a period that begins. */
-static status row_write(state_database *database, const struct spend_slot *slot, uint32_t period,
-                        int64_t spent, struct error_note *note)
-{
-    sqlite3_stmt *statement = state_database_prepare(
-        database,
-        "INSERT INTO spent VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET nano = max(nano, ?3)",
-        note);
-    char text[16];
+#define WRITE_SQL                                                                                  \
+    "INSERT INTO spent VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (subject, period, gateway)"     \
+    " DO UPDATE SET nano = CASE WHEN spent.nano > excluded.nano THEN spent.nano"                   \
+    " ELSE excluded.nano END, held_nano = excluded.held_nano,"                                     \
+    " held_until_ms = excluded.held_until_ms"
 
-    if (statement == NULL)
-        return STATUS_IO;
-    money_period_write((enum budget_period)slot->kind, period, text);
-    (void)sqlite3_bind_text(statement, 1, slot->subject, -1, SQLITE_TRANSIENT);
-    (void)sqlite3_bind_text(statement, 2, text, -1, SQLITE_TRANSIENT);
-    (void)sqlite3_bind_int64(statement, 3, spent);
-    return state_database_run(database, statement, note);
+/* Sums only grow, but for a period that begins. `hold_end_ms`: 0: nothing is held. */
+static status row_write(struct spend_book *book, state_statement *statement,
+                        const struct spend_slot *slot, int64_t spent, int64_t held,
+                        uint64_t hold_end_ms, struct error_note *note)
+{
+    char period[16];
+
+    money_period_write((enum budget_period)slot->kind, atomic_load(&slot->period), period);
+    state_bind_text(statement, 1, slot->subject);
+    state_bind_text(statement, 2, period);
+    state_bind_text(statement, 3, book->file->gateway);
+    state_bind_number(statement, 4, spent);
+    state_bind_number(statement, 5, held);
+    state_bind_number(statement, 6, (int64_t)hold_end_ms);
+    return state_statement_queue(statement, note);
+}
+
+static bool is_used(const struct spend_account *account)
+{
+    return atomic_load_explicit(&account->slot->is_used, memory_order_acquire) != 0;
 }
 
 static bool has_changed(const struct spend_book *book, const struct spend_account *account)
 {
-    return atomic_load_explicit(&account->slot->is_used, memory_order_acquire) != 0 &&
-           (spend_spent(account) != account->written ||
-            atomic_load(&account->slot->period) !=
-                atomic_load(&book->periods[account->slot->kind]));
+    return is_used(account) && (spend_spent(account) != account->written ||
+                                atomic_load(&account->slot->period) !=
+                                    atomic_load(&book->periods[account->slot->kind]));
+}
+
+static int64_t use_of(const struct spend_account *account)
+{
+    return spend_spent(account) + atomic_load(&account->reserved);
+}
+
+/* Whether it has something to ask or to give back. */
+static bool is_active(const struct spend_book *book, const struct spend_account *account)
+{
+    return has_changed(book, account) ||
+           (book->is_shared && is_used(account) &&
+            (account->holding != 0 || use_of(account) != account->seen));
+}
+
+/* What the others have, of both periods. Subjects that nobody asks for here get accounts as well: then the first who does is
+ * not let through unseen. */
+static status others_read(struct spend_book *book, state_database *database, uint64_t now_ms,
+                          struct error_note *note)
+{
+    state_statement *statement = state_database_prepare(
+        database,
+        "SELECT subject, period, sum(CASE WHEN held_until_ms > ?4 AND held_nano > nano"
+        " THEN held_nano ELSE nano END) FROM spent WHERE (period = ?1 OR period = ?2)"
+        " AND gateway <> ?3 GROUP BY subject, period",
+        note);
+    bool has_row = true;
+    char periods[2][16];
+    status result = STATUS_OK;
+
+    if (statement == NULL)
+        return STATUS_IO;
+    for (unsigned kind = 0; kind < 2; kind++) {
+        money_period_write((enum budget_period)kind, atomic_load(&book->periods[kind]),
+                           periods[kind]);
+        state_bind_text(statement, 1 + kind, periods[kind]);
+    }
+    state_bind_text(statement, 3, book->file->gateway);
+    state_bind_number(statement, 4, (int64_t)now_ms);
+    while ((result = state_statement_step(statement, &has_row, note)) == STATUS_OK && has_row) {
+        bool is_month = strcmp(state_column_text(statement, 1), periods[BUDGET_MONTH]) == 0;
+        struct spend_account *account;
+
+        if (spend_book_get(book, state_column_text(statement, 0),
+                           is_month ? BUDGET_MONTH : BUDGET_DAY, &account) == STATUS_OK)
+            atomic_store(&account->elsewhere, state_column_number(statement, 2));
+    }
+    state_statement_close(statement);
+    return result == STATUS_OK ? STATUS_OK : STATUS_IO;
+}
+
+/* Up to what it may go: what is in use and a share more, as far as there is any. 0: it asks for nothing. */
+static int64_t hold_decide(struct spend_book *book, struct spend_account *account)
+{
+    int64_t used = use_of(account), amount = atomic_load(&account->amount);
+    int64_t room = amount - atomic_load(&account->elsewhere);
+    int64_t wanted = used + share_of(book, amount);
+
+    account->idle_ticks = used != account->seen ? 0 : account->idle_ticks + 1;
+    account->seen = used;
+    if (amount == 0 || (account->idle_ticks >= IDLE_TICKS && atomic_load(&account->reserved) == 0))
+        return 0;
+    if (wanted <= room)
+        return wanted;
+    return room > used ? room : used;
 }
 
 static status accounts_write(struct spend_book *book, uint32_t count, state_database *database,
-                             struct error_note *note)
+                             uint64_t now_ms, struct error_note *note)
 {
+    state_statement *statement = state_database_prepare(database, WRITE_SQL, note);
+    status result = statement != NULL ? STATUS_OK : STATUS_IO;
+
+    for (uint32_t i = 0; result == STATUS_OK && i < count; i++) {
+        struct spend_account *account = &book->accounts[i];
+
+        if (!is_active(book, account))
+            continue;
+        account->holding = book->is_shared ? hold_decide(book, account) : 0;
+        account->written = spend_spent(account);
+        result = row_write(book, statement, account->slot, account->written, account->holding,
+                           account->holding != 0 ? now_ms + book->sharing.hold_ms : 0, note);
+    }
+    state_statement_close(statement);
+    return result;
+}
+
+static status all_write(struct spend_book *book, uint32_t count, state_database *database,
+                        struct error_note *note)
+{
+    uint64_t now_ms = 0;
     status result = state_database_begin(database, note);
 
     if (result != STATUS_OK)
         return result;
-    for (uint32_t i = 0; result == STATUS_OK && i < count; i++) {
+    if (book->is_shared)
+        result = state_database_now_ms(database, &now_ms, note);
+    if (result == STATUS_OK && book->is_shared)
+        result = others_read(book, database, now_ms, note);
+    if (result == STATUS_OK)
+        result = accounts_write(book, count, database, now_ms, note);
+    if (result == STATUS_OK)
+        result = state_database_commit(database, note);
+    else
+        state_database_roll_back(database);
+    for (uint32_t i = 0; i < count; i++) {
         struct spend_account *account = &book->accounts[i];
 
-        if (has_changed(book, account)) {
-            account->written = spend_spent(account);
-            result = row_write(database, account->slot, atomic_load(&account->slot->period),
-                               account->written, note);
-        }
+        if (result != STATUS_OK)
+            account->written = -1; /* all once more */
+        else if (book->is_shared && is_used(account))
+            atomic_store(&account->granted, account->holding);
     }
-    if (result == STATUS_OK)
-        return state_database_commit(database, note);
-    state_database_roll_back(database);
-    for (uint32_t i = 0; i < count; i++)
-        book->accounts[i].written = -1; /* all once more */
     return result;
 }
 
@@ -189,7 +341,9 @@ static void periods_begin(struct spend_book *book, uint32_t count)
             continue;
         (void)atomic_fetch_sub(&account->slot->spent, account->written);
         atomic_store(&account->slot->period, period);
-        account->written = 0;
+        atomic_store(&account->elsewhere, 0);
+        atomic_store(&account->granted, book->is_shared ? 0 : GRANTED_ALL);
+        account->holding = account->written = 0;
     }
 }
 
@@ -197,18 +351,18 @@ status spend_book_tick(struct spend_book *book, state_database *database, uint64
                        struct error_note *note)
 {
     uint32_t count = atomic_load_explicit(&book->count, memory_order_relaxed);
-    bool is_needed = false;
+    bool is_needed = atomic_exchange(&book->is_wanting, false);
     status result = STATUS_OK;
 
     count = count < SPEND_ACCOUNT_COUNT_MAX ? count : SPEND_ACCOUNT_COUNT_MAX;
     atomic_store(&book->periods[BUDGET_DAY], money_period(BUDGET_DAY, now_s));
     atomic_store(&book->periods[BUDGET_MONTH], money_period(BUDGET_MONTH, now_s));
     for (uint32_t i = 0; i < count && !is_needed; i++)
-        is_needed = has_changed(book, &book->accounts[i]);
+        is_needed = is_active(book, &book->accounts[i]);
     if (!is_needed)
         return STATUS_OK;
     if (database != NULL)
-        result = accounts_write(book, count, database, note);
+        result = all_write(book, count, database, note);
     for (uint32_t i = 0; database == NULL && i < count; i++) {
         if (has_changed(book, &book->accounts[i]))
             book->accounts[i].written = spend_spent(&book->accounts[i]);
@@ -220,60 +374,94 @@ status spend_book_tick(struct spend_book *book, state_database *database, uint64
 
 /* --- life --- */
 
-/* What the file has of before goes to the database first; then the file begins anew. */
+/* Texts of periods sort by time, a month's before those of its days. */
+status spend_sweep(state_database *database, uint64_t now_s, struct error_note *note)
+{
+    state_statement *statement =
+        state_database_prepare(database, "DELETE FROM spent WHERE period < ?1", note);
+    char period[16];
+
+    if (statement == NULL)
+        return STATUS_IO;
+    money_period_write(BUDGET_MONTH, money_period(BUDGET_MONTH, now_s) - 2, period);
+    state_bind_text(statement, 1, period);
+    return state_database_run(statement, note);
+}
+
+bool spend_book_is_wanting(const struct spend_book *book)
+{
+    return atomic_load_explicit(&book->is_wanting, memory_order_relaxed);
+}
+
+void spend_book_on_wanting(struct spend_book *book, void (*call)(void *context), void *context)
+{
+    book->on_wanting = call;
+    book->on_wanting_context = context;
+}
+
+/* What the file has of before goes to the database first; then the file begins anew, under the same name. */
 static status file_recover(struct spend_book *book, state_database *database,
                            struct error_note *note)
 {
-    status result = state_database_begin(database, note);
+    state_statement *statement = state_database_prepare(database, WRITE_SQL, note);
+    status result = statement != NULL ? state_database_begin(database, note) : STATUS_IO;
 
-    if (result != STATUS_OK)
-        return result;
     for (uint32_t i = 0; result == STATUS_OK && i < SPEND_ACCOUNT_COUNT_MAX; i++) {
         struct spend_slot *slot = &book->slots[i];
 
         slot->subject[sizeof(slot->subject) - 1] = '\0';
         if (atomic_load(&slot->is_used) != 0 && slot->kind <= BUDGET_MONTH)
-            result = row_write(database, slot, atomic_load(&slot->period),
-                               atomic_load(&slot->spent), note);
+            result = row_write(book, statement, slot, atomic_load(&slot->spent), 0, 0, note);
     }
     if (result == STATUS_OK)
         result = state_database_commit(database, note);
-    else
+    else if (statement != NULL)
         state_database_roll_back(database);
+    state_statement_close(statement);
     if (result == STATUS_OK)
-        memset(book->slots, 0, FILE_BYTES);
+        memset(book->slots, 0, sizeof(book->file->slots));
     return result;
 }
 
 static status kind_load(struct spend_book *book, state_database *database, enum budget_period kind,
                         struct error_note *note)
 {
-    sqlite3_stmt *statement =
-        state_database_prepare(database, "SELECT subject, nano FROM spent WHERE period = ?1", note);
+    state_statement *statement = state_database_prepare(
+        database, "SELECT subject, nano FROM spent WHERE period = ?1 AND gateway = ?2", note);
     status result = STATUS_OK;
-    int code = SQLITE_DONE;
+    bool has_row = true;
     char text[16];
 
     if (statement == NULL)
         return STATUS_IO;
     money_period_write(kind, atomic_load(&book->periods[kind]), text);
-    (void)sqlite3_bind_text(statement, 1, text, -1, SQLITE_TRANSIENT);
-    while (result == STATUS_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+    state_bind_text(statement, 1, text);
+    state_bind_text(statement, 2, book->file->gateway);
+    while (result == STATUS_OK && has_row) {
         struct spend_account *account = NULL;
 
-        result =
-            spend_book_get(book, (const char *)sqlite3_column_text(statement, 0), kind, &account);
-        if (result == STATUS_OK) {
-            account->written = sqlite3_column_int64(statement, 1);
+        result = state_statement_step(statement, &has_row, note);
+        if (result == STATUS_OK && has_row)
+            result = spend_book_get(book, state_column_text(statement, 0), kind, &account);
+        if (account != NULL) {
+            account->written = state_column_number(statement, 1);
             atomic_store(&account->slot->spent, account->written);
         }
     }
-    if (result == STATUS_OK && code != SQLITE_DONE) {
-        state_database_note(database, note);
-        result = STATUS_IO;
-    }
-    sqlite3_finalize(statement);
+    state_statement_close(statement);
     return result;
+}
+
+/* A random name that stays with the file; '' where nobody shares. */
+static void gateway_name(struct spend_book *book)
+{
+    uint64_t random[1];
+
+    book->file->gateway[GATEWAY_BYTES - 1] = '\0';
+    if (!book->is_shared || book->file->gateway[0] != '\0')
+        return;
+    random_bytes(random, sizeof(random));
+    (void)snprintf(book->file->gateway, GATEWAY_BYTES, "%016" PRIx64, random[0]);
 }
 
 static status file_map(struct spend_book *book, const char *file, struct error_note *note)
@@ -299,14 +487,20 @@ static status file_map(struct spend_book *book, const char *file, struct error_n
                        strerror(errno));
         return STATUS_IO;
     }
-    book->slots = memory;
-    for (uint32_t i = 0; i < SPEND_ACCOUNT_COUNT_MAX; i++)
+    book->file = memory;
+    book->slots = book->file->slots;
+    for (uint32_t i = 0; i < SPEND_ACCOUNT_COUNT_MAX; i++) {
+        book->accounts[i].book = book;
         book->accounts[i].slot = &book->slots[i];
+        atomic_init(&book->accounts[i].granted, book->is_shared ? 0 : GRANTED_ALL);
+    }
+    gateway_name(book);
     return STATUS_OK;
 }
 
-status spend_book_open(const char *file, state_database *database, uint64_t now_s,
-                       struct spend_book **out, struct error_note *note)
+status spend_book_open(const char *file, state_database *database,
+                       const struct spend_sharing *sharing, uint64_t now_s, struct spend_book **out,
+                       struct error_note *note)
 {
     struct spend_book *book = memory_allocate_array(1, sizeof(*book));
     status result;
@@ -314,6 +508,8 @@ status spend_book_open(const char *file, state_database *database, uint64_t now_
     if (book == NULL)
         return STATUS_NO_MEMORY;
     book->descriptor = -1;
+    book->sharing = *sharing;
+    book->is_shared = database != NULL && state_database_is_shared(database);
     atomic_store(&book->periods[BUDGET_DAY], money_period(BUDGET_DAY, now_s));
     atomic_store(&book->periods[BUDGET_MONTH], money_period(BUDGET_MONTH, now_s));
     result = quota_cells_create(&book->cells);
@@ -336,8 +532,8 @@ void spend_book_close(struct spend_book *book)
 {
     if (book == NULL)
         return;
-    if (book->slots != NULL)
-        (void)munmap(book->slots, FILE_BYTES);
+    if (book->file != NULL)
+        (void)munmap(book->file, FILE_BYTES);
     if (book->descriptor >= 0)
         close(book->descriptor);
     quota_cells_destroy(book->cells);

@@ -10,6 +10,8 @@
 
 #define NOW_S 1795271809u /* 2026-11-21 */
 
+static const struct spend_sharing sharing = {.share = 0.05, .hold_ms = 10000};
+
 struct fixture {
     char folder[64], database_path[128], file[128];
     state_database *database;
@@ -23,7 +25,8 @@ static void open_book(struct fixture *fixture, uint64_t now_s)
     assert_int_equal(state_database_open(fixture->database_path, &fixture->database, &note),
                      STATUS_OK);
     assert_int_equal(
-        spend_book_open(fixture->file, fixture->database, now_s, &fixture->book, &note), STATUS_OK);
+        spend_book_open(fixture->file, fixture->database, &sharing, now_s, &fixture->book, &note),
+        STATUS_OK);
 }
 
 static void close_book(struct fixture *fixture)
@@ -77,13 +80,13 @@ static void what_is_spent_and_reserved_stays_below_the_amount(void **state)
 {
     struct spend_account *account = account_of(*state, "all", BUDGET_DAY);
 
-    assert_true(spend_reserve(account, 100, 60));
-    assert_false(spend_reserve(account, 100, 41));
-    assert_true(spend_reserve(account, 100, 40));
+    assert_int_equal(spend_reserve(account, 100, 60), SPEND_TAKEN);
+    assert_int_equal(spend_reserve(account, 100, 41), SPEND_OVER);
+    assert_int_equal(spend_reserve(account, 100, 40), SPEND_TAKEN);
     spend_settle(account, 60, 7);
     assert_int_equal(spend_spent(account), 7);
-    assert_false(spend_reserve(account, 100, 54));
-    assert_true(spend_reserve(account, 100, 53));
+    assert_int_equal(spend_reserve(account, 100, 54), SPEND_OVER);
+    assert_int_equal(spend_reserve(account, 100, 53), SPEND_TAKEN);
     assert_ptr_equal(account_of(*state, "all", BUDGET_DAY), account);
     assert_ptr_not_equal(account_of(*state, "all", BUDGET_MONTH), account);
 }
@@ -131,7 +134,7 @@ static void a_new_day_begins_at_nothing_and_the_month_goes_on(void **state)
 
     spend_settle(day, 0, 10);
     spend_settle(month, 0, 10);
-    assert_true(spend_reserve(day, 100, 30));
+    assert_int_equal(spend_reserve(day, 100, 30), SPEND_TAKEN);
     tick(fixture, NOW_S + 86400);
     assert_int_equal(spend_spent(day), 0);
     assert_int_equal(spend_spent(month), 10);
@@ -153,8 +156,9 @@ static void two_gateways_do_not_share_a_file(void **state)
     struct spend_book *other = NULL;
     struct error_note note = {""};
 
-    assert_int_equal(spend_book_open(fixture->file, fixture->database, NOW_S, &other, &note),
-                     STATUS_IO);
+    assert_int_equal(
+        spend_book_open(fixture->file, fixture->database, &sharing, NOW_S, &other, &note),
+        STATUS_IO);
     assert_non_null(strstr(note.text, "another gateway"));
 }
 
@@ -175,7 +179,7 @@ static void a_subject_has_a_length(void **state)
 static void *crowd_spend(void *context)
 {
     for (unsigned i = 0; i < 20000; i++) {
-        if (spend_reserve(context, 1000000, 50))
+        if (spend_reserve(context, 1000000, 50) == SPEND_TAKEN)
             spend_settle(context, 50, 7);
     }
     return NULL;
@@ -191,8 +195,8 @@ static void threads_together_lose_nothing(void **state)
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_int_equal(spend_spent(account), 4 * 20000 * 7);
-    assert_true(spend_reserve(account, 1000000, 1000000 - 560000));
-    assert_false(spend_reserve(account, 1000000, 1));
+    assert_int_equal(spend_reserve(account, 1000000, 1000000 - 560000), SPEND_TAKEN);
+    assert_int_equal(spend_reserve(account, 1000000, 1), SPEND_OVER);
 }
 
 static void tokens_cost_what_the_price_says(void **state)
@@ -214,26 +218,6 @@ static void tokens_cost_what_the_price_says(void **state)
     assert_int_equal(money_cost(&same, &none), 0);
     price = (struct money_price){.input = 1};
     assert_int_equal(money_cost(&price, &one), 1); /* up */
-}
-
-static void a_slices_time_costs_what_the_hour_says(void **state)
-{
-    const struct config_price config = {
-        .cached_input = -1, .slice_hour = 3.6, .idle_factor_max = 1.5};
-    struct money_price price = money_price_of(&config);
-
-    (void)state;
-    assert_true(money_price_is_set(&price));
-    assert_int_equal(price.idle_factor, 1500000);
-    assert_int_equal(money_slice_cost(&price, 0), 0);
-    assert_int_equal(money_slice_cost(&price, 1), 1); /* up */
-    assert_int_equal(money_slice_cost(&price, 1000000), 1000);
-    assert_int_equal(money_slice_cost(&price, 3600000000000), 3600000000);
-    assert_int_equal(money_slice_cost(&price, UINT64_MAX), UINT64_MAX / 1000 + 1);
-    price.slice_hour = UINT64_MAX;
-    assert_int_equal(money_slice_cost(&price, UINT64_MAX), INT64_MAX / 4);
-    price = (struct money_price){0};
-    assert_false(money_price_is_set(&price));
 }
 
 static void periods_are_those_of_the_calendar(void **state)
@@ -269,31 +253,35 @@ static void a_request_pays_every_budget_that_it_matches(void **state)
          .amount = 1e-6},
     };
     const struct config_tenants config = {.budgets = {rows, 2}};
+    const struct config_price price = {.input = 1, .cached_input = -1, .output = 1};
     const struct caller caller = {
         .key_id = "k", .organisation = "acme", .team = "", .name = "k", .models = ""};
+    const struct request_usage most = {.prompt_tokens = 1};
+    struct request_usage used = {.prompt_tokens = 1};
     struct fixture *fixture = *state;
     struct budget_refusal refusal;
     struct budget_hold hold;
 
-    assert_int_equal(
-        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
-        STATUS_OK);
+    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
+                                    &hold, &refusal),
+                     STATUS_OK);
     assert_int_equal(hold.count, 2);
-    budget_settle(&hold, 1000);
+    budget_settle(&hold, &used);
+    assert_int_equal(used.cost_nano, 1000);
     assert_int_equal(spend_spent(account_of(fixture, "organisation acme", BUDGET_MONTH)), 1000);
     assert_int_equal(spend_spent(account_of(fixture, "key k", BUDGET_DAY)), 1000);
-    assert_int_equal(
-        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
-        STATUS_FULL);
+    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
+                                    &hold, &refusal),
+                     STATUS_FULL);
     assert_non_null(strstr(refusal.message, "month's budget of 'organisation acme'"));
     assert_int_equal(refusal.retry_after_ms, 1000ull * (1796083200 - NOW_S));
     assert_int_equal(hold.count, 0);
     /* The other was given back. */
     rows[0].amount = 1;
     rows[1].amount = 2e-6;
-    assert_int_equal(
-        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
-        STATUS_OK);
+    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
+                                    &hold, &refusal),
+                     STATUS_OK);
 }
 
 int main(void)
@@ -308,7 +296,6 @@ int main(void)
         TEST(a_subject_has_a_length),
         TEST(threads_together_lose_nothing),
         cmocka_unit_test(tokens_cost_what_the_price_says),
-        cmocka_unit_test(a_slices_time_costs_what_the_hour_says),
         cmocka_unit_test(periods_are_those_of_the_calendar),
         TEST(a_request_pays_every_budget_that_it_matches),
     };

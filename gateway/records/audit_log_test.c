@@ -8,6 +8,7 @@
 
 #include "audit_counts.h"
 #include "audit_log.h"
+#include "test_state.h"
 
 #define LINES 6u
 
@@ -31,7 +32,7 @@ static int make(void **state)
     (void)snprintf(fixture.path, sizeof(fixture.path), "%s/audit.log", fixture.folder);
     (void)snprintf(fixture.database_path, sizeof(fixture.database_path), "%s/s.db", fixture.folder);
     *state = &fixture;
-    if (state_database_open(fixture.database_path, &fixture.database, &note) != STATUS_OK ||
+    if (test_state_open_empty(fixture.database_path, &fixture.database, &note) != STATUS_OK ||
         audit_log_open(fixture.path, fixture.database, &fixture.log, &note) != STATUS_OK)
         return -1;
     for (unsigned i = 0; i < LINES; i++) {

@@ -1,10 +1,10 @@
 #include "unit_test.h"
 
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "ledger.h"
+#include "test_state.h"
 #include "usage_query.h"
 
 #define HOUR_MS 3600000u
@@ -29,7 +29,7 @@ static int make(void **state)
         return -1;
     (void)snprintf(fixture.path, sizeof(fixture.path), "%s/state.db", fixture.folder);
     *state = &fixture;
-    if (state_database_open(fixture.path, &fixture.database, &note) != STATUS_OK)
+    if (test_state_open_empty(fixture.path, &fixture.database, &note) != STATUS_OK)
         return -1;
     return ledger_create(&options, fixture.database, &fixture.ledger, &note) == STATUS_OK ? 0 : -1;
 }
@@ -155,7 +155,7 @@ static void rows_wait_while_the_database_is_locked_and_lose_nothing(void **state
     struct error_note note = {""};
     state_database *other;
 
-    assert_int_equal(state_database_open(fixture->path, &other, &note), STATUS_OK);
+    assert_int_equal(test_state_open(fixture->path, &other, &note), STATUS_OK);
     assert_int_equal(state_database_begin(other, &note), STATUS_OK);
     add(fixture, 1, BEGIN, "red");
     assert_int_equal(ledger_flush(fixture->ledger, &note), STATUS_AGAIN);
@@ -190,12 +190,14 @@ static void memory_is_full_at_its_limit_and_over_with_the_extra(void **state)
 static uint32_t count(struct fixture *fixture, const char *sql)
 {
     struct error_note note;
-    sqlite3_stmt *statement = state_database_prepare(fixture->database, sql, &note);
+    state_statement *statement = state_database_prepare(fixture->database, sql, &note);
+    bool has_row = false;
     uint32_t found;
 
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    found = (uint32_t)sqlite3_column_int(statement, 0);
-    sqlite3_finalize(statement);
+    assert_int_equal(state_statement_step(statement, &has_row, &note), STATUS_OK);
+    assert_true(has_row);
+    found = (uint32_t)state_column_number(statement, 0);
+    state_statement_close(statement);
     return found;
 }
 
@@ -212,6 +214,18 @@ static void what_is_past_its_time_goes(void **state)
     assert_int_equal(ledger_prune(fixture->ledger, now_s, &note), STATUS_OK);
     assert_int_equal(count(fixture, "SELECT count(*) FROM requests"), 1);
     assert_int_equal(count(fixture, "SELECT count(*) FROM usage_hours"), 2);
+}
+
+static void a_name_that_was_cut_within_a_character_keeps_no_row_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct request_record record = request(1, BEGIN, "r\xc3");
+
+    assert_int_equal(ledger_add(fixture->ledger, &record), STATUS_OK);
+    add(fixture, 2, BEGIN, "\xff");
+    add(fixture, 3, BEGIN, "\xc3\xa4");
+    flush(fixture);
+    assert_int_equal(count(fixture, "SELECT count(*) FROM requests"), 3);
 }
 
 static void an_id_that_the_client_repeats_is_another_row(void **state)
@@ -257,6 +271,8 @@ int main(void)
                                         drop),
         cmocka_unit_test_setup_teardown(what_is_past_its_time_goes, make, drop),
         cmocka_unit_test_setup_teardown(an_id_that_the_client_repeats_is_another_row, make, drop),
+        cmocka_unit_test_setup_teardown(a_name_that_was_cut_within_a_character_keeps_no_row_out,
+                                        make, drop),
         cmocka_unit_test(words_that_make_no_sense_are_named),
     };
 

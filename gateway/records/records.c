@@ -9,6 +9,7 @@
  * keeps and gives the cell back at once: a database that is locked or full fills the ledger's memory, never the rings. */
 #include "records.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct records {
     access_log *access_log;   /* owned; NULL: none; the writer's */
     state_database *database; /* owned; NULL: none; the writer's */
     struct ledger *ledger;    /* owned; NULL: none; the writer's */
+    const leader *leader;     /* borrowed */
     _Atomic bool ledger_is_full;
     struct audit_counts counts; /* the writer's */
     uint64_t retry_ns, prune_ns, audit_ns;
@@ -245,7 +247,7 @@ static void ledger_write(struct records *records, uint64_t now_ns)
         if (result != STATUS_OK)
             records->retry_ns = clock_now_ns() + RETRY_NS;
     }
-    if (result == STATUS_OK && now_ns >= records->prune_ns) {
+    if (result == STATUS_OK && now_ns >= records->prune_ns && leader_is(records->leader, now_ns)) {
         if (ledger_prune(records->ledger, clock_wall_ms() / 1000, &note) != STATUS_OK)
             log_warn(AREA, "old rows of the ledger cannot be deleted: %s", note.text);
         records->prune_ns = now_ns + PRUNE_NS;
@@ -391,7 +393,13 @@ static status ledger_make(struct records *records, const struct config *config,
                           struct error_note *note)
 {
     const struct config_records *settings = &config->records;
+    char file[PATH_MAX];
+    /* Beside SQLite's file it would wait on the disk that is full. */
+    bool has_file = config->state.postgres[0] != '\0' &&
+                    state_spool_path(&config->state, "ledger", file, sizeof(file));
     const struct ledger_options options = {
+        .file = has_file ? file : NULL,
+        .leader = records->leader,
         .memory_max = (uint32_t)settings->ledger_memory,
         .extra_max = records->must_keep ? records->loop_count * (uint32_t)settings->queue : 0,
         .keep_requests_s = settings->keep_requests_ns / NS_PER_SECOND,
@@ -399,9 +407,9 @@ static status ledger_make(struct records *records, const struct config *config,
     };
     status result;
 
-    if (!settings->ledger || config->state.database[0] == '\0')
+    if (!settings->ledger || !config_keeps_state(&config->state))
         return STATUS_OK;
-    result = state_database_open(config->state.database, &records->database, note);
+    result = state_database_open_waiting(&config->state, &records->database, note);
     if (result == STATUS_OK)
         result = ledger_create(&options, records->database, &records->ledger, note);
     return result;
@@ -414,8 +422,8 @@ static status audit_make(struct records *records, const struct config *config,
 
     if (config->records.audit_log[0] == '\0')
         return STATUS_OK;
-    if (config->state.database[0] != '\0')
-        result = state_database_open(config->state.database, &records->audit_database, note);
+    if (config_keeps_state(&config->state))
+        result = state_database_open_waiting(&config->state, &records->audit_database, note);
     if (result == STATUS_OK)
         result = audit_log_open(config->records.audit_log, records->audit_database, &records->audit,
                                 note);
@@ -423,7 +431,7 @@ static status audit_make(struct records *records, const struct config *config,
 }
 
 status records_open(const struct config *config, uint32_t loop_count, metrics_registry *metrics,
-                    struct records **out, struct error_note *note)
+                    const leader *who_leads, struct records **out, struct error_note *note)
 {
     struct records *records = memory_allocate_array(1, sizeof(*records));
     status result = STATUS_OK;
@@ -434,9 +442,10 @@ status records_open(const struct config *config, uint32_t loop_count, metrics_re
     CHECK(pthread_mutex_init(&records->question_lock, NULL) == 0);
     records->question_tail = &records->questions;
     records->interval_ns = config->records.interval_ns;
-    records->must_keep = config->records.ledger && config->state.database[0] != '\0' &&
+    records->must_keep = config->records.ledger && config_keeps_state(&config->state) &&
                          config->records.ledger_full == LEDGER_FULL_REFUSE;
     records->loop_count = loop_count;
+    records->leader = who_leads;
     records->loops = memory_allocate_array(loop_count, sizeof(records->loops[0]));
     if (records->loops == NULL)
         result = STATUS_NO_MEMORY;
@@ -479,8 +488,9 @@ void records_stop(struct records *records)
     (void)pthread_join(records->writer, NULL);
     records->is_running = false;
     if (records->ledger != NULL && ledger_waiting_count(records->ledger) > 0)
-        log_error(AREA, "%u rows of the ledger could not be written and are lost",
-                  ledger_waiting_count(records->ledger));
+        log_error(AREA, "%u rows of the ledger could not be written and %s",
+                  ledger_waiting_count(records->ledger),
+                  ledger_has_file(records->ledger) ? "wait for the next start" : "are lost");
 }
 
 void records_close(struct records *records)

@@ -1,7 +1,6 @@
 #include "usage_query.h"
 
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -25,10 +24,10 @@ static const char *const format_words[USAGE_FORMAT_COUNT] = {"table", "csv", "js
 /* ?1 day, ?2 hour, ?3 organisation, ?4 team, ?5 key, ?6 model: whether to group by it; then the filters. What is not grouped
  * by is one text for all, so that the grouping does nothing. */
 static const char query_sql[] =
-    "SELECT CASE WHEN ?1 THEN hour_s / 86400 * 86400 WHEN ?2 THEN hour_s ELSE 0 END,"
-    " CASE WHEN ?3 THEN organisation ELSE '' END, CASE WHEN ?4 THEN team ELSE '' END,"
-    " CASE WHEN ?5 THEN key_id ELSE '' END, CASE WHEN ?5 THEN max(key_name) ELSE '' END,"
-    " CASE WHEN ?6 THEN model ELSE '' END, sum(requests), sum(failures), sum(estimated),"
+    "SELECT CASE WHEN ?1 <> 0 THEN hour_s / 86400 * 86400 WHEN ?2 <> 0 THEN hour_s ELSE 0 END,"
+    " CASE WHEN ?3 <> 0 THEN organisation ELSE '' END, CASE WHEN ?4 <> 0 THEN team ELSE '' END,"
+    " CASE WHEN ?5 <> 0 THEN key_id ELSE '' END, CASE WHEN ?5 <> 0 THEN max(key_name) ELSE '' END,"
+    " CASE WHEN ?6 <> 0 THEN model ELSE '' END, sum(requests), sum(failures), sum(estimated),"
     " sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens),"
     " sum(busy_ns), sum(cost_nano)"
     " FROM usage_hours WHERE hour_s >= ?7 AND hour_s < ?8 AND (?9 = '' OR organisation = ?9)"
@@ -118,60 +117,58 @@ const char *usage_content_type(enum usage_format format)
 
 /* --- the answer --- */
 
-static void query_bind(sqlite3_stmt *statement, const struct usage_query *query)
+static void query_bind(state_statement *statement, const struct usage_query *query)
 {
     const char *const filters[] = {query->organisation, query->team, query->key, query->model};
     const uint32_t bits[] = {USAGE_BY_DAY,  USAGE_BY_HOUR, USAGE_BY_ORGANISATION,
                              USAGE_BY_TEAM, USAGE_BY_KEY,  USAGE_BY_MODEL};
 
-    for (int i = 0; i < (int)ARRAY_COUNT(bits); i++)
-        (void)sqlite3_bind_int(statement, 1 + i, (query->groups & bits[i]) != 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(bits); i++)
+        state_bind_number(statement, 1 + i, (query->groups & bits[i]) != 0);
     /* By hour as well as by day is by hour. */
     if ((query->groups & USAGE_BY_HOUR) != 0)
-        (void)sqlite3_bind_int(statement, 1, 0);
-    (void)sqlite3_bind_int64(statement, 7, (int64_t)query->from_s);
-    (void)sqlite3_bind_int64(statement, 8, (int64_t)query->to_s);
-    for (int i = 0; i < (int)ARRAY_COUNT(filters); i++)
-        (void)sqlite3_bind_text(statement, 9 + i, filters[i], -1, SQLITE_STATIC);
-    (void)sqlite3_bind_int64(statement, 13, (int64_t)USAGE_ROWS_MAX + 1);
+        state_bind_number(statement, 1, 0);
+    state_bind_number(statement, 7, (int64_t)query->from_s);
+    state_bind_number(statement, 8, (int64_t)query->to_s);
+    for (unsigned i = 0; i < ARRAY_COUNT(filters); i++)
+        state_bind_text(statement, 9 + i, filters[i]);
+    state_bind_number(statement, 13, (int64_t)USAGE_ROWS_MAX + 1);
 }
 
-static void row_read(sqlite3_stmt *statement, struct usage_row *row)
+static void row_read(const state_statement *statement, struct usage_row *row)
 {
-    row->time_s = (uint64_t)sqlite3_column_int64(statement, 0);
-    for (int i = 0; i < USAGE_TEXT_COUNT; i++)
-        row->texts[i] = (const char *)sqlite3_column_text(statement, 1 + i);
-    for (int i = 0; i < USAGE_NUMBER_COUNT; i++)
-        row->numbers[i] = (uint64_t)sqlite3_column_int64(statement, 6 + i);
+    row->time_s = (uint64_t)state_column_number(statement, 0);
+    for (unsigned i = 0; i < USAGE_TEXT_COUNT; i++)
+        row->texts[i] = state_column_text(statement, 1 + i);
+    for (unsigned i = 0; i < USAGE_NUMBER_COUNT; i++)
+        row->numbers[i] = (uint64_t)state_column_number(statement, 6 + i);
 }
 
 status usage_write(state_database *database, const struct usage_query *query,
                    enum usage_format format, struct buffer *out, struct error_note *note)
 {
-    sqlite3_stmt *statement = state_database_prepare(database, query_sql, note);
+    state_statement *statement = state_database_prepare(database, query_sql, note);
     struct usage_table table;
     struct usage_row row;
     uint32_t count = 0;
-    int code;
+    bool has_row = false;
+    status result;
 
     if (statement == NULL)
         return STATUS_IO;
     query_bind(statement, query);
     usage_table_begin(&table, query->groups, format, out);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW && ++count <= USAGE_ROWS_MAX) {
+    while ((result = state_statement_step(statement, &has_row, note)) == STATUS_OK && has_row &&
+           ++count <= USAGE_ROWS_MAX) {
         row_read(statement, &row);
         usage_table_add(&table, &row);
     }
     usage_table_end(&table);
-    if (code != SQLITE_DONE && code != SQLITE_ROW)
-        state_database_note(database, note);
-    sqlite3_finalize(statement);
+    state_statement_close(statement);
     if (count > USAGE_ROWS_MAX) {
         error_note_set(note, "more than %u rows; ask for less time, or group by less",
                        USAGE_ROWS_MAX);
         return STATUS_TOO_LARGE;
     }
-    if (code != SQLITE_DONE)
-        return STATUS_IO;
-    return out->failed;
+    return result == STATUS_OK ? out->failed : STATUS_IO;
 }

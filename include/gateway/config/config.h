@@ -105,10 +105,8 @@ struct config_budget {
     double amount;
 };
 
-struct config_price {                   /* of a million tokens, or of an hour of a slice */
+struct config_price {                   /* of a million tokens */
     double input, cached_input, output; /* cached_input below 0: as input */
-    double slice_hour;                  /* 0: tokens have prices */
-    double idle_factor_max;             /* 1: idle time is paid by nobody */
 };
 
 struct config_tenants {
@@ -118,8 +116,14 @@ struct config_tenants {
     int64_t expected_output_tokens;
 };
 
-struct config_state {     /* what outlives the process */
-    const char *database; /* SQLite file; "": nothing is kept, and there are no stored keys */
+struct config_state { /* what outlives the process, or is shared with other gateways */
+    const char *
+        database; /* SQLite file; with neither this nor postgres nothing is kept, and there are no stored keys */
+    const char *postgres, *postgres_password_file, *postgres_password_env;
+    const char *spool; /* folder for what PostgreSQL has not taken yet; "": it waits in memory */
+    const char *redis, *redis_password_file, *redis_password_env;
+    double share;      /* of a budget or limit, by which each gateway may go too far */
+    uint64_t lease_ns; /* how long what a gateway holds outlives it */
 };
 
 enum ledger_full { LEDGER_FULL_CONTINUE, LEDGER_FULL_REFUSE };
@@ -234,8 +238,9 @@ struct config {
     struct config_records records;
     struct config_supervise supervise;
     struct config_responses responses;
-    struct setting_list models; /* struct config_model */
-    arena *memory;              /* owns all of the above's texts and lists */
+    struct setting_list models;  /* struct config_model */
+    arena *memory;               /* owns all of the above's texts and lists */
+    settings_document *document; /* where each value stood; in `memory` */
     const char *file;
     struct text_slice
         text; /* the YAML as it was read: what a replica is given, whatever the file says by then */
@@ -278,6 +283,12 @@ static inline const struct config_model *config_model_at(const struct config *co
 
 /* Whether callers must show who they are: static keys, or a place where others are kept. */
 bool config_asks_for_keys(const struct config *config);
+
+/* Whether there is a database for keys, spent money and the ledger. */
+static inline bool config_keeps_state(const struct config_state *state)
+{
+    return state->database[0] != '\0' || state->postgres[0] != '\0';
+}
 
 static inline bool config_model_is_local(const struct config_model *row)
 {

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "http_server.h"
 #include "key_table.h"
+#include "leader.h"
 
 /* Who is calling: the stored keys as the loops see them, and the thread that keeps them fresh. A loop only ever reads
  * immutable tables; the thread looks at the state database several times a second and swaps in a new table when
@@ -22,6 +23,12 @@ NODISCARD status identity_start(struct identity *identity, http_server *server);
 void identity_stop(struct identity *identity);
 /* When no loop runs any more. Accepts NULL. Thread: main. */
 void identity_close(struct identity *identity);
+
+/* Whether this gateway does what only one may do. Lives as long as `identity`. */
+const leader *identity_leader(const struct identity *identity);
+
+/* Whether the last look at the database has failed. Any thread. */
+bool identity_is_away(const struct identity *identity);
 
 /* What is spent of budgets. */
 struct spend_book *identity_spent(const struct identity *identity);

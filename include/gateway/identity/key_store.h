@@ -34,6 +34,10 @@ NODISCARD status key_store_rotate(state_database *database, const char *id, uint
 NODISCARD status key_store_revoke(state_database *database, const char *id, uint64_t now_s,
                                   struct error_note *note);
 
+/* Deletes secrets that have ended before. Inside of a transaction. STATUS_OK, STATUS_IO. */
+NODISCARD status key_store_sweep(state_database *database, uint64_t before_s,
+                                 struct error_note *note);
+
 /* One key as it stands. */
 struct key_row {
     struct key_identity identity;

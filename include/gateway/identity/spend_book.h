@@ -15,9 +15,16 @@
 struct spend_book;
 struct spend_account;
 
+/* Among gateways that share the database. */
+struct spend_sharing {
+    double share;     /* of a budget, that each of them may spend too much (spend_book.c) */
+    uint64_t hold_ms; /* how long what one holds outlives it */
+};
+
 /* `file`, `database`: NULL: nothing outlives the process. Both periods' sums come from the file and the database,
  * whichever has more. STATUS_OK; STATUS_IO with a note, also when another process has the file; STATUS_NO_MEMORY. Thread: main. */
-NODISCARD status spend_book_open(const char *file, state_database *database, uint64_t now_s,
+NODISCARD status spend_book_open(const char *file, state_database *database,
+                                 const struct spend_sharing *sharing, uint64_t now_s,
                                  struct spend_book **out, struct error_note *note);
 void spend_book_close(struct spend_book *book); /* accepts NULL */
 
@@ -26,15 +33,27 @@ void spend_book_close(struct spend_book *book); /* accepts NULL */
 NODISCARD status spend_book_get(struct spend_book *book, const char *subject,
                                 enum budget_period kind, struct spend_account **out);
 
-/* False: with `most` more, what is spent and reserved would be over `amount`; nothing changes. Any thread. */
-bool spend_reserve(struct spend_account *account, int64_t amount, int64_t most);
+enum spend_answer {
+    SPEND_TAKEN,
+    SPEND_OVER,  /* with so much more, what is spent and reserved would be over the amount */
+    SPEND_ASKING /* there may be as much, but not of what this gateway holds, and it asks for more */
+};
+/* Takes `most`, or else nothing changes. Any thread. */
+enum spend_answer spend_reserve(struct spend_account *account, int64_t amount, int64_t most);
 /* What was reserved has cost so much. Any thread. */
 void spend_settle(struct spend_account *account, int64_t reserved, int64_t cost);
 int64_t spend_spent(const struct spend_account *account);
 
-/* Writes what has changed, and begins the periods that have come. The thread that owns the database. STATUS_OK,
+/* `call` is called when a tick is due before its time, from any thread, at most once for each tick. Before the loops run. */
+void spend_book_on_wanting(struct spend_book *book, void (*call)(void *context), void *context);
+bool spend_book_is_wanting(const struct spend_book *book);
+
+/* Writes what has changed, holds for the time to come what a shared database has, and begins the periods that have come. The thread that owns the database. STATUS_OK,
  * STATUS_AGAIN, STATUS_IO with a note: then it is tried again at the next call. */
 NODISCARD status spend_book_tick(struct spend_book *book, state_database *database, uint64_t now_s,
                                  struct error_note *note);
+
+/* Deletes the sums of periods that are over for two months. Inside of a transaction. STATUS_OK, STATUS_IO. */
+NODISCARD status spend_sweep(state_database *database, uint64_t now_s, struct error_note *note);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "audit_log.h"
 #include "config.h"
+#include "leader.h"
 #include "metrics.h"
 #include "request_record.h"
 #include "status.h"
@@ -16,14 +17,16 @@
  *   ledger       rows wait in memory, up to records.ledger_memory; then records.ledger_full decides: `continue` drops and
  *                counts rows, `refuse` lets no new request in, so that none goes uncounted
  *   audit log    changes by operators are refused; what requests gave cause for is counted on in memory
- * A process that is killed loses the requests that ended within the last records.interval, and what waited. */
+ * A process that is killed loses the requests that ended within the last records.interval, and what waited in memory; with
+ * state.spool rows of the ledger wait there. */
 struct records;
 
-/* Opens the files that the config names; `config` is only read during the call. STATUS_OK; STATUS_IO, STATUS_INVALID with a
+/* Opens the files that the config names; `config` is only read during the call, `who_leads` is borrowed: old rows of a
+ * ledger that is shared are deleted by one gateway. STATUS_OK; STATUS_IO, STATUS_INVALID with a
  * note; STATUS_NO_MEMORY. Thread: main. */
 NODISCARD status records_open(const struct config *config, uint32_t loop_count,
-                              metrics_registry *metrics, struct records **out,
-                              struct error_note *note);
+                              metrics_registry *metrics, const leader *who_leads,
+                              struct records **out, struct error_note *note);
 /* Starts the writer. STATUS_OK, STATUS_NO_MEMORY. Thread: main. */
 NODISCARD status records_start(struct records *records);
 /* Writes what is left and ends the writer; no loop runs any more. Accepts NULL. Thread: main. */
