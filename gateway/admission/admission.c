@@ -206,8 +206,10 @@ void admission_set_policy(struct admission *admission, const struct waiting_room
 static void tokens_estimate(const struct admission *admission, struct admission_ticket *ticket)
 {
     struct admission_request *request = &ticket->request;
-    uint32_t output = service_rate_output_tokens(&admission->rate);
+    uint32_t output = waiting_room_output_tokens(admission->room, request);
 
+    if (output == 0)
+        output = service_rate_output_tokens(&admission->rate);
     request->prompt_tokens = service_rate_prompt_tokens(&admission->rate, ticket->body_bytes);
     if (request->output_tokens == 0 || output < request->output_tokens)
         request->output_tokens = output;
@@ -278,6 +280,7 @@ static void ticket_fill(struct admission_ticket *ticket, const struct admission_
     ticket->enter_ns = ticket->granted_ns = now_ns;
     ticket->first_ns = 0;
     ticket->position = 0;
+    ticket->deliver_tokens = 0;
 }
 
 /* Into the room. Returns the bits of the loops to wake. Under the lock. */
@@ -398,6 +401,29 @@ bool admission_place(struct admission *admission, struct admission_ticket *ticke
         *out = place_of(admission, ticket);
     unlock(admission);
     return is_waiting;
+}
+
+/* --- while it runs --- */
+
+/* Tokens of an answer beyond those that are paid for before the counters hear of them: what they may be wrong by, of each
+ * stream, for a lock every so many tokens. */
+#define DELIVER_TOKENS 32u
+
+void admission_deliver(struct admission *admission, struct admission_ticket *ticket,
+                       const struct request_usage *usage)
+{
+    uint32_t output = usage->completion_tokens;
+
+    if (state_of(ticket) != ADMISSION_RUNNING || ticket->waiting.state != TICKET_TAKEN ||
+        output < ticket->deliver_tokens)
+        return;
+    lock(admission);
+    waiting_room_deliver(admission->room, &ticket->waiting, &ticket->request, usage);
+    unlock(admission);
+    if (output < ticket->request.output_tokens)
+        output = ticket->request.output_tokens;
+    ticket->deliver_tokens =
+        output < UINT32_MAX - DELIVER_TOKENS ? output + DELIVER_TOKENS : UINT32_MAX;
 }
 
 /* --- out --- */

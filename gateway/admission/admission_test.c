@@ -198,6 +198,42 @@ static void slots_are_kept_for_keys_that_have_none(void **state)
     admission_destroy(made);
 }
 
+static void a_stream_is_charged_while_it_is_delivered(void **state)
+{
+    const struct request_usage some = {.is_known = true,
+                                       .prompt_tokens = 10,
+                                       .completion_tokens = 1},
+                               much = {
+                                   .is_known = true, .prompt_tokens = 10, .completion_tokens = 900};
+
+    (void)state;
+    for (uint32_t delivers = 0; delivers < 2; delivers++) {
+        struct admission_ticket of_a[2] = {0}, of_b[2] = {0};
+        struct caller other = caller_anonymous;
+        const struct admission_entry entry = {.caller = &other, .body_bytes = 400};
+        struct admission *made = admission_of(1, 10, 1);
+        uint64_t retry_after_ms;
+
+        other.key_id = "other";
+        assert_int_equal(admission_enter(made, &of_b[0], &entry, S, &retry_after_ms), ADMISSION_GO);
+        assert_int_equal(enter(made, &of_a[0], 0, S), ADMISSION_WAIT);
+        admission_leave(made, &of_b[0], &unknown, S);
+        assert_ptr_equal(admission_collect(made, 0, S), &of_a[0]);
+        assert_int_equal(enter(made, &of_a[1], 0, S), ADMISSION_WAIT);
+        assert_int_equal(admission_enter(made, &of_b[1], &entry, S, &retry_after_ms),
+                         ADMISSION_WAIT);
+        if (delivers > 0) {
+            admission_deliver(made, &of_a[0], &some);
+            admission_deliver(made, &of_a[0], &much);
+        }
+        admission_leave(made, &of_a[0], &unknown, S);
+        assert_ptr_equal(admission_collect(made, 0, S), delivers > 0 ? &of_b[1] : &of_a[1]);
+        admission_leave(made, &of_a[1], &unknown, S);
+        admission_leave(made, &of_b[1], &unknown, S);
+        admission_destroy(made);
+    }
+}
+
 /* --- several loops --- */
 
 #define LOOPS     4
@@ -282,6 +318,7 @@ int main(void)
         cmocka_unit_test(who_is_pushed_out_is_told_on_its_loop),
         cmocka_unit_test(a_request_that_would_be_late_is_refused_at_once),
         cmocka_unit_test(slots_are_kept_for_keys_that_have_none),
+        cmocka_unit_test(a_stream_is_charged_while_it_is_delivered),
         cmocka_unit_test(loops_share_the_slots),
     };
 

@@ -217,3 +217,15 @@ void flow_charge(struct room_flow *key, int64_t cost)
             stand(flow);
     }
 }
+
+/* An answer's weight in the average of its key: the last ten or so count. */
+#define OUTPUT_WEIGHT 0.2f
+
+void flow_note_output(struct room_flow *key, uint32_t tokens)
+{
+    float newest = tokens > 0 ? (float)tokens : 1.0f; /* 0 is for not known */
+
+    key->output_tokens = key->output_tokens == 0.0f
+                             ? newest
+                             : key->output_tokens + OUTPUT_WEIGHT * (newest - key->output_tokens);
+}

@@ -25,6 +25,7 @@ struct room_flow {
     uint32_t waiting_count;
     uint64_t waiting_cost, waiting_tokens;
     uint32_t taken_count; /* of a key's: tickets that are being served */
+    float output_tokens;  /* of a key's: of its answers, a recent average; 0: not known */
     uint32_t user_count;  /* children that exist; of a key's: tickets */
     uint64_t id_low, id_high;
     struct room_flow *hash_next;
@@ -59,6 +60,9 @@ void flow_waiting_remove(struct room_flow *key, uint64_t cost, uint32_t tokens);
 
 /* Adds to the counters of the key, its team and its organisation; takes off when negative. */
 void flow_charge(struct room_flow *key, int64_t cost);
+
+/* An answer of the key had so many tokens. */
+void flow_note_output(struct room_flow *key, uint32_t tokens);
 
 static inline struct room_flow *flow_of_node(struct rank_node *node)
 {

@@ -9,7 +9,7 @@
  * Taking the next request walks from the first band that is not empty down the smallest counters:
  * O(log n) a level. What a request costs is added to the counters of its key, team and
  * organisation at once, so that a key with a hundred requests does not get them all before the
- * first of them has ended; the difference to what it really cost follows when it ends. */
+ * first of them has ended; what it really costs follows as it is delivered, and when it ends. */
 #include "waiting_room.h"
 
 #include <stddef.h>
@@ -177,16 +177,49 @@ struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcome
     return ticket;
 }
 
+/* Its charge is `cost` from now on. */
+static void recharge(struct waiting_ticket *ticket, uint64_t cost)
+{
+    flow_charge(ticket->flow, (int64_t)cost - (int64_t)ticket->charged);
+    ticket->charged = cost;
+}
+
+static uint32_t uncached_tokens(const struct request_usage *usage)
+{
+    return usage->prompt_tokens - usage->cached_tokens;
+}
+
+void waiting_room_deliver(waiting_room *room, struct waiting_ticket *ticket,
+                          const struct admission_request *request,
+                          const struct request_usage *usage)
+{
+    uint32_t output = usage->completion_tokens > request->output_tokens ? usage->completion_tokens
+                                                                        : request->output_tokens;
+
+    CHECK(ticket->state == TICKET_TAKEN);
+    recharge(ticket, waiting_room_cost(room, uncached_tokens(usage), output));
+}
+
+uint32_t waiting_room_output_tokens(const waiting_room *room,
+                                    const struct admission_request *request)
+{
+    struct room_flow *path[FLOW_LEVEL_COUNT];
+    const struct room_flow *key;
+
+    flow_find(&room->flows, band_index(waiting_room_band(request)), request->caller, path);
+    key = path[FLOW_LEVEL_COUNT - 1];
+    return key != NULL ? (uint32_t)key->output_tokens : 0;
+}
+
 void waiting_room_leave(waiting_room *room, struct waiting_ticket *ticket,
                         const struct request_usage *usage)
 {
-    if (ticket->state == TICKET_WAITING)
+    if (ticket->state == TICKET_WAITING) {
         stop_waiting(room, ticket);
-    else if (ticket->state == TICKET_TAKEN && usage != NULL && usage->is_known)
-        flow_charge(ticket->flow,
-                    (int64_t)waiting_room_cost(room, usage->prompt_tokens - usage->cached_tokens,
-                                               usage->completion_tokens) -
-                        (int64_t)ticket->charged);
+    } else if (ticket->state == TICKET_TAKEN && usage != NULL && usage->is_known) {
+        recharge(ticket, waiting_room_cost(room, uncached_tokens(usage), usage->completion_tokens));
+        flow_note_output(ticket->flow, usage->completion_tokens);
+    }
     if (ticket->state == TICKET_TAKEN)
         ticket->flow->taken_count--;
     if (ticket->state != TICKET_OUT)

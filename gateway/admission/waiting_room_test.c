@@ -490,6 +490,55 @@ static void newcomers_are_keys_that_have_nothing_taken(void **state)
     waiting_room_destroy(room);
 }
 
+static void answers_are_expected_to_be_as_long_as_the_keys_last_ones(void **state)
+{
+    struct caller teller = caller_of("a", "", "teller"), asker = caller_of("a", "", "asker");
+    const struct admission_request request = {&teller, 0, 10, 100, 0},
+                                   other = {&asker, 0, 10, 100, 0};
+    struct waiting_ticket ticket = {0};
+    waiting_room *room = room_of(&wide);
+
+    (void)state;
+    assert_int_equal(waiting_room_output_tokens(room, &request), 0);
+    for (uint32_t i = 0; i < 30; i++) {
+        enter(room, &ticket, &teller, 0, 10, 100, 0);
+        assert_ptr_equal(waiting_room_take(room, false), &ticket);
+        finish(room, &ticket, 10, 0, i < 15 ? 40 : 900);
+        if (i == 0 || i == 14)
+            assert_int_equal(waiting_room_output_tokens(room, &request), 40);
+    }
+    assert_in_range(waiting_room_output_tokens(room, &request), 850, 900);
+    assert_int_equal(waiting_room_output_tokens(room, &other), 0);
+    waiting_room_destroy(room);
+}
+
+static void a_stream_that_goes_on_is_charged_before_it_ends(void **state)
+{
+    const struct request_usage much = {
+        .is_known = true, .prompt_tokens = 10, .completion_tokens = 500};
+    struct caller a = caller_of("a", "", "a"), b = caller_of("b", "", "b");
+    const struct admission_request request = {&a, 0, 10, 100, 0};
+    struct waiting_ticket of_a[2] = {0}, of_b[6] = {0};
+    waiting_room *room = room_of(&wide);
+
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++)
+        enter(room, &of_a[i], &a, 0, 10, 100, 0);
+    for (uint32_t i = 0; i < 6; i++)
+        enter(room, &of_b[i], &b, 0, 10, 100, 0);
+    assert_ptr_equal(waiting_room_take(room, false), &of_a[0]);
+    assert_ptr_equal(waiting_room_take(room, false), &of_b[0]);
+    waiting_room_deliver(room, &of_a[0], &request, &much);
+    assert_ptr_equal(waiting_room_take(room, false), &of_b[1]);
+    /* What is charged at the end is only what was not: each of b's is 210, a's 1,010. */
+    finish(room, &of_a[0], 10, 0, 500);
+    for (uint32_t i = 2; i < 5; i++)
+        assert_ptr_equal(waiting_room_take(room, false), &of_b[i]);
+    assert_ptr_equal(waiting_room_take(room, false), &of_a[1]);
+    assert_ptr_equal(waiting_room_take(room, false), &of_b[5]);
+    waiting_room_destroy(room);
+}
+
 static void a_keys_requests_go_by_deadline_then_by_arrival(void **state)
 {
     static struct waiting_ticket tickets[4];
@@ -645,6 +694,8 @@ int main(void)
         cmocka_unit_test(a_flood_does_not_delay_others),
         cmocka_unit_test(a_lower_band_goes_first_and_callers_have_limits),
         cmocka_unit_test(newcomers_are_keys_that_have_nothing_taken),
+        cmocka_unit_test(answers_are_expected_to_be_as_long_as_the_keys_last_ones),
+        cmocka_unit_test(a_stream_that_goes_on_is_charged_before_it_ends),
         cmocka_unit_test(a_keys_requests_go_by_deadline_then_by_arrival),
         cmocka_unit_test(places_are_what_comes),
         cmocka_unit_test(a_full_room_pushes_out_the_last_of_whoever_has_most),

@@ -43,6 +43,8 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
         .busy_ns = usage->busy_ns,
         .finish = usage->finish,
     };
+    admission_deliver(proxy->choice.model->admission, &proxy->waiting.ticket,
+                      &proxy->record->usage);
 }
 
 /* Whole events to the client, without the replica's reports, which tell what is used with what goes out here.

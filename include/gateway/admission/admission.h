@@ -59,6 +59,8 @@ struct admission_ticket {
     uint64_t enter_ns, granted_ns;
     uint64_t first_ns; /* when its first token came; set by its loop; 0: not yet */
     uint32_t position; /* how many were before it when it came */
+    uint32_t
+        deliver_tokens; /* when so many of its answer are delivered, its charge is looked at; its loop's */
 };
 
 enum admission_answer {
@@ -92,6 +94,10 @@ enum admission_answer admission_enter(struct admission *admission, struct admiss
  * no more. Its loop. */
 struct admission_ticket *admission_collect(struct admission *admission, uint32_t loop,
                                            uint64_t now_ns);
+
+/* A request that runs has had so much delivered by now, to the token: what it is charged follows. Cheap; its loop. */
+void admission_deliver(struct admission *admission, struct admission_ticket *ticket,
+                       const struct request_usage *usage);
 
 /* The end, in whatever state it is; OUT: nothing. `usage`: what it has used; it may be unknown. Its
  * loop. */

@@ -19,10 +19,11 @@
  * Fairness is that of Sheng et al. 2024 ("Fairness in Serving Large Language Models", OSDI,
  * algorithm 2: the virtual token counter), at each level of the tree: who has the smallest counter
  * is next, a counter grows by what a request costs over the weight, and whoever comes back after
- * an absence is lifted to the smallest counter of those that wait, so that nobody saves up. A
- * request is charged when it is taken, by what it is expected to cost, and the rest when that is
- * known. The cost is prompt_weight for each uncached prompt token and output_weight for each token
- * generated.
+ * an absence is lifted to the smallest counter of those that wait, so that nobody saves up. With
+ * the paper's prediction of lengths: a request is charged when it is taken, by what it is expected to
+ * cost (an answer is expected to be as long as its key's lately were), for more as it is
+ * delivered, and what was too much is given back when it ends. The cost is prompt_weight for each
+ * uncached prompt token and output_weight for each token generated.
  *
  * Bounded by requests and by prompt tokens. When it is full, a newcomer takes the place of the last
  * request of whoever waits with the most (over weight), in the lowest band; unless that is the
@@ -92,6 +93,16 @@ struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcome
  * charge, NULL or not known: the charge stays. */
 void waiting_room_leave(waiting_room *room, struct waiting_ticket *ticket,
                         const struct request_usage *usage);
+
+/* One that was taken has had so much delivered: its charge becomes what that costs, with the output that `request` expects
+ * where there is less yet. */
+void waiting_room_deliver(waiting_room *room, struct waiting_ticket *ticket,
+                          const struct admission_request *request,
+                          const struct request_usage *usage);
+
+/* Tokens of the answers that the request's key has lately had; 0: not known. */
+uint32_t waiting_room_output_tokens(const waiting_room *room,
+                                    const struct admission_request *request);
 
 /* Charges a request that was served past the room, while others wait in it. */
 void waiting_room_charge(waiting_room *room, const struct admission_request *request,
