@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "thread.h"
 
@@ -77,6 +78,27 @@ static void a_quota_is_rounded_down_to_whole_cores(void **state)
     assert_true(thread_quota_cores("100000 0") == UINT_MAX);
 }
 
+static void *ask_short_slice(void *context)
+{
+    int *nice = context;
+    assert_int_equal(setpriority(PRIO_PROCESS, 0, 19),
+                     0); /* of this thread alone, as Linux has it */
+    thread_ask_short_slice();
+    *nice = getpriority(PRIO_PROCESS, 0);
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+    return NULL;
+}
+
+static void a_thread_with_a_short_slice_is_as_nice_as_before(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int nice = 0;
+    assert_int_equal(thread_start(&thread, "short", ask_short_slice, &nice), STATUS_OK);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(nice, 19);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -84,6 +106,7 @@ int main(void)
         cmocka_unit_test(an_unbound_owner_is_nobody),
         cmocka_unit_test(a_quota_is_rounded_down_to_whole_cores),
         cmocka_unit_test(the_core_count_follows_the_affinity_mask),
+        cmocka_unit_test(a_thread_with_a_short_slice_is_as_nice_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

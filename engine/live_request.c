@@ -175,6 +175,7 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
     r->batch.marks = caller->marks;
     r->batch.mark_count = caller->mark_count;
     r->batch.priority = caller->priority;
+    r->batch.tenant = caller->tenant;
     r->batch.scores_prompt = caller->prompt_scores != NULL;
     r->batch.sequence_count = caller->n;
     fill_pins(r);

@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "thread.h"
 
 /* The publisher: tokens in, text out. Detokenizing, stop strings and the client's callbacks are kept off the step
  * thread, which meanwhile computes the next step.
@@ -198,6 +199,7 @@ void *publisher_thread_run(void *context)
 {
     engine *e = context;
     uint32_t untold = 0;
+    thread_ask_short_slice();
     alloc_guard_begin();
     for (;;) {
         struct token_message *m = ring_pop(e->outbox);

@@ -1,31 +1,37 @@
 #!/usr/bin/env python3
 """What a flood by one tenant costs another, and how evenly equal tenants in backlog are served.
 
-One gateway with one replica. First a tenant alone asks one short question after the other (quiet); then the same while another
-keeps 64 streams open (flood): its time to first token, and how long it waited for a slot, are compared. Then four equal tenants
-keep 16 streams each, of different lengths, for a while: Jain's index of the tokens that they got.
+One gateway with one replica. Flood: a tenant alone asks one short question after the other (quiet), then the same while another
+tenant keeps 64 streams open (flood), in turns: the time to its first token is compared. Backlog: four equal tenants keep 16
+streams each, whose answers are 32, 64, 128 and 256 tokens long: Jain's index of the tokens that they got, over windows of
+several lengths.
 
-  bench/fairness/fairness.py                 # about a minute and a half; JSON and a table into build/bench/fairness
-  bench/fairness/fairness.py --quick
+  bench/fairness/fairness.py                     # about three minutes; JSON and a table into build/bench/fairness
+  bench/fairness/fairness.py --case flood --repeats 1
 """
 import argparse
 import hashlib
-import http.client
 import json
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+import clients
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from support import servers  # noqa: E402
 
-KEYS = ["flood", "quiet", "a", "b", "c", "d"]
+BACKLOG = {"a": 32, "b": 64, "c": 128, "d": 256}
+KEYS = ["flood", "quiet", *BACKLOG]
+WINDOWS_S = (2, 6, 20)
+WARM_S = 2
+PAUSE_S = 0.05
 CONFIG = """
 server:
   listen: 127.0.0.1:{port}
@@ -41,98 +47,143 @@ models:
 """
 
 
-def ask(server, key, prompt, max_tokens, stop=None, count=lambda: None):
-    """(seconds to the first token, milliseconds in the queue) of a streaming request; `count` is called for each token."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    body = {"model": "smollm2", "prompt": prompt, "max_tokens": max_tokens, "stream": True, "ignore_eos": True}
-    start, first = time.monotonic(), None
-    connection.request("POST", "/v1/completions", json.dumps(body),
-                       {"authorization": f"Bearer {key}", "content-type": "application/json"})
-    answer = connection.getresponse()
-    queued = int(answer.getheader("x-queue-wait-ms") or 0)
-    for line in answer:
-        if line.startswith(b"data: {"):
-            first = first or time.monotonic() - start
-            count()
-        if stop is not None and stop.is_set():
-            break
-    connection.close()
-    return first, queued
+class Clients:
+    """A process of clients.py. In a session of its own, as the server is: the kernel shares the cores among sessions."""
+
+    def __init__(self, mode, port, what):
+        self.process = subprocess.Popen([sys.executable, clients.__file__, mode, str(port), json.dumps(what)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+    def end(self):
+        output, _ = self.process.communicate("", timeout=120)
+        if self.process.returncode != 0:
+            raise RuntimeError(f"the clients ended with {self.process.returncode}")
+        return json.loads(output)
 
 
-def flood(server, key, streams, max_tokens, stop, counts):
-    """Keeps so many streams open until it is told to stop."""
-    def count():
-        counts[key] = counts.get(key, 0) + 1
-
-    def run(index):
-        turn = 0
-        while not stop.is_set():
-            turn += 1
-            ask(server, key, f"Story {index} of {turn}:", max_tokens, stop, count)
-
-    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(streams)]
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def questions(server, count, words):
-    answers = []
-    for number in range(count):
-        answers.append(ask(server, "quiet", f"Question {number}. " + "river mill stone " * (words // 3), 8))
+def wait_until_empty(server):
+    """Streams whose clients are gone have ended."""
+    while any(replica["outstanding"] for replica in server.replicas()):
         time.sleep(0.05)
-    times = sorted(answer[0] * 1e3 for answer in answers)
-    return {"count": count, "ttft_p50_ms": round(statistics.median(times), 1),
-            "ttft_p99_ms": round(times[min(len(times) - 1, int(len(times) * 0.99))], 1),
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def questions(server, first, options):
+    what = ["quiet", first, options.questions, options.words, 8, PAUSE_S]
+    answers = Clients("questions", server.port, what).end()
+    times = [answer[0] * 1e3 for answer in answers]
+    return {"p50_ms": statistics.median(times), "p99_ms": percentile(times, 0.99), "max_ms": max(times),
             "queued_max_ms": max(answer[1] for answer in answers)}
+
+
+def flood(server, options):
+    rounds = []
+    for turn in range(options.repeats):
+        first = 100000 + 2 * turn * options.questions
+        quiet = questions(server, first, options)
+        backlog = Clients("backlog", server.port, [["flood", 64, options.flood_words, options.flood_tokens]])
+        time.sleep(WARM_S)
+        rounds.append({"quiet": quiet, "flood": questions(server, first + options.questions, options)})
+        rounds[-1]["flood_tokens_per_s"] = rate(backlog.end()["tokens"]["flood"])
+        wait_until_empty(server)
+    for row in rounds:
+        row["p50_ratio"] = row["flood"]["p50_ms"] / row["quiet"]["p50_ms"]
+        row["p99_ratio"] = row["flood"]["p99_ms"] / row["quiet"]["p99_ms"]
+    return rounds
+
+
+def rate(counts):
+    kept = counts[int(WARM_S / clients.WINDOW_S):]
+    return sum(kept) / (len(kept) * clients.WINDOW_S)
+
+
+def jain(values):
+    return sum(values) ** 2 / (len(values) * sum(value * value for value in values)) if any(values) else 0.0
+
+
+def jain_windows(tokens, window_s):
+    size = int(window_s / clients.WINDOW_S)
+    start, end = int(WARM_S / clients.WINDOW_S), min(len(counts) for counts in tokens.values())
+    return [jain([sum(counts[at:at + size]) for counts in tokens.values()]) for at in range(start, end - size + 1, size)]
+
+
+def backlog(server, options):
+    rounds = []
+    for _ in range(options.repeats):
+        running = Clients("backlog", server.port, [[key, 16, 4, tokens] for key, tokens in BACKLOG.items()])
+        time.sleep(WARM_S + max(WINDOWS_S) + 2 * clients.WINDOW_S)
+        tokens = running.end()["tokens"]
+        wait_until_empty(server)
+        row = {"tokens": {key: sum(counts) for key, counts in tokens.items()},
+               "tokens_per_s": sum(rate(counts) for counts in tokens.values())}
+        for window in WINDOWS_S:
+            indexes = jain_windows(tokens, window)
+            row[f"jain_{window}s"], row[f"jain_{window}s_least"] = statistics.median(indexes), min(indexes)
+        rounds.append(row)
+    return rounds
+
+
+def spread(rounds, *path):
+    """Median of the rounds, with the least and the most."""
+    values = []
+    for row in rounds:
+        for name in path:
+            row = row[name]
+        values.append(row)
+    return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
+
+
+def table(result):
+    lines = []
+    if "flood" in result:
+        lines += ["| first token | quiet | flood | ratio |", "|---|---|---|---|"]
+        lines += [f"| {name}, ms | {spread(result['flood'], 'quiet', name + '_ms')} | "
+                  f"{spread(result['flood'], 'flood', name + '_ms')} | {spread(result['flood'], name + '_ratio')} |"
+                  for name in ("p50", "p99")]
+        lines.append(f"\nThe flood got {spread(result['flood'], 'flood_tokens_per_s')} tokens/s.\n")
+    if "backlog" in result:
+        lines += ["| window | Jain's index, median | least |", "|---|---|---|"]
+        lines += [f"| {window} s | {spread(result['backlog'], f'jain_{window}s')} | "
+                  f"{spread(result['backlog'], f'jain_{window}s_least')} |" for window in WINDOWS_S]
+        lines.append(f"\nAll together {spread(result['backlog'], 'tokens_per_s')} tokens/s.\n")
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--sequences", type=int, default=16, help="max_num_seqs")
+    parser.add_argument("--case", choices=["flood", "backlog"], action="append")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--words", type=int, default=60, help="of a question")
+    parser.add_argument("--flood-words", type=int, default=4)
+    parser.add_argument("--flood-tokens", type=int, default=128)
+    parser.add_argument("--sequences", type=int, default=16, help="max_num_seqs")
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "build/release/penstock")
     parser.add_argument("--model", type=pathlib.Path, default=os.environ.get(
         "PENSTOCK_TEST_MODEL", pathlib.Path.home() / ".cache/penstock/models/SmolLM2-135M-Instruct.Q4_1.gguf"))
+    parser.add_argument("--config", default="", help="YAML that is added")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench/fairness")
     options = parser.parse_args()
-    count, seconds = (20, 6) if options.quick else (100, 20)
     options.out.mkdir(parents=True, exist_ok=True)
-    result = {"sequences": options.sequences, "words": options.words}
+    result = {"options": {name: str(value) for name, value in vars(options).items()}}
     with tempfile.TemporaryDirectory() as folder:
-        server = servers.start_gateway(options.binary, options.model, pathlib.Path(folder),
-                                       CONFIG.replace("SEQUENCES", str(options.sequences)), (), None)
+        config = CONFIG.replace("SEQUENCES", str(options.sequences)) + options.config.replace("\\n", "\n")
+        server = servers.start_gateway(options.binary, options.model, pathlib.Path(folder), config, (), None)
         try:
             server.wait_until_ready()
-            questions(server, 5, options.words)
-            result["quiet"] = questions(server, count, options.words)
-            stop, counts = threading.Event(), {}
-            threads = flood(server, "flood", 64, 128, stop, counts)
-            time.sleep(2)
-            result["flood"] = questions(server, count, options.words)
-            stop.set()
-            for thread in threads:
-                thread.join(120)
-            stop, counts = threading.Event(), {}
-            threads = [thread for key, tokens in (("a", 32), ("b", 64), ("c", 128), ("d", 256))
-                       for thread in flood(server, key, 16, tokens, stop, counts)]
-            time.sleep(2)
-            before = dict(counts)
-            time.sleep(seconds)
-            got = {key: counts[key] - before.get(key, 0) for key in counts}
-            stop.set()
-            for thread in threads:
-                thread.join(120)
+            clients.Question(server.port).ask("quiet", clients.words(1, options.words), 8)
+            for name, case in (("flood", flood), ("backlog", backlog)):
+                if options.case is None or name in options.case:
+                    result[name] = case(server, options)
         finally:
             server.stop()
-    values = list(got.values())
-    result["backlog"] = {"tokens": got, "jain": round(sum(values) ** 2 / (len(values) * sum(v * v for v in values)), 4)}
-    result["ttft_p99_ratio"] = round(result["flood"]["ttft_p99_ms"] / result["quiet"]["ttft_p99_ms"], 2)
-    result["ttft_p50_ratio"] = round(result["flood"]["ttft_p50_ms"] / result["quiet"]["ttft_p50_ms"], 2)
+    text = table(result)
     (options.out / "fairness.json").write_text(json.dumps(result, indent=1))
-    print(json.dumps(result, indent=1))
+    (options.out / "fairness.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@
  * generate leave the others more: a step may take as long as with 16 generations, which with four is
  * mostly free; the wave's last first token comes little later than with generation held back. A
  * plain multiple of the present decodes' time made that token wait nearly twice as long
- * (bench/NOTES.md). */
+ * (bench/NOTES.md).
+ *
+ * A newcomer's prompt (batcher.c) may make the step as long as the target. */
 
 /* While streams are running, a step has room for prompts for at least this share of the decodes'
  * own time, also when they alone take longer than the target: else a busy engine would never start
@@ -129,14 +131,14 @@ static void plan_decodes(batcher *b)
     b->plan.decode_count = b->plan.entry_count;
 }
 
-/* After the decodes have been planned: how long the step with prompts may be. 0: as long as it
- * gets. */
-static double step_limit_ns(const batcher *b)
+/* After the decodes have been planned: how long the step with prompts may be. */
+static void set_limits(batcher *b)
 {
     const struct batcher_options *options = &b->options;
     bool has_limit = options->inter_token_factor > 0.0 || options->inter_token_target_ns > 0;
+    b->plan_limit_ns = b->plan_newcomer_limit_ns = 0.0;
     if (!has_limit || b->plan.decode_count == 0)
-        return 0.0;
+        return;
     struct step_shape decodes = plan_shape(b);
     uint32_t slots = options->sequence_count_max - b->running_count;
     uint32_t waiting = b->waiting.count < slots ? b->waiting.count : slots;
@@ -149,21 +151,44 @@ static double step_limit_ns(const batcher *b)
     if (target > 0.0 && (limit <= 0.0 || target < limit))
         limit = target;
     double least = (1.0 + PREFILL_SHARE_MIN) * b->plan_decodes_ns;
-    return limit > least ? limit : least;
+    b->plan_limit_ns = limit > least ? limit : least;
+    if (target > 0.0)
+        b->plan_newcomer_limit_ns = target > least ? target : least;
 }
 
-/* How many rows of a prompt from position `first` this step takes; 0: none, the step is full. */
-static uint32_t chunk_rows(const batcher *b, uint32_t first, uint32_t remaining)
+/* Answers that a tenant has in a batch, on average, for newcomers to be told from everybody else. */
+#define CROWD_MIN 2u
+
+/* Nothing else of its tenant has a slot, while others have several each. */
+static bool is_newcomer(const batcher *b, const struct sequence *s)
+{
+    if (b->running_count < CROWD_MIN * b->running_tenant_count)
+        return false;
+    for (uint32_t i = 0; i < b->running_count; i++) {
+        if (b->running[i] != s && b->running[i]->request->tenant == s->request->tenant)
+            return false;
+    }
+    return true;
+}
+
+static double limit_for_ns(const batcher *b, const struct sequence *s)
+{
+    return is_newcomer(b, s) ? b->plan_newcomer_limit_ns : b->plan_limit_ns;
+}
+
+/* How many rows of a prompt from position `first` this step takes; 0: none, the step is full. `limit_ns`: how long
+ * it may be; 0: no limit. */
+static uint32_t chunk_rows(const batcher *b, double limit_ns, uint32_t first, uint32_t remaining)
 {
     uint32_t most = rows_left(b);
     uint32_t chunk = remaining < most ? remaining : most;
-    if (b->plan_limit_ns <= 0.0)
+    if (limit_ns <= 0.0)
         return chunk;
     uint32_t prefill_rows = b->plan.row_count - b->plan.decode_count;
     struct step_shape shape = plan_shape(b);
     uint32_t fit;
     if (cost_model_is_ready(&b->cost))
-        fit = cost_model_fit_rows(&b->cost, &shape, first, chunk, b->plan_limit_ns);
+        fit = cost_model_fit_rows(&b->cost, &shape, first, chunk, limit_ns);
     else
         fit = prefill_rows < PREFILL_ROWS_UNKNOWN ? PREFILL_ROWS_UNKNOWN - prefill_rows : 0;
     uint32_t owed = prefill_rows < PREFILL_ROWS_MIN ? PREFILL_ROWS_MIN - prefill_rows : 0;
@@ -284,22 +309,25 @@ static void plan_prefills(batcher *b)
      * them again. */
     bool admits = b->plan.preempted_count == 0;
     uint32_t i = 0;
-    while (chunk_rows(b, 0, 1) > 0) {
+    for (;;) {
         while (i < b->running_count && is_decode(b->running[i]))
             i++;
         struct sequence *s = i < b->running_count ? b->running[i] : NULL;
         struct sequence *waiting = admits ? next_waiting(b, s) : NULL;
+        s = waiting != NULL ? waiting : s;
+        if (s == NULL)
+            return;
+        double limit_ns = limit_for_ns(b, s);
+        if (chunk_rows(b, limit_ns, 0, 1) == 0)
+            return;
         if (waiting != NULL) {
             admits = admit(b, waiting);
             if (!admits)
                 continue;
-            s = waiting; /* it stands at or before i, and who was there at i + 1 */
         }
-        if (s == NULL)
-            return;
-        i++;
+        i++; /* who was admitted stands at or before i, and who was there at i + 1 */
         uint32_t chunk =
-            chunk_rows(b, s->computed_count, sequence_token_count(s) - s->computed_count);
+            chunk_rows(b, limit_ns, s->computed_count, sequence_token_count(s) - s->computed_count);
         if (chunk == 0)
             return; /* it has its blocks and comes first among the prefills of the next step */
         chunk = chunk_to_score(b, s, chunk);
@@ -314,12 +342,11 @@ const struct step_plan *batcher_plan(batcher *b)
     b->plan =
         (struct step_plan){.entries = b->entries, .copy_from = b->copy_from, .copy_to = b->copy_to};
     b->plan_context = 0.0;
-    b->plan_limit_ns = 0.0;
     plan_decodes(b);
     struct step_shape decodes = plan_shape(b);
     b->plan_decodes_ns =
         cost_model_is_ready(&b->cost) ? cost_model_predict_ns(&b->cost, &decodes) : 0.0;
-    b->plan_limit_ns = step_limit_ns(b);
+    set_limits(b);
     plan_prefills(b);
     batcher_plan_drafts(b);
     if (b->plan.entry_count == 0) {

@@ -34,6 +34,13 @@
  * however many come, so it is late by a factor that is known and not by the traffic. Tokens that
  * the cache holds do not count: the long history of a conversation is a short prompt.
  *
+ * Newcomers. A tenant with nothing in the batch must not pay for another's flood. Its prompt's own
+ * tokens count once in its turn, so no later prompt passes it, however short, and whom it passes is
+ * passed by no more tokens than before. And where tenants have two answers and more, on average,
+ * the steps that read it are as long as the target allows, not the factor (batch_plan.c). Of each
+ * tenant only one request gets this. Without it a prompt of 67 tokens beside 14 answers was read
+ * in five steps and more, and prompts of 11 that came later went before it (bench/NOTES.md).
+ *
  * Memory. A sequence gets the blocks for all its known tokens at once when it starts, not chunk by
  * chunk: two half-computed prompts that wait for each other's blocks cannot exist. Beyond that it
  * grows by a block every 16 tokens, so a start must leave one free block for each running sequence
@@ -181,9 +188,18 @@ void batcher_queue_sequence(batcher *b, struct sequence *s)
     sequence_queue_insert(&b->waiting, s);
 }
 
+static bool is_tenant_running(const batcher *b, uint64_t tenant)
+{
+    uint32_t i = 0;
+    while (i < b->running_count && b->running[i]->request->tenant != tenant)
+        i++;
+    return i < b->running_count;
+}
+
 void batcher_start_sequence(batcher *b, struct sequence *s)
 {
     CHECK(b->running_count < b->options.sequence_count_max);
+    b->running_tenant_count += !is_tenant_running(b, s->request->tenant);
     uint32_t at = b->running_count++;
     while (at > 0 && sequence_is_before(s, b->running[at - 1])) {
         b->running[at] = b->running[at - 1];
@@ -206,6 +222,7 @@ void batcher_stop_sequence(batcher *b, struct sequence *s)
     b->running_count--;
     for (; at < b->running_count; at++)
         b->running[at] = b->running[at + 1];
+    b->running_tenant_count -= !is_tenant_running(b, s->request->tenant);
     block_table_release(&s->table, b->blocks);
     if (--s->request->running_count == 0)
         b->running_request_count--;
@@ -224,6 +241,15 @@ static uint32_t uncached_tokens(const batcher *b, const struct batch_request *re
     return uncached > 0 ? uncached : 1;
 }
 
+/* A look at every live request, but for a tenant that floods: its latest stand first. */
+static bool has_tenant(const batcher *b, uint64_t tenant)
+{
+    const struct batch_request *other = b->requests;
+    while (other != NULL && other->tenant != tenant)
+        other = other->next;
+    return other != NULL;
+}
+
 void batcher_submit(batcher *b, struct batch_request *request)
 {
     CHECK(request->sequence_count > 0 && request->prompt_count > 0);
@@ -240,7 +266,8 @@ void batcher_submit(batcher *b, struct batch_request *request)
     request->live_count = request->sequence_count;
     request->is_waiting = true; /* the gate has counted it */
     uint32_t own = uncached_tokens(b, request);
-    request->turn = b->prompt_tokens_submitted + (uint64_t)TURN_FACTOR * own;
+    bool is_newcomer = b->requests != NULL && !has_tenant(b, request->tenant);
+    request->turn = b->prompt_tokens_submitted + (is_newcomer ? 1 : TURN_FACTOR) * (uint64_t)own;
     b->prompt_tokens_submitted += own;
     request->previous = NULL;
     request->next = b->requests;
@@ -348,7 +375,7 @@ static bool running_is_consistent(const batcher *b)
 
 bool batcher_is_consistent(const batcher *b)
 {
-    uint32_t running = 0, waiting = 0, requests = 0, running_requests = 0;
+    uint32_t running = 0, waiting = 0, requests = 0, running_requests = 0, tenants = 0;
     for (const struct batch_request *r = b->requests; r != NULL; r = r->next) {
         uint32_t live = 0, mine = 0;
         for (uint32_t i = 0; i < r->sequence_count; i++) {
@@ -371,9 +398,14 @@ bool batcher_is_consistent(const batcher *b)
         return false;
     const struct block_table **tables = memory_allocate_array(running, sizeof(void *));
     CHECK(tables != NULL);
-    for (uint32_t i = 0; i < running; i++)
+    for (uint32_t i = 0; i < running; i++) {
+        uint32_t first = 0;
+        while (b->running[first]->request->tenant != b->running[i]->request->tenant)
+            first++;
+        tenants += first == i;
         tables[i] = &b->running[i]->table;
-    bool is_consistent = running_is_consistent(b) &&
+    }
+    bool is_consistent = running_is_consistent(b) && tenants == b->running_tenant_count &&
                          block_tables_are_consistent(b->blocks, tables, running) &&
                          block_allocator_is_consistent(b->blocks) &&
                          (b->prefixes == NULL || prefix_cache_is_consistent(b->prefixes));

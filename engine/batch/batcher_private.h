@@ -18,7 +18,7 @@ struct batcher {
 
     struct sequence_queue waiting;
     struct sequence **running; /* owned; [sequence_count_max], by sequence_is_before */
-    uint32_t running_count;
+    uint32_t running_count, running_tenant_count;
     struct batch_request *requests; /* live ones */
     uint32_t live_request_count, running_request_count;
 
@@ -30,8 +30,9 @@ struct batcher {
     int32_t drafts[STEP_DRAFTS_MAX];
     double plan_context;    /* positions that the plan's rows attend to, in all */
     double plan_decodes_ns; /* predicted of its decodes alone; 0: too little is known yet */
-    double plan_limit_ns;   /* how long the step should take at most; 0: no limit */
-    bool has_plan;          /* between plan and complete */
+    /* How long the step should take at most, and with a newcomer's prompt in it; 0: no limit */
+    double plan_limit_ns, plan_newcomer_limit_ns;
+    bool has_plan; /* between plan and complete */
 
     /* What the head of the queue lacked when it was last refused: it is not tried again until one of these is better. */
     const struct sequence *refused;

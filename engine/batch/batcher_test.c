@@ -122,6 +122,7 @@ static void request_make(struct world *w, struct fake_request *r, uint64_t arriv
         .prompt_hashes = r->prompt_hashes,
         .hash_root = prefix_hash_root(salt),
         .priority = (int32_t)next_random(3),
+        .tenant = next_random(3),
         .arrival = arrival,
         .sequences = r->sequences,
         .sequence_count = next_random(3) == 0 ? 1 + next_random(N_MAX) : 1,
@@ -502,6 +503,7 @@ static struct fake_request *make(struct world *w, uint32_t prompt_count, uint32_
     r->request.prompt_count = prompt_count;
     r->request.sequence_count = n;
     r->request.priority = priority;
+    r->request.tenant = 0;
     r->request.scores_prompt = false;
     r->request.pin_count = 0;
     r->ignores_end = true;
@@ -788,6 +790,95 @@ static void a_short_prompt_passes_a_long_one_and_many_do_not(void **state)
     world_close(&w);
 }
 
+static struct fake_request *add_of(struct world *w, uint64_t tenant, uint32_t prompt_count,
+                                   uint32_t output_max)
+{
+    struct fake_request *r = make(w, prompt_count, output_max, 1, 0);
+    r->request.tenant = tenant;
+    submit(w, r);
+    return r;
+}
+
+/* A machine that has learnt its price, with `count` answers, each of the tenant `first_tenant` + its number * `stride`. */
+static void world_open_talking(struct world *w, uint32_t count, uint64_t stride)
+{
+    struct batcher_options options = {.block_count = 64,
+                                      .sequence_count_max = 24,
+                                      .batch_tokens_max = 192,
+                                      .inter_token_factor = 1.5,
+                                      .inter_token_target_ns = 90000}; /* rows_only_ns: 90 rows */
+    world_open(w, &options);
+    for (uint32_t i = 0; i < count; i++)
+        add_of(w, 1 + i * stride, 1, OUTPUT_MAX);
+    struct fake_request *teacher = add_of(w, 1, PROMPT_MAX, 1); /* of the price of a row */
+    while (teacher->request.live_count > 0)
+        run_step_of_rows(w);
+    for (int i = 0; i < 4; i++)
+        run_step_of_rows(w);
+}
+
+static void end_all(struct world *w)
+{
+    for (uint32_t i = 0; i < w->request_count; i++) {
+        if (w->requests[i].request.live_count > 0)
+            end_request(w, &w->requests[i]);
+    }
+}
+
+static void a_newcomers_prompt_is_read_as_fast_as_the_target_allows(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open_talking(&w, 20, 0);
+    struct fake_request *own = add_of(&w, 1, PROMPT_MAX, 2);
+    struct fake_request *newcomer = add_of(&w, 2, 64, 2);
+    assert_true(run_step_of_rows(&w) >= 64); /* with 20 answers no more than 90 rows */
+    assert_int_equal(newcomer->sequences[0].output_count, 1);
+    assert_true(own->sequences[0].computed_count <= 6);
+    /* Who has an answer is a newcomer no more. */
+    struct fake_request *second = add_of(&w, 2, 64, 2);
+    assert_in_range(run_step_of_rows(&w), 1, 14);
+    assert_int_equal(second->sequences[0].output_count, 0);
+    end_all(&w);
+    world_close(&w);
+}
+
+static void where_everybody_has_one_answer_newcomers_are_like_everybody(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open_talking(&w, 20, 1);
+    struct fake_request *newcomer = add_of(&w, 100, 64, 2);
+    assert_in_range(run_step_of_rows(&w), 1, 14);
+    assert_int_equal(newcomer->sequences[0].output_count, 0);
+    end_all(&w);
+    world_close(&w);
+}
+
+static void no_later_prompt_passes_a_newcomers(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = {
+        .block_count = 64, .sequence_count_max = 32, .batch_tokens_max = 32};
+    world_open(&w, &options);
+    struct fake_request *talker = add_of(&w, 1, 1, OUTPUT_MAX);
+    run_step(&w);
+    struct fake_request *newcomer = add_of(&w, 2, PROMPT_MAX, 1);
+    uint32_t read = 0;
+    while (newcomer->request.live_count > 0) {
+        struct fake_request *later = add_of(&w, 1, 8, 1);
+        run_step(&w);
+        assert_true(newcomer->sequences[0].computed_count >= read + 31 ||
+                    newcomer->request.live_count == 0);
+        assert_true(later->request.live_count > 0 || newcomer->request.live_count == 0);
+        read = newcomer->sequences[0].computed_count;
+    }
+    assert_int_equal(talker->request.live_count, 1);
+    run_until_idle(&w);
+    world_close(&w);
+}
+
 static void a_cancelled_request_frees_its_blocks_at_once(void **state)
 {
     (void)state;
@@ -831,6 +922,9 @@ int main(void)
         cmocka_unit_test(a_long_prompt_beside_decodes_stays_inside_the_target),
         cmocka_unit_test(a_step_with_decodes_grows_by_the_factor_and_no_more),
         cmocka_unit_test(a_short_prompt_passes_a_long_one_and_many_do_not),
+        cmocka_unit_test(a_newcomers_prompt_is_read_as_fast_as_the_target_allows),
+        cmocka_unit_test(where_everybody_has_one_answer_newcomers_are_like_everybody),
+        cmocka_unit_test(no_later_prompt_passes_a_newcomers),
         cmocka_unit_test(a_cancelled_request_frees_its_blocks_at_once),
         cmocka_unit_test(options_that_cannot_work_are_refused),
         cmocka_unit_test_teardown(thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak,

@@ -463,6 +463,20 @@ static void check_others(const struct check *c, uint32_t index)
              "fallback_on takes unavailable, overloaded, timeout, error and context_length");
 }
 
+static void check_price(const struct check *c, const struct config_model *model)
+{
+    const struct config_price *price = &model->price;
+    bool has_tokens = price->input > 0 || price->cached_input > 0 || price->output > 0;
+
+    if (price->slice_hour > 0 && has_tokens)
+        FAIL(c, &price->slice_hour, "a model's tokens have prices, or its slices have: not both");
+    if (price->slice_hour > 0 && config_model_replicas(model) == 0)
+        FAIL(c, &price->slice_hour,
+             "slice_hour is for models that replicas serve here; give the tokens prices");
+    if (price->slice_hour <= 0 && price->idle_factor_max > 1)
+        FAIL(c, &price->idle_factor_max, "idle_factor_max is of slice_hour, which is not set");
+}
+
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
@@ -476,6 +490,7 @@ static void check_model(const struct check *c, uint32_t index)
     check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
     check_word(c, "pooling", &model->pooling, pooling_words);
     check_parsers(c, model);
+    check_price(c, model);
     if (strcmp(model->weight_cache, "auto") != 0 && strcmp(model->weight_cache, "off") != 0 &&
         model->weight_cache[0] != '/')
         FAIL(c, &model->weight_cache,

@@ -525,6 +525,14 @@ static const struct setting price_table[] = {
     {FLOAT("cached_input", config_price, cached_input, "-1", -1, 1e6), .reload = RELOAD_RESTART,
      .help = "Of those that were found in the prefix cache; -1: as the others."},
     {FLOAT("output", config_price, output, "0", 0, 1e6), .reload = RELOAD_RESTART, .help = "Of the answer's tokens."},
+    {FLOAT("slice_hour", config_price, slice_hour, "0", 0, 1e6), .reload = RELOAD_RESTART,
+     .help = "In their place, of an hour of what a replica runs on: a request pays for its share, by tokens, of each step that it "
+             "was computed in. What it may cost is estimated by what tokens have cost lately.",
+     .danger = "Until the first request has ended nothing is reserved of budgets."},
+    {FLOAT("idle_factor_max", config_price, idle_factor_max, "1", 1, 1000), .reload = RELOAD_RESTART,
+     .help = "With slice_hour: requests also pay for time in which the replicas were idle, until all of it is paid, but never more "
+             "than so many times their own. 1: nobody pays for it.",
+     .danger = "After a quiet night the first requests cost so much more."},
     {.key = NULL}};
 
 static const struct setting model_table[] = {
@@ -614,7 +622,8 @@ static const struct setting model_table[] = {
      .danger = "Pins of one client push what others have left in the cache out of it."},
     {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
      .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
-             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size.",
+             "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size. For the prompt of "
+             "a tenant with nothing running, where others have several answers each, only inter_token_target holds.",
      .danger = "Lower makes answers smoother and first tokens later: next to running answers a prompt gets about "
                "(factor - 1) / factor of the machine. 1000 is as good as no limit."},
     {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
@@ -637,7 +646,8 @@ static const struct setting model_table[] = {
              "admin is needed. A restart of the gateway forgets them.",
      .danger = "Clients name paths of the server's disk, and what they load is there for everybody."},
     {.key = "price", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, price), .table = price_table,
-     .help = "What a million tokens cost, in any unit, with up to six decimals; for tenants.budgets."},
+     .help = "What a million tokens cost, in any unit, with up to six decimals, or what an hour of a replica's slice does; for "
+             "tenants.budgets and the ledger."},
     {.key = "speculative_config", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, speculative),
      .table = speculative_table, .help = "Several tokens of an answer in one step, where its text repeats."},
     {.key = NULL}};

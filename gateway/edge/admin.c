@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "json.h"
+#include "model_cost.h"
 
 #define ADMIN_BYTES_MAX (64u << 20)
 
@@ -23,6 +24,7 @@ void admin_collect(void *context)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
+    model_costs_collect(edge);
 }
 
 void admin_metrics(struct edge_record *record, struct text_slice rest)

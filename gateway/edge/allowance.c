@@ -5,6 +5,7 @@
 
 #include "budget.h"
 #include "clock.h"
+#include "model_cost.h"
 #include "openai.h"
 #include "quota.h"
 
@@ -149,12 +150,12 @@ static bool rates_take(struct edge_record *record, const struct config_tenants *
 
 /* False: it has been refused. */
 static bool money_take(struct edge_record *record, const struct config_tenants *config,
-                       const struct config_price *price, const struct request_usage *most)
+                       int64_t most)
 {
     struct budget_hold *hold = http_request_allocate(record->request, sizeof(*hold));
     struct budget_refusal refusal;
     status result = budget_reserve(identity_spent(record->edge->identity), config, record->caller,
-                                   price, most, clock_wall_ms(), hold, &refusal);
+                                   most, clock_wall_ms(), hold, &refusal);
 
     record->budget = hold;
     if (result == STATUS_FULL)
@@ -164,24 +165,25 @@ static bool money_take(struct edge_record *record, const struct config_tenants *
     return result == STATUS_OK;
 }
 
-bool allowance_take(struct edge_record *record, const struct edge_model *model,
-                    const struct route_target *target)
+bool allowance_take(struct edge_record *record, const struct edge_model *asked,
+                    const struct edge_model *first, const struct route_target *target)
 {
     const struct config_tenants *config =
         &config_store_get(&record->edge->configs)->config->tenants;
-    const struct config *first = record->edge->configs.first->config;
     struct request_usage most = {0};
 
     if (target != NULL)
         most = usage_expected(record, config, target);
-    return rates_take(record, config, model->name, &most) &&
-           money_take(record, config, &config_model_at(first, model->index)->price, &most);
+    return rates_take(record, config, asked->name, &most) &&
+           money_take(record, config, model_cost_most(record->edge, first, &most));
 }
 
 void allowance_settle(struct edge_record *record)
 {
     if (record->hold != NULL)
         quota_settle(record->hold, &record->usage);
+    if (record->proxy != NULL)
+        record->usage.cost_nano = model_cost_settle(record->edge, record->model, &record->usage);
     if (record->budget != NULL)
-        budget_settle(record->budget, &record->usage);
+        budget_settle(record->budget, record->usage.cost_nano);
 }

@@ -8,9 +8,10 @@
  * in HTTP's words. Loop thread. */
 
 /* Takes what the request may need, and tells in x-ratelimit-* headers what is left. False: it has been refused, and the
- * record is dead. `target`: what is known of the body; NULL: the request makes no tokens. */
-bool allowance_take(struct edge_record *record, const struct edge_model *model,
-                    const struct route_target *target);
+ * record is dead. `asked`: the model that it names; `first`: the one that it will go to first, whose price
+ * counts until it has ended; `target`: what is known of the body; NULL: the request makes no tokens. */
+bool allowance_take(struct edge_record *record, const struct edge_model *asked,
+                    const struct edge_model *first, const struct route_target *target);
 
 /* When the request has ended in any way: what it did not use is given back, and what it did
  * is paid: the record's usage has the cost. */

@@ -40,7 +40,7 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
         .cached_tokens = usage->cached_tokens,
         .completion_tokens = usage->completion_tokens,
         .reasoning_tokens = usage->reasoning_tokens,
-        .busy_ns = usage->busy_ns,
+        .busy_ns = proxy->attempt.busy_before_ns + usage->busy_ns,
         .finish = usage->finish,
     };
     admission_deliver(proxy->choice.model->admission, &proxy->waiting.ticket,
@@ -177,6 +177,18 @@ static const char *text_of(const json_t *error, const char *name)
     return text != NULL ? text : "";
 }
 
+/* What the replica's refusal calls it: by its code, or by its kind where it has none. */
+static void refusal_note(struct proxy *proxy)
+{
+    const struct buffer *held = &proxy->attempt.held;
+    json_t *body = json_loadb(held->bytes > 0 ? held->data : "", held->bytes, 0, NULL);
+    const json_t *error = json_object_get(body, "error");
+    const char *code = text_of(error, "code");
+
+    edge_note_error(proxy->record, code[0] != '\0' ? code : text_of(error, "type"));
+    json_decref(body);
+}
+
 /* The replica's refusal of a request whose stream has begun: what its body says, as an event. */
 static void refusal_pass_on(struct proxy *proxy)
 {
@@ -219,6 +231,8 @@ static void answer_end(struct proxy *proxy)
     waiting_release(proxy);
     shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
     proxy->record->status_code = proxy->attempt.status_code;
+    if (proxy->attempt.status_code >= 400)
+        refusal_note(proxy);
     http_reply_kept(proxy->record->request, proxy->attempt.status_code,
                     proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
                     proxy->attempt.content_type, buffer_slice(&proxy->attempt.held));
@@ -421,6 +435,7 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     }
     attempt->replica = replica;
     stored_replica_write(replica->id, proxy->number);
+    attempt->busy_before_ns = proxy->record->usage.busy_ns;
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
     attempt->status_code = 0;
     attempt->is_event_stream = false;

@@ -14,9 +14,10 @@ struct attempt {
     http_exchange *exchange; /* NULL: none is under way */
     struct edge_replica *replica;
     uint32_t generation;
-    bool is_breaker_trial; /* replica_guard_begin's */
-    bool is_on_trial;      /* it has the replica's trial as a suspect */
-    int status_code;       /* 0: no head yet */
+    uint64_t busy_before_ns; /* what earlier attempts have used of their replicas' time */
+    bool is_breaker_trial;   /* replica_guard_begin's */
+    bool is_on_trial;        /* it has the replica's trial as a suspect */
+    int status_code;         /* 0: no head yet */
     bool is_event_stream;
     struct http_header *answer_headers;
     size_t answer_header_count;

@@ -1,5 +1,7 @@
 #include "edge.h"
 
+#include <stdio.h>
+
 #include "clock.h"
 #include "hex.h"
 #include "reply.h"
@@ -50,6 +52,11 @@ struct text_slice edge_percent_decode(http_request *request, struct text_slice t
     return (struct text_slice){out, bytes};
 }
 
+void edge_note_error(struct edge_record *record, const char *code)
+{
+    (void)snprintf(record->error_code, sizeof(record->error_code), "%s", code);
+}
+
 void edge_reply(struct edge_record *record, int status_code, const char *content_type,
                 struct text_slice body)
 {
@@ -66,6 +73,7 @@ void edge_reply_error(struct edge_record *record, const struct api_error *error)
     record->format->error_write(&body, error, http_request_id(record->request));
     api_error_headers_make(error, record->format, record->request, &headers);
     record->status_code = error->http_status;
+    edge_note_error(record, error->code);
     http_reply(record->request, error->http_status, headers.items, headers.count,
                "application/json", buffer_slice(&body));
     buffer_deinit(&body);

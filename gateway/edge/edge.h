@@ -15,6 +15,7 @@
 #include "records.h"
 #include "replica.h"
 #include "replica_guard.h"
+#include "request_record.h"
 #include "request_usage.h"
 #include "retry_budget.h"
 #include "runtime_adapters.h"
@@ -62,6 +63,7 @@ struct edge_model {
     _Atomic uint32_t turn; /* of equal replicas; loops */
 };
 
+struct model_cost;
 struct adapter_change;
 struct control;
 struct quota_book;
@@ -85,6 +87,7 @@ struct edge {
     struct edge_metrics metrics;
     struct queue_metrics queue_metrics;
     struct edge_model *models; /* owned */
+    struct model_cost *costs;  /* [model_count], owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
     struct runtime_adapters adapters;
@@ -135,6 +138,7 @@ struct edge_record {
     const struct wire_format *format; /* how errors are written */
     struct request_record *kept;      /* room that is kept for what it leaves; NULL: none */
     uint32_t retries;
+    char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;
     bool is_admin; /* it is on the admin API, or of an operator */
 };
@@ -142,6 +146,9 @@ struct edge_record {
 /* Resolves %XX in a part of a path or query: names with slashes come so from the official client. The text
  * lives as long as the request, with a NUL behind it. */
 struct text_slice edge_percent_decode(http_request *request, struct text_slice text);
+
+/* What the records will say of the answer; cut where it is too long. */
+void edge_note_error(struct edge_record *record, const char *code);
 
 /* Answers from the gateway itself. The record, and all that lives in the request's memory, is dead
  * afterwards. */

@@ -21,6 +21,7 @@
 #include "edge_admission.h"
 #include "log.h"
 #include "memory.h"
+#include "model_cost.h"
 #include "proxy.h"
 #include "quota.h"
 #include "reload.h"
@@ -153,6 +154,8 @@ static status metrics_init(struct edge *edge)
         result = queue_metrics_init(&edge->queue_metrics, edge->registry, edge->metrics.names,
                                     edge->model_count);
     if (result == STATUS_OK)
+        result = model_costs_init(edge);
+    if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
     return result;
 }
@@ -234,6 +237,7 @@ static void edge_deinit(struct edge *edge)
     identity_close(edge->identity);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
+    model_costs_deinit(edge);
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;

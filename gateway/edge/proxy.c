@@ -58,6 +58,7 @@ void proxy_end_stream(struct proxy *proxy, const struct api_error *error)
     buffer_init(&event, sizeof(*error) * 6 + 1024); /* every byte escaped, and what is around */
     record->format->stream_error(&event, NULL, error, http_request_id(record->request));
     record->status_code = error->http_status;
+    edge_note_error(record, error->code);
     if (event.failed == STATUS_OK)
         (void)http_stream_write(record->request, buffer_slice(&event));
     buffer_deinit(&event);
@@ -397,7 +398,8 @@ void proxy_start(struct edge_record *record, const char *method, const char *ups
     route_plan_make(config, target.model, number, &given.plan);
     if (!check_keeper(&given, &error) || !check_model(record, &given, &error))
         edge_reply_error(record, &error);
-    else if (allowance_take(record, given.choice.model, is_get ? NULL : &target))
+    else if (allowance_take(record, given.choice.model, &record->edge->models[given.plan.models[0]],
+                            is_get ? NULL : &target))
         start(record, &given);
 }
 
@@ -435,6 +437,6 @@ void proxy_start_stored(struct edge_record *record, const char *method, struct t
     }
     given.path = whole_path(record->request);
     given.body = (struct text_slice){"", 0};
-    if (allowance_take(record, given.choice.model, NULL))
+    if (allowance_take(record, given.choice.model, given.choice.model, NULL))
         start(record, &given);
 }

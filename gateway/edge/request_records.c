@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
-#include "money.h"
+#include "model_cost.h"
 #include "openai.h"
 #include "proxy_state.h"
 #include "records.h"
@@ -46,7 +46,8 @@ static void slice_copy(char *out, size_t bytes, struct text_slice text)
 {
     size_t length = text.bytes < bytes ? text.bytes : bytes - 1;
 
-    memcpy(out, text.data, length);
+    if (length > 0)
+        memcpy(out, text.data, length);
     out[length] = '\0';
 }
 
@@ -68,11 +69,26 @@ static uint64_t wait_of(const struct proxy *proxy, uint64_t now_ns)
     return (has_left_room ? ticket->granted_ns : now_ns) - ticket->enter_ns;
 }
 
+/* W3C Trace Context: 00-TRACE-PARENT-FLAGS. */
+static void trace_copy(http_request *request, char out[33])
+{
+    struct text_slice parent = http_request_header(request, "traceparent");
+
+    out[0] = '\0';
+    if (parent.bytes < 55 || parent.data[2] != '-' || parent.data[35] != '-')
+        return;
+    memcpy(out, parent.data + 3, 32);
+    out[32] = '\0';
+    if (strspn(out, "0123456789abcdef") != 32)
+        out[0] = '\0';
+}
+
 static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
                        struct request_record *out)
 {
     const struct proxy *proxy = record->proxy;
 
+    slice_copy(out->asked_model, sizeof(out->asked_model), proxy->target.name);
     if (proxy->attempt.replica != NULL)
         out->replica = proxy->attempt.replica->index;
     if (proxy->waiting.ticket.first_ns > record->start_ns)
@@ -82,14 +98,8 @@ static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
 
 static uint64_t cost_of(const struct edge_record *record)
 {
-    const struct config *config = config_store_get(&record->edge->configs)->config;
-    const struct config_price *price = &config_model_at(config, record->model->index)->price;
-    struct money_price prices;
-
-    if (price->input <= 0 && price->cached_input <= 0 && price->output <= 0)
-        return RECORD_NO_COST;
-    prices = money_price_of(price);
-    return (uint64_t)money_cost(&prices, &record->usage);
+    return model_cost_is_set(record->edge, record->model) ? (uint64_t)record->usage.cost_nano
+                                                          : RECORD_NO_COST;
 }
 
 /* What is counted for the audit log. */
@@ -126,11 +136,13 @@ static void fill(const struct edge_record *record, uint64_t now_ns, struct reque
         .usage = record->usage,
         .route = edge_route_name(record->route),
         .model = record->model != NULL ? record->model->name : "",
-        .finish = "",
+        .finish = record->usage.finish != NULL ? record->usage.finish : "",
     };
     slice_copy(out->method, sizeof(out->method), http_request_method(request));
     slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));
     text_copy(out->request_id, sizeof(out->request_id), http_request_id(request));
+    text_copy(out->error_code, sizeof(out->error_code), record->error_code);
+    trace_copy(request, out->trace_id);
     caller_copy(record->caller, out);
     audit_fill(record, out);
     if (record->proxy == NULL)

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "memory.h"
 #include "request.h"
+#include "thread.h"
 
 /* One turn of a loop:
  *   wait for events (not past the next timer)     h2o_evloop_run
@@ -308,6 +309,7 @@ void *loop_run(void *argument)
     http_loop *loop = argument;
     http_server *server = loop->server;
     enter(loop);
+    thread_ask_short_slice();
     if (server->on_start != NULL)
         server->on_start(server->on_start_context, loop);
     atomic_fetch_add(&server->ready_count, 1);

@@ -74,22 +74,20 @@ static bool budget_matches(const struct config_budget *row, const struct caller 
            patterns_match(row->team, caller->team) && patterns_match(row->key, caller->name);
 }
 
-static void give_back(const struct budget_hold *hold, int64_t cost)
+void budget_settle(const struct budget_hold *hold, int64_t cost)
 {
     for (uint32_t i = 0; i < hold->count; i++)
         spend_settle(hold->accounts[i], hold->reserved, cost);
 }
 
 status budget_reserve(struct spend_book *book, const struct config_tenants *config,
-                      const struct caller *caller, const struct config_price *price,
-                      const struct request_usage *most, uint64_t now_ms, struct budget_hold *hold,
-                      struct budget_refusal *refusal)
+                      const struct caller *caller, int64_t most, uint64_t now_ms,
+                      struct budget_hold *hold, struct budget_refusal *refusal)
 {
     const struct config_budget *rows = config->budgets.items;
-    struct money_price prices = money_price_of(price);
     status result = STATUS_OK;
 
-    *hold = (struct budget_hold){.price = price, .reserved = money_cost(&prices, most)};
+    *hold = (struct budget_hold){.reserved = most};
     for (uint32_t i = 0; result == STATUS_OK && i < config->budgets.count; i++) {
         char subject[SPEND_SUBJECT_BYTES_MAX];
         struct spend_account *account = NULL;
@@ -109,16 +107,8 @@ status budget_reserve(struct spend_book *book, const struct config_tenants *conf
             hold->accounts[hold->count++] = account;
     }
     if (result != STATUS_OK) {
-        give_back(hold, 0);
+        budget_settle(hold, 0);
         hold->count = 0;
     }
     return result;
-}
-
-void budget_settle(const struct budget_hold *hold, struct request_usage *usage)
-{
-    struct money_price prices = money_price_of(hold->price);
-
-    usage->cost_nano = money_cost(&prices, usage);
-    give_back(hold, usage->cost_nano);
 }

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <time.h>
 
-#define DAY_S 86400u
+#include "clock.h"
+
+#define DAY_S   86400u
+#define HOUR_NS (3600u * NS_PER_SECOND)
 
 static uint64_t millionths(double price)
 {
@@ -17,7 +20,20 @@ struct money_price money_price_of(const struct config_price *config)
         .input = millionths(config->input),
         .cached_input = millionths(config->cached_input < 0 ? config->input : config->cached_input),
         .output = millionths(config->output),
+        .slice_hour = (uint64_t)llround(config->slice_hour * MONEY_NANO),
+        .idle_factor = millionths(config->idle_factor_max),
     };
+}
+
+bool money_price_is_set(const struct money_price *price)
+{
+    return price->input > 0 || price->cached_input > 0 || price->output > 0 ||
+           price->slice_hour > 0;
+}
+
+static int64_t bounded(__uint128_t nano)
+{
+    return nano < INT64_MAX / 4 ? (int64_t)nano : INT64_MAX / 4;
 }
 
 int64_t money_cost(const struct money_price *price, const struct request_usage *usage)
@@ -27,9 +43,13 @@ int64_t money_cost(const struct money_price *price, const struct request_usage *
     __uint128_t pico = (__uint128_t)(usage->prompt_tokens - cached) * price->input +
                        (__uint128_t)cached * price->cached_input +
                        (__uint128_t)usage->completion_tokens * price->output;
-    __uint128_t nano = (pico + 999) / 1000;
 
-    return nano < INT64_MAX / 4 ? (int64_t)nano : INT64_MAX / 4;
+    return bounded((pico + 999) / 1000);
+}
+
+int64_t money_slice_cost(const struct money_price *price, uint64_t time_ns)
+{
+    return bounded(((__uint128_t)time_ns * price->slice_hour + HOUR_NS - 1) / HOUR_NS);
 }
 
 uint32_t money_period(enum budget_period kind, uint64_t now_s)

@@ -220,6 +220,26 @@ static void tokens_cost_what_the_price_says(void **state)
     assert_int_equal(money_cost(&price, &one), 1); /* up */
 }
 
+static void a_slices_time_costs_what_the_hour_says(void **state)
+{
+    const struct config_price config = {
+        .cached_input = -1, .slice_hour = 3.6, .idle_factor_max = 1.5};
+    struct money_price price = money_price_of(&config);
+
+    (void)state;
+    assert_true(money_price_is_set(&price));
+    assert_int_equal(price.idle_factor, 1500000);
+    assert_int_equal(money_slice_cost(&price, 0), 0);
+    assert_int_equal(money_slice_cost(&price, 1), 1); /* up */
+    assert_int_equal(money_slice_cost(&price, 1000000), 1000);
+    assert_int_equal(money_slice_cost(&price, 3600000000000), 3600000000);
+    assert_int_equal(money_slice_cost(&price, UINT64_MAX), UINT64_MAX / 1000 + 1);
+    price.slice_hour = UINT64_MAX;
+    assert_int_equal(money_slice_cost(&price, UINT64_MAX), INT64_MAX / 4);
+    price = (struct money_price){0};
+    assert_false(money_price_is_set(&price));
+}
+
 static void periods_are_those_of_the_calendar(void **state)
 {
     char text[16];
@@ -253,35 +273,31 @@ static void a_request_pays_every_budget_that_it_matches(void **state)
          .amount = 1e-6},
     };
     const struct config_tenants config = {.budgets = {rows, 2}};
-    const struct config_price price = {.input = 1, .cached_input = -1, .output = 1};
     const struct caller caller = {
         .key_id = "k", .organisation = "acme", .team = "", .name = "k", .models = ""};
-    const struct request_usage most = {.prompt_tokens = 1};
-    struct request_usage used = {.prompt_tokens = 1};
     struct fixture *fixture = *state;
     struct budget_refusal refusal;
     struct budget_hold hold;
 
-    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
-                                    &hold, &refusal),
-                     STATUS_OK);
+    assert_int_equal(
+        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
+        STATUS_OK);
     assert_int_equal(hold.count, 2);
-    budget_settle(&hold, &used);
-    assert_int_equal(used.cost_nano, 1000);
+    budget_settle(&hold, 1000);
     assert_int_equal(spend_spent(account_of(fixture, "organisation acme", BUDGET_MONTH)), 1000);
     assert_int_equal(spend_spent(account_of(fixture, "key k", BUDGET_DAY)), 1000);
-    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
-                                    &hold, &refusal),
-                     STATUS_FULL);
+    assert_int_equal(
+        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
+        STATUS_FULL);
     assert_non_null(strstr(refusal.message, "month's budget of 'organisation acme'"));
     assert_int_equal(refusal.retry_after_ms, 1000ull * (1796083200 - NOW_S));
     assert_int_equal(hold.count, 0);
     /* The other was given back. */
     rows[0].amount = 1;
     rows[1].amount = 2e-6;
-    assert_int_equal(budget_reserve(fixture->book, &config, &caller, &price, &most, 1000ull * NOW_S,
-                                    &hold, &refusal),
-                     STATUS_OK);
+    assert_int_equal(
+        budget_reserve(fixture->book, &config, &caller, 1000, 1000ull * NOW_S, &hold, &refusal),
+        STATUS_OK);
 }
 
 int main(void)
@@ -296,6 +312,7 @@ int main(void)
         TEST(a_subject_has_a_length),
         TEST(threads_together_lose_nothing),
         cmocka_unit_test(tokens_cost_what_the_price_says),
+        cmocka_unit_test(a_slices_time_costs_what_the_hour_says),
         cmocka_unit_test(periods_are_those_of_the_calendar),
         TEST(a_request_pays_every_budget_that_it_matches),
     };

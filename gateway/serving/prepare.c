@@ -299,6 +299,7 @@ bool part_prepare(struct job_part *part, const struct api_prompt *prompt)
     }
     request->reasoning = job_reasoning_budget(job);
     request->priority = job->has_priority ? job->priority : job->parsed.priority;
+    request->tenant = job->tenant_salt.low;
     salt_make(job, request->cache_salt);
     part_pin(part);
     request->adapter = job->adapter;

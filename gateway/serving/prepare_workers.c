@@ -58,6 +58,7 @@ static void run_job(struct replica *replica, struct job *job)
 static void *worker_main(void *context)
 {
     struct replica *replica = context;
+    thread_ask_short_slice();
     for (;;) {
         struct job *job = ring_pop_shared(replica->prepare_queue);
         if (job != NULL) {

@@ -11,6 +11,11 @@
 NODISCARD status thread_start(pthread_t *out, const char *name, void *(*run)(void *),
                               void *context);
 
+/* The calling thread works in short bursts that somebody waits for: it asks the kernel for a slice so short that, woken, it
+ * goes before threads that compute all the time. For loops and what passes work on to them; a kernel that knows no such
+ * slices (before Linux 6.12) goes on as ever. */
+void thread_ask_short_slice(void);
+
 /* Owner mark of single-threaded state: bind once on the owning thread, then assert at each entry (debug builds). */
 struct thread_owner {
     pthread_t thread;

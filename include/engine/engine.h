@@ -212,6 +212,7 @@ struct engine_request {
     const int32_t *shown_tokens; /* these control tokens are part of it in any case */
     uint32_t shown_token_count;
     int32_t priority;       /* lower runs first */
+    uint64_t tenant;        /* whose it is: equal numbers are one tenant (batcher.c, Newcomers) */
     uint64_t cache_salt[2]; /* prefix cache is shared only among equal salts (tenant) */
     struct engine_pin pins[ENGINE_PINS_MAX];
     uint32_t pin_count;

@@ -7,6 +7,7 @@ import json
 import pathlib
 import resource
 import signal
+import sqlite3
 import subprocess
 
 import httpx
@@ -111,6 +112,41 @@ def test_each_request_is_a_line_and_a_row(start, folder, verb):
     server.stop()
     for file in folder.iterdir():  # also the database and its log
         assert CANARY.encode() not in file.read_bytes() and SECRET.encode() not in file.read_bytes()
+
+
+def test_lines_and_rows_tell_traces_finish_and_errors_and_no_text(start, folder):
+    server = start(("    max_model_len: 1024", "    max_model_len: 1024\n    aliases: [small]"))
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced = {**HEADERS, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+
+    def ask(headers, **fields):
+        body = {"model": "smollm2", "prompt": CANARY, "max_tokens": 3, "ignore_eos": True, **fields}
+        return httpx.post(server.url + "/v1/completions", headers=headers, timeout=120, json=body)
+
+    assert ask(traced, model="small").status_code == 200
+    assert ask({**HEADERS, "traceparent": "00-" + "Z" * 32 + "-00f067aa0ba902b7-01"}, temperature=-1).status_code == 400
+    assert ask(HEADERS, prompt=CANARY + " river" * 3000, stream=True).status_code == 400
+    assert ask(HEADERS, model="nowhere").status_code == 404
+    lines = wait_until(lambda: (seen := [line for line in lines_of(folder / "access.log") if line["route"] == "/v1/completions"]) and
+                     len(seen) == 4 and seen)
+    good, bad, long, unknown = lines
+    assert (good["trace_id"], good["asked_model"], good["model"], good["finish_reason"]) == (trace, "small", "smollm2", "length")
+    assert good["busy_ms"] > 0 and "error_code" not in good
+    assert bad["status"] == 400 and bad["error_code"] and "trace_id" not in bad and "finish_reason" not in bad
+    assert long["error_code"] == "context_length_exceeded" and long["model"] == "smollm2"
+    assert unknown["error_code"] == "model_not_found" and "model" not in unknown
+    server.stop()
+    with sqlite3.connect(folder / "state.db") as database:
+        database.row_factory = sqlite3.Row
+        rows = [dict(row) for row in database.execute("SELECT * FROM requests ORDER BY ended_ms, id")]
+    # What was refused before it was for a model is in the access log alone.
+    assert len(rows) == 3
+    (row,) = [row for row in rows if row["trace_id"] == trace]
+    assert (row["asked_model"], row["finish"], row["error_code"], row["replica"], row["retries"]) == ("small", "length", "", 0, 0)
+    assert row["busy_ns"] > 0 and row["is_known"] == 1 and row["is_estimated"] == 0 and row["completion_tokens"] == 3
+    assert {row["error_code"] for row in rows if row["status"] == 400} == {bad["error_code"], "context_length_exceeded"}
+    for file in folder.iterdir():
+        assert CANARY.encode() not in file.read_bytes()
 
 
 def test_a_moved_access_log_is_opened_again(start, folder):

@@ -62,6 +62,7 @@ struct batch_request {
         *marks; /* [mark_count], by rising block: what others call its beginnings */
     uint32_t mark_count;
     int32_t priority;   /* lower runs first */
+    uint64_t tenant;    /* whose it is: equal numbers are one tenant */
     bool scores_prompt; /* logits are wanted of the prompt's own positions */
     /* Nothing is generated: the caller ends it once the prompt is computed. It has one sequence */
     bool is_prompt_only;

@@ -105,8 +105,10 @@ struct config_budget {
     double amount;
 };
 
-struct config_price {                   /* of a million tokens */
+struct config_price {                   /* of a million tokens, or of an hour of a slice */
     double input, cached_input, output; /* cached_input below 0: as input */
+    double slice_hour;                  /* 0: tokens have prices */
+    double idle_factor_max;             /* 1: idle time is paid by nobody */
 };
 
 struct config_tenants {
