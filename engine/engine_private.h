@@ -96,6 +96,8 @@ struct live_request {
 /* STATUS_OK or STATUS_NO_MEMORY. `output_count_max`: tokens a sequence may generate. */
 NODISCARD status live_request_create(engine *e, struct engine_request *caller,
                                      uint32_t output_count_max, struct live_request **out);
+/* Drops one that was never handed over. */
+void live_request_discard(struct live_request *r);
 void live_request_retain(struct live_request *r);
 /* Frees at the last reference. Any thread. */
 void live_request_release(struct live_request *r);
@@ -119,6 +121,13 @@ struct token_message {
     uint64_t admitted_ns, busy_ns;
     uint32_t cached_tokens, cache_write_tokens, preemption_count;
 };
+
+/* A token of a request's past becomes text, and its event is told (publisher.c). Thread: engine_submit's, before the request is
+ * handed over. STATUS_INVALID: a stop string ends there. */
+NODISCARD status publisher_take_past(engine *e, const struct token_message *m);
+/* Brings a new request to where its past ends (past_tokens.c). The same thread. STATUS_OK; STATUS_INVALID: it cannot have said
+ * that, or would have ended there; STATUS_TOO_LARGE as grammar_matcher_accept. */
+NODISCARD status past_tokens_take(engine *e, struct live_request *r);
 
 /* --- the engine --- */
 

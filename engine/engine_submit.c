@@ -49,6 +49,23 @@ static bool embedding_is_valid(const struct engine_request *request)
             request->reasoning == NULL && request->prompt_scores == NULL);
 }
 
+/* What follows from the tokens alone can be had again from them; a state that they do not tell cannot. */
+static bool past_is_valid(const engine *e, const struct engine_request *request,
+                          uint32_t output_count_max)
+{
+    if (request->past == NULL)
+        return true;
+    if (request->on_past == NULL || request->sampling.mirostat.is_on ||
+        request->prompt_scores != NULL || request->embedding != NULL)
+        return false;
+    for (uint32_t i = 0; i < request->n; i++) {
+        const struct engine_past *past = &request->past[i];
+        if (past->count >= output_count_max || !tokens_are_valid(e, past->tokens, past->count))
+            return false;
+    }
+    return true;
+}
+
 static bool request_is_valid(const engine *e, const struct engine_request *request)
 {
     if (request->internal != NULL || request->on_event == NULL || request->prompt == NULL)
@@ -85,11 +102,18 @@ status engine_submit(engine *e, struct engine_request *request)
 
     uint32_t room = e->info.context_max - request->prompt_count;
     uint32_t output_count_max = request->max_tokens < room ? request->max_tokens : room;
+    if (!past_is_valid(e, request, output_count_max))
+        return STATUS_INVALID;
     status s = queue_gate_enter(&e->gate, request->prompt_count);
     if (s != STATUS_OK)
         return s;
     struct live_request *r;
     s = live_request_create(e, request, output_count_max, &r);
+    if (s == STATUS_OK && request->past != NULL) {
+        s = past_tokens_take(e, r);
+        if (s != STATUS_OK)
+            live_request_discard(r);
+    }
     if (s != STATUS_OK) {
         queue_gate_leave(&e->gate, request->prompt_count);
         return s;

@@ -224,12 +224,17 @@ status live_request_create(engine *e, struct engine_request *caller, uint32_t ou
     atomic_init(&r->references, 1);
     s = fill(e, r, output_count_max);
     if (s != STATUS_OK) {
-        adapter_end_request(r->adapter, false);
-        live_request_release(r);
+        live_request_discard(r);
         return s;
     }
     *out = r;
     return STATUS_OK;
+}
+
+void live_request_discard(struct live_request *r)
+{
+    adapter_end_request(r->adapter, false);
+    live_request_release(r);
 }
 
 void live_request_retain(struct live_request *r)

@@ -47,7 +47,7 @@ static void count_token(engine *e, struct stream *stream, const struct token_mes
     uint64_t now_ns = m->time_ns;
     engine_metrics_token(e->metrics, now_ns, stream->last_token_ns);
     atomic_fetch_add_explicit(&e->stats.generated_tokens, 1, memory_order_relaxed);
-    if (stream->token_count == 0)
+    if (stream->first_token_ns == 0)
         stream->first_token_ns = now_ns;
     stream->last_token_ns = now_ns;
     stream->token_count++;
@@ -176,6 +176,24 @@ static void publish(engine *e, const struct token_message *m)
         }
     }
     send_event(e, m, &event);
+}
+
+status publisher_take_past(engine *e, const struct token_message *m)
+{
+    struct live_request *r = m->request;
+    struct stream *stream = &r->streams[m->index];
+    struct engine_token token = {.id = m->sample.token, .logprob = m->sample.logprob};
+    stream->token_count++;
+    stream->predicted_count = m->predicted_count;
+    struct text_ready ready = advance_text(e, stream, m);
+    struct engine_event event = event_of(m, stream);
+    event.text = ready.text;
+    event.tokens = &token;
+    event.token_count = 1;
+    if (ready.stop >= 0)
+        return STATUS_INVALID;
+    r->caller->on_past(r->caller, &event);
+    return STATUS_OK;
 }
 
 static void return_message(engine *e, struct token_message *m)

@@ -58,6 +58,9 @@
  * long as the tokens before it turn out to be those that were sampled, so the sequence says what
  * it would say without (batch_drafts.c).
  *
+ * Outputs at submission. A request that another engine has begun comes with what its sequences have said; each is
+ * then queued as one that was preempted.
+ *
  * n > 1. Only sequence 0 computes the prompt; the others are pending. When its last row has given
  * logits they share its blocks and sample from the same row. Where slots are short, a sibling joins
  * the queue as if it were a request of its own; prefix cache or not, it gives the same tokens. The
@@ -255,8 +258,11 @@ void batcher_submit(batcher *b, struct batch_request *request)
     CHECK(request->sequence_count > 0 && request->prompt_count > 0);
     CHECK(b->prefixes == NULL || request->prompt_hashes != NULL);
     CHECK(!request->is_prompt_only || request->sequence_count == 1);
+    bool has_outputs = false;
     for (uint32_t i = 0; i < request->sequence_count; i++) {
         struct sequence *s = &request->sequences[i];
+        has_outputs |= s->output_count > 0;
+        CHECK(s->output_count < s->output_count_max);
         CHECK(s->request == request && s->index == i && s->output_count_max > 0);
         CHECK((uint64_t)request->prompt_count + s->output_count_max <= batcher_tokens_max(b));
         CHECK(s->table.capacity >= sequence_blocks_max(request->prompt_count, s->output_count_max));
@@ -275,7 +281,9 @@ void batcher_submit(batcher *b, struct batch_request *request)
         b->requests->previous = request;
     b->requests = request;
     b->live_request_count++;
-    batcher_queue_sequence(b, &request->sequences[0]);
+    /* Those that have parted already do not wait for the first one's prompt. */
+    for (uint32_t i = 0; i < (has_outputs ? request->sequence_count : 1); i++)
+        batcher_queue_sequence(b, &request->sequences[i]);
 }
 
 static void forget_request(batcher *b, struct batch_request *request)

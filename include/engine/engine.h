@@ -222,6 +222,16 @@ struct engine_request {
     engine_event_fn *on_event; /* publisher thread; must not block */
     void *context;
 
+    /* What each of the n sequences has said before, with another engine: the request goes on behind it as the one there would
+     * have, to the token. on_past is told of each of these tokens in turn, by engine_submit on its own thread, as on_event would
+     * have been, but for log probabilities (NaN) and times; usage counts them. None of them may end its sequence. NULL: nothing.
+     * Not with mirostat, whose state is more than tokens, nor with scores of the prompt or embeddings. */
+    const struct engine_past {
+        const int32_t *tokens; /* [count] */
+        uint32_t count;        /* below what the sequence may have in all */
+    } * past;                  /* [n] */
+    engine_event_fn *on_past;
+
     /* How likely the model found the prompt's own tokens, written before the first event with a token; the first token's
      * is not touched. The prompt is computed anew for it, whatever the prefix cache holds. NULL: not wanted. */
     struct token_score *prompt_scores; /* [prompt_count] */
@@ -239,7 +249,8 @@ struct engine_request {
 };
 
 /* Hands the request over. STATUS_OK; STATUS_FULL: the queue is at its limit of requests or tokens; STATUS_TOO_LARGE: it
- * can never fit (prompt + 1 over context_max, or over the whole cache); STATUS_INVALID: a field out of range;
+ * can never fit (prompt + 1 over context_max, or over the whole cache); STATUS_INVALID: a field out of range, or a past that the
+ * request cannot have had (some of on_past may have been called);
  * STATUS_CLOSED: draining. Any thread; never blocks. On anything but OK no event comes. */
 NODISCARD status engine_submit(engine *e, struct engine_request *request);
 

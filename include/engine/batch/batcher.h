@@ -55,7 +55,8 @@ void batcher_destroy(batcher *b);
 uint32_t batcher_tokens_max(const batcher *b);
 
 /* Takes a request whose queue_gate_enter succeeded, with the fields above "The batcher's" set and those below zero.
- * prompt_count + output_count_max must not exceed batcher_tokens_max. Cannot fail. */
+ * prompt_count + output_count_max must not exceed batcher_tokens_max. Sequences may have outputs already, fewer than
+ * output_count_max: they go on as after a preemption. Cannot fail. */
 void batcher_submit(batcher *b, struct batch_request *request);
 
 /* A request that is prompt only is ended between batcher_complete and the next plan of the step that reached its last
