@@ -156,7 +156,8 @@ static void what_goes_on_may_be_preempted(void **state)
         clients[i] = begin(e, &variants[2], NULL);
         for (uint32_t j = 0; j < SEQUENCES; j++) {
             uint32_t most = whole->sequences[j].token_count - 1;
-            past[i][j] = (struct engine_past){whole->sequences[j].tokens, most < i * 7 ? most : i * 7};
+            past[i][j] =
+                (struct engine_past){whole->sequences[j].tokens, most < i * 7 ? most : i * 7};
         }
         clients[i]->request.past = past[i];
         clients[i]->request.on_past = client_on_event;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "wire_format.h"
 
 void usage_report_write(const struct api_usage *usage, struct buffer *out)
 {
@@ -36,20 +35,37 @@ static bool number_take(struct text_slice *text, uint64_t max, uint64_t *out)
     return true;
 }
 
-bool usage_report_read(struct text_slice text, struct api_usage *usage)
+/* Takes the word and the blank behind it away; NULL: it is none of them. */
+static const char *word_take(struct text_slice *text)
 {
     static const char *const words[] = {"-", "stop", "length", "tool_calls", "repetition"};
-    const char *finish = NULL;
+    const char *blank = text->bytes > 0 ? memchr(text->data, ' ', text->bytes) : NULL;
+    struct text_slice word = {text->data,
+                              blank != NULL ? (size_t)(blank - text->data) : text->bytes};
+    size_t taken = word.bytes + (blank != NULL);
+
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        if (!text_slice_is(word, words[i]))
+            continue;
+        *text = (struct text_slice){text->data + taken, text->bytes - taken};
+        return i == 0 ? "" : words[i];
+    }
+    return NULL;
+}
+
+/* Takes the five numbers and the word away. */
+static bool usage_take(struct text_slice *text, struct api_usage *usage)
+{
     uint64_t tokens[4], busy_ns;
+    const char *finish;
 
     for (size_t i = 0; i < ARRAY_COUNT(tokens); i++) {
-        if (!number_take(&text, UINT32_MAX, &tokens[i]))
+        if (!number_take(text, UINT32_MAX, &tokens[i]))
             return false;
     }
-    if (!number_take(&text, INT64_MAX, &busy_ns))
+    if (!number_take(text, INT64_MAX, &busy_ns))
         return false;
-    for (size_t i = 0; finish == NULL && i < ARRAY_COUNT(words); i++)
-        finish = text_slice_is(text, words[i]) ? words[i] : NULL;
+    finish = word_take(text);
     if (finish == NULL)
         return false;
     *usage = (struct api_usage){.prompt_tokens = (uint32_t)tokens[0],
@@ -57,25 +73,79 @@ bool usage_report_read(struct text_slice text, struct api_usage *usage)
                                 .completion_tokens = (uint32_t)tokens[2],
                                 .reasoning_tokens = (uint32_t)tokens[3],
                                 .busy_ns = busy_ns,
-                                .finish = finish == words[0] ? "" : finish};
+                                .finish = finish};
     return true;
 }
 
-void usage_report_insert(const struct api_usage *usage, struct buffer *out, size_t at)
+bool usage_report_read(struct text_slice text, struct api_usage *usage)
 {
-    size_t end = out->bytes, line_bytes;
-    char line[USAGE_REPORT_BYTES_MAX];
+    struct api_usage read;
 
-    /* Written behind, then changed about: the line is some twenty bytes, the event some hundreds. */
+    if (!usage_take(&text, &read) || text.bytes > 0)
+        return false;
+    *usage = read;
+    return true;
+}
+
+void usage_report_write_line(const struct api_usage *usage, struct buffer *out)
+{
     buffer_append_text(out, USAGE_REPORT_COMMENT);
     usage_report_write(usage, out);
     buffer_append_byte(out, '\n');
-    line_bytes = out->bytes - end;
-    if (out->failed != STATUS_OK || line_bytes > sizeof(line))
+}
+
+void usage_report_write_told(const struct api_usage *usage, uint32_t choice, const int32_t *tokens,
+                             size_t count, struct buffer *out)
+{
+    buffer_append_text(out, USAGE_REPORT_COMMENT);
+    usage_report_write(usage, out);
+    buffer_append_format(out, " %" PRIu32 " %" PRIu32, usage->cache_write_tokens, choice);
+    for (size_t i = 0; i < count; i++) {
+        buffer_append_byte(out, ' ');
+        buffer_append_u64(out, (uint64_t)tokens[i]);
+    }
+    buffer_append_byte(out, '\n');
+}
+
+void usage_report_insert(struct text_slice line, struct buffer *out, size_t at)
+{
+    size_t end = out->bytes;
+
+    buffer_append_slice(out, line);
+    if (out->failed != STATUS_OK || line.bytes == 0)
         return;
-    memcpy(line, out->data + end, line_bytes);
-    memmove(out->data + at + line_bytes, out->data + at, end - at);
-    memcpy(out->data + at, line, line_bytes);
+    memmove(out->data + at + line.bytes, out->data + at, end - at);
+    memcpy(out->data + at, line.data, line.bytes);
+}
+
+/* What stands behind the mark of a report's line. */
+static bool line_read(struct text_slice text, struct usage_report *report)
+{
+    struct usage_report read = {.choice = 0};
+    uint64_t written, choice;
+
+    if (!usage_take(&text, &read.usage))
+        return false;
+    if (text.bytes > 0) {
+        if (!number_take(&text, UINT32_MAX, &written) || !number_take(&text, UINT32_MAX, &choice))
+            return false;
+        read.tells_tokens = true;
+        read.usage.cache_write_tokens = (uint32_t)written;
+        read.choice = (uint32_t)choice;
+        read.tokens = text;
+    }
+    *report = read;
+    return true;
+}
+
+bool usage_report_next(struct usage_report *report, int32_t *token)
+{
+    uint64_t number;
+
+    if (report->tokens.bytes == 0 || !number_take(&report->tokens, INT32_MAX, &number))
+        return false;
+    *token = (int32_t)number;
+    return true;
 }
 
 /* The next line that begins like a report; NULL: there is none. */
@@ -94,7 +164,7 @@ static const char *report_find(struct text_slice events)
     return NULL;
 }
 
-struct text_slice usage_report_skip(struct text_slice *events, struct api_usage *usage,
+struct text_slice usage_report_skip(struct text_slice *events, struct usage_report *told,
                                     bool *has_report)
 {
     const size_t mark_bytes = sizeof(USAGE_REPORT_COMMENT) - 1;
@@ -107,8 +177,8 @@ struct text_slice usage_report_skip(struct text_slice *events, struct api_usage 
         *events = (struct text_slice){end, 0};
         return run;
     }
-    *has_report = usage_report_read(
-        (struct text_slice){report + mark_bytes, (size_t)(line_end - report) - mark_bytes}, usage);
+    *has_report = line_read(
+        (struct text_slice){report + mark_bytes, (size_t)(line_end - report) - mark_bytes}, told);
     run.bytes = (size_t)(report - run.data);
     *events = (struct text_slice){line_end + 1, (size_t)(end - line_end) - 1};
     return run;

@@ -196,7 +196,7 @@ static const struct setting upstream_table[] = {
     {DURATION("ready_timeout", config_upstream, ready_timeout_ns, "30s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
      .help = "How long a request waits for a replica that is starting or being restarted; then the answer is 503."},
     {INT("retries", config_upstream, retries, "2", 0, 10), .reload = RELOAD_LIVE, .unit = "attempts",
-     .help = "How often a request that has produced nothing is sent again when its replica fails.",
+     .help = "How often a request is sent again when its replica fails.",
      .danger = "Each is one more replica that a request may be lost with; upstream.quarantine_time bounds that."},
     {FLOAT("retry_budget", config_upstream, retry_budget, "0.1", 0, 1), .reload = RELOAD_LIVE,
      .help = "How many requests may be sent again, as a share of all requests of the model.",
@@ -215,6 +215,11 @@ static const struct setting upstream_table[] = {
     {DURATION("quarantine_time", config_upstream, quarantine_ns, "10m", 0, 7 * 86400 * SEC), .reload = RELOAD_LIVE,
      .help = "A request that was under way on two replicas when they were lost is refused for so long, with 500; 0s for "
              "never."},
+    {INT("continuation_tokens", config_upstream, continuation_tokens, "32768", 0, 16777216), .reload = RELOAD_LIVE,
+     .unit = "tokens",
+     .help = "A stream whose replica is lost goes on with another one, to the token: how many tokens of a stream are kept for "
+             "that, at three bytes each. One that has had more ends with an error then; 0 for all of them.",
+     .danger = "Each time counts as a retry, and reads the prompt and these tokens again."},
     {.key = NULL}};
 
 /* In the order of enum router_policy. */

@@ -7,9 +7,9 @@
  * event stream is kept until it is whole (its replica made it whole before the first byte, so this
  * costs no time). Of an event stream only whole events are passed on, and its head goes with the
  * first of them.
- *   2. A request is sent again only while no event with content has reached the client. Afterwards
- * a failure ends the stream with an error event: what a replica would say the second time need not
- * match what it said the first.
+ *   2. Once an event with content has reached the client, a request is sent again only to go on
+ * exactly there (resumption.h). Where that cannot be, a failure ends the stream with an error
+ * event: what a replica would say the second time need not match what it said the first.
  *
  * Back-pressure: when the client's side holds more than limits.response_buffer, reading from the
  * replica stops until it has drained. What is held here is at most one unfinished event. */
@@ -52,16 +52,18 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
 static bool events_write(struct proxy *proxy, struct text_slice events)
 {
     bool has_room = true, has_report;
-    struct api_usage usage;
+    struct usage_report report;
 
     while (events.bytes > 0) {
-        struct text_slice run = usage_report_skip(&events, &usage, &has_report);
+        struct text_slice run = usage_report_skip(&events, &report, &has_report);
 
         shadow_take(proxy->shadow, run);
         if (run.bytes > 0)
             has_room = http_stream_write(proxy->record->request, run);
-        if (has_report)
-            usage_take(proxy, &usage);
+        if (has_report) {
+            usage_take(proxy, &report.usage);
+            resumption_note(proxy, &report);
+        }
     }
     return has_room;
 }
@@ -140,10 +142,13 @@ static void suspicion_note(struct proxy *proxy, status result)
         suspects_clear(edge->suspects, attempt_content_hash(proxy));
 }
 
-/* Whether the request goes out once more; then it already has. */
+/* Whether the request goes out once more, for all of the answer or for what the client has not had of it; then it already
+ * has. */
 static bool retry(struct proxy *proxy)
 {
-    if (proxy->attempt.splitter.has_begun || proxy->retries_left == 0)
+    bool has_begun = proxy->attempt.splitter.has_begun;
+
+    if (proxy->retries_left == 0 || (has_begun && !resumption_prepare(proxy)))
         return false;
     if (!retry_budget_spend(&proxy->choice.model->retries)) {
         metrics_add(proxy_metrics(proxy)->retries_refused, 1);
@@ -152,9 +157,10 @@ static bool retry(struct proxy *proxy)
     proxy->retries_left--;
     proxy->record->retries++;
     metrics_add(proxy_metrics(proxy)->retries, 1);
-    log_info("gateway/edge", "request_id=%s is sent again: replica %s#%u failed",
-             http_request_id(proxy->record->request), proxy->choice.model->name,
-             proxy->attempt.replica->index);
+    log_info("gateway/edge", "request_id=%s is sent again%s: replica %s#%u failed",
+             http_request_id(proxy->record->request), has_begun ? ", to go on" : "",
+             proxy->choice.model->name, proxy->attempt.replica->index);
+    proxy->resumption.is_under_way = has_begun;
     replica_choice_avoid(&proxy->choice, proxy->attempt.replica, proxy->attempt.generation,
                          clock_now_ns());
     proxy_dispatch(proxy);
@@ -206,9 +212,30 @@ static void refusal_pass_on(struct proxy *proxy)
     proxy_end_stream(proxy, &error);
 }
 
+/* The client has had a part of the answer, and the rest of it will not come from there. */
+static void broke_off(struct proxy *proxy)
+{
+    bool is_possible = resumption_is_possible(proxy);
+    bool is_poison = is_possible && proxy->losses >= QUARANTINE_LOSS_MAX;
+
+    resumption_end(proxy, RESUMPTION_FAILED);
+    if (is_possible && !is_poison && retry(proxy))
+        return;
+    resumption_count(proxy, is_possible ? RESUMPTION_REFUSED : RESUMPTION_IMPOSSIBLE);
+    if (is_poison)
+        proxy_fail_quarantined(proxy);
+    else
+        proxy_fail(proxy, 502, "replica_lost", "The model's replica failed while it was answering",
+                   0);
+}
+
 /* A whole answer that is no event stream, or not a good one. */
 static void answer_end(struct proxy *proxy)
 {
+    if (proxy->resumption.is_under_way) { /* a refusal: it is full, it drains, or it cannot */
+        broke_off(proxy);
+        return;
+    }
     /* 503 before anything was produced: a replica that loads or drains. When it is the only one,
      * and ready, it is full: the client hears so at once, with the replica's own Retry-After. */
     if (proxy->attempt.status_code == 503 && can_go_elsewhere(proxy) && retry(proxy))
@@ -273,11 +300,10 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
     log_warn("gateway/edge", "request_id=%s replica %s#%u: the answer broke off (%s)",
              http_request_id(proxy->record->request), proxy->choice.model->name,
              proxy->attempt.replica->index, status_name(result));
-    if (result == STATUS_TIMEOUT)
+    if (proxy->attempt.splitter.has_begun)
+        broke_off(proxy);
+    else if (result == STATUS_TIMEOUT)
         proxy_fail(proxy, 504, "upstream_timeout", "The model's replica did not answer in time", 0);
-    else if (proxy->attempt.splitter.has_begun)
-        proxy_fail(proxy, 502, "replica_lost", "The model's replica failed while it was answering",
-                   0);
     else if (proxy->losses >= QUARANTINE_LOSS_MAX)
         proxy_fail_quarantined(proxy);
     else if (!retry(proxy))
@@ -332,11 +358,15 @@ static void events_measure(struct proxy *proxy, bool had_begun)
 {
     uint64_t now_ns = clock_now_ns();
 
-    if (!proxy->attempt.splitter.has_begun)
+    if (proxy->attempt.splitter.event_count == proxy->attempt.events_before)
         return;
-    if (!had_begun) {
+    if (!proxy->attempt.has_event) {
+        proxy->attempt.has_event = true;
         trial_end(proxy);
         replica_choice_first_event(&proxy->choice, proxy->attempt.replica, now_ns);
+        resumption_end(proxy, RESUMPTION_DONE);
+    }
+    if (!had_begun) {
         proxy->waiting.ticket.first_ns = now_ns;
         metrics_observe(proxy_metrics(proxy)->time_to_first_token,
                         (double)(now_ns - proxy->record->start_ns) / 1e9);
@@ -419,7 +449,7 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
         .path = proxy->path,
         .headers = proxy->headers,
         .header_count = proxy->header_count,
-        .body = proxy->body,
+        .body = proxy->resumption.body.data != NULL ? proxy->resumption.body : proxy->body,
         .connect_timeout_ns = proxy->connect_timeout_ns,
         .first_byte_timeout_ns = proxy->first_byte_timeout_ns,
         .idle_timeout_ns = proxy->idle_timeout_ns,
@@ -434,13 +464,17 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
             edge_upstream_headers(replica->upstream, proxy->record->request, headers);
     }
     attempt->replica = replica;
-    stored_replica_write(replica->id, proxy->number);
+    if (!attempt->splitter.has_begun) /* else the answer has its id */
+        stored_replica_write(replica->id, proxy->number);
     attempt->busy_before_ns = proxy->record->usage.busy_ns;
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
     attempt->status_code = 0;
     attempt->is_event_stream = false;
     /* A new stream starts at a line's start; what the client has had stays known. */
-    attempt->splitter = (struct sse_splitter){.has_begun = attempt->splitter.has_begun};
+    attempt->splitter = (struct sse_splitter){.has_begun = attempt->splitter.has_begun,
+                                              .event_count = attempt->splitter.event_count};
+    attempt->events_before = attempt->splitter.event_count;
+    attempt->has_event = false;
     buffer_clear(&attempt->held);
     (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
     if (http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange) ==

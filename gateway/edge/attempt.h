@@ -17,6 +17,8 @@ struct attempt {
     uint64_t busy_before_ns; /* what earlier attempts have used of their replicas' time */
     bool is_breaker_trial;   /* replica_guard_begin's */
     bool is_on_trial;        /* it has the replica's trial as a suspect */
+    bool has_event;          /* something of its answer has come */
+    uint64_t events_before;  /* that the client has had of others */
     int status_code;         /* 0: no head yet */
     bool is_event_stream;
     struct http_header *answer_headers;

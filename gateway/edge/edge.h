@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "admission.h"
+#include "answer_source.h"
 #include "caller.h"
 #include "config_snapshot.h"
 #include "edge_metrics.h"
@@ -20,6 +21,7 @@
 #include "retry_budget.h"
 #include "runtime_adapters.h"
 #include "shared_page.h"
+#include "stream_metrics.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
  * start and live as long as the process (a reload that changes them is refused), so pointers to
@@ -86,6 +88,8 @@ struct edge {
     metrics_registry *registry; /* owned */
     struct edge_metrics metrics;
     struct queue_metrics queue_metrics;
+    struct stream_metrics stream_metrics;
+    struct answer_source answers;
     struct edge_model *models; /* owned */
     struct model_cost *costs;  /* [model_count], owned */
     uint32_t model_count, replica_count;

@@ -128,6 +128,7 @@ static status models_init(struct edge *edge, const struct config *config, struct
     edge->model_count = config->models.count;
     atomic_init(&edge->queue_ahead, (uint32_t)config->admission.queue_ahead);
     atomic_init(&edge->slot_reserve, config->admission.reserve);
+    answer_source_init(&edge->answers);
     edge->suspects = suspects_create();
     if (edge->suspects == NULL)
         return STATUS_NO_MEMORY;
@@ -155,6 +156,9 @@ static status metrics_init(struct edge *edge)
                                     edge->model_count);
     if (result == STATUS_OK)
         result = model_costs_init(edge);
+    if (result == STATUS_OK)
+        result = stream_metrics_init(&edge->stream_metrics, edge->registry, edge->metrics.names,
+                                     edge->model_count);
     if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
     return result;
@@ -235,6 +239,7 @@ static void edge_deinit(struct edge *edge)
     records_close(edge->records);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
+    stream_metrics_deinit(&edge->stream_metrics);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
     model_costs_deinit(edge);

@@ -148,6 +148,9 @@ void proxy_release(struct proxy *proxy)
 {
     waiting_release(proxy);
     shadow_leave(proxy->shadow, proxy->record->status_code);
+    if (proxy->record->status_code != 499)
+        resumption_end(proxy, RESUMPTION_FAILED);
+    resumption_deinit(proxy);
     attempt_deinit(&proxy->attempt);
 }
 
@@ -273,6 +276,7 @@ static void start(struct edge_record *record, const struct proxy *given)
     record->proxy = proxy;
     metrics_add(proxy_metrics(proxy)->in_flight, 1);
     headers_make(proxy);
+    resumption_init(proxy, config);
     http_request_on_gone(request, on_gone, proxy);
     if (strcmp(proxy->method, "POST") == 0)
         proxy->shadow = shadow_start(proxy, config, number_of(http_request_id(request)));

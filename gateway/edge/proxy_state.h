@@ -4,6 +4,7 @@
 #include "attempt.h"
 #include "proxy.h"
 #include "replica_choice.h"
+#include "resumption.h"
 #include "route_plan.h"
 #include "shadow.h"
 #include "stored_replica.h"
@@ -33,7 +34,8 @@ struct proxy {
 
     struct waiting waiting;
     struct attempt attempt;
-    struct shadow *shadow; /* a copy of it that another model got; NULL: none */
+    struct resumption resumption; /* what another replica would need to go on with it */
+    struct shadow *shadow;        /* a copy of it that another model got; NULL: none */
 
     bool wants_stream; /* the answer, if it is a good one, is an event stream */
     bool is_streaming; /* the client has the head */

@@ -41,6 +41,7 @@ static bool line_end(struct sse_splitter *splitter)
 
     if (is_blank) {
         splitter->has_begun |= splitter->has_field;
+        splitter->event_count += splitter->has_field;
         splitter->is_done |= splitter->has_done;
         splitter->has_field = splitter->has_done = false;
     } else {

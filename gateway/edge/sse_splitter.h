@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "text_slice.h"
 
@@ -17,8 +18,9 @@ struct sse_splitter {
     bool has_field;                    /* the unfinished event has a line that is no comment */
     bool has_done;                     /* the unfinished event is the last that its API sends */
     char line[SSE_END_LINE_BYTES_MAX]; /* the unfinished line's first bytes */
-    bool has_begun; /* some finished event was not only comments: something was produced */
-    bool is_done;   /* the last event has passed */
+    uint64_t event_count;              /* finished ones that were not only comments */
+    bool has_begun;                    /* there was one: something was produced */
+    bool is_done;                      /* the last event has passed */
 };
 
 /* Takes the next piece. Returns how many of its bytes belong to events that are now complete: 0

@@ -53,19 +53,27 @@ static bool choices_init(struct job *job)
     return true;
 }
 
+/* Nobody else has named it. */
+static void answer_name_draw(struct answer_name *name)
+{
+    unsigned char random[ANSWER_UNIQUE_BYTES / 2];
+    random_bytes(random, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        (void)snprintf(name->unique + 2 * i, 3, "%02x", random[i]);
+    name->created_s = clock_wall_ms() / 1000;
+}
+
 static void answer_init(struct job *job)
 {
     const struct engine_request *first = &job->parts[0].request;
-    unsigned char random[12];
-    random_bytes(random, sizeof random);
-    int used = snprintf(job->id, sizeof job->id, "%s%s", job->format->id_prefix,
-                        job->format->record_write != NULL ? job->replica_number : "");
-    for (size_t i = 0; i < sizeof random; i++)
-        used += snprintf(job->id + used, sizeof job->id - (size_t)used, "%02x", random[i]);
+    if (!job->has_name)
+        answer_name_draw(&job->name);
+    (void)snprintf(job->id, sizeof job->id, "%s%s%s", job->format->id_prefix,
+                   job->format->record_write != NULL ? job->replica_number : "", job->name.unique);
     job->answer = (struct api_answer){
         .id = job->id,
         .unique = job->id + strlen(job->format->id_prefix),
-        .created_s = clock_wall_ms() / 1000,
+        .created_s = job->name.created_s,
         .model = job->parsed.model,
         .fingerprint = job->replica->fingerprint,
         .request = &job->parsed,
@@ -108,11 +116,13 @@ bool completion_prepare(struct job *job)
     struct api_completion_request *parsed = &job->parsed;
     struct api_history history = job_history(job);
     struct wire_request source = {
-        .body = buffer_slice(&job->body), .limits = &job->replica->limits, .history = &history};
+        .body = job_request_body(job), .limits = &job->replica->limits, .history = &history};
     status s = job->format->parse(&source, parsed, &job->error);
     if (s != STATUS_OK || !job_find_model(job, parsed->model, &job->adapter))
         return false;
-    if (!parsed->has_seed)
+    if (!parsed->has_seed && job->has_name)
+        parsed->sampling.seed = job->name.seed;
+    else if (!parsed->has_seed)
         random_bytes(&parsed->sampling.seed, sizeof parsed->sampling.seed);
     if (!allocate_parts(job))
         return false;
@@ -121,7 +131,7 @@ bool completion_prepare(struct job *job)
     for (uint32_t i = 0; i < job->part_count; i++)
         if (!part_prepare(&job->parts[i], parsed->prompts != NULL ? &parsed->prompts[i] : NULL))
             return false;
-    if (!compile_grammar(job) || !choices_init(job))
+    if (!compile_grammar(job) || !choices_init(job) || !job_prepare_continuation(job))
         return false;
     answer_init(job);
     api_completion_request_release_body(parsed);
@@ -180,6 +190,11 @@ bool completion_submit(struct job *job)
         atomic_compare_exchange_strong(&part->hold, &unknown, PART_FREE);
         if (atomic_load(&job->is_unwanted))
             job_cancel(job);
+    }
+    if (job->is_past_wrong) {
+        job_cancel(job);
+        job_fail(job, STATUS_INVALID);
+        return false;
     }
     return true;
 }

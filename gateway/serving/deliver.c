@@ -98,7 +98,7 @@ static const char *finish_word(const struct job_choice *choice)
     }
 }
 
-static struct api_usage sum_usage(const struct job *job)
+struct api_usage job_usage(const struct job *job)
 {
     struct api_usage usage = {0};
     uint64_t predicted = 0;
@@ -129,7 +129,7 @@ static struct api_usage sum_usage(const struct job *job)
 static struct api_usage final_usage(const struct job *job)
 {
     const struct engine_timing *timing = &job->timing;
-    struct api_usage usage = sum_usage(job);
+    struct api_usage usage = job_usage(job);
     usage.has_timings = true;
     usage.timings = (struct api_timings){
         .prepare = milliseconds_between(job->start_ns, job->prepared_ns),
@@ -200,10 +200,8 @@ static struct api_choice choice_view(struct job *job, uint32_t index,
 
 /* The head goes out with the first token, so that an error before it still has its own code and
  * Server-Timing tells queue and prefill. */
-static void start_stream(struct job *job, struct buffer *out)
+static void send_head(struct job *job)
 {
-    if (job->is_streaming)
-        return;
     struct answer_headers headers = {.count = 0};
     job->is_streaming = true;
     http_timer_cancel(&job->head_timer);
@@ -212,7 +210,16 @@ static void start_stream(struct job *job, struct buffer *out)
     add_header(&headers, "x-accel-buffering", "no");
     http_stream_start(job->request, 200, headers.items, headers.count,
                       "text/event-stream; charset=utf-8");
-    struct api_usage usage = sum_usage(job);
+}
+
+static void start_stream(struct job *job, struct buffer *out)
+{
+    if (!job->is_streaming && !job->is_replaying)
+        send_head(job);
+    if (job->has_begun)
+        return;
+    job->has_begun = true;
+    struct api_usage usage = job_usage(job);
     for (uint32_t i = 0; i < job->choice_count; i++) {
         struct api_choice view = choice_view(job, i, NULL);
         job->format->stream_begin(out, &job->answer, &view, &usage);
@@ -258,7 +265,7 @@ static void deliver_delta(struct job *job, uint32_t index, const struct output_d
     if (!job->parsed.stream)
         return;
     struct api_choice view = choice_view(job, index, delta);
-    struct api_usage usage = sum_usage(job);
+    struct api_usage usage = job_usage(job);
     job->format->stream_delta(out, &job->answer, &view, &usage);
     buffer_clear(&choice->ids);
 }
@@ -330,7 +337,7 @@ static void deliver_output(struct job *job, const struct engine_event *event, st
     if (!job->parsed.stream)
         return;
     struct api_choice view = choice_view(job, event->index, NULL);
-    struct api_usage usage = sum_usage(job);
+    struct api_usage usage = job_usage(job);
     view.token_ids = NULL;
     view.prompt_ids = NULL;
     job->format->stream_finish(out, &job->answer, &view, &usage);
@@ -340,7 +347,13 @@ static void finish_stream(struct job *job, struct buffer *out)
 {
     struct api_usage usage = final_usage(job);
     struct api_choice view = choice_view(job, 0, NULL);
+    size_t at = out->bytes;
     job->format->stream_end(out, &job->answer, &usage);
+    job_leave_out(job, out, at);
+    if (job->known_events > 0) { /* it was another answer that the client has had */
+        fail_status(job, STATUS_INTERNAL, NULL);
+        return;
+    }
     job_store_response(job, &view, &usage);
     http_stream_write(job->request, buffer_slice(out));
     http_stream_end(take_request(job), false);
@@ -419,6 +432,19 @@ static const char *error_text(status s)
                                  : NULL;
 }
 
+/* What the cache did is told as of where the answer began. */
+static void note_usage(struct job *job, const struct engine_event *event)
+{
+    struct job_part *part = part_of(job, event->index);
+    job->choices[event->index].completion_tokens = event->usage.completion_tokens;
+    job->choices[event->index].accepted_prediction_tokens = event->usage.accepted_prediction_tokens;
+    part->busy_ns = event->usage.busy_ns;
+    part->cached_tokens =
+        job->continues ? job->continuation.cached_tokens : event->usage.cached_tokens;
+    part->cache_write_tokens =
+        job->continues ? job->continuation.cache_write_tokens : event->usage.cache_write_tokens;
+}
+
 /* One event; false: the answer has ended by an error. */
 static bool deliver_event(struct job *job, struct engine_event *event, struct buffer *out)
 {
@@ -432,18 +458,26 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
         return false;
     }
     job->timing = event->timing;
-    job->choices[event->index].completion_tokens = event->usage.completion_tokens;
-    job->choices[event->index].accepted_prediction_tokens = event->usage.accepted_prediction_tokens;
-    part_of(job, event->index)->cached_tokens = event->usage.cached_tokens;
-    part_of(job, event->index)->cache_write_tokens = event->usage.cache_write_tokens;
-    part_of(job, event->index)->busy_ns = event->usage.busy_ns;
+    note_usage(job, event);
     size_t at = out->bytes;
     deliver_output(job, event, out);
-    if (job->tells_usage && job->is_streaming && out->bytes > at) {
-        struct api_usage usage = sum_usage(job);
-        usage_report_insert(&usage, out, at);
-    }
+    job_report_event(job, event, out, at);
     return true;
+}
+
+void job_take_past(struct engine_request *request, const struct engine_event *event)
+{
+    struct job_part *part = request->context;
+    struct job *job = part->job;
+    struct buffer out;
+    buffer_init(&out, ANSWER_BYTES_MAX);
+    job->is_replaying = true;
+    note_usage(job, event);
+    deliver_output(job, event, &out);
+    job_leave_out(job, &out, 0);
+    job->is_past_wrong |= out.bytes > 0 || out.failed != STATUS_OK;
+    job->is_replaying = false;
+    buffer_deinit(&out);
 }
 
 /* Formats what waits, up to one write; false: the answer has ended. */
@@ -517,7 +551,10 @@ static void head_timer_run(struct http_timer *timer, http_loop *loop)
     struct buffer out;
     buffer_init(&out, ANSWER_BYTES_MAX);
     start_stream(job, &out);
-    http_stream_write(job->request, buffer_slice(&out));
+    job_leave_out(job, &out, 0);
+    job_report_begin(job, &out);
+    if (out.bytes > 0)
+        http_stream_write(job->request, buffer_slice(&out));
     buffer_deinit(&out);
 }
 

@@ -23,6 +23,7 @@ static void job_destroy(struct job *job)
         output_parser_destroy(job->choices[i].parser);
         output_items_deinit(&job->choices[i].items);
         buffer_deinit(&job->choices[i].ids);
+        buffer_deinit(&job->choices[i].untold);
         api_logprobs_deinit(&job->choices[i].logprobs);
     }
     for (uint32_t i = 0; i < job->part_count; i++) {
@@ -35,6 +36,9 @@ static void job_destroy(struct job *job)
     memory_release(job->choices);
     memory_release(job->parts);
     memory_release(job->marks);
+    memory_release(job->past);
+    memory_release(job->past_tokens);
+    buffer_deinit(&job->report);
     event_queue_deinit(&job->events);
     grammar_release(job->grammar);
     api_completion_request_deinit(&job->parsed);
@@ -144,6 +148,7 @@ static void read_trusted_headers(struct job *job, const http_request *request)
     if (!job->replica->is_trusted)
         return;
     job->tells_usage = http_request_header(request, USAGE_REPORT_HEADER).data != NULL;
+    job_read_continuation(job, request);
     char text[16] = "";
     if (priority.bytes == 0 || priority.bytes >= sizeof text)
         return;

@@ -1,6 +1,7 @@
 #ifndef PENSTOCK_GATEWAY_SERVING_JOB_H
 #define PENSTOCK_GATEWAY_SERVING_JOB_H
 
+#include "continuation.h"
 #include "event_queue.h"
 #include "pooling.h"
 #include "replica.h"
@@ -78,6 +79,7 @@ struct job_choice {
     } sink;
     struct output_items items; /* of whole answers, and where the format keeps output */
     struct buffer ids;         /* int32_t; return_token_ids */
+    struct buffer untold;      /* int32_t; that the gateway is to be told next (told.c) */
     struct api_logprobs logprobs;
     bool has_logprobs, is_started; /* started: the echo is out */
     enum finish_reason finish;     /* FINISH_NONE: still running */
@@ -113,6 +115,19 @@ struct job {
     bool tells_usage;       /* the gateway wants to know what is used (usage_report.h) */
     char replica_number[8]; /* of this replica among the gateway's, as ids of responses name it */
 
+    /* Going on elsewhere, and from elsewhere (told.c) */
+    bool has_name;     /* the gateway has named the answer, and wants to be told its tokens */
+    bool tells_tokens; /* and is: the answer follows from them */
+    bool continues;    /* another replica has begun it: */
+    struct answer_name name;
+    struct continuation continuation;
+    struct engine_past *past; /* owned; [choice_count] */
+    int32_t *past_tokens;     /* owned; what `past` points to */
+    uint64_t known_events;    /* that the client has had and that have yet to be left out */
+    bool is_replaying;        /* these tokens are being said again; worker */
+    bool is_past_wrong;       /* they make more events than the client has had */
+    struct buffer report;     /* a line for the gateway */
+
     struct pooling_work *pooling; /* owned; JOB_POOLING */
     struct api_completion_request parsed;
     struct api_error error;
@@ -134,6 +149,7 @@ struct job {
 
     /* loop */
     uint32_t open_count; /* choices that have not finished */
+    bool has_begun;      /* the format's first events are made */
     bool is_streaming, is_paused;
     struct http_timer head_timer; /* sends the head before the first token, for keep-alives */
     struct engine_timing timing;  /* of the latest event */
@@ -205,6 +221,25 @@ bool job_wants_composed_grammar(const struct job *job);
 NODISCARD status job_compile_composed(struct job *job, struct error_note *note);
 /* Takes what the parser of a choice found (deliver.c). `context`: the choice. Loop. */
 void job_take_delta(void *context, const struct output_delta *delta);
+
+/* Streams that can go on elsewhere (told.c). */
+/* Reads the trusted headers. Loop, before the worker has it. */
+void job_read_continuation(struct job *job, const http_request *request);
+/* The body without the tokens behind it. */
+struct text_slice job_request_body(const struct job *job);
+/* Once the choices are made and before the body is dropped; false: job->error is set. Worker. */
+NODISCARD bool job_prepare_continuation(struct job *job);
+/* One of the tokens that another replica has said (deliver.c); engine_request.on_past. Worker. */
+engine_event_fn job_take_past;
+/* Takes the events at `at` that the client has had away. */
+void job_leave_out(struct job *job, struct buffer *out, size_t at);
+/* What the gateway is told of the first events, without a token; and of those at `at`, which an event of the engine has made and
+ * which the client may have had. Loop. */
+void job_report_begin(struct job *job, struct buffer *out);
+void job_report_event(struct job *job, const struct engine_event *event, struct buffer *out,
+                      size_t at);
+/* What all choices have used so far (deliver.c). Whose the job is. */
+struct api_usage job_usage(const struct job *job);
 
 /* Stored responses (responses.c). For a worker, while the job is its own. */
 struct api_history job_history(struct job *job);

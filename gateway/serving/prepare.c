@@ -26,7 +26,7 @@ static bool render_with(struct job *job, const chat_template *chat,
         .eos_token = replica->eos_text,
         .add_generation_prompt = source->add_generation_prompt,
         .continue_final_message = source->continue_final_message,
-        .wall_ms = clock_wall_ms(),
+        .wall_ms = job->has_name ? job->name.created_s * 1000 : clock_wall_ms(),
     };
     struct error_note note = {""};
     status s = chat_template_render(chat, &input, text, trusted, &note);

@@ -177,20 +177,37 @@ def test_a_client_that_goes_pays_for_what_it_was_sent(server):
     assert seen <= used < 500
 
 
-def test_a_lost_replicas_stream_is_paid_to_the_token(server):
-    left = remaining_tokens(server, "lost")
+def stream_with_a_loss(server):
+    """Total tokens that the client has been told of, and whether the stream ended with an error."""
     (replica,) = httpx.get(server.admin_url + "/admin/replicas").json()["replicas"]
     stream = client_of(server, "lost").completions.create(
         model="smollm2", prompt="a", max_tokens=500, stream=True,
         extra_body={"ignore_eos": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}})
     seen = 0
-    with pytest.raises(openai.APIError):
+    try:
         for chunk in stream:
             if seen == 0:
                 os.kill(replica["pid"], signal.SIGKILL)
             seen = chunk.usage.total_tokens if chunk.usage else seen
-    assert 0 < seen < 500
+    except openai.APIError:
+        return seen, True
+    return seen, False
+
+
+def test_a_lost_replicas_stream_is_paid_to_the_token(start_gateway):
+    server = start_gateway(CONFIG + "upstream: {continuation_tokens: 0}\n")
+    left = remaining_tokens(server, "lost")
+    seen, has_failed = stream_with_a_loss(server)
+    assert has_failed and 0 < seen < 500
     server.wait_until_ready()
+    assert left - wait_for_settled(server, "lost", left) == seen
+
+
+def test_a_stream_that_goes_on_elsewhere_is_paid_once(start_gateway):
+    server = start_gateway(CONFIG)
+    left = remaining_tokens(server, "lost")
+    seen, has_failed = stream_with_a_loss(server)
+    assert not has_failed and seen == 501
     assert left - wait_for_settled(server, "lost", left) == seen
 
 

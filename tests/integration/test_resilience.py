@@ -14,6 +14,7 @@ server:
   admin_listen: 127.0.0.1:{admin_port}
   drain_timeout: 10s
 upstream:
+  continuation_tokens: 0
   UPSTREAM
 supervise: {backoff_first: 10ms, backoff_max: 20ms, heartbeat_timeout: HEARTBEAT, stall_timeout: 500ms}
 models:

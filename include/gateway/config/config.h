@@ -50,7 +50,8 @@ struct config_upstream { /* the gateway's patience with replicas */
     int64_t breaker_failures; /* in a row; 0: breakers never open */
     double breaker_share;
     uint64_t breaker_open_ns, breaker_open_max_ns;
-    uint64_t quarantine_ns; /* 0: none */
+    uint64_t quarantine_ns;      /* 0: none */
+    int64_t continuation_tokens; /* kept of a stream; 0: it does not go on elsewhere */
 };
 
 struct config_admission { /* the waiting room of each model */
