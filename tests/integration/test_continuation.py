@@ -97,10 +97,12 @@ def unique_of(event):
 
 
 def kill_busy(server):
-    """Kills the replica that works for the stream, which may have ended meanwhile; returns whom it has killed."""
+    """Kills the replica that works for the stream, which may have ended meanwhile; returns whom it has killed, when the
+    gateway knows."""
     busy = [replica["pid"] for replica in replicas_of(server) if replica["outstanding"] > 0 and replica["state"] == "ready"]
     for pid in busy:
         os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(replica["pid"] in busy for replica in replicas_of(server)))
     return busy
 
 
