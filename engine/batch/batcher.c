@@ -27,19 +27,26 @@
  * deadlock and no starvation among equals; a stream of better priorities may starve a worse one, as
  * its client asked.
  *
- * Turn. A short question must not wait for a long document that came a moment before it. So a
- * request's turn, fixed at its submission, is the number of prompt tokens submitted before it plus
- * TURN_FACTOR times its own: a later one passes it only while the tokens in between are few for its
- * length. All that ever pass a prompt hold together at most TURN_FACTOR - 1 times its own tokens,
- * however many come, so it is late by a factor that is known and not by the traffic. Tokens that
- * the cache holds do not count: the long history of a conversation is a short prompt.
+ * Turn. Tenants' prompts are read in turns: start-time fair queueing (Goyal, Vin and Cheng 1996).
+ * A request's virtual start, fixed at its submission, is where the tenant's last prompt of its
+ * priority ends, or now if that is later. The end is its tokens later; now is the latest start of
+ * those that were given a slot, and the latest end of those that have left. So a tenant with twenty prompts in the queue stands behind
+ * itself, and who comes next to it is before all but the first of them. Of one tenant alone the
+ * start is the number of prompt tokens that it submitted before.
+ *
+ * A short question must not wait for a long document that came a moment before it. So its turn is
+ * the start plus TURN_FACTOR times its own tokens: a later one passes it only while the tokens in
+ * between are few for its length. All of its tenant that ever pass a prompt hold together at most
+ * TURN_FACTOR - 1 times its own tokens, however many come, so it is late by a factor that is known
+ * and not by the traffic; and those of another tenant, as many as it takes to reach its turn.
+ * Tokens that the cache holds do not count: the long history of a conversation is a short prompt.
  *
  * Newcomers. A tenant with nothing in the batch must not pay for another's flood. Its prompt's own
- * tokens count once in its turn, so no later prompt passes it, however short, and whom it passes is
- * passed by no more tokens than before. And where tenants have two answers and more, on average,
- * the steps that read it are as long as the target allows, not the factor (batch_plan.c). Of each
- * tenant only one request gets this. Without it a prompt of 67 tokens beside 14 answers was read
- * in five steps and more, and prompts of 11 that came later went before it (bench/NOTES.md).
+ * tokens count once in its turn, so that a flood of shorter ones does not pass it. And where
+ * tenants have two answers and more, on average, the steps that read it are as long as the target
+ * allows, not the factor (batch_plan.c). Of each tenant only one request gets this. Without it a
+ * prompt of 67 tokens beside 14 answers was read in five steps and more, and prompts of 11 that came
+ * later went before it (bench/NOTES.md).
  *
  * Memory. A sequence gets the blocks for all its known tokens at once when it starts, not chunk by
  * chunk: two half-computed prompts that wait for each other's blocks cannot exist. Beyond that it
@@ -199,6 +206,11 @@ static bool is_tenant_running(const batcher *b, uint64_t tenant)
     return i < b->running_count;
 }
 
+static void advance_now(batcher *b, uint64_t to)
+{
+    b->virtual_now = to > b->virtual_now ? to : b->virtual_now;
+}
+
 void batcher_start_sequence(batcher *b, struct sequence *s)
 {
     CHECK(b->running_count < b->options.sequence_count_max);
@@ -210,6 +222,7 @@ void batcher_start_sequence(batcher *b, struct sequence *s)
     }
     b->running[at] = s;
     s->state = SEQUENCE_RUNNING;
+    advance_now(b, s->request->virtual_start);
     if (s->request->running_count++ == 0)
         b->running_request_count++;
     batcher_update_waiting(b, s->request);
@@ -244,13 +257,25 @@ static uint32_t uncached_tokens(const batcher *b, const struct batch_request *re
     return uncached > 0 ? uncached : 1;
 }
 
-/* A look at every live request, but for a tenant that floods: its latest stand first. */
-static bool has_tenant(const batcher *b, uint64_t tenant)
+/* Its place among the tenants' prompts. A look at every live request, but for a tenant that has some: its latest stand
+ * first. */
+static void set_turn(const batcher *b, struct batch_request *request, uint32_t own)
 {
     const struct batch_request *other = b->requests;
-    while (other != NULL && other->tenant != tenant)
-        other = other->next;
-    return other != NULL;
+    bool is_newcomer = other != NULL;
+    uint64_t start = b->virtual_now;
+    for (; other != NULL; other = other->next) {
+        if (other->tenant != request->tenant)
+            continue;
+        is_newcomer = false;
+        if (other->priority != request->priority)
+            continue;
+        start = other->virtual_end > start ? other->virtual_end : start;
+        break;
+    }
+    request->virtual_start = start;
+    request->virtual_end = start + own;
+    request->turn = start + (is_newcomer ? 1 : TURN_FACTOR) * (uint64_t)own;
 }
 
 void batcher_submit(batcher *b, struct batch_request *request)
@@ -271,10 +296,7 @@ void batcher_submit(batcher *b, struct batch_request *request)
     }
     request->live_count = request->sequence_count;
     request->is_waiting = true; /* the gate has counted it */
-    uint32_t own = uncached_tokens(b, request);
-    bool is_newcomer = b->requests != NULL && !has_tenant(b, request->tenant);
-    request->turn = b->prompt_tokens_submitted + (is_newcomer ? 1 : TURN_FACTOR) * (uint64_t)own;
-    b->prompt_tokens_submitted += own;
+    set_turn(b, request, uncached_tokens(b, request));
     request->previous = NULL;
     request->next = b->requests;
     if (b->requests != NULL)
@@ -295,6 +317,8 @@ static void forget_request(batcher *b, struct batch_request *request)
     if (request->next != NULL)
         request->next->previous = request->previous;
     b->live_request_count--;
+    if (request->was_admitted)
+        advance_now(b, request->virtual_end);
 }
 
 void batcher_end_sequence(batcher *b, struct sequence *s)

@@ -38,7 +38,7 @@ struct batcher {
     const struct sequence *refused;
     uint32_t refused_available, refused_running;
 
-    uint64_t prompt_tokens_submitted; /* what the cache lacked of them */
+    uint64_t virtual_now; /* virtual start of the prompt that was last given a slot */
     uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens;
 };
 

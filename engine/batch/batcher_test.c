@@ -18,6 +18,7 @@
 #define TOKENS_MAX   (PROMPT_MAX + OUTPUT_MAX)
 #define VOCABULARY   50u
 #define END_TOKEN    49
+#define TENANTS      3u
 
 static uint64_t random_state;
 
@@ -122,7 +123,7 @@ static void request_make(struct world *w, struct fake_request *r, uint64_t arriv
         .prompt_hashes = r->prompt_hashes,
         .hash_root = prefix_hash_root(salt),
         .priority = (int32_t)next_random(3),
-        .tenant = next_random(3),
+        .tenant = next_random(TENANTS),
         .arrival = arrival,
         .sequences = r->sequences,
         .sequence_count = next_random(3) == 0 ? 1 + next_random(N_MAX) : 1,
@@ -388,20 +389,38 @@ static void submit(struct world *w, struct fake_request *r)
     r->was_submitted = true;
 }
 
-/* Those of its own priority that came later and run before it hold at most three times its tokens
- * (with the prefix cache only what it lacks counts, which is not known here). */
+/* Tokens of prompts of the tenant and of the priority of `r` that came later than r and were run before it. */
+static uint64_t passing_tokens(const struct world *w, const struct batch_request *r,
+                               uint64_t tenant)
+{
+    uint64_t passing = 0;
+    for (uint32_t i = 0; i < w->request_count; i++) {
+        const struct batch_request *other = &w->requests[i].request;
+        if (other->arrival > r->arrival && other->priority == r->priority &&
+            other->tenant == tenant && other->was_admitted &&
+            sequence_is_before(other->sequences, r->sequences))
+            passing += other->prompt_count;
+    }
+    return passing;
+}
+
+/* Its own tenant's hold at most three times its tokens, another's also what its own tenant had submitted before (with the
+ * prefix cache only what it lacks counts, which is not known here). */
 static void assert_nobody_is_passed_by_too_much(const struct world *w)
 {
     for (uint32_t i = 0; !w->options.prefix_cache && i < w->request_count; i++) {
         const struct batch_request *r = &w->requests[i].request;
-        uint64_t passing = 0;
+        uint64_t before = 0;
         for (uint32_t j = 0; j < w->request_count; j++) {
             const struct batch_request *other = &w->requests[j].request;
-            if (other->arrival > r->arrival && other->priority == r->priority &&
-                sequence_is_before(other->sequences, r->sequences))
-                passing += other->prompt_count;
+            if (other->arrival < r->arrival && other->tenant == r->tenant)
+                before += other->prompt_count;
         }
-        assert_true(passing <= 3ull * r->prompt_count);
+        for (uint64_t tenant = 0; tenant < TENANTS; tenant++) {
+            uint64_t passing = passing_tokens(w, r, tenant);
+            assert_true(tenant == r->tenant ? passing <= 3ull * r->prompt_count
+                                            : passing <= before + 4ull * r->prompt_count);
+        }
     }
 }
 
@@ -855,26 +874,44 @@ static void where_everybody_has_one_answer_newcomers_are_like_everybody(void **s
     world_close(&w);
 }
 
-static void no_later_prompt_passes_a_newcomers(void **state)
+static void shorter_prompts_that_pass_a_newcomers_hold_no_more_tokens_than_it(void **state)
 {
     (void)state;
     struct world w;
     struct batcher_options options = {
         .block_count = 64, .sequence_count_max = 32, .batch_tokens_max = 32};
     world_open(&w, &options);
-    struct fake_request *talker = add_of(&w, 1, 1, OUTPUT_MAX);
+    add_of(&w, 1, 1, OUTPUT_MAX);
     run_step(&w);
     struct fake_request *newcomer = add_of(&w, 2, PROMPT_MAX, 1);
-    uint32_t read = 0;
+    uint32_t passed = 0;
     while (newcomer->request.live_count > 0) {
-        struct fake_request *later = add_of(&w, 1, 8, 1);
+        struct fake_request *later = add_of(&w, 1, 24, 1);
         run_step(&w);
-        assert_true(newcomer->sequences[0].computed_count >= read + 31 ||
-                    newcomer->request.live_count == 0);
-        assert_true(later->request.live_count > 0 || newcomer->request.live_count == 0);
-        read = newcomer->sequences[0].computed_count;
+        passed += later->request.live_count == 0 && newcomer->request.live_count > 0 ? 24 : 0;
     }
-    assert_int_equal(talker->request.live_count, 1);
+    assert_true(passed <= PROMPT_MAX);
+    run_until_idle(&w);
+    world_close(&w);
+}
+
+/* One of the flood's prompts is being read; the newcomer's goes before all others that came before it. */
+static void a_newcomer_passes_a_queue_of_another_tenants_prompts(void **state)
+{
+    (void)state;
+    struct world w;
+    struct batcher_options options = {
+        .block_count = 64, .sequence_count_max = 32, .batch_tokens_max = 32};
+    world_open(&w, &options);
+    struct fake_request *flood[4], *newcomer;
+    for (uint32_t i = 0; i < 4; i++)
+        flood[i] = add_of(&w, 1, PROMPT_MAX, 1);
+    run_step(&w);
+    newcomer = add_of(&w, 2, PROMPT_MAX, 1);
+    while (newcomer->request.live_count > 0)
+        run_step(&w);
+    for (uint32_t i = 1; i < 4; i++)
+        assert_int_equal(flood[i]->request.live_count, 1);
     run_until_idle(&w);
     world_close(&w);
 }
@@ -924,7 +961,8 @@ int main(void)
         cmocka_unit_test(a_short_prompt_passes_a_long_one_and_many_do_not),
         cmocka_unit_test(a_newcomers_prompt_is_read_as_fast_as_the_target_allows),
         cmocka_unit_test(where_everybody_has_one_answer_newcomers_are_like_everybody),
-        cmocka_unit_test(no_later_prompt_passes_a_newcomers),
+        cmocka_unit_test(shorter_prompts_that_pass_a_newcomers_hold_no_more_tokens_than_it),
+        cmocka_unit_test(a_newcomer_passes_a_queue_of_another_tenants_prompts),
         cmocka_unit_test(a_cancelled_request_frees_its_blocks_at_once),
         cmocka_unit_test(options_that_cannot_work_are_refused),
         cmocka_unit_test_teardown(thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak,

@@ -72,6 +72,8 @@ struct batch_request {
     uint32_t sequence_count;
 
     /* The batcher's. */
+    /* When its prompt starts and is read if each tenant has its share, in tokens; set once, at submission */
+    uint64_t virtual_start, virtual_end;
     uint64_t turn;             /* order among equal priorities; set once, at submission */
     uint32_t live_count;       /* not ended */
     uint32_t running_count;    /* hold a slot */
