@@ -7,17 +7,22 @@
 #include "clock.h"
 #include "model_cost.h"
 #include "openai.h"
+#include "proxy_state.h"
 #include "quota.h"
 
-/* English text has about four bytes to a token; how many they were is settled with the answer. */
-#define BYTES_PER_TOKEN 4u
+uint32_t allowance_prompt_tokens(const struct edge_record *record)
+{
+    uint64_t tokens = http_request_body(record->request).bytes / ALLOWANCE_BYTES_PER_TOKEN + 1;
+
+    return tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
+}
 
 /* The most that it will use, as far as the body tells: prompt and answer. */
 static struct request_usage usage_expected(const struct edge_record *record,
                                            const struct config_tenants *config,
                                            const struct route_target *target)
 {
-    uint64_t prompt = http_request_body(record->request).bytes / BYTES_PER_TOKEN + 1, output = 0;
+    uint64_t prompt = allowance_prompt_tokens(record), output = 0;
 
     switch (record->route) {
     case ROUTE_CHAT_COMPLETIONS:
@@ -180,6 +185,8 @@ bool allowance_take(struct edge_record *record, const struct edge_model *asked,
 
 void allowance_settle(struct edge_record *record)
 {
+    if (record->proxy != NULL)
+        attempt_usage_end(record->proxy);
     if (record->hold != NULL)
         quota_settle(record->hold, &record->usage);
     if (record->proxy != NULL)

@@ -17,14 +17,17 @@
 
 #include <strings.h>
 
+#include "allowance.h"
 #include "clock.h"
 #include "edge_admission.h"
 #include "json.h"
 #include "log.h"
 #include "openai.h"
 #include "proxy_state.h"
+#include "shadow_text.h"
 #include "suspects.h"
 #include "upstream.h"
+#include "upstream_usage.h"
 #include "usage_report.h"
 #include "wire_format.h"
 
@@ -47,15 +50,17 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
                       &proxy->record->usage);
 }
 
-/* Whole events to the client, without the replica's reports, which tell what is used with what goes out here.
- * Returns whether the client's side has room for more. */
+/* Whole events to the client, without the replica's reports, which tell what is used with what goes out here; or without what
+ * the client has not asked for. Returns whether the client's side has room for more. */
 static bool events_write(struct proxy *proxy, struct text_slice events)
 {
-    bool has_room = true, has_report;
+    bool is_ours = proxy->attempt.replica->upstream == NULL, has_room = true, has_report = false;
     struct usage_report report;
 
     while (events.bytes > 0) {
-        struct text_slice run = usage_report_skip(&events, &report, &has_report);
+        struct text_slice run =
+            is_ours ? usage_report_skip(&events, &report, &has_report)
+                    : upstream_usage_skip(&events, proxy->takes_usage_out, &proxy->record->usage);
 
         shadow_take(proxy->shadow, run);
         if (run.bytes > 0)
@@ -66,6 +71,51 @@ static bool events_write(struct proxy *proxy, struct text_slice events)
         }
     }
     return has_room;
+}
+
+/* --- servers that are not ours --- */
+
+static uint32_t bounded(uint64_t tokens)
+{
+    return tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
+}
+
+static void usage_estimate(struct proxy *proxy, uint64_t completion_tokens)
+{
+    struct request_usage *usage = &proxy->record->usage;
+
+    if (!usage->is_known)
+        usage->prompt_tokens = allowance_prompt_tokens(proxy->record);
+    if (completion_tokens > usage->completion_tokens)
+        usage->completion_tokens = bounded(completion_tokens);
+    usage->is_known = usage->is_estimated = true;
+}
+
+/* Servers send an event for each token, or for some that came together. */
+void attempt_usage_end(struct proxy *proxy)
+{
+    const struct attempt *attempt = &proxy->attempt;
+    const struct request_usage *usage = &proxy->record->usage;
+
+    if (attempt->replica != NULL && attempt->replica->upstream != NULL &&
+        attempt->is_event_stream && attempt->splitter.event_count > 0 &&
+        (!usage->is_known || usage->is_estimated))
+        usage_estimate(proxy, attempt->splitter.event_count);
+}
+
+/* Of a good answer that is whole. */
+static void usage_of_answer(struct proxy *proxy)
+{
+    struct text_slice answer = buffer_slice(&proxy->attempt.held);
+    struct buffer text;
+
+    if (upstream_usage_read(answer, &proxy->record->usage))
+        return;
+    buffer_init(&text, BODY_BYTES_MAX);
+    if (shadow_text_read(answer, &text))
+        usage_estimate(proxy,
+                       (text.bytes + ALLOWANCE_BYTES_PER_TOKEN - 1) / ALLOWANCE_BYTES_PER_TOKEN);
+    buffer_deinit(&text);
 }
 
 /* A suspect's trial is over: it has had a token, or its end. */
@@ -255,11 +305,13 @@ static void answer_end(struct proxy *proxy)
         refusal_pass_on(proxy);
         return;
     }
+    if (proxy->attempt.status_code >= 400)
+        refusal_note(proxy);
+    else if (proxy->attempt.replica->upstream != NULL && proxy->waiting.is_queued)
+        usage_of_answer(proxy);
     waiting_release(proxy);
     shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
     proxy->record->status_code = proxy->attempt.status_code;
-    if (proxy->attempt.status_code >= 400)
-        refusal_note(proxy);
     http_reply_kept(proxy->record->request, proxy->attempt.status_code,
                     proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
                     proxy->attempt.content_type, buffer_slice(&proxy->attempt.held));
@@ -330,7 +382,8 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
 
     (void)exchange;
     proxy->attempt.status_code = status_code;
-    usage_of_head(proxy, headers, header_count);
+    if (proxy->attempt.replica->upstream == NULL)
+        usage_of_head(proxy, headers, header_count);
     proxy->attempt.answer_header_count = upstream_headers_copy(
         proxy->record->request, proxy->attempt.replica->upstream != NULL, headers, header_count,
         &proxy->attempt.answer_headers, &proxy->attempt.content_type);

@@ -38,6 +38,10 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica);
 /* By which the quarantine knows what the request asks. */
 uint64_t attempt_content_hash(const struct proxy *proxy);
 
+/* The request is over: what a server that is not ours has not told of a stream, as it was cut off or never tells, is
+ * estimated. */
+void attempt_usage_end(struct proxy *proxy);
+
 /* The client is gone: so is the exchange, if there is one. */
 void attempt_cancel(struct proxy *proxy);
 

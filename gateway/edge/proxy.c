@@ -25,6 +25,7 @@
 #include "route_body.h"
 #include "suspects.h"
 #include "upstream.h"
+#include "upstream_usage.h"
 #include "wire_format.h"
 
 /* A query is part of the head, which is bounded by 16 KiB; its name may be escaped. */
@@ -169,6 +170,29 @@ static struct text_slice body_for(const struct proxy *proxy, const char *name)
     return (struct text_slice){copy, route_body_name(body, name, copy)};
 }
 
+/* Of a stream whose server tells its usage only where it is asked to: the body asks. What stands before the name, or behind it,
+ * is where it was, counted from the body's beginning or its end. */
+static struct text_slice body_ask(struct proxy *proxy, struct text_slice body)
+{
+    enum edge_route route = proxy->record->route;
+    struct text_slice whole = http_request_body(proxy->record->request),
+                      options = proxy->target.stream_options;
+    bool is_behind = !proxy->target.has_name || options.data > proxy->target.name.data;
+    char *copy;
+    size_t bytes;
+
+    if (!proxy->wants_stream || (route != ROUTE_CHAT_COMPLETIONS && route != ROUTE_COMPLETIONS))
+        return body;
+    if (options.data != NULL)
+        options.data = is_behind
+                           ? body.data + body.bytes - (whole.data + whole.bytes - options.data)
+                           : body.data + (options.data - whole.data);
+    copy = http_request_allocate(proxy->record->request, body.bytes + UPSTREAM_USAGE_ASK_BYTES);
+    bytes = upstream_usage_ask(body, options, copy);
+    proxy->takes_usage_out = bytes > 0;
+    return bytes > 0 ? (struct text_slice){copy, bytes} : body;
+}
+
 static uint64_t timeout_of(uint64_t own_ns, uint64_t general_ns)
 {
     return own_ns > 0 ? own_ns : general_ns;
@@ -194,6 +218,9 @@ static void model_take(struct proxy *proxy, const struct config *config)
         return;
     /* An alias or an adapter is the model's own affair. */
     proxy->body = is_asked_for ? http_request_body(proxy->record->request) : body_for(proxy, name);
+    proxy->takes_usage_out = false;
+    if (upstream != NULL)
+        proxy->body = body_ask(proxy, proxy->body);
     if (proxy->choice.keeper != NULL)
         return;
     replica_choice_learn(&proxy->choice, proxy->record, &proxy->target,

@@ -37,8 +37,9 @@ struct proxy {
     struct resumption resumption; /* what another replica would need to go on with it */
     struct shadow *shadow;        /* a copy of it that another model got; NULL: none */
 
-    bool wants_stream; /* the answer, if it is a good one, is an event stream */
-    bool is_streaming; /* the client has the head */
+    bool takes_usage_out; /* of its stream: the client has not asked for it, we have */
+    bool wants_stream;    /* the answer, if it is a good one, is an event stream */
+    bool is_streaming;    /* the client has the head */
     uint64_t last_event_ns;
 };
 

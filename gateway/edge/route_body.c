@@ -7,7 +7,7 @@
 #define SUGGEST_WORDS_MAX 256u
 #define NAMES_SHOWN_MAX   8u
 #define NUMBER_DIGITS_MAX 9u  /* a thousand million tokens or choices are beyond every limit */
-#define PROMPT_AT         12u /* of the fields that are looked for */
+#define PROMPT_AT         13u /* of the fields that are looked for */
 
 /* "did you mean", or the names there are. */
 static void unknown_model(const struct config *config, struct text_slice name,
@@ -125,7 +125,8 @@ status route_body(const struct config *config, struct text_slice body, struct ro
                                                                 {.name = "user"},
                                                                 {.name = "cache_salt"},
                                                                 {.name = "priority"},
-                                                                {.name = "service_tier"}};
+                                                                {.name = "service_tier"},
+                                                                {.name = "stream_options"}};
     struct error_note note = {""};
     status result;
 
@@ -145,6 +146,7 @@ status route_body(const struct config *config, struct text_slice body, struct ro
     out->wants_stream = text_slice_is(fields[7].value, "true");
     out->user = string_inside(fields[8].value);
     out->cache_salt = fields[9].value;
+    out->stream_options = fields[12].value;
     for (uint32_t i = 0; i < PROMPT_FIELD_COUNT; i++)
         out->prompt.fields[i] = fields[PROMPT_AT + i].value;
     out->priority = request_priority_read(fields[10].value, fields[11].value);

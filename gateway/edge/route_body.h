@@ -18,9 +18,9 @@ struct route_target {
     struct text_slice name; /* in the body, without quotes; data NULL: it has none */
     /* In the body, as they are escaped there; empty: none */
     struct text_slice previous_response_id, prompt_cache_key, user;
-    struct text_slice cache_salt; /* raw */
-    struct prompt_text prompt;    /* what the prompt is made of */
-    int32_t priority;             /* lower is served first; 0: it says nothing */
+    struct text_slice cache_salt, stream_options; /* raw */
+    struct prompt_text prompt;                    /* what the prompt is made of */
+    int32_t priority;                             /* lower is served first; 0: it says nothing */
 };
 /* STATUS_OK, or STATUS_INVALID, STATUS_TOO_LARGE, STATUS_NOT_FOUND with the error complete. Any
  * thread. */

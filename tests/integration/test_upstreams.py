@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from support import servers
+from support import llama_server
 from support.observe import metric_of, wait_until
 
 SERVER_KEY = "sk-upstream-0123456789abcdef0123456789"
@@ -370,20 +370,10 @@ def test_shadows_are_compared_and_nothing_of_them_is_seen(start_gateway):
     wait_until(lambda: counted("second", "failed") == 1)
 
 
-LLAMA_SERVER = pathlib.Path(os.environ.get("PENSTOCK_TEST_LLAMA_SERVER") or
-                            next(iter(sorted((pathlib.Path.home() / ".cache/penstock/peers").glob("llama.cpp-*/bin/llama-server"))),
-                                 "/nowhere"))
-
-
-@pytest.mark.skipif(not LLAMA_SERVER.exists(), reason="there is no llama-server; PENSTOCK_TEST_LLAMA_SERVER names one")
+@llama_server.needed
 def test_a_llama_server_is_an_upstream(start_gateway, model_path, tmp_path):
-    port = servers.free_port()
-    with open(tmp_path / "llama.log", "wb") as log:
-        process = subprocess.Popen([LLAMA_SERVER, "-m", model_path, "--host", "127.0.0.1", "--port", str(port), "-c", "2048", "-np",
-                                    "2", "--metrics", "--api-key", SERVER_KEY, "--jinja"], stdout=log, stderr=log)
-    try:
-        server = start_gateway(HERE + upstream("llama", f"http://127.0.0.1:{port}/v1", api_key_env="LLAMA_KEY"),
-                               environment={"LLAMA_KEY": SERVER_KEY})
+    with llama_server.running(model_path, tmp_path, SERVER_KEY) as (process, url):
+        server = start_gateway(HERE + upstream("llama", url + "/v1", api_key_env="LLAMA_KEY"), environment={"LLAMA_KEY": SERVER_KEY})
         wait_for_state(server, "llama", "ready")
         client = client_of(server)
         answer = client.chat.completions.create(model="llama", messages=MESSAGES, max_tokens=8, temperature=0)
@@ -397,6 +387,3 @@ def test_a_llama_server_is_an_upstream(start_gateway, model_path, tmp_path):
         process.wait(10)
         wait_for_state(server, "llama", "backing_off")
         assert chat(server, "llama").status_code == 503
-    finally:
-        process.kill()
-        process.wait(10)
