@@ -517,6 +517,20 @@ static const struct setting version_table[] = {
      .help = "Its share: weight over the sum of all. A session stays with its version; 0 gets none."},
     {.key = NULL}};
 
+static const struct setting hedge_table[] = {
+    {DURATION("after", config_hedge, after_ns, "0s", 0, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "How long a streaming request may be without a first byte before another replica gets it too; whichever answers "
+             "first has it, and the other is cancelled. 0s, and no quantile: none does.",
+     .danger = "A copy reads the prompt once more. Each is paid from upstream.retry_budget, which bounds them."},
+    {FLOAT("quantile", config_hedge, quantile, "0", 0, 0.999), .reload = RELOAD_LIVE,
+     .help = "Nor before this share of the model's recent first tokens would have come: 0.95 sends copies of one request in "
+             "twenty. 0 leaves it to `after`."},
+    {INT("priority_max", config_hedge, priority_max, "8", -8, 8), .reload = RELOAD_LIVE,
+     .help = "Only for requests of this priority band or a better (lower) one."},
+    {TEXT("organisations", config_hedge, organisations, ""), .reload = RELOAD_LIVE,
+     .help = "Only for callers of these organisations: patterns with * and ?, blanks between; \"\" for all."},
+    {.key = NULL}};
+
 static const struct setting shadow_table[] = {
     {TEXT("model", config_shadow, model, ""), .reload = RELOAD_RESTART,
      .help = "Another model that gets a copy of some requests. Its answers are thrown away after they have been compared: "
@@ -558,6 +572,8 @@ static const struct setting model_table[] = {
     {.key = "fallback_on", .kind = SETTING_TEXT_LIST, .offset = offsetof(struct config_model, fallback_on), .min = 0, .max = 8,
      .reload = RELOAD_LIVE, .help = "On which failures: unavailable (none ready, or lost), overloaded (429, 503), timeout, error "
      "(other 5xx), context_length (the prompt is too long for it). Without any, all but context_length."},
+    {.key = "hedge", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, hedge), .table = hedge_table,
+     .help = "For streams whose first token matters most: copies of requests that are not answered in time."},
     {.key = "shadow", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, shadow), .table = shadow_table,
      .help = "Copies of requests, to try another model on real traffic."},
     {DURATION("first_byte_timeout", config_model, first_byte_timeout_ns, "0s", 0, 86400 * SEC), .reload = RELOAD_LIVE,

@@ -119,27 +119,26 @@ static void usage_of_answer(struct proxy *proxy)
 }
 
 /* A suspect's trial is over: it has had a token, or its end. */
-static void trial_end(struct proxy *proxy)
+static void trial_end(struct attempt *attempt)
 {
-    if (proxy->attempt.is_on_trial)
-        atomic_store_explicit(&proxy->attempt.replica->trial_until_ns, 0, memory_order_relaxed);
-    proxy->attempt.is_on_trial = false;
+    if (attempt->is_on_trial)
+        atomic_store_explicit(&attempt->replica->trial_until_ns, 0, memory_order_relaxed);
+    attempt->is_on_trial = false;
 }
 
-static void attempt_over(struct proxy *proxy, enum breaker_outcome outcome)
+void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum breaker_outcome outcome)
 {
     struct edge *edge = proxy->record->edge;
-    struct edge_replica *replica = proxy->attempt.replica;
+    struct edge_replica *replica = attempt->replica;
     struct breaker_policy policy = replica_guard_policy(config_store_get(&edge->configs)->config);
 
-    proxy->attempt.exchange = NULL;
+    attempt->exchange = NULL;
     (void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
-    trial_end(proxy);
+    trial_end(attempt);
     /* What a process did that is gone says nothing of the one in its place. */
-    if (atomic_load_explicit(&replica->generation, memory_order_relaxed) !=
-        proxy->attempt.generation)
+    if (atomic_load_explicit(&replica->generation, memory_order_relaxed) != attempt->generation)
         outcome = BREAKER_UNKNOWN;
-    if (!replica_guard_end(&replica->guard, &policy, outcome, proxy->attempt.is_breaker_trial,
+    if (!replica_guard_end(&replica->guard, &policy, outcome, attempt->is_breaker_trial,
                            clock_now_ns()))
         return;
     log_warn("gateway/edge", "replica %s#%u: its circuit breaker is %s now", replica->model->name,
@@ -155,41 +154,48 @@ uint64_t attempt_content_hash(const struct proxy *proxy)
 
 /* The replica was lost with the request, or its connection was; told from a drain and from the end
  * of the gateway. */
-static bool is_lost(const struct proxy *proxy, status result)
+static bool is_lost(const struct proxy *proxy, const struct attempt *attempt, status result)
 {
-    return result == STATUS_CLOSED && !proxy->attempt.splitter.is_done && !proxy->loop->is_closed &&
-           edge_replica_state(proxy->attempt.replica) != REPLICA_DRAINING;
+    return result == STATUS_CLOSED && !attempt->splitter.is_done && !proxy->loop->is_closed &&
+           edge_replica_state(attempt->replica) != REPLICA_DRAINING;
 }
 
-static enum breaker_outcome outcome_of(const struct proxy *proxy, status result)
+static enum breaker_outcome outcome_of(const struct proxy *proxy, const struct attempt *attempt,
+                                       status result)
 {
-    int status_code = proxy->attempt.status_code;
+    int status_code = attempt->status_code;
 
-    if (proxy->attempt.splitter.is_done)
+    if (attempt->splitter.is_done)
         return BREAKER_GOOD;
     if (result != STATUS_OK || status_code == 0)
-        return result == STATUS_CLOSED && !is_lost(proxy, result) ? BREAKER_UNKNOWN
-                                                                  : BREAKER_FAILED;
+        return result == STATUS_CLOSED && !is_lost(proxy, attempt, result) ? BREAKER_UNKNOWN
+                                                                           : BREAKER_FAILED;
     if (status_code == 503 || status_code == 429)
         return BREAKER_UNKNOWN; /* full, loading or draining */
     return status_code >= 500 && status_code != 501 ? BREAKER_FAILED : BREAKER_GOOD;
 }
 
 /* What the request's end says of it: it may be what the replica has died of, or it is cleared. */
-static void suspicion_note(struct proxy *proxy, status result)
+static void suspicion_note(struct proxy *proxy, const struct attempt *attempt, status result)
 {
     const struct edge *edge = proxy->record->edge;
     uint64_t time_ns = config_store_get(&edge->configs)->config->upstream.quarantine_ns;
-    uint64_t loss = (uint64_t)proxy->attempt.replica->id << 32 | proxy->attempt.generation;
+    uint64_t loss = (uint64_t)attempt->replica->id << 32 | attempt->generation;
 
     /* What runs elsewhere is not ours to lose. */
-    if (!proxy->waiting.is_queued || time_ns == 0 || proxy->attempt.replica->upstream != NULL)
+    if (!proxy->waiting.is_queued || time_ns == 0 || attempt->replica->upstream != NULL)
         return;
-    if (is_lost(proxy, result))
+    if (is_lost(proxy, attempt, result))
         proxy->losses = suspects_note(edge->suspects, attempt_content_hash(proxy), loss, time_ns,
                                       clock_now_ns());
-    else if (outcome_of(proxy, result) == BREAKER_GOOD && suspects_are_any(edge->suspects))
+    else if (outcome_of(proxy, attempt, result) == BREAKER_GOOD && suspects_are_any(edge->suspects))
         suspects_clear(edge->suspects, attempt_content_hash(proxy));
+}
+
+void attempt_lose(struct proxy *proxy, struct attempt *attempt, status result)
+{
+    suspicion_note(proxy, attempt, result);
+    attempt_close(proxy, attempt, outcome_of(proxy, attempt, result));
 }
 
 /* Whether the request goes out once more, for all of the answer or for what the client has not had of it; then it already
@@ -331,12 +337,15 @@ static void stream_start(struct proxy *proxy)
 static void on_end(http_exchange *exchange, status result, bool any_byte, void *context)
 {
     struct proxy *proxy = context;
-    bool is_good = result == STATUS_OK && proxy->attempt.status_code != 0;
+    bool is_good;
 
-    (void)exchange;
     (void)any_byte;
-    suspicion_note(proxy, result);
-    attempt_over(proxy, outcome_of(proxy, result));
+    if (hedge_meet_end(proxy, exchange, result))
+        return;
+    is_good = result == STATUS_OK && proxy->attempt.status_code != 0;
+    attempt_lose(proxy, &proxy->attempt, result);
+    if (hedge_take_over(proxy))
+        return;
     if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
         stream_start(proxy);
@@ -380,7 +389,8 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
 {
     struct proxy *proxy = context;
 
-    (void)exchange;
+    if (!hedge_meet_head(proxy, exchange, status_code))
+        return;
     proxy->attempt.status_code = status_code;
     if (proxy->attempt.replica->upstream == NULL)
         usage_of_head(proxy, headers, header_count);
@@ -415,11 +425,12 @@ static void events_measure(struct proxy *proxy, bool had_begun)
         return;
     if (!proxy->attempt.has_event) {
         proxy->attempt.has_event = true;
-        trial_end(proxy);
+        trial_end(&proxy->attempt);
         replica_choice_first_event(&proxy->choice, proxy->attempt.replica, now_ns);
         resumption_end(proxy, RESUMPTION_DONE);
     }
     if (!had_begun) {
+        hedge_note_first(proxy, now_ns);
         proxy->waiting.ticket.first_ns = now_ns;
         metrics_observe(proxy_metrics(proxy)->time_to_first_token,
                         (double)(now_ns - proxy->record->start_ns) / 1e9);
@@ -473,7 +484,7 @@ static void answer_refuse(struct proxy *proxy)
               "request_id=%s replica %s#%u sent an answer or event that is too large",
               http_request_id(proxy->record->request), proxy->choice.model->name,
               proxy->attempt.replica->index);
-    attempt_over(proxy, BREAKER_UNKNOWN);
+    attempt_close(proxy, &proxy->attempt, BREAKER_UNKNOWN);
     http_exchange_cancel(exchange);
     proxy_fail(proxy, 502, "upstream_error", "The answer of the model's replica is too large", 0);
 }
@@ -493,14 +504,14 @@ static void on_body(http_exchange *exchange, struct text_slice bytes, void *cont
 
 /* --- life --- */
 
-void attempt_start(struct proxy *proxy, struct edge_replica *replica)
+status attempt_send(struct proxy *proxy, struct attempt *attempt, struct edge_replica *replica,
+                    const char *number)
 {
-    struct attempt *attempt = &proxy->attempt;
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX];
     struct http_exchange_options options = {
         .method = proxy->method,
         .path = proxy->path,
-        .headers = proxy->headers,
+        .headers = headers,
         .header_count = proxy->header_count,
         .body = proxy->resumption.body.data != NULL ? proxy->resumption.body : proxy->body,
         .connect_timeout_ns = proxy->connect_timeout_ns,
@@ -512,16 +523,27 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
 
     if (replica->upstream != NULL) {
         options.path = edge_upstream_path(replica->upstream, proxy->record->request, proxy->path);
-        options.headers = headers;
         options.header_count =
             edge_upstream_headers(replica->upstream, proxy->record->request, headers);
+    } else {
+        memcpy(headers, proxy->headers, proxy->header_count * sizeof(headers[0]));
+        headers[proxy->number_header].value.data = number;
     }
     attempt->replica = replica;
+    attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
+    attempt->status_code = 0;
+    (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
+    return http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange);
+}
+
+void attempt_start(struct proxy *proxy, struct edge_replica *replica)
+{
+    struct attempt *attempt = &proxy->attempt;
+
     if (!attempt->splitter.has_begun) /* else the answer has its id */
         stored_replica_write(replica->id, proxy->number);
     attempt->busy_before_ns = proxy->record->usage.busy_ns;
-    attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
-    attempt->status_code = 0;
+    attempt->start_ns = clock_now_ns();
     attempt->is_event_stream = false;
     /* A new stream starts at a line's start; what the client has had stays known. */
     attempt->splitter = (struct sse_splitter){.has_begun = attempt->splitter.has_begun,
@@ -529,11 +551,11 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     attempt->events_before = attempt->splitter.event_count;
     attempt->has_event = false;
     buffer_clear(&attempt->held);
-    (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
-    if (http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange) ==
-        STATUS_OK)
+    if (attempt_send(proxy, attempt, replica, proxy->number) == STATUS_OK) {
+        hedge_arm(proxy);
         return;
-    attempt_over(proxy, BREAKER_UNKNOWN);
+    }
+    attempt_close(proxy, attempt, BREAKER_UNKNOWN);
     proxy_fail(proxy, 503, "overloaded",
                "The gateway has no room for another request; try again later", 1000);
 }
@@ -542,9 +564,10 @@ void attempt_cancel(struct proxy *proxy)
 {
     http_exchange *exchange = proxy->attempt.exchange;
 
+    hedge_cancel(proxy);
     if (exchange == NULL)
         return;
-    attempt_over(proxy, BREAKER_UNKNOWN);
+    attempt_close(proxy, &proxy->attempt, BREAKER_UNKNOWN);
     http_exchange_cancel(exchange);
 }
 

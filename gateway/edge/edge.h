@@ -12,6 +12,7 @@
 #include "http_client.h"
 #include "http_server.h"
 #include "identity.h"
+#include "quantile_tracker.h"
 #include "queue_metrics.h"
 #include "records.h"
 #include "replica.h"
@@ -60,6 +61,8 @@ struct edge_model {
     uint32_t sequences_max;      /* that a replica runs at once */
     struct admission *admission; /* owned */
     struct retry_budget retries;
+    struct quantile_tracker
+        first_token; /* models[].hedge.quantile of its streams' first tokens; ns */
     /* What its replicas say of it; control thread; 0: none has been ready yet */
     _Atomic uint32_t context_max, capabilities;
     _Atomic uint32_t turn; /* of equal replicas; loops */

@@ -151,6 +151,7 @@ void proxy_release(struct proxy *proxy)
     shadow_leave(proxy->shadow, proxy->record->status_code);
     if (proxy->record->status_code != 499)
         resumption_end(proxy, RESUMPTION_FAILED);
+    hedge_cancel(proxy);
     resumption_deinit(proxy);
     attempt_deinit(&proxy->attempt);
 }
@@ -213,6 +214,7 @@ static void model_take(struct proxy *proxy, const struct config *config)
     proxy->first_byte_timeout_ns =
         timeout_of(row->first_byte_timeout_ns, config->upstream.first_byte_timeout_ns);
     proxy->idle_timeout_ns = timeout_of(row->idle_timeout_ns, config->upstream.idle_timeout_ns);
+    hedge_init(proxy, row);
     proxy->retries_left = proxy->choice.keeper == NULL ? (uint32_t)config->upstream.retries : 0;
     if (proxy->body.data != NULL) /* it has none of its own */
         return;
@@ -278,6 +280,7 @@ static void headers_make(struct proxy *proxy)
 
     proxy->header_count =
         upstream_headers_make(record->request, record->caller->tenant, proxy->headers);
+    proxy->number_header = proxy->header_count;
     proxy->headers[proxy->header_count++] = (struct http_header){
         text_slice_of(STORED_REPLICA_HEADER), {proxy->number, STORED_REPLICA_BYTES - 1}};
     (void)snprintf(proxy->priority, sizeof(proxy->priority), "%d", waiting_room_band(&request));

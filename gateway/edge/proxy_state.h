@@ -2,6 +2,7 @@
 #define PENSTOCK_EDGE_PROXY_STATE_H
 
 #include "attempt.h"
+#include "hedge.h"
 #include "proxy.h"
 #include "replica_choice.h"
 #include "resumption.h"
@@ -24,7 +25,7 @@ struct proxy {
     const char *method, *path;
     struct text_slice body;
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX]; /* for the replica */
-    size_t header_count;
+    size_t header_count, number_header;                    /* of them `number` */
     char number[STORED_REPLICA_BYTES]; /* of the replica that is asked, for its ids */
     char priority[8];                  /* its band, for the replica */
     uint64_t connect_timeout_ns, first_byte_timeout_ns,
@@ -34,6 +35,7 @@ struct proxy {
 
     struct waiting waiting;
     struct attempt attempt;
+    struct hedge hedge;
     struct resumption resumption; /* what another replica would need to go on with it */
     struct shadow *shadow;        /* a copy of it that another model got; NULL: none */
 

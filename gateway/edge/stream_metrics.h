@@ -3,7 +3,8 @@
 
 #include "metrics.h"
 
-/* What becomes of streams that break off, for Prometheus: once for each break. */
+/* What becomes of streams that break off, and of copies that are sent where no answer comes, for Prometheus: once for each break,
+ * and for each copy. */
 
 enum resumption_outcome {
     RESUMPTION_DONE,       /* another replica went on with it */
@@ -13,8 +14,17 @@ enum resumption_outcome {
     RESUMPTION_OUTCOME_COUNT
 };
 
+enum hedge_outcome {
+    HEDGE_WON,     /* its answer was the first, or the only one */
+    HEDGE_LOST,    /* it was cancelled */
+    HEDGE_FAILED,  /* its replica was lost, or refused it */
+    HEDGE_REFUSED, /* the budget of retries was spent; none was sent */
+    HEDGE_OUTCOME_COUNT
+};
+
 struct stream_model_metrics {
     metrics_series *resumptions[RESUMPTION_OUTCOME_COUNT];
+    metrics_series *hedges[HEDGE_OUTCOME_COUNT];
 };
 
 struct stream_metrics {

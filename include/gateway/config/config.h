@@ -179,6 +179,13 @@ struct config_shadow {
     double share;
 };
 
+struct config_hedge { /* copies of streaming requests that nobody answers */
+    uint64_t after_ns;
+    double quantile;           /* both 0: none are sent */
+    int64_t priority_max;      /* of requests that get one */
+    const char *organisations; /* patterns; "": all */
+};
+
 /* Where a request may go when its model fails: on which failures (bits of fallback_on). */
 enum fallback_cause {
     FALLBACK_UNAVAILABLE = 1,
@@ -198,6 +205,7 @@ struct config_model {
     struct setting_list fallbacks;   /* const char *: other models */
     struct setting_list fallback_on; /* const char *; see config_fallback_causes */
     struct config_shadow shadow;
+    struct config_hedge hedge;
     uint64_t first_byte_timeout_ns, idle_timeout_ns; /* 0: as upstream.* say */
     struct setting_list aliases;                     /* const char * */
     int64_t replicas;
