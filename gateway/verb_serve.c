@@ -31,6 +31,8 @@ int verb_serve(int argument_count, char **arguments)
     struct error_note note = {""};
     struct log_options log_options = {.role = "gateway"};
     struct config *config;
+    pid_t successor = 0;
+    int code = 1;
     status result;
 
     if (!arguments_read("serve", argument_count, arguments, flags, ARRAY_COUNT(flags),
@@ -53,9 +55,11 @@ int verb_serve(int argument_count, char **arguments)
     }
     log_info("gateway", "penstock " PENSTOCK_VERSION " with %s", options.config_file);
     warn_if_open(config);
-    result = gateway_run(config, &options, &note);
-    if (result != STATUS_OK)
+    result = gateway_run(config, &options, &successor, &note);
+    if (result == STATUS_OK)
+        code = gateway_keep(successor);
+    else
         log_error("gateway", "%s", note.text);
     log_stop();
-    return result == STATUS_OK ? 0 : 1;
+    return code;
 }

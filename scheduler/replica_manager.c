@@ -99,12 +99,3 @@ const struct replica *replica_manager_get(const replica_manager *manager, uint32
     CHECK(id < manager->count);
     return &manager->replicas[id];
 }
-
-uint32_t replica_manager_process_count(const replica_manager *manager)
-{
-    uint32_t count = 0;
-
-    for (uint32_t id = 0; id < manager->count; id++)
-        count += replica_has_process(&manager->replicas[id]);
-    return count;
-}

@@ -85,6 +85,10 @@ static const struct setting server_table[] = {
      .help = "After SIGTERM, running requests get this long to finish before they are cut.",
      .danger = "Shorter than the longest answer cuts streams; longer than the service manager's patience gets the "
                "process killed."},
+    {DURATION("upgrade_timeout", config_server, upgrade_timeout_ns, "60s", SEC, 3600 * SEC), .reload = RELOAD_LIVE,
+     .help = "After SIGUSR2, the new process gets this long to be ready; then it is ended and the running one goes on. Models whose "
+             "settings have changed load within it.",
+     .danger = "Shorter than a model takes to load, an upgrade that changes it never succeeds."},
     {BOOL("strict_params", config_server, strict_params, "false"), .reload = RELOAD_RESTART,
      .help = "Refuse request fields that are unknown or not supported with 400, instead of naming them in the "
              "x-ignored-params header."},

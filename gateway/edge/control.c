@@ -5,11 +5,13 @@
  * manager wants done comes back through the driver functions below. The thread sleeps until the
  * earliest of: the manager's deadline, the next probe, a probe's end.
  *
- * All children are started from this thread: the kernel ties "die with your parent" to the thread
- * that forked, so it must live as long as they. */
+ * Replicas outlive a gateway that hands over to the next (upgrade.c): the next one adopts their processes, and starts
+ * them again when they end; the old one, while it drains, only looks whether they answer. */
 #include "control.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +42,10 @@ struct control_child {
     struct replica_probe probe;
     uint64_t probe_next_ns;
     struct edge_replica *replica;
+    struct control_process inherited; /* until it is adopted; pid_fd -1: none */
+    bool is_adopted;                  /* its address was the gateway's before this one */
+    bool is_released;                 /* the next gateway's */
+    _Atomic int32_t release_pid;      /* set by main, then the eventfd; 0: nothing is asked */
 };
 
 struct control {
@@ -50,8 +56,11 @@ struct control {
     struct control_child *children; /* [edge->replica_count], control thread */
     int epoll_fd, wake_fd;
     pthread_t thread;
-    _Atomic bool is_stopping;          /* set by main, then the eventfd */
-    _Atomic bool has_reload;           /* set by main, then the eventfd */
+    _Atomic bool is_stopping;                 /* set by main, then the eventfd */
+    _Atomic bool has_reload;                  /* set by main, then the eventfd */
+    _Atomic(struct control_process *) wanted; /* where main waits for processes; then the eventfd */
+    sem_t wanted_done;
+    _Atomic bool is_owner;             /* of the addresses of adopted replicas */
     _Atomic uint64_t drain_timeout_ns; /* set by main, then the eventfd */
     _Atomic uint64_t last_turn_ns;     /* relaxed: only its age matters */
 };
@@ -106,9 +115,24 @@ static void driver_changed(void *context, uint32_t id, const struct replica *rep
 
 /* --- the driver: child processes --- */
 
-static status driver_start(void *context, uint32_t id, uint32_t generation)
+/* Neither the next gateway's, nor still that of the one before. */
+static bool is_ours(const struct control *control, const struct control_child *child)
 {
-    struct control *control = context;
+    return !child->is_released &&
+           (!child->is_adopted || atomic_load_explicit(&control->is_owner, memory_order_acquire));
+}
+
+/* One that runs already, from the gateway before. */
+static void child_adopt(struct control_child *child)
+{
+    local_process_adopt(&child->process, child->inherited.pid, child->inherited.pid_fd,
+                        child->inherited.lifeline_fd);
+    child->inherited.pid_fd = -1;
+    child->is_adopted = true;
+}
+
+static status child_start(struct control *control, uint32_t id)
+{
     struct control_child *child = &control->children[id];
     const struct edge_replica *replica = child->replica;
     const struct config_model *model =
@@ -118,7 +142,6 @@ static status driver_start(void *context, uint32_t id, uint32_t generation)
     size_t count = 0;
     status result;
 
-    (void)generation;
     (void)snprintf(index, sizeof(index), "%u", replica->index);
     (void)unlink(replica->address + strlen("unix:"));
     /* execv takes char *const[] for history's sake; nothing writes to them. */
@@ -151,32 +174,58 @@ static status driver_start(void *context, uint32_t id, uint32_t generation)
     if (result == STATUS_OK)
         result = local_process_start(&child->process, arguments);
     buffer_deinit(&adapters);
+    return result;
+}
+
+static status driver_start(void *context, uint32_t id, uint32_t generation)
+{
+    struct control *control = context;
+    struct control_child *child = &control->children[id];
+    const struct edge_replica *replica = child->replica;
+    char text[64];
+    status result = STATUS_OK;
+
+    (void)generation;
+    if (child->is_released) /* the next gateway does it; a probe will tell */
+        return STATUS_OK;
+    if (child->inherited.pid_fd >= 0)
+        child_adopt(child);
+    else if (!is_ours(control, child))
+        return STATUS_AGAIN; /* the gateway before still does it */
+    else
+        result = child_start(control, id);
     if (result == STATUS_OK && !watch_add(control, child->process.pid_fd, WATCH_PROCESS, id)) {
         local_process_signal(&child->process, SIGKILL);
-        char text[64];
         local_process_collect(&child->process, text, sizeof(text));
         result = STATUS_IO;
     }
     if (result != STATUS_OK) {
-        log_error("gateway/edge", "replica %s#%u cannot be started: %s", model->name,
+        log_error("gateway/edge", "replica %s#%u cannot be started: %s", replica->model->name,
                   replica->index, strerror(errno));
         return result;
     }
     atomic_store_explicit(&child->replica->pid, child->process.pid, memory_order_relaxed);
-    log_info("gateway/edge", "replica %s#%u: pid %d", model->name, replica->index,
-             child->process.pid);
+    log_info("gateway/edge", "replica %s#%u: pid %d%s", replica->model->name, replica->index,
+             child->process.pid, child->process.is_adopted ? ", taken over" : "");
     return STATUS_OK;
 }
 
 static void driver_drain(void *context, uint32_t id)
 {
-    local_process_signal(&((struct control *)context)->children[id].process, SIGTERM);
+    const struct control *control = context;
+    const struct control_child *child = &control->children[id];
+
+    if (is_ours(control, child))
+        local_process_signal(&child->process, SIGTERM);
 }
 
 static void driver_kill(void *context, uint32_t id)
 {
-    struct control_child *child = &((struct control *)context)->children[id];
+    const struct control *control = context;
+    const struct control_child *child = &control->children[id];
 
+    if (!is_ours(control, child))
+        return;
     log_warn("gateway/edge", "replica %s#%u took too long: it is killed",
              child->replica->model->name, child->replica->index);
     local_process_signal(&child->process, SIGKILL);
@@ -275,22 +324,56 @@ static uint64_t probe_tick(struct control *control, uint32_t id, uint64_t now_ns
     return child->probe_next_ns;
 }
 
+static int descriptor_copy(int descriptor)
+{
+    return descriptor >= 0 ? fcntl(descriptor, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+static void processes_tell(const struct control *control, struct control_process *out)
+{
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        const struct local_process *process = &control->children[id].process;
+
+        out[id] = (struct control_process){process->pid, descriptor_copy(process->pid_fd),
+                                           descriptor_copy(process->lifeline_fd)};
+    }
+}
+
+static void releases_take(struct control *control)
+{
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        struct control_child *child = &control->children[id];
+        int32_t pid = atomic_exchange_explicit(&child->release_pid, 0, memory_order_acquire);
+
+        child->is_released |= pid != 0 && pid == child->process.pid;
+    }
+}
+
 static void requests_take(struct control *control, uint64_t now_ns)
 {
+    struct control_process *wanted =
+        atomic_exchange_explicit(&control->wanted, NULL, memory_order_acquire);
     uint64_t drain_ns = atomic_load_explicit(&control->drain_timeout_ns, memory_order_acquire);
     uint64_t count;
 
     while (read(control->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
         continue;
     replica_manager_set_drain_timeout(control->manager, drain_ns + KILL_GRACE_NS);
+    releases_take(control);
+    if (wanted != NULL) {
+        processes_tell(control, wanted);
+        (void)sem_post(&control->wanted_done);
+    }
     if (atomic_exchange_explicit(&control->has_reload, false, memory_order_acquire)) {
         for (uint32_t id = 0; id < control->edge->replica_count; id++)
             local_process_signal(&control->children[id].process, SIGHUP);
     }
     if (!atomic_load_explicit(&control->is_stopping, memory_order_acquire))
         return;
-    for (uint32_t id = 0; id < control->edge->replica_count; id++)
-        replica_manager_event(control->manager, id, REPLICA_UNWANTED, now_ns);
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        if (is_ours(control, &control->children[id]))
+            replica_manager_event(control->manager, id, REPLICA_UNWANTED, now_ns);
+    }
 }
 
 static void events_take(struct control *control, const struct epoll_event *events, int count,
@@ -317,8 +400,14 @@ static void events_take(struct control *control, const struct epoll_event *event
 
 static bool is_over(const struct control *control)
 {
-    return atomic_load_explicit(&control->is_stopping, memory_order_acquire) &&
-           replica_manager_process_count(control->manager) == 0;
+    if (!atomic_load_explicit(&control->is_stopping, memory_order_acquire))
+        return false;
+    for (uint32_t id = 0; id < control->edge->replica_count; id++) {
+        if (is_ours(control, &control->children[id]) &&
+            replica_has_process(replica_manager_get(control->manager, id)))
+            return false;
+    }
+    return true;
 }
 
 static int wait_ms(uint64_t now_ns, uint64_t until_ns)
@@ -363,6 +452,9 @@ void control_destroy(struct control *control)
     if (control == NULL)
         return;
     replica_manager_destroy(control->manager);
+    (void)sem_destroy(&control->wanted_done);
+    for (uint32_t id = 0; control->children != NULL && id < control->edge->replica_count; id++)
+        local_process_forget(&control->children[id].process);
     if (control->epoll_fd >= 0)
         close(control->epoll_fd);
     if (control->wake_fd >= 0)
@@ -392,7 +484,10 @@ static status control_build(struct control *control)
     if (control->children == NULL)
         return STATUS_NO_MEMORY;
     for (uint32_t id = 0; id < control->edge->replica_count; id++) {
-        control->children[id].process.pid_fd = -1;
+        control->children[id].process.pid_fd = control->children[id].process.lifeline_fd = -1;
+        control->children[id].inherited = control->options.processes != NULL
+                                              ? control->options.processes[id]
+                                              : (struct control_process){.pid_fd = -1};
         control->children[id].replica = edge_replica_at(control->edge, id);
         replica_probe_init(&control->children[id].probe);
     }
@@ -415,6 +510,11 @@ status control_start(struct edge *edge, const struct control_options *options, s
     control->edge = edge;
     control->options = *options;
     control->epoll_fd = control->wake_fd = -1;
+    if (sem_init(&control->wanted_done, 0, 0) != 0) {
+        memory_release(control);
+        return STATUS_IO;
+    }
+    atomic_init(&control->is_owner, options->processes == NULL);
     atomic_init(&control->drain_timeout_ns, edge->configs.first->config->server.drain_timeout_ns);
     atomic_init(&control->last_turn_ns, clock_now_ns());
     result = control_build(control);
@@ -447,6 +547,25 @@ void control_reload_replicas(struct control *control)
 {
     atomic_store_explicit(&control->has_reload, true, memory_order_release);
     control_wake(control);
+}
+
+void control_processes(struct control *control, struct control_process *out)
+{
+    atomic_store_explicit(&control->wanted, out, memory_order_release);
+    control_wake(control);
+    while (sem_wait(&control->wanted_done) != 0 && errno == EINTR)
+        continue;
+}
+
+void control_release(struct control *control, uint32_t id, int32_t pid)
+{
+    atomic_store_explicit(&control->children[id].release_pid, pid, memory_order_release);
+    control_wake(control);
+}
+
+void control_own(struct control *control)
+{
+    atomic_store_explicit(&control->is_owner, true, memory_order_release);
 }
 
 void control_stop(struct control *control, uint64_t drain_timeout_ns)

@@ -45,6 +45,7 @@ struct edge_replica {
     struct replica_guard guard;
     _Atomic uint64_t trial_until_ns; /* of a suspect (suspects.h); 0: none */
     shared_page *page;               /* owned; what it says of itself; NULL: it is not local */
+    bool is_borrowed;                /* another gateway removes its files; main */
     /* When it should have read the prompts that were sent to it; loops (replica_choice.c) */
     _Atomic uint64_t read_until_ns;
     _Atomic int32_t pid; /* 0: none */
@@ -111,6 +112,11 @@ struct edge {
     const char *version;
     char run_directory[96];
     bool run_directory_is_ours;
+    struct takeover *takeover; /* owned; NULL: it was started afresh */
+    uint32_t epoch;            /* gateways before it that have handed over to each other */
+    int32_t keeper;            /* the process that the first of them has become; 0: none */
+    bool has_place;      /* the run directory is its own: not another one's still, or by now */
+    bool is_handed_over; /* the next one has the place */
 };
 
 /* Per loop, in slot EDGE_LOOP_SLOT. Only its loop touches it, but for the wake-up flag. */

@@ -57,8 +57,9 @@ static const char *const model_label[] = {"model", NULL};
 
 static status families_create(struct edge_metrics *metrics, metrics_registry *registry,
                               struct families *families, metrics_family **auth,
-                              metrics_family **reloads, metrics_family **build,
-                              metrics_family **leader, metrics_family **away)
+                              metrics_family **reloads, metrics_family **upgrades,
+                              metrics_family **build, metrics_family **leader,
+                              metrics_family **away)
 {
     static const char *const request_labels[] = {"route", "model", "code", NULL};
     static const char *const duration_labels[] = {"route", "model", NULL};
@@ -135,6 +136,11 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {away,
          {METRICS_GAUGE, "penstock_state_away",
           "1 while what is shared or kept there cannot be reached.", store_label, NULL, 0, 0}},
+        {upgrades,
+         {METRICS_COUNTER, "penstock_upgrades_total",
+          "Attempts to hand over to a new process; the new one counts success, the old one "
+          "failure.",
+          result_label, NULL, 0, 0}},
         {build, {METRICS_GAUGE, "penstock_build_info", "Always 1.", version_label, NULL, 0, 0}},
     };
 
@@ -180,10 +186,10 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
 {
     const char *const good[] = {"success"}, *const bad[] = {"failure"},
                       *const versions[] = {version}, *const database[] = {"database"};
-    metrics_family *auth, *reloads, *build, *leader, *away;
+    metrics_family *auth, *reloads, *upgrades, *build, *leader, *away;
     struct families families;
-    status result =
-        families_create(metrics, registry, &families, &auth, &reloads, &build, &leader, &away);
+    status result = families_create(metrics, registry, &families, &auth, &reloads, &upgrades,
+                                    &build, &leader, &away);
 
     if (result != STATUS_OK)
         return result;
@@ -204,6 +210,8 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
     metrics->reloads_bad = metrics_series_get(reloads, bad);
     metrics->leader = metrics_series_get(leader, NULL);
     metrics->database_away = metrics_series_get(away, database);
+    metrics->upgrades_good = metrics_series_get(upgrades, good);
+    metrics->upgrades_bad = metrics_series_get(upgrades, bad);
     metrics_set(metrics_series_get(build, versions), 1);
     return STATUS_OK;
 }

@@ -48,7 +48,8 @@ struct edge_model_metrics {
 
 struct edge_metrics {
     metrics_family *requests, *duration;
-    metrics_series *auth_failures, *reloads_good, *reloads_bad, *leader, *database_away;
+    metrics_series *auth_failures, *reloads_good, *reloads_bad, *upgrades_good, *upgrades_bad,
+        *leader, *database_away;
     struct edge_model_metrics
         *models;        /* [model_count + 1], owned; the last is for requests without a model */
     const char **names; /* [model_count + 1], owned; the texts are borrowed */

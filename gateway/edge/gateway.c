@@ -7,7 +7,6 @@
 #include "gateway.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,16 +18,17 @@
 #include "control.h"
 #include "edge.h"
 #include "edge_admission.h"
+#include "life.h"
 #include "log.h"
 #include "memory.h"
 #include "model_cost.h"
 #include "proxy.h"
 #include "quota.h"
-#include "reload.h"
 #include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
 #include "suspects.h"
+#include "takeover.h"
 #include "thread.h"
 #include "upstream.h"
 
@@ -36,8 +36,7 @@
 #define TARGET_IDLE_MAX     256u                /* kept connections a loop and replica */
 #define REPLICA_END_NS      (3 * NS_PER_SECOND) /* for replicas to end, when nothing runs in them */
 #define CUT_GRACE_NS        (1 * NS_PER_SECOND) /* for the last bytes to clients that are cut */
-#define DRAIN_LOOK_NS       (20 * NS_PER_MS)
-#define MODEL_COUNT_MAX     64u /* the settings table's limit */
+#define MODEL_COUNT_MAX     64u                 /* the settings table's limit */
 
 /* --- making --- */
 
@@ -58,15 +57,26 @@ static uint32_t loop_count(const struct config *config)
 }
 
 /* A child of ours: its socket, and the page that it shares. */
-static status local_init(const struct edge *edge, struct edge_replica *replica,
-                         struct error_note *note)
+static status local_init(struct edge *edge, struct edge_replica *replica, struct error_note *note)
 {
     const struct edge_model *model = replica->model;
+    struct takeover_replica *taken =
+        takeover_replica_find(edge->takeover, model->index, replica->index);
     char path[EDGE_ADDRESS_BYTES + 8];
     status result;
 
+    if (taken != NULL) {
+        (void)snprintf(replica->address, sizeof(replica->address), "%s", taken->address);
+        page_path(replica, path);
+        replica->is_borrowed = true;
+        result = shared_page_open(path, &replica->page);
+        if (result != STATUS_OK)
+            error_note_set(note, "%s cannot be opened: %s", path, status_name(result));
+        return result;
+    }
     if (run_directory_socket(edge->run_directory, model->name, model->index, replica->index,
-                             replica->address, sizeof(replica->address)) != STATUS_OK) {
+                             edge->epoch, replica->address,
+                             sizeof(replica->address)) != STATUS_OK) {
         error_note_set(note, "server.run_directory %s is too long for a socket's path",
                        edge->run_directory);
         return STATUS_TOO_LARGE;
@@ -164,10 +174,22 @@ static status metrics_init(struct edge *edge)
     return result;
 }
 
+/* Sockets of the gateway before this one, where it listens on the same address. */
+static void sockets_take(const struct edge *edge, struct http_listener_options *options)
+{
+    const struct takeover_listener *taken =
+        takeover_listener_find(edge->takeover, options->address);
+
+    if (taken == NULL)
+        return;
+    options->descriptors = taken->descriptors;
+    options->descriptor_count = taken->count;
+}
+
 static status server_init(struct edge *edge, const struct config *config, struct error_note *note)
 {
     bool has_tls = config->server.tls_certificate[0] != '\0';
-    const struct http_listener_options listeners[] = {
+    struct http_listener_options listeners[] = {
         {.address = config->server.listen,
          .certificate = has_tls ? config->server.tls_certificate : NULL,
          .key = has_tls ? config->server.tls_key : NULL,
@@ -188,8 +210,11 @@ static status server_init(struct edge *edge, const struct config *config, struct
         .listener_count = config->server.admin_listen[0] != '\0' ? 2 : 1,
         .metrics = edge->registry,
         .server_name = "penstock",
+        .is_held = edge->takeover != NULL,
     };
 
+    for (uint32_t i = 0; i < options.listener_count; i++)
+        sockets_take(edge, &listeners[i]);
     return http_server_create(&options, &edge->server, note);
 }
 
@@ -201,8 +226,10 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
         config_destroy(config);
         return result;
     }
-    result = run_directory_open(config->server.run_directory, edge->run_directory,
-                                sizeof(edge->run_directory), &edge->run_directory_is_ours, note);
+    if (edge->takeover == NULL)
+        result =
+            run_directory_open(config->server.run_directory, edge->run_directory,
+                               sizeof(edge->run_directory), &edge->run_directory_is_ours, note);
     if (result == STATUS_OK)
         result = run_directory_write_config(edge->run_directory, config->text);
     if (result == STATUS_OK)
@@ -229,6 +256,10 @@ static void replica_deinit(struct edge_replica *replica)
     if (replica->upstream != NULL || replica->address[0] == '\0')
         return;
     page_path(replica, path);
+    if (replica->is_borrowed) {
+        shared_page_close(replica->page);
+        return;
+    }
     shared_page_destroy(replica->page, path);
     (void)unlink(replica->address + strlen("unix:"));
 }
@@ -255,8 +286,9 @@ static void edge_deinit(struct edge *edge)
     }
     memory_release(edge->models);
     suspects_destroy(edge->suspects);
-    if (edge->run_directory[0] != '\0')
+    if (edge->run_directory[0] != '\0' && edge->has_place)
         run_directory_close(edge->run_directory, edge->run_directory_is_ours);
+    takeover_close(edge->takeover);
     config_store_deinit(&edge->configs);
 }
 
@@ -371,90 +403,6 @@ static void upstreams_stop(const struct edge *edge)
     }
 }
 
-/* --- signals --- */
-
-static void signals_block(sigset_t *signals)
-{
-    sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
-    sigaddset(signals, ADAPTER_CHANGES_SIGNAL);
-    (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write, like a full disk */
-}
-
-/* The next signal; 0 after `wait_ns`. */
-static int signal_wait(const sigset_t *signals, uint64_t wait_ns)
-{
-    struct timespec time = {(time_t)(wait_ns / NS_PER_SECOND), (long)(wait_ns % NS_PER_SECOND)};
-    int number = sigtimedwait(signals, NULL, &time);
-
-    return number > 0 ? number : 0;
-}
-
-/* A signal that asks for the end came before `end_ns`. */
-static bool end_is_asked(const sigset_t *signals, uint64_t end_ns)
-{
-    while (clock_now_ns() < end_ns) {
-        int number = signal_wait(signals, DRAIN_LOOK_NS);
-
-        if (number == SIGTERM || number == SIGINT)
-            return true;
-    }
-    return false;
-}
-
-static bool is_drained(const struct edge *edge)
-{
-    return !http_server_is_listening(edge->server) &&
-           http_server_connection_count(edge->server) == 0;
-}
-
-/* Until all connections have ended, the time is over, or a second signal has come. Readiness goes first, so that balancers
- * that look at it have sent their clients elsewhere when the door closes. */
-static void drain(struct edge *edge, const sigset_t *signals, const struct config_server *config)
-{
-    uint64_t end_ns;
-    bool is_asked;
-
-    atomic_store_explicit(&edge->is_draining, true, memory_order_relaxed);
-    log_info("gateway/edge",
-             "draining: %u requests are in flight; a second signal ends them at once",
-             http_server_request_count(edge->server));
-    is_asked = end_is_asked(signals, clock_now_ns() + config->drain_delay_ns);
-    end_ns = clock_now_ns() + config->drain_timeout_ns;
-    http_server_drain(edge->server, false, config->drain_idle_timeout_ns);
-    while (!is_asked && !is_drained(edge) && clock_now_ns() < end_ns)
-        is_asked = end_is_asked(signals, clock_now_ns() + DRAIN_LOOK_NS);
-    if (http_server_request_count(edge->server) > 0)
-        log_warn("gateway/edge", "%u requests are cut", http_server_request_count(edge->server));
-}
-
-static void serve_until_asked(struct edge *edge, const struct gateway_options *options,
-                              const sigset_t *signals)
-{
-    bool was_ready = false;
-
-    for (;;) {
-        int number = signal_wait(signals, was_ready ? NS_PER_SECOND : DRAIN_LOOK_NS);
-
-        if (!was_ready && edge_is_ready(edge)) {
-            was_ready = true;
-            log_info("gateway/edge", "ready: every model has a replica");
-        }
-        if (number == SIGHUP) {
-            records_reopen(edge->records);
-            reload_config(edge, options);
-        } else if (number == ADAPTER_CHANGES_SIGNAL) {
-            adapter_changes_make(edge, options);
-        } else if (number != 0) {
-            break;
-        }
-    }
-    adapter_changes_close(edge);
-}
-
 /* --- the whole --- */
 
 static void listeners_log(const struct edge *edge, const struct config *config)
@@ -476,14 +424,53 @@ static status life_audit(struct edge *edge, const struct gateway_options *option
     return records_audit(edge->records, &event, note);
 }
 
-static status edge_run(struct edge *edge, const struct gateway_options *options,
-                       const sigset_t *signals, struct error_note *note)
+/* What the gateway before has started, by the numbers that the replicas have here; descriptors go over to the control thread. */
+static status processes_take(const struct edge *edge, struct control_process **out)
 {
-    const struct config *config = edge->configs.first->config;
-    struct error_note audit_note = {""};
+    struct control_process *processes =
+        memory_allocate_array(edge->replica_count, sizeof(processes[0]));
+
+    if (processes == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t id = 0; id < edge->replica_count; id++) {
+        const struct edge_replica *replica = edge_replica_at(edge, id);
+        struct takeover_replica *taken =
+            takeover_replica_find(edge->takeover, replica->model->index, replica->index);
+
+        processes[id] = (struct control_process){.pid_fd = -1, .lifeline_fd = -1};
+        if (taken == NULL)
+            continue;
+        processes[id] = (struct control_process){taken->pid, taken->pid_fd, taken->lifeline_fd};
+        taken->pid_fd = taken->lifeline_fd = -1;
+    }
+    *out = processes;
+    return STATUS_OK;
+}
+
+static status replicas_start(struct edge *edge, const struct gateway_options *options)
+{
     char config_copy[160];
     struct control_options control_options = {options->config_file, config_copy,
-                                              options->overrides.model_path != NULL};
+                                              options->overrides.model_path != NULL, NULL};
+    struct control_process *processes = NULL;
+    status result = STATUS_OK;
+
+    run_directory_config_path(edge->run_directory, config_copy, sizeof(config_copy));
+    if (edge->takeover != NULL)
+        result = processes_take(edge, &processes);
+    control_options.processes = processes;
+    if (result == STATUS_OK)
+        result = control_start(edge, &control_options, &edge->control);
+    memory_release(processes);
+    if (result == STATUS_OK)
+        result = upstreams_start(edge);
+    return result;
+}
+
+static status edge_run(struct edge *edge, const struct gateway_options *options,
+                       const sigset_t *signals, pid_t *successor, struct error_note *note)
+{
+    struct error_note audit_note = {""};
     status result = life_audit(edge, options, "gateway.start", note);
 
     if (result != STATUS_OK)
@@ -493,19 +480,14 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
         error_note_set(note, "the loops cannot be started (%s)", status_name(result));
         return result;
     }
-    run_directory_config_path(edge->run_directory, config_copy, sizeof(config_copy));
     result = identity_start(edge->identity, edge->server);
     if (result == STATUS_OK)
         result = records_start(edge->records);
     if (result == STATUS_OK)
-        result = control_start(edge, &control_options, &edge->control);
-    if (result == STATUS_OK)
-        result = upstreams_start(edge);
+        result = replicas_start(edge, options);
     if (result == STATUS_OK) {
-        listeners_log(edge, config);
-        serve_until_asked(edge, options, signals);
-        config = config_store_get(&edge->configs)->config;
-        drain(edge, signals, &config->server);
+        listeners_log(edge, edge->configs.first->config);
+        result = life_run(edge, options, signals, successor, note);
     } else {
         error_note_set(note, "the control thread cannot be started: %s", strerror(errno));
     }
@@ -520,25 +502,52 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     return result;
 }
 
-status gateway_run(struct config *config, const struct gateway_options *options,
+/* What of the gateway before is of use here. */
+static status takeover_begin(struct edge *edge, const struct config *config,
+                             const struct gateway_options *options, struct error_note *note)
+{
+    int socket = takeover_socket();
+    status result;
+
+    edge->has_place = socket < 0;
+    if (socket < 0)
+        return STATUS_OK;
+    result = takeover_open(socket, edge, config, &edge->takeover, note);
+    if (result != STATUS_OK)
+        return result;
+    takeover_compare(edge->takeover, config, options);
+    edge->epoch = edge->takeover->epoch;
+    edge->keeper = edge->takeover->keeper;
+    edge->run_directory_is_ours = edge->takeover->run_directory_is_ours;
+    (void)snprintf(edge->run_directory, sizeof(edge->run_directory), "%s",
+                   edge->takeover->run_directory);
+    return STATUS_OK;
+}
+
+status gateway_run(struct config *config, const struct gateway_options *options, pid_t *successor,
                    struct error_note *note)
 {
     struct edge *edge = memory_allocate_array(1, sizeof(*edge));
     sigset_t signals;
     status result;
 
+    *successor = 0;
     if (edge == NULL) {
         config_destroy(config);
         return STATUS_NO_MEMORY;
     }
-    signals_block(&signals);
+    life_signals_block(&signals);
     runtime_adapters_init(&edge->adapters);
     adapter_changes_open(edge);
     edge->version = options->version;
     edge->start_wall_ms = clock_wall_ms();
-    result = edge_init(edge, config, note);
+    result = takeover_begin(edge, config, options, note);
     if (result == STATUS_OK)
-        result = edge_run(edge, options, &signals, note);
+        result = edge_init(edge, config, note);
+    else
+        config_destroy(config);
+    if (result == STATUS_OK)
+        result = edge_run(edge, options, &signals, successor, note);
     if (result != STATUS_OK && note->text[0] == '\0')
         error_note_set(note, "the gateway cannot start: %s", status_name(result));
     if (edge->configs.first != NULL)

@@ -1,6 +1,7 @@
 #include "run_directory.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -74,10 +75,10 @@ status run_directory_write_config(const char *folder, struct text_slice text)
 }
 
 status run_directory_socket(const char *folder, const char *model, unsigned model_index,
-                            unsigned replica_index, char *out, size_t out_bytes)
+                            unsigned replica_index, unsigned epoch, char *out, size_t out_bytes)
 {
     const size_t path_bytes_max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
-    char name[NAME_BYTES_MAX + 1];
+    char name[NAME_BYTES_MAX + 1], suffix[16] = "";
     size_t bytes = 0;
     int written;
 
@@ -85,12 +86,28 @@ status run_directory_socket(const char *folder, const char *model, unsigned mode
         name[bytes] =
             isalnum((unsigned char)model[bytes]) || model[bytes] == '-' ? model[bytes] : '_';
     name[bytes] = '\0';
-    written =
-        snprintf(out, out_bytes, "unix:%s/%u-%s-%u.sock", folder, model_index, name, replica_index);
+    if (epoch > 0)
+        (void)snprintf(suffix, sizeof(suffix), ".%u", epoch);
+    written = snprintf(out, out_bytes, "unix:%s/%u-%s-%u%s.sock", folder, model_index, name,
+                       replica_index, suffix);
     if (written < 0 || (size_t)written >= out_bytes ||
         (size_t)written - strlen("unix:") > path_bytes_max)
         return STATUS_TOO_LARGE;
     return STATUS_OK;
+}
+
+/* What replicas of gateways before this one have left: sockets and pages. */
+static void files_remove(const char *folder)
+{
+    DIR *directory = opendir(folder);
+    const struct dirent *entry;
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        if (entry->d_name[0] != '.')
+            (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    if (directory != NULL)
+        (void)closedir(directory);
 }
 
 void run_directory_close(const char *folder, bool is_ours)
@@ -99,6 +116,8 @@ void run_directory_close(const char *folder, bool is_ours)
 
     run_directory_config_path(folder, path, sizeof(path));
     (void)unlink(path);
-    if (is_ours)
-        (void)rmdir(folder);
+    if (!is_ours)
+        return;
+    files_remove(folder);
+    (void)rmdir(folder);
 }

@@ -21,12 +21,14 @@ NODISCARD status run_directory_write_config(const char *folder, struct text_slic
 void run_directory_config_path(const char *folder, char *out, size_t out_bytes);
 
 /* "unix:FOLDER/<model index>-<model>-<replica index>.sock"; what cannot stand in a file's name
- * becomes '_', and long names are cut (`model_index` keeps them apart). STATUS_TOO_LARGE when a
+ * becomes '_', and long names are cut (`model_index` keeps them apart). Gateways that take over from each other have rising
+ * epochs, which stand behind the replica's number from 1 on, since both may have replicas at once. STATUS_TOO_LARGE when a
  * socket's path cannot be so long. */
 NODISCARD status run_directory_socket(const char *folder, const char *model, unsigned model_index,
-                                      unsigned replica_index, char *out, size_t out_bytes);
+                                      unsigned replica_index, unsigned epoch, char *out,
+                                      size_t out_bytes);
 
-/* Removes the config, and the folder when it is ours and empty. */
+/* Removes the config, and the folder with all that is left in it when it is ours. */
 void run_directory_close(const char *folder, bool is_ours);
 
 #endif

@@ -48,14 +48,16 @@ static void sockets_have_safe_names_that_differ(void **state)
     char a[128], b[128];
 
     (void)state;
-    assert_int_equal(run_directory_socket("/run/x", "org/../../etc", 0, 3, a, sizeof(a)),
+    assert_int_equal(run_directory_socket("/run/x", "org/../../etc", 0, 3, 0, a, sizeof(a)),
                      STATUS_OK);
     assert_string_equal(a, "unix:/run/x/0-org_______etc-3.sock");
+    assert_int_equal(run_directory_socket("/run/x", "m", 0, 3, 12, a, sizeof(a)), STATUS_OK);
+    assert_string_equal(a, "unix:/run/x/0-m-3.12.sock");
     assert_int_equal(run_directory_socket("/r", "a-very-long-name-of-a-model-that-goes-on-1", 1, 0,
-                                          a, sizeof(a)),
+                                          0, a, sizeof(a)),
                      STATUS_OK);
     assert_int_equal(run_directory_socket("/r", "a-very-long-name-of-a-model-that-goes-on-2", 2, 0,
-                                          b, sizeof(b)),
+                                          0, b, sizeof(b)),
                      STATUS_OK);
     assert_string_not_equal(a, b);
 }
@@ -69,11 +71,12 @@ static void a_path_is_refused_one_byte_over_what_a_socket_can_have(void **state)
     memset(folder, 'd', sizeof(folder));
     folder[0] = '/';
     folder[96] = '\0';
-    assert_int_equal(run_directory_socket(folder, "m", 0, 0, out, sizeof(out)), STATUS_OK);
+    assert_int_equal(run_directory_socket(folder, "m", 0, 0, 0, out, sizeof(out)), STATUS_OK);
     assert_int_equal(strlen(out) - strlen("unix:"), 107);
     folder[96] = 'd';
     folder[97] = '\0';
-    assert_int_equal(run_directory_socket(folder, "m", 0, 0, out, sizeof(out)), STATUS_TOO_LARGE);
+    assert_int_equal(run_directory_socket(folder, "m", 0, 0, 0, out, sizeof(out)),
+                     STATUS_TOO_LARGE);
 }
 
 int main(void)

@@ -134,7 +134,7 @@ status http_server_create(const struct http_server_options *options, http_server
     if (server == NULL)
         return STATUS_NO_MEMORY;
     server->loop_count = options->loop_count;
-    server->is_held = options->is_held;
+    server->is_held = server->is_handed_over = options->is_held;
     server->receive_buffer_bytes = (int)options->limits.receive_buffer_bytes;
     peer_table_init(&server->peers);
     configure_library(server, options);
@@ -220,6 +220,7 @@ static void start_accepting(http_loop *loop)
 
 void http_server_accept(http_server *server)
 {
+    server->is_handed_over = false;
     order_loops(server, start_accepting, NULL);
 }
 

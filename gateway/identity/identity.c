@@ -267,6 +267,11 @@ status identity_start(struct identity *identity, http_server *server)
     return result;
 }
 
+bool identity_is_ready(const struct identity *identity)
+{
+    return issuers_are_asked(identity->issuers);
+}
+
 void identity_stop(struct identity *identity)
 {
     if (identity == NULL)

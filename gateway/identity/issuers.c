@@ -29,7 +29,8 @@ struct issuers {
         _Atomic(struct jwks *)
             keys;               /* release by the thread, acquire by loops; NULL: not read yet */
         _Atomic bool is_wanted; /* a loop has met a key that is not there */
-        uint64_t next_ns;       /* the thread's */
+        _Atomic bool is_asked; /* release by the thread: the keys have been read, or could not be */
+        uint64_t next_ns;      /* the thread's */
         bool is_failing;
     } items[];
 };
@@ -83,6 +84,7 @@ static void issuer_tick(struct issuers *issuers, uint32_t index, uint64_t now_ns
         log_info("gateway/identity", "issuer %s: its keys have been read again",
                  issuer->rules.issuer);
     issuer->is_failing = result != STATUS_OK;
+    atomic_store_explicit(&issuer->is_asked, true, memory_order_release);
     issuer->next_ns = result == STATUS_OK ? now_ns + issuers->rows[index].refresh_ns : soon_ns;
 }
 
@@ -171,6 +173,15 @@ status issuers_start(struct issuers *issuers, http_server *server)
     result = thread_start(&issuers->thread, "issuers", issuers_run, issuers);
     issuers->is_running = result == STATUS_OK;
     return result;
+}
+
+bool issuers_are_asked(const struct issuers *issuers)
+{
+    for (uint32_t i = 0; i < issuers->count; i++) {
+        if (!atomic_load_explicit(&issuers->items[i].is_asked, memory_order_acquire))
+            return false;
+    }
+    return true;
 }
 
 void issuers_stop(struct issuers *issuers)

@@ -16,6 +16,8 @@ struct issuers;
 NODISCARD status issuers_open(const struct config *config, struct issuers **out,
                               struct error_note *note);
 NODISCARD status issuers_start(struct issuers *issuers, http_server *server);
+/* Whether the keys of each have been read, or have at least been asked for. Any thread. */
+bool issuers_are_asked(const struct issuers *issuers);
 void issuers_stop(struct issuers *issuers);  /* accepts NULL */
 void issuers_close(struct issuers *issuers); /* accepts NULL; when no loop runs any more */
 

@@ -81,11 +81,17 @@ status shared_page_create(const char *path, shared_page **out)
     return result;
 }
 
+void shared_page_close(shared_page *page)
+{
+    if (page != NULL)
+        (void)munmap(page, sizeof(struct mapping));
+}
+
 void shared_page_destroy(shared_page *page, const char *path)
 {
     if (page == NULL)
         return;
-    (void)munmap(page, sizeof(struct mapping));
+    shared_page_close(page);
     (void)unlink(path);
 }
 
@@ -107,6 +113,15 @@ static status file_map(const char *path, struct mapping **out)
     saved = errno;
     close(fd);
     errno = saved;
+    return result;
+}
+
+status shared_page_open(const char *path, shared_page **out)
+{
+    struct mapping *mapping = NULL;
+    status result = file_map(path, &mapping);
+
+    *out = (shared_page *)mapping;
     return result;
 }
 

@@ -48,7 +48,4 @@ void replica_manager_set_drain_timeout(replica_manager *manager, uint64_t drain_
 
 const struct replica *replica_manager_get(const replica_manager *manager, uint32_t id);
 
-/* Replicas that have a process. */
-uint32_t replica_manager_process_count(const replica_manager *manager);
-
 #endif

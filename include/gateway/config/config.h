@@ -16,7 +16,7 @@ struct config_server {
     const char *tls_client_ca;             /* "": clients show no certificates */
     bool tls_client_required;
     const char *run_directory; /* sockets of replicas; "" : a private one under /run/user or /tmp */
-    uint64_t drain_delay_ns, drain_idle_timeout_ns, drain_timeout_ns;
+    uint64_t drain_delay_ns, drain_idle_timeout_ns, drain_timeout_ns, upgrade_timeout_ns;
     bool strict_params; /* unknown or unsupported request fields are 400 instead of a header */
 };
 

@@ -19,6 +19,8 @@ NODISCARD status identity_open(const struct config *config, struct identity **ou
                                struct error_note *note);
 /* Starts the thread. Before or after the loops of `server` run. STATUS_OK, STATUS_NO_MEMORY. Thread: main. */
 NODISCARD status identity_start(struct identity *identity, http_server *server);
+/* Whether the keys of all issuers have been read, or at least asked for. Any thread. */
+bool identity_is_ready(const struct identity *identity);
 /* Ends the thread. Accepts NULL. Thread: main. */
 void identity_stop(struct identity *identity);
 /* When no loop runs any more. Accepts NULL. Thread: main. */

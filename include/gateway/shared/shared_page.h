@@ -52,6 +52,10 @@ typedef struct shared_page shared_page;
 
 /* Makes the file, mode 0600, and maps it. STATUS_OK, STATUS_IO (errno tells), STATUS_NO_MEMORY. */
 NODISCARD status shared_page_create(const char *path, shared_page **out);
+/* Maps one that another gateway has made. STATUS_OK, STATUS_NOT_FOUND, STATUS_IO (errno tells), STATUS_INVALID (not of this
+ * size), STATUS_NO_MEMORY. */
+NODISCARD status shared_page_open(const char *path, shared_page **out);
+void shared_page_close(shared_page *page);                     /* accepts NULL */
 void shared_page_destroy(shared_page *page, const char *path); /* and the file; accepts NULL */
 
 /* False: nobody has written yet, or somebody writes all the time. Any thread. */
