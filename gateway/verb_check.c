@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "encoder.h"
+#include "limit_store.h"
 #include "memory_plan.h"
 #include "model.h"
 #include "state_database.h"
@@ -185,7 +186,9 @@ static bool encoder_check(const struct config *config, const struct config_model
     return is_good;
 }
 
-/* Does what is to hold keys and ledger answer? Told at the place of its address. */
+#define STATE_REMEDY "%.380s; mend the address, user or password, or start the server"
+
+/* Does what is to hold keys and ledger, or limits, answer? Told at the place of its address. */
 static bool state_check(const struct config *config)
 {
     const struct config_state *state = &config->state;
@@ -194,17 +197,18 @@ static bool state_check(const struct config *config)
     struct error_note note = {""};
     struct buffer out;
 
-    if (state->postgres[0] == '\0')
-        return true;
-    if (state_database_open_configured(state, &database, &note) != STATUS_OK)
-        settings_fail_at(config->document, &report, &state->postgres,
-                         "%.380s; mend the address, role or password, or start the server",
-                         note.text);
-    state_database_close(database);
-    if (report.error_count == 0) {
+    if (state->postgres[0] != '\0' &&
+        state_database_open_configured(state, &database, &note) != STATUS_OK)
+        settings_fail_at(config->document, &report, &state->postgres, STATE_REMEDY, note.text);
+    else if (state->postgres[0] != '\0')
         (void)printf("state\n  PostgreSQL answers, and its schema is ready\n");
+    state_database_close(database);
+    if (state->redis[0] != '\0' && limit_store_check(state, &note) != STATUS_OK)
+        settings_fail_at(config->document, &report, &state->redis, STATE_REMEDY, note.text);
+    else if (state->redis[0] != '\0')
+        (void)printf("state\n  Redis answers\n");
+    if (report.error_count == 0)
         return true;
-    }
     buffer_init(&out, 4096);
     settings_report_write(&report, &out);
     (void)fprintf(stderr, "%.*s", (int)out.bytes, out.data);

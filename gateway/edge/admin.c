@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "json.h"
 #include "model_cost.h"
+#include "quota.h"
 
 #define ADMIN_BYTES_MAX (64u << 20)
 
@@ -12,6 +13,7 @@ void admin_collect(void *context)
 
     metrics_set(edge->metrics.leader, leader_is(identity_leader(edge->identity), clock_now_ns()));
     metrics_set(edge->metrics.database_away, identity_is_away(edge->identity));
+    metrics_set(edge->metrics.redis_away, quota_book_is_away(edge->quotas));
     for (uint32_t i = 0; i < edge->model_count; i++) {
         uint32_t counts[REPLICA_STATE_COUNT] = {0}, distrusted = 0;
 

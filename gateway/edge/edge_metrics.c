@@ -185,7 +185,8 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
                          const char *const *model_names, uint32_t model_count, const char *version)
 {
     const char *const good[] = {"success"}, *const bad[] = {"failure"},
-                      *const versions[] = {version}, *const database[] = {"database"};
+                      *const versions[] = {version}, *const database[] = {"database"},
+                      *const redis[] = {"redis"};
     metrics_family *auth, *reloads, *upgrades, *build, *leader, *away;
     struct families families;
     status result = families_create(metrics, registry, &families, &auth, &reloads, &upgrades,
@@ -212,6 +213,7 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
     metrics->database_away = metrics_series_get(away, database);
     metrics->upgrades_good = metrics_series_get(upgrades, good);
     metrics->upgrades_bad = metrics_series_get(upgrades, bad);
+    metrics->redis_away = metrics_series_get(away, redis);
     metrics_set(metrics_series_get(build, versions), 1);
     return STATUS_OK;
 }

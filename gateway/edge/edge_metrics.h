@@ -49,7 +49,7 @@ struct edge_model_metrics {
 struct edge_metrics {
     metrics_family *requests, *duration;
     metrics_series *auth_failures, *reloads_good, *reloads_bad, *upgrades_good, *upgrades_bad,
-        *leader, *database_away;
+        *leader, *database_away, *redis_away;
     struct edge_model_metrics
         *models;        /* [model_count + 1], owned; the last is for requests without a model */
     const char **names; /* [model_count + 1], owned; the texts are borrowed */

@@ -235,7 +235,7 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = identity_open(config, &edge->identity, note);
     if (result == STATUS_OK)
-        result = quota_book_create(&edge->quotas);
+        result = quota_book_create(&config->state, &edge->quotas, note);
     if (result == STATUS_OK)
         result = models_init(edge, config, note);
     if (result == STATUS_OK)
@@ -482,6 +482,8 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     }
     result = identity_start(edge->identity, edge->server);
     if (result == STATUS_OK)
+        result = quota_book_start(edge->quotas);
+    if (result == STATUS_OK)
         result = records_start(edge->records);
     if (result == STATUS_OK)
         result = replicas_start(edge, options);
@@ -496,6 +498,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
     loops_free(edge);
+    quota_book_stop(edge->quotas);
     records_stop(edge->records);
     if (life_audit(edge, options, "gateway.stop", &audit_note) != STATUS_OK)
         log_error("gateway/edge", "the end is not in the audit log: %s", audit_note.text);

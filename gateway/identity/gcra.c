@@ -34,10 +34,15 @@ bool gcra_take(_Atomic uint64_t *arrival_ns, uint64_t now_ns, uint64_t amount, u
 void gcra_settle(_Atomic uint64_t *arrival_ns, uint64_t taken, uint64_t used, uint64_t limit,
                  uint64_t period_ns)
 {
-    /* Never below zero: the word was at least the cost of what was taken when it was taken. */
-    (void)atomic_fetch_add_explicit(
-        arrival_ns, gcra_cost_ns(used, limit, period_ns) - gcra_cost_ns(taken, limit, period_ns),
-        memory_order_relaxed);
+    uint64_t used_ns = gcra_cost_ns(used, limit, period_ns);
+    uint64_t taken_ns = gcra_cost_ns(taken, limit, period_ns);
+    uint64_t seen_ns = atomic_load_explicit(arrival_ns, memory_order_relaxed), next_ns;
+
+    /* Below zero only where the word has been set since by what other gateways have told. */
+    do
+        next_ns = seen_ns + used_ns > taken_ns ? seen_ns + used_ns - taken_ns : 0;
+    while (!atomic_compare_exchange_weak_explicit(arrival_ns, &seen_ns, next_ns,
+                                                  memory_order_relaxed, memory_order_relaxed));
 }
 
 uint64_t gcra_remaining(uint64_t arrival_ns, uint64_t now_ns, uint64_t limit, uint64_t period_ns,

@@ -1,3 +1,7 @@
+/* Limits as the loops take from them. Where gateways share limits, each cell also counts what has been taken since the others
+ * were told (quota_share.c tells them, many times a second), and no more than one share of the limit is given out untold, or
+ * one request where that is more. So a loop asks nobody, and all gateways together give out at most one share each beyond
+ * the limit. While they cannot tell each other, each has its part of the limit: one of as many as there were. */
 #include "quota.h"
 
 #include <inttypes.h>
@@ -8,6 +12,7 @@
 #include "gcra.h"
 #include "memory.h"
 #include "quota_cells.h"
+#include "quota_share.h"
 #include "scope.h"
 
 #define MINUTE_NS (60 * NS_PER_SECOND)
@@ -19,26 +24,48 @@
 
 struct quota_book {
     struct quota_cells *cells; /* owned */
+    struct quota_share *share; /* owned; NULL: not shared */
 };
 
-status quota_book_create(struct quota_book **out)
+status quota_book_create(const struct config_state *config, struct quota_book **out,
+                         struct error_note *note)
 {
     struct quota_book *book = memory_allocate_array(1, sizeof(*book));
     status result = book != NULL ? quota_cells_create(&book->cells) : STATUS_NO_MEMORY;
 
+    if (result == STATUS_OK && config != NULL && config->redis[0] != '\0')
+        result = quota_share_create(config, book->cells, &book->share, note);
     if (result != STATUS_OK) {
-        memory_release(book);
+        quota_book_destroy(book);
         return result;
     }
     *out = book;
     return STATUS_OK;
 }
 
+status quota_book_start(struct quota_book *book)
+{
+    return book->share != NULL ? quota_share_start(book->share) : STATUS_OK;
+}
+
+void quota_book_stop(struct quota_book *book)
+{
+    if (book != NULL && book->share != NULL)
+        quota_share_stop(book->share);
+}
+
+bool quota_book_is_away(const struct quota_book *book)
+{
+    return book->share != NULL && quota_share_parts(book->share) > 0;
+}
+
 void quota_book_destroy(struct quota_book *book)
 {
     if (book == NULL)
         return;
-    quota_cells_destroy(book->cells);
+    quota_share_destroy(book->share);
+    if (book->cells != NULL)
+        quota_cells_destroy(book->cells);
     memory_release(book);
 }
 
@@ -99,11 +126,12 @@ static void left_take(struct quota_left *left, const _Atomic uint64_t *arrival_n
 static void view_take(struct quota_view *view, const struct quota_cell *cell,
                       const struct config_limit *limit, uint64_t now_ns)
 {
-    left_take(&view->requests, &cell->requests_ns, (uint64_t)limit->requests_per_minute, now_ns,
-              MINUTE_NS);
-    left_take(&view->tokens, &cell->tokens_ns, (uint64_t)limit->tokens_per_minute, now_ns,
-              MINUTE_NS);
-    left_take(&view->tokens, &cell->day_tokens_ns, (uint64_t)limit->tokens_per_day, now_ns, DAY_NS);
+    left_take(&view->requests, &cell->rates_ns[RATE_REQUESTS], (uint64_t)limit->requests_per_minute,
+              now_ns, MINUTE_NS);
+    left_take(&view->tokens, &cell->rates_ns[RATE_TOKENS], (uint64_t)limit->tokens_per_minute,
+              now_ns, MINUTE_NS);
+    left_take(&view->tokens, &cell->rates_ns[RATE_DAY_TOKENS], (uint64_t)limit->tokens_per_day,
+              now_ns, DAY_NS);
 }
 
 /* --- taking --- */
@@ -145,66 +173,112 @@ static status refuse(struct quota_refusal *refusal, const char *type, const char
     return STATUS_FULL;
 }
 
-static bool running_take(struct quota_cell *cell, int64_t limit)
+/* Requests at once. */
+static bool running_take(const struct quota_book *book, struct quota_cell *cell, uint64_t limit)
 {
-    if (atomic_fetch_add_explicit(&cell->running, 1, memory_order_relaxed) < limit)
+    int64_t running = atomic_fetch_add_explicit(&cell->running, 1, memory_order_relaxed) + 1;
+
+    if (book->share == NULL ? running <= (int64_t)limit
+                            : quota_share_may_run(book->share, cell, running, limit))
         return true;
     (void)atomic_fetch_sub_explicit(&cell->running, 1, memory_order_relaxed);
     return false;
 }
 
-static void give_back(const struct quota_taken *taken, uint64_t tokens, uint64_t used_tokens,
-                      uint64_t used_requests)
+struct rate {
+    unsigned kind;
+    uint64_t amount, limit, period_ns;
+    const char *type, *unit; /* "requests per min (RPM)" */
+};
+
+/* What of the limit is this gateway's. */
+static uint64_t part_of(const struct quota_book *book, uint64_t limit)
+{
+    uint64_t parts = book->share != NULL ? quota_share_parts(book->share) : 0;
+
+    return parts > 1 && limit / parts > 0 ? limit / parts : parts > 1 ? 1 : limit;
+}
+
+static uint64_t *taken_limit(struct quota_taken *taken, unsigned kind)
+{
+    return kind == RATE_REQUESTS ? &taken->requests_per_minute
+           : kind == RATE_TOKENS ? &taken->tokens_per_minute
+                                 : &taken->tokens_per_day;
+}
+
+static void give_back_rate(const struct quota_book *book, struct quota_cell *cell,
+                           const struct rate *rate, uint64_t used)
+{
+    gcra_settle(&cell->rates_ns[rate->kind], rate->amount, used, rate->limit, rate->period_ns);
+    if (book->share != NULL)
+        quota_share_used(book->share, cell, rate->kind,
+                         (int64_t)gcra_cost_ns(used, rate->limit, rate->period_ns) -
+                             (int64_t)gcra_cost_ns(rate->amount, rate->limit, rate->period_ns));
+}
+
+static status rate_take(const struct quota_book *book, struct quota_taken *taken, struct rate *rate,
+                        const char *subject, uint64_t now_ns, struct quota_refusal *refusal)
+{
+    uint64_t whole = rate->limit, wait_ns;
+
+    if (rate->limit == 0 || rate->amount == 0)
+        return STATUS_OK;
+    rate->limit = part_of(book, rate->limit);
+    if (!gcra_take(&taken->cell->rates_ns[rate->kind], now_ns, rate->amount, rate->limit,
+                   rate->period_ns, &wait_ns))
+        return refuse(refusal, rate->type, rate->unit, subject, whole, rate->amount, wait_ns);
+    *taken_limit(taken, rate->kind) = rate->limit;
+    if (book->share == NULL ||
+        quota_share_may_take(book->share, taken->cell, rate->kind,
+                             gcra_cost_ns(rate->amount, rate->limit, rate->period_ns),
+                             rate->period_ns))
+        return STATUS_OK;
+    return refuse(refusal, rate->type, rate->unit, subject, whole, rate->amount,
+                  QUOTA_SHARE_ASK_NS);
+}
+
+static void give_back(const struct quota_book *book, const struct quota_taken *taken,
+                      uint64_t tokens, uint64_t used_tokens, uint64_t used_requests)
 {
     struct quota_cell *cell = taken->cell;
+    const struct rate requests = {RATE_REQUESTS, 1, taken->requests_per_minute, MINUTE_NS, "", ""};
+    const struct rate minute = {RATE_TOKENS, tokens, taken->tokens_per_minute, MINUTE_NS, "", ""};
+    const struct rate day = {RATE_DAY_TOKENS, tokens, taken->tokens_per_day, DAY_NS, "", ""};
 
     if (taken->is_running)
         (void)atomic_fetch_sub_explicit(&cell->running, 1, memory_order_relaxed);
-    if (taken->requests_per_minute > 0 && used_requests == 0)
-        gcra_settle(&cell->requests_ns, 1, 0, taken->requests_per_minute, MINUTE_NS);
-    if (taken->tokens_per_minute > 0)
-        gcra_settle(&cell->tokens_ns, tokens, used_tokens, taken->tokens_per_minute, MINUTE_NS);
-    if (taken->tokens_per_day > 0)
-        gcra_settle(&cell->day_tokens_ns, tokens, used_tokens, taken->tokens_per_day, DAY_NS);
+    if (requests.limit > 0 && used_requests == 0)
+        give_back_rate(book, cell, &requests, 0);
+    if (minute.limit > 0)
+        give_back_rate(book, cell, &minute, used_tokens);
+    if (day.limit > 0)
+        give_back_rate(book, cell, &day, used_tokens);
 }
 
 /* One limit, in parts; what could be taken is in `taken`, also on failure. */
-static status take(struct quota_taken *taken, const struct config_limit *limit,
-                   const struct quota_request *request, struct quota_refusal *refusal)
+static status take(const struct quota_book *book, struct quota_taken *taken,
+                   const struct config_limit *limit, const struct quota_request *request,
+                   struct quota_refusal *refusal)
 {
     const char *subject = subject_of(limit, request->caller);
-    uint64_t requests = (uint64_t)limit->requests_per_minute;
-    uint64_t minute = request->tokens > 0 ? (uint64_t)limit->tokens_per_minute : 0;
-    uint64_t day = request->tokens > 0 ? (uint64_t)limit->tokens_per_day : 0, wait_ns;
+    uint64_t at_once = (uint64_t)limit->concurrent_requests;
+    struct rate rates[] = {{RATE_REQUESTS, 1, (uint64_t)limit->requests_per_minute, MINUTE_NS,
+                            "requests", "requests per min (RPM)"},
+                           {RATE_TOKENS, request->tokens, (uint64_t)limit->tokens_per_minute,
+                            MINUTE_NS, "tokens", "tokens per min (TPM)"},
+                           {RATE_DAY_TOKENS, request->tokens, (uint64_t)limit->tokens_per_day,
+                            DAY_NS, "tokens", "tokens per day (TPD)"}};
+    status result = STATUS_OK;
 
-    if (limit->concurrent_requests > 0) {
-        if (!running_take(taken->cell, limit->concurrent_requests))
-            return refuse(refusal, "requests", "concurrent requests", subject,
-                          (uint64_t)limit->concurrent_requests, 1, RUNNING_RETRY_MS * NS_PER_MS);
+    if (at_once > 0) {
+        if (!running_take(book, taken->cell, part_of(book, at_once)))
+            return refuse(refusal, "requests", "concurrent requests", subject, at_once, 1,
+                          RUNNING_RETRY_MS * NS_PER_MS);
         taken->is_running = true;
     }
-    if (requests > 0) {
-        if (!gcra_take(&taken->cell->requests_ns, request->now_ns, 1, requests, MINUTE_NS,
-                       &wait_ns))
-            return refuse(refusal, "requests", "requests per min (RPM)", subject, requests, 1,
-                          wait_ns);
-        taken->requests_per_minute = requests;
-    }
-    if (minute > 0) {
-        if (!gcra_take(&taken->cell->tokens_ns, request->now_ns, request->tokens, minute, MINUTE_NS,
-                       &wait_ns))
-            return refuse(refusal, "tokens", "tokens per min (TPM)", subject, minute,
-                          request->tokens, wait_ns);
-        taken->tokens_per_minute = minute;
-    }
-    if (day > 0) {
-        if (!gcra_take(&taken->cell->day_tokens_ns, request->now_ns, request->tokens, day, DAY_NS,
-                       &wait_ns))
-            return refuse(refusal, "tokens", "tokens per day (TPD)", subject, day, request->tokens,
-                          wait_ns);
-        taken->tokens_per_day = day;
-    }
-    return STATUS_OK;
+    for (unsigned i = 0; result == STATUS_OK && i < RATE_COUNT; i++)
+        result = rate_take(book, taken, &rates[i], subject, request->now_ns, refusal);
+    return result;
 }
 
 status quota_reserve(struct quota_book *book, const struct config_tenants *config,
@@ -215,7 +289,7 @@ status quota_reserve(struct quota_book *book, const struct config_tenants *confi
     const struct config_limit *matched[QUOTA_LIMITS_PER_REQUEST_MAX];
     status result = STATUS_OK;
 
-    *hold = (struct quota_hold){.tokens = request->tokens};
+    *hold = (struct quota_hold){.book = book, .tokens = request->tokens};
     *view = (struct quota_view){0};
     for (uint32_t i = 0; result == STATUS_OK && i < config->limits.count; i++) {
         struct quota_taken *taken = &hold->items[hold->count];
@@ -230,11 +304,13 @@ status quota_reserve(struct quota_book *book, const struct config_tenants *confi
         result = cell_of(book, &limits[i], request->caller, &taken->cell);
         if (result != STATUS_OK)
             break;
+        if (book->share != NULL)
+            quota_share_look(book->share, taken->cell, request->now_ns);
         matched[hold->count++] = &limits[i];
-        result = take(taken, &limits[i], request, refusal);
+        result = take(book, taken, &limits[i], request, refusal);
     }
     for (uint32_t i = 0; result != STATUS_OK && i < hold->count; i++)
-        give_back(&hold->items[i], hold->tokens, 0, 0);
+        give_back(book, &hold->items[i], hold->tokens, 0, 0);
     for (uint32_t i = 0; i < hold->count; i++)
         view_take(view, hold->items[i].cell, matched[i], request->now_ns);
     if (result != STATUS_OK)
@@ -247,5 +323,5 @@ void quota_settle(const struct quota_hold *hold, const struct request_usage *usa
     uint64_t used = (uint64_t)usage->prompt_tokens + usage->completion_tokens;
 
     for (uint32_t i = 0; i < hold->count; i++)
-        give_back(&hold->items[i], hold->tokens, used, 1);
+        give_back(hold->book, &hold->items[i], hold->tokens, used, 1);
 }

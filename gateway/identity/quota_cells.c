@@ -3,6 +3,9 @@
  * both try the same slot; the one that comes late finds the other's. */
 #include "quota_cells.h"
 
+#include <openssl/sha.h>
+#include <string.h>
+
 #include "memory.h"
 
 #define SLOT_COUNT (2 * QUOTA_CELL_COUNT_MAX)
@@ -31,8 +34,10 @@ void quota_cells_destroy(struct quota_cells *cells)
     memory_release(cells);
 }
 
-static status cell_make(struct quota_cells *cells, struct hash128 id, struct quota_cell **out)
+static status cell_make(struct quota_cells *cells, struct hash128 id, const void *name,
+                        size_t bytes, struct quota_cell **out)
 {
+    uint8_t digest[SHA256_DIGEST_LENGTH];
     struct quota_cell *cell;
 
     /* Above the limit it stays: the table is full for good, which is said to whoever comes next. */
@@ -46,6 +51,9 @@ static status cell_make(struct quota_cells *cells, struct hash128 id, struct quo
         return STATUS_NO_MEMORY;
     }
     cell->id = id;
+    /* Not the keyed hash: other gateways have other keys. */
+    (void)SHA256(name, bytes, digest);
+    memcpy(cell->shared.name, digest, sizeof(cell->shared.name));
     *out = cell;
     return STATUS_OK;
 }
@@ -61,7 +69,7 @@ status quota_cells_get(struct quota_cells *cells, const void *name, size_t bytes
         struct quota_cell *seen = atomic_load_explicit(slot, memory_order_acquire);
 
         if (seen == NULL && made == NULL) {
-            status result = cell_make(cells, id, &made);
+            status result = cell_make(cells, id, name, bytes, &made);
 
             if (result != STATUS_OK)
                 return result;
@@ -79,5 +87,18 @@ status quota_cells_get(struct quota_cells *cells, const void *name, size_t bytes
             *out = seen;
             return STATUS_OK;
         }
+    }
+}
+
+void quota_cells_each(struct quota_cells *cells,
+                      void (*take)(void *context, struct quota_cell *cell), void *context)
+{
+    if (atomic_load_explicit(&cells->count, memory_order_relaxed) == 0)
+        return;
+    for (uint32_t i = 0; i < SLOT_COUNT; i++) {
+        struct quota_cell *cell = atomic_load_explicit(&cells->slots[i], memory_order_acquire);
+
+        if (cell != NULL)
+            take(context, cell);
     }
 }

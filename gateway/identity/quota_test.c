@@ -26,7 +26,7 @@ static int make(void **state)
             .per = QUOTA_PER_KEY, .organisation = "", .team = "", .key = "", .model = ""};
     fixture.config.limits.items = fixture.limits;
     *state = &fixture;
-    return quota_book_create(&fixture.book) == STATUS_OK ? 0 : -1;
+    return quota_book_create(NULL, &fixture.book, NULL) == STATUS_OK ? 0 : -1;
 }
 
 static int drop(void **state)

@@ -13,7 +13,16 @@
 
 struct quota_book;
 
-NODISCARD status quota_book_create(struct quota_book **out);
+/* `config`: where limits are shared with other gateways, if they are; NULL: they are not. STATUS_OK; STATUS_INVALID, STATUS_IO with
+ * a note; STATUS_NO_MEMORY. */
+NODISCARD status quota_book_create(const struct config_state *config, struct quota_book **out,
+                                   struct error_note *note);
+/* The thread that talks to the other gateways, if there are any. STATUS_OK, STATUS_NO_MEMORY. Thread: main. */
+NODISCARD status quota_book_start(struct quota_book *book);
+/* No request runs any more. Accepts NULL. Thread: main. */
+void quota_book_stop(struct quota_book *book);
+/* Whether they cannot be talked to now, and each has its part of each limit. Any thread. */
+bool quota_book_is_away(const struct quota_book *book);
 void quota_book_destroy(struct quota_book *book); /* accepts NULL */
 
 struct quota_request {
@@ -25,6 +34,7 @@ struct quota_request {
 
 /* What a request has taken, until it is settled. Plain data. */
 struct quota_hold {
+    const struct quota_book *book;
     uint64_t tokens;
     uint32_t count;
     struct quota_taken {
