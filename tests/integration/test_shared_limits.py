@@ -68,10 +68,21 @@ def start(session_servers, redis):
     return start_one
 
 
+def wait_for_gateways(redis, count):
+    """Until so many are there and each of them knows that: it is told when it says, every second, that it lives."""
+    def ends():
+        words = redis.ask("ZRANGE", "penstock:gateways", "0", "-1", "WITHSCORES").split()
+        return dict(zip(words[::2], map(float, words[1::2])))
+
+    wait_until(lambda: len(ends()) == count, what=f"{count} gateways")
+    before = max(ends().values())
+    wait_until(lambda: len(ends()) == count and min(ends().values()) > before, what="each has been told")
+
+
 @pytest.fixture(scope="module")
 def pair(start, redis):
     servers = [start(), start()]
-    wait_until(lambda: int(redis.ask("ZCARD", "penstock:gateways")) == 2, what="two gateways")
+    wait_for_gateways(redis, 2)
     return servers
 
 
@@ -176,9 +187,9 @@ def test_what_a_killed_gateway_ran_comes_free(start, redis, pair):
     finally:
         stop.set()
         holder.join(120)
-    wait_until(lambda: int(redis.ask("ZCARD", "penstock:gateways")) == 1, what="one gateway")
+    wait_for_gateways(redis, 1)
     pair[0] = start()
-    wait_until(lambda: int(redis.ask("ZCARD", "penstock:gateways")) == 2, what="two gateways again")
+    wait_for_gateways(redis, 2)
 
 
 def test_redis_may_go_and_come_back(redis, pair):
@@ -216,7 +227,7 @@ def test_redis_may_go_and_come_back(redis, pair):
             thread.join(120)
     assert failures == []
     assert all("goes on with one of 2 parts of each limit" in server.log_text() for server in pair)
-    wait_until(lambda: int(redis.ask("ZCARD", "penstock:gateways")) == 2, what="two gateways again")
+    wait_for_gateways(redis, 2)
     count, earned = taken_by(pair, "back")
     assert LIMIT * (1 - 2 * SHARE) <= count <= LIMIT + earned + 2 * LIMIT * SHARE
 
