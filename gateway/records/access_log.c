@@ -196,6 +196,21 @@ bool access_log_flush(access_log *log, uint64_t *lost)
 
 /* --- life --- */
 
+/* A machine that went down may have left a part of a line: it is ended, so that the next one is whole. */
+static void part_end(const char *target, int descriptor, off_t bytes)
+{
+    int reader = open(target, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    char last = '\n';
+
+    if (reader < 0)
+        return; /* it may be written and not read */
+    if (pread(reader, &last, 1, bytes - 1) != 1)
+        last = '\n';
+    (void)close(reader);
+    if (last != '\n' && write(descriptor, "\n", 1) != 1)
+        return; /* no room: the next line stands behind the part */
+}
+
 static int target_open(const char *target, bool *is_file, struct error_note *note)
 {
     /* O_NONBLOCK: a FIFO without a reader, and one whose reader sleeps, must not hold up the writer thread. */
@@ -210,6 +225,8 @@ static int target_open(const char *target, bool *is_file, struct error_note *not
         return -1;
     }
     *is_file = S_ISREG(info.st_mode);
+    if (*is_file && info.st_size > 0)
+        part_end(target, descriptor, info.st_size);
     return descriptor;
 }
 
