@@ -261,10 +261,12 @@ static void written_text_is_what_json_wants(void **state)
     (void)state;
     struct buffer out;
     buffer_init(&out, 10000);
-    static const char text[] = "q\" b\\ \n\t\r\b\f\x01\x7f \xC3\xA9 \xF0\x9F\x98\x80 \xE2\x82! \0.";
+    static const char text[] = "q\" b\\ \n\t\r\b\f\x01\x7f \xC3\xA9 \xF0\x9F\x98\x80 \xE2\x82! \0."
+                               "\xC2\x84\xC2\x85\xE2\x80\xA7\xE2\x80\xA8\xE2\x80\xA9";
     json_write_string(&out, (struct text_slice){text, sizeof text - 1});
     assert_string_equal(out.data, "\"q\\\" b\\\\ \\n\\t\\r\\b\\f\\u0001\x7f \xC3\xA9 "
-                                  "\xF0\x9F\x98\x80 \xEF\xBF\xBD! \\u0000.\"");
+                                  "\xF0\x9F\x98\x80 \xEF\xBF\xBD! \\u0000."
+                                  "\xC2\x84\\u0085\xE2\x80\xA7\\u2028\\u2029\"");
     json_t *back = json_loads(out.data, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     assert_non_null(back);
     json_decref(back);

@@ -4,24 +4,40 @@
 #include "number.h"
 #include "utf8.h"
 
+static void write_code_point(struct buffer *out, uint32_t code_point)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char escape[6] = {'\\',
+                            'u',
+                            digits[code_point >> 12 & 15],
+                            digits[code_point >> 8 & 15],
+                            digits[code_point >> 4 & 15],
+                            digits[code_point & 15]};
+
+    buffer_append(out, escape, sizeof escape);
+}
+
 /* Appends the two-byte escape or \u00XX. */
 static void write_escape(struct buffer *out, unsigned char byte)
 {
     static const char codes[0x20] = {
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
-    char escape[6] = {'\\', (char)byte, '0', '0', 0, 0};
+    char escape[2] = {'\\', (char)byte};
     if (byte == '"' || byte == '\\') {
-        buffer_append(out, escape, 2);
+        buffer_append(out, escape, sizeof escape);
     } else if (codes[byte] != 0) {
         escape[1] = codes[byte];
-        buffer_append(out, escape, 2);
-    } else {
-        static const char digits[] = "0123456789abcdef";
-        escape[1] = 'u';
-        escape[4] = digits[byte >> 4];
-        escape[5] = digits[byte & 15];
         buffer_append(out, escape, sizeof escape);
+    } else {
+        write_code_point(out, byte);
     }
+}
+
+/* JSON allows them as they are, but who reads an event stream line by line may take them for a line's end (Python's
+ * str.splitlines does, and with it httpx). The others of that kind are control characters, which are escaped anyway. */
+static bool ends_lines(uint32_t code_point)
+{
+    return code_point == 0x85 || code_point == 0x2028 || code_point == 0x2029;
 }
 
 void json_write_string(struct buffer *out, struct text_slice text)
@@ -33,7 +49,7 @@ void json_write_string(struct buffer *out, struct text_slice text)
         unsigned char byte = (unsigned char)text.data[at];
         uint32_t code_point;
         size_t length = utf8_decode(text.data + at, text.bytes - at, &code_point);
-        if (length > 0 && byte >= 0x20 && byte != '"' && byte != '\\') {
+        if (length > 0 && byte >= 0x20 && byte != '"' && byte != '\\' && !ends_lines(code_point)) {
             at += length;
             continue;
         }
@@ -41,6 +57,9 @@ void json_write_string(struct buffer *out, struct text_slice text)
         if (length == 0) {
             buffer_append(out, "\xEF\xBF\xBD", 3);
             at += utf8_broken_length(text.data + at, text.bytes - at);
+        } else if (ends_lines(code_point)) {
+            write_code_point(out, code_point);
+            at += length;
         } else {
             write_escape(out, byte);
             at++;

@@ -191,7 +191,7 @@ BROKEN = [
     ("name: small", "nme: small", 'did you mean "name"'),
     ("name: small", "name: a model", "letters, digits"),
     ("aliases: [tiny]", "aliases: [small]", "already taken"),
-    ("aliases: [tiny]", "aliases: tiny", "a list expected"),
+    ("aliases: [tiny]", "aliases: {tiny: 1}", "a list expected"),
     ("replicas: 1", "replicas: 0", "between 1 and 64"),
     ("replicas: 1", "replicas: one", "replicas"),
     ("backend: auto", "backend: avx512-vnnl", "did you mean 'avx512-vnni'"),
