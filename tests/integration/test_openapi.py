@@ -52,7 +52,7 @@ def run_schemathesis(server, folder, *arguments):
     command = [pathlib.Path(sys.executable).parent / "st", "run", server.url + "/openapi.json", "--url", server.url,
                "--checks", CHECKS, "--seed", "20261121", "--generation-deterministic", "--suppress-health-check", "all",
                "--no-color", "--request-timeout", "60", "--workers", "4", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return done.stdout
 
