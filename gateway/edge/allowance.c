@@ -1,7 +1,9 @@
 #include "allowance.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "budget.h"
 #include "clock.h"
@@ -9,6 +11,7 @@
 #include "openai.h"
 #include "proxy_state.h"
 #include "quota.h"
+#include "text_out.h"
 
 uint32_t allowance_prompt_tokens(const struct edge_record *record)
 {
@@ -53,7 +56,7 @@ static void time_write(char *out, size_t bytes, uint64_t time_ns)
     uint64_t milliseconds = (time_ns + NS_PER_MS - 1) / NS_PER_MS;
 
     if (milliseconds < 1000)
-        (void)snprintf(out, bytes, "%" PRIu64 "ms", milliseconds);
+        memcpy(text_out_decimal(out, milliseconds), "ms", 3);
     else if (milliseconds < 60000)
         (void)snprintf(out, bytes, "%" PRIu64 ".%03" PRIu64 "s", milliseconds / 1000,
                        milliseconds % 1000);
@@ -72,9 +75,9 @@ static const struct left_names token_names = {
 
 static void number_tell(http_request *request, const char *name, uint64_t number)
 {
-    char value[24];
+    char value[DECIMAL_BYTES_MAX + 1];
 
-    (void)snprintf(value, sizeof(value), "%" PRIu64, number);
+    *text_out_decimal(value, number) = '\0';
     http_request_add_header(request, name, value);
 }
 
@@ -126,6 +129,14 @@ static void refuse_spent(struct edge_record *record, const struct budget_refusal
     edge_reply_error(record, &error);
 }
 
+/* As long as the request, and no longer than what it has taken: few match more than two limits. */
+static struct quota_hold *hold_keep(http_request *request, const struct quota_hold *hold)
+{
+    size_t bytes = offsetof(struct quota_hold, items) + hold->count * sizeof(hold->items[0]);
+
+    return memcpy(http_request_allocate(request, bytes), hold, bytes);
+}
+
 /* False: it has been refused. */
 static bool rates_take(struct edge_record *record, const struct config_tenants *config,
                        const char *model, const struct request_usage *most)
@@ -137,13 +148,14 @@ static bool rates_take(struct edge_record *record, const struct config_tenants *
         .now_ns = clock_now_ns(),
     };
     struct quota_refusal refusal;
+    struct quota_hold hold;
     struct quota_view view;
     status result;
 
     if (config->limits.count == 0)
         return true;
-    record->hold = http_request_allocate(record->request, sizeof(*record->hold));
-    result = quota_reserve(record->edge->quotas, config, &request, record->hold, &view, &refusal);
+    result = quota_reserve(record->edge->quotas, config, &request, &hold, &view, &refusal);
+    record->hold = hold_keep(record->request, &hold);
     left_tell(record->request, &request_names, &view.requests);
     left_tell(record->request, &token_names, &view.tokens);
     if (result == STATUS_FULL)

@@ -50,13 +50,17 @@ static void usage_take(struct proxy *proxy, const struct api_usage *usage)
                       &proxy->record->usage);
 }
 
-/* Whole events to the client, without the replica's reports, which tell what is used with what goes out here; or without what
- * the client has not asked for. Returns whether the client's side has room for more. */
-static bool events_write(struct proxy *proxy, struct text_slice events)
+/* Whole events to the client, without our replica's reports (comments, if `has_comment`), which tell what is used with what goes
+ * out here; or without what the client has not asked for. Returns whether the client's side has room for more. */
+static bool events_write(struct proxy *proxy, struct text_slice events, bool has_comment)
 {
     bool is_ours = proxy->attempt.replica->upstream == NULL, has_room = true, has_report = false;
     struct usage_report report;
 
+    if (is_ours && !has_comment) {
+        shadow_take(proxy->shadow, events);
+        return events.bytes == 0 || http_stream_write(proxy->record->request, events);
+    }
     while (events.bytes > 0) {
         struct text_slice run =
             is_ours ? usage_report_skip(&events, &report, &has_report)
@@ -349,7 +353,7 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
     if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
         stream_start(proxy);
-        (void)events_write(proxy, buffer_slice(&proxy->attempt.held));
+        (void)events_write(proxy, buffer_slice(&proxy->attempt.held), true);
         waiting_release(proxy);
         http_stream_end(proxy->record->request, false);
         return;
@@ -445,12 +449,12 @@ static void events_measure(struct proxy *proxy, bool had_begun)
 static bool events_complete(struct proxy *proxy, struct text_slice bytes)
 {
     struct buffer *held = &proxy->attempt.held;
-    bool has_room;
+    bool has_room, has_comment = proxy->attempt.splitter.has_comment;
 
     if (held->bytes == 0)
-        return events_write(proxy, bytes);
+        return events_write(proxy, bytes, has_comment);
     buffer_append_slice(held, bytes);
-    has_room = held->failed != STATUS_OK || events_write(proxy, buffer_slice(held));
+    has_room = held->failed != STATUS_OK || events_write(proxy, buffer_slice(held), has_comment);
     if (held->failed == STATUS_OK)
         buffer_clear(held);
     return has_room;

@@ -34,34 +34,61 @@ static void line_take(struct sse_splitter *splitter, struct text_slice bytes)
     splitter->line_bytes += bytes.bytes - i;
 }
 
+static void event_end(struct sse_splitter *splitter)
+{
+    splitter->has_begun |= splitter->has_field;
+    splitter->event_count += splitter->has_field;
+    splitter->is_done |= splitter->has_done;
+    splitter->has_comment |= splitter->has_open_comment;
+    splitter->has_field = splitter->has_done = splitter->has_open_comment = false;
+}
+
+static void line_note(struct sse_splitter *splitter, char first)
+{
+    splitter->has_field |= first != ':';
+    splitter->has_open_comment |= first == ':';
+}
+
 /* Returns whether the line was the blank one that ends an event. */
 static bool line_end(struct sse_splitter *splitter)
 {
     bool is_blank = splitter->line_bytes == 0;
 
     if (is_blank) {
-        splitter->has_begun |= splitter->has_field;
-        splitter->event_count += splitter->has_field;
-        splitter->is_done |= splitter->has_done;
-        splitter->has_field = splitter->has_done = false;
+        event_end(splitter);
     } else {
-        splitter->has_field |= splitter->line[0] != ':';
+        line_note(splitter, splitter->line[0]);
         splitter->has_done |= is_end_line(splitter);
     }
     splitter->line_bytes = 0;
     return is_blank;
 }
 
+/* Most lines are whole, and longer than any by which an end is known: of those only the first byte counts. */
+static bool is_plain(const struct sse_splitter *splitter, const char *start, size_t bytes)
+{
+    return splitter->line_bytes == 0 && bytes > SSE_END_LINE_BYTES_MAX && *start != '\r';
+}
+
 size_t sse_splitter_feed(struct sse_splitter *splitter, struct text_slice piece)
 {
     size_t complete = 0, at = 0;
 
+    splitter->has_comment = false;
     while (at < piece.bytes) {
         const char *start = piece.data + at, *end = memchr(start, '\n', piece.bytes - at);
         size_t bytes = end != NULL ? (size_t)(end - start) : piece.bytes - at;
 
-        line_take(splitter, (struct text_slice){start, bytes});
         at += bytes + (end != NULL);
+        if (end != NULL && is_plain(splitter, start, bytes)) {
+            line_note(splitter, *start);
+            if (at < piece.bytes && piece.data[at] == '\n') {
+                event_end(splitter);
+                complete = ++at;
+            }
+            continue;
+        }
+        line_take(splitter, (struct text_slice){start, bytes});
         if (end != NULL && line_end(splitter))
             complete = at;
     }

@@ -21,6 +21,8 @@ struct sse_splitter {
     uint64_t event_count;              /* finished ones that were not only comments */
     bool has_begun;                    /* there was one: something was produced */
     bool is_done;                      /* the last event has passed */
+    bool has_open_comment;             /* the unfinished event has a comment */
+    bool has_comment;                  /* one of the events that the last piece completed has */
 };
 
 /* Takes the next piece. Returns how many of its bytes belong to events that are now complete: 0

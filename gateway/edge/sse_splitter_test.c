@@ -99,9 +99,42 @@ static void done_is_only_the_whole_line(void **state)
     }
 }
 
+/* A comment is told with the event that has it, whatever the pieces. */
+static void comments_are_told_with_their_events(void **state)
+{
+    static const char commented[] =
+        "data: a line that is longer than every line by which an end is known\n\n"
+        ": a comment that is longer than every line by which an end is known\n"
+        "data: and a line that is longer than every line by which an end is known\r\n\r\n"
+        "data: short\n\n";
+    const size_t first = strstr(commented, ": a comment") - commented,
+                 second = strstr(commented, "data: short") - commented;
+
+    (void)state;
+    for (size_t cut = 0; cut < sizeof(commented); cut++) {
+        struct sse_splitter splitter = {0};
+        size_t complete = sse_splitter_feed(&splitter, (struct text_slice){commented, cut});
+        bool had_comment = splitter.has_comment;
+
+        assert_int_equal(complete, cut < first                   ? 0
+                                   : cut < second                ? first
+                                   : cut < sizeof(commented) - 1 ? second
+                                                                 : sizeof(commented) - 1);
+        assert_int_equal(had_comment, cut >= second);
+        complete = sse_splitter_feed(
+            &splitter, (struct text_slice){commented + cut, sizeof(commented) - 1 - cut});
+        assert_int_equal(cut + complete,
+                         cut == sizeof(commented) - 1 ? cut : sizeof(commented) - 1);
+        assert_int_equal(splitter.has_comment, cut < second);
+        assert_true(splitter.has_begun);
+        assert_false(splitter.is_done);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(comments_are_told_with_their_events),
         cmocka_unit_test(only_whole_events_are_complete),
         cmocka_unit_test(the_way_it_is_cut_changes_nothing),
         cmocka_unit_test(each_api_has_its_last_event),

@@ -80,20 +80,24 @@ size_t upstream_headers_copy(http_request *request, bool is_foreign,
                              const struct http_header *headers, size_t count,
                              struct http_header **out, const char **content_type)
 {
-    struct http_header *copies = http_request_allocate(
-        request, (ANSWER_HEADER_COUNT_MAX + ANSWER_HEADER_COUNT_OWN) * sizeof(copies[0]));
-    size_t copied = 0;
+    const struct http_header *passed[ANSWER_HEADER_COUNT_MAX];
+    struct http_header *copies;
+    size_t passed_count = 0;
 
     *content_type = "application/json";
     for (size_t i = 0; i < count; i++) {
         if (text_slice_is(headers[i].name, "content-type"))
             *content_type = copy(request, headers[i].value).data;
-        if (copied < ANSWER_HEADER_COUNT_MAX &&
+        if (passed_count < ANSWER_HEADER_COUNT_MAX &&
             (is_foreign ? foreign_passes(headers[i].name)
                         : upstream_header_passes(headers[i].name)))
-            copies[copied++] = (struct http_header){copy(request, headers[i].name),
-                                                    copy(request, headers[i].value)};
+            passed[passed_count++] = &headers[i];
     }
+    copies = http_request_allocate(request,
+                                   (passed_count + ANSWER_HEADER_COUNT_OWN) * sizeof(copies[0]));
+    for (size_t i = 0; i < passed_count; i++)
+        copies[i] =
+            (struct http_header){copy(request, passed[i]->name), copy(request, passed[i]->value)};
     *out = copies;
-    return copied;
+    return passed_count;
 }

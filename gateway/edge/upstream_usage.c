@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "json.h"
+#include "text_slice_find.h"
 
 #define MEMBER     "\"include_usage\":true"
 #define WHOLE      "{" MEMBER "}"
@@ -240,7 +241,7 @@ struct text_slice upstream_usage_skip(struct text_slice *events, bool takes_out,
     struct text_slice text = *events, rest = text;
     const char *at;
 
-    while ((at = memmem(rest.data, rest.bytes, mark, sizeof(mark) - 1)) != NULL) {
+    while ((at = text_slice_find(rest, mark, sizeof(mark) - 1)) != NULL) {
         struct text_slice line = line_around(text, at), data, event;
         bool has_choices = true;
 

@@ -325,6 +325,7 @@ static void start_connection(http_exchange *exchange)
                            address->bytes, on_connected);
     if (upstream->socket != NULL) {
         upstream->socket->data = upstream;
+        h2o_buffer_set_prototype(&upstream->socket->input, &target->loop->answer_input);
         exchange->upstream = upstream;
         arm(exchange);
         return;
@@ -355,16 +356,16 @@ static bool give_body(http_exchange *exchange, const char *bytes, size_t count)
 static bool read_body(http_exchange *exchange)
 {
     h2o_buffer_t **input = &exchange->upstream->socket->input;
-    size_t count = (*input)->size, taken = count;
+    size_t count = (*input)->size, taken = count, start = 0;
     status s = STATUS_AGAIN;
     if (exchange->is_chunked) {
-        s = chunked_decode(&exchange->chunked, (*input)->bytes, &count, &taken);
+        s = chunked_decode(&exchange->chunked, (*input)->bytes, &count, &start, &taken);
     } else if (exchange->left != HTTP1_NO_LENGTH) {
         count = taken = count < exchange->left ? count : (size_t)exchange->left;
         exchange->left -= count;
         s = exchange->left == 0 ? STATUS_OK : STATUS_AGAIN;
     }
-    if (!give_body(exchange, (*input)->bytes, count))
+    if (!give_body(exchange, (*input)->bytes + start, count))
         return false;
     h2o_buffer_consume(&exchange->upstream->socket->input, taken);
     if (s == STATUS_INVALID)
@@ -441,8 +442,10 @@ static void on_read(h2o_socket_t *socket, const char *error)
     }
     if (socket->input->size == 0)
         return;
-    exchange->any_byte = true;
     exchange->deadline_base_ns = exchange->target->loop->now_ns;
+    if (!exchange->any_byte && exchange->is_sent)
+        buffer_deinit(&exchange->head); /* it is not sent a second time */
+    exchange->any_byte = true;
     if (exchange->state == EXCHANGE_HEAD && !read_head(exchange))
         return;
     if (read_body(exchange))

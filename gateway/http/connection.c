@@ -215,6 +215,7 @@ void connection_start(http_loop *loop, struct acceptor *acceptor, h2o_socket_t *
     atomic_fetch_add_explicit(&loop->connection_count, 1, memory_order_relaxed);
     socket->on_close.cb = on_closed;
     socket->on_close.data = connection;
+    h2o_buffer_set_prototype(&socket->input, &loop->input);
     h2o_socket_read_start(socket, on_first_bytes);
 }
 

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "memory.h"
 
 /* Why there is a guard. The HTTP/2 code of libh2o 2.2.5 trusts its peers: it has no answer to rapid
  * reset (CVE-2023-44487) and its relatives, no limit on header fields, decodes CONTINUATION without
@@ -59,12 +60,13 @@ enum frame_type {
 #define FRAME_BYTES_MAX    16384u /* SETTINGS_MAX_FRAME_SIZE, which the library never raises */
 #define SETTINGS_BYTES_MAX (32u * 6u)
 #define HEADER_COUNT_FACTOR                                                                        \
-    2u                       /* up to here the handler answers 431, past it the connection ends    \
+    2u /* up to here the handler answers 431, past it the connection ends    \
                               */
-#define DECODED_FACTOR    4u /* decoded header bytes (an upper bound) over header_bytes_max */
-#define BODY_SLACK_FACTOR 2u
-#define DISCARD_BYTES_MAX (4u << 20)
-#define UPLOAD_GRACE_NS   (10 * NS_PER_SECOND) /* before the rate of an upload is judged */
+#define DECODED_FACTOR     4u /* decoded header bytes (an upper bound) over header_bytes_max */
+#define BODY_SLACK_FACTOR  2u
+#define DISCARD_BYTES_MAX  (4u << 20)
+#define UPLOAD_COUNT_FIRST 4u                   /* of the list's first memory */
+#define UPLOAD_GRACE_NS    (10 * NS_PER_SECOND) /* before the rate of an upload is judged */
 
 /* Control credit. 4000 covers any client's first second; 500 a second is ten times what browsers
  * and SDKs were seen to send. A WINDOW_UPDATE pair (2) per 48 bytes read is still free: the
@@ -97,6 +99,13 @@ void guard_init(struct guard *guard, const struct http_limits *limits, uint64_t 
     guard->stream_credit = limits->stream_burst_max;
     guard->control_credit = CONTROL_CREDIT_MAX;
     guard->refilled_ns = now_ns;
+}
+
+void guard_deinit(struct guard *guard)
+{
+    memory_release(guard->refused);
+    memory_release(guard->uploads);
+    hpack_scan_deinit(&guard->hpack);
 }
 
 static double at_most(double value, double limit)
@@ -137,9 +146,34 @@ void guard_forget_upload(struct guard *guard, uint32_t stream_id)
         *upload = guard->uploads[--guard->upload_count];
 }
 
-static void refuse_stream(struct guard *guard, uint32_t stream_id)
+static enum guard_verdict refuse_stream(struct guard *guard, uint32_t stream_id)
 {
+    if (guard->refused == NULL)
+        guard->refused = memory_allocate_array(GUARD_UPLOAD_COUNT_MAX, sizeof guard->refused[0]);
+    if (guard->refused == NULL)
+        return GUARD_MEMORY;
     guard->refused[guard->refused_count++ % GUARD_UPLOAD_COUNT_MAX] = stream_id;
+    return GUARD_PASS;
+}
+
+/* Idle connections have none, and most others few: the list grows as it is used. */
+static enum guard_verdict add_upload(struct guard *guard, uint32_t stream_id, uint64_t now_ns)
+{
+    if (guard->upload_count == GUARD_UPLOAD_COUNT_MAX)
+        return GUARD_STREAMS;
+    if (guard->upload_count == guard->upload_capacity) {
+        uint32_t capacity =
+            guard->upload_capacity > 0 ? 2 * guard->upload_capacity : UPLOAD_COUNT_FIRST;
+        struct guard_upload *uploads =
+            memory_resize(guard->uploads, capacity * sizeof guard->uploads[0]);
+        if (uploads == NULL)
+            return GUARD_MEMORY;
+        guard->uploads = uploads;
+        guard->upload_capacity = capacity;
+    }
+    guard->uploads[guard->upload_count++] =
+        (struct guard_upload){.stream_id = stream_id, .since_ns = now_ns};
+    return GUARD_PASS;
 }
 
 bool guard_is_refused(const struct guard *guard, uint32_t stream_id)
@@ -198,17 +232,14 @@ static enum guard_verdict open_stream(struct guard *guard, const struct http_lim
         return GUARD_STREAMS;
     if ((frame->flags & FLAG_END_STREAM) != 0)
         return GUARD_PASS;
-    if (guard->upload_count == GUARD_UPLOAD_COUNT_MAX)
-        return GUARD_STREAMS;
-    struct guard_upload *upload = &guard->uploads[guard->upload_count++];
-    *upload = (struct guard_upload){.stream_id = frame->stream_id, .since_ns = now_ns};
-    if (content_length != HPACK_LENGTH_UNKNOWN &&
+    enum guard_verdict verdict = add_upload(guard, frame->stream_id, now_ns);
+    if (verdict == GUARD_PASS && content_length != HPACK_LENGTH_UNKNOWN &&
         content_length / BODY_SLACK_FACTOR > limits->body_bytes_max) {
         frame->head[4] |= FLAG_END_STREAM;
-        upload->is_discarded = true;
-        refuse_stream(guard, frame->stream_id);
+        guard->uploads[guard->upload_count - 1].is_discarded = true;
+        verdict = refuse_stream(guard, frame->stream_id);
     }
-    return GUARD_PASS;
+    return verdict;
 }
 
 static enum guard_verdict on_headers(struct guard *guard, const struct http_limits *limits,
@@ -241,6 +272,7 @@ static enum guard_verdict on_data(struct guard *guard, const struct http_limits 
 {
     struct guard_upload *upload = find_upload(guard, frame->stream_id);
     bool is_end = (frame->flags & FLAG_END_STREAM) != 0;
+    enum guard_verdict verdict = GUARD_PASS;
     if (upload ==
         NULL) /* never opened, or ended: "made you reset" by DATA on a half-closed stream */
         return GUARD_FRAME;
@@ -251,10 +283,12 @@ static enum guard_verdict on_data(struct guard *guard, const struct http_limits 
     } else if (upload->bytes / BODY_SLACK_FACTOR > limits->body_bytes_max && !is_end) {
         frame->head[4] |= FLAG_END_STREAM;
         upload->is_discarded = true;
-        refuse_stream(guard, frame->stream_id);
+        verdict = refuse_stream(guard, frame->stream_id);
     }
     if (is_end)
         guard_forget_upload(guard, frame->stream_id);
+    if (verdict != GUARD_PASS)
+        return verdict;
     if (guard->discarded_bytes > DISCARD_BYTES_MAX)
         return GUARD_UPLOAD;
     if (is_end || frame->bytes >= SMALL_DATA_BYTES)

@@ -48,14 +48,16 @@ struct guard {
     uint64_t written_bytes;    /* already turned into credit */
     uint64_t partial_since_ns; /* an unfinished frame waits; 0: none */
     uint64_t discarded_bytes;
-    uint32_t upload_count;
-    uint32_t refused_count;                   /* ever */
-    uint32_t refused[GUARD_UPLOAD_COUNT_MAX]; /* ring: streams to be answered 413 */
-    struct guard_upload uploads[GUARD_UPLOAD_COUNT_MAX];
+    uint32_t upload_count, upload_capacity;
+    uint32_t refused_count; /* ever */
+    uint32_t *
+        refused; /* owned; ring of GUARD_UPLOAD_COUNT_MAX: streams to be answered 413; NULL: none yet */
+    struct guard_upload *uploads; /* owned */
     struct hpack_scan hpack;
 };
 
 void guard_init(struct guard *guard, const struct http_limits *limits, uint64_t now_ns);
+void guard_deinit(struct guard *guard);
 
 /* Looks at the complete frames at the start of `bytes` (which always begin at a frame), removes and
  * rewrites in place, and sets `count` to what is left. `written_bytes`: what we ever wrote to this

@@ -29,6 +29,7 @@ static int setup(void **state)
                                   .body_timeout_ns = 60 * NS_PER_SECOND};
     now_ns = 1000 * NS_PER_SECOND;
     written = 0;
+    guard_deinit(&guard);
     guard_init(&guard, &limits, now_ns);
     memcpy(bytes, GUARD_PREFACE, GUARD_PREFACE_BYTES);
     count = GUARD_PREFACE_BYTES;
@@ -425,6 +426,7 @@ static void what_is_not_http2_is_told_at_the_first_wrong_byte(void **state)
 {
     (void)state;
     for (size_t wrong = 0; wrong < GUARD_PREFACE_BYTES; wrong++) {
+        guard_deinit(&guard);
         guard_init(&guard, &limits, now_ns);
         memcpy(bytes, GUARD_PREFACE, GUARD_PREFACE_BYTES);
         bytes[wrong] ^= 1;

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "memory.h"
+
+#define ENTRY_COUNT_FIRST  8u /* of the table's first memory */
 #define STATIC_ENTRY_COUNT 61u
 #define STATIC_ENTRY_BYTES                                                                         \
     48u /* "accept-encoding: gzip, deflate" and the longer names stay below */
@@ -118,6 +121,28 @@ static struct hpack_entry entry_at(const struct hpack_scan *scan, uint32_t index
     return scan->entries[(scan->newest - age) % HPACK_ENTRY_COUNT];
 }
 
+void hpack_scan_deinit(struct hpack_scan *scan)
+{
+    memory_release(scan->entries);
+    *scan = (struct hpack_scan){.entries = NULL};
+}
+
+/* Few clients put more than a dozen fields into the table, and most connections are idle: it grows as it is used. */
+static bool insert(struct hpack_scan *scan, const struct hpack_entry *entry)
+{
+    if (scan->newest == scan->capacity && scan->capacity < HPACK_ENTRY_COUNT) {
+        uint32_t capacity = scan->capacity > 0 ? 2 * scan->capacity : ENTRY_COUNT_FIRST;
+        struct hpack_entry *entries =
+            memory_resize(scan->entries, capacity * sizeof(scan->entries[0]));
+        if (entries == NULL)
+            return false;
+        scan->entries = entries;
+        scan->capacity = capacity;
+    }
+    scan->entries[scan->newest++ % HPACK_ENTRY_COUNT] = *entry;
+    return true;
+}
+
 static bool name_is_content_length(struct string name)
 {
     /* Encoders use the static name; one that spells it in Huffman code only loses the early 413. */
@@ -144,9 +169,7 @@ static bool scan_literal(struct hpack_scan *scan, struct cursor *c, unsigned pre
         return false;
     out->bytes += string_bytes_max(value);
     out->content_length = out->is_content_length ? read_number(value) : HPACK_LENGTH_UNKNOWN;
-    if (prefix_bits == 6)
-        scan->entries[scan->newest++ % HPACK_ENTRY_COUNT] = *out;
-    return true;
+    return prefix_bits != 6 || insert(scan, out);
 }
 
 status hpack_scan_block(struct hpack_scan *scan, const uint8_t *bytes, size_t count,

@@ -24,9 +24,14 @@ struct hpack_entry {
 };
 
 struct hpack_scan {
-    struct hpack_entry entries[HPACK_ENTRY_COUNT];
+    struct hpack_entry
+        *entries; /* owned; of a ring once it has HPACK_ENTRY_COUNT, else as many as were needed */
+    uint32_t capacity;
     uint32_t newest; /* insertions so far */
 };
+
+/* `scan` begins as zeros. */
+void hpack_scan_deinit(struct hpack_scan *scan);
 
 struct hpack_block {
     uint32_t field_count;
@@ -34,7 +39,7 @@ struct hpack_block {
     uint64_t content_length; /* or HPACK_LENGTH_UNKNOWN */
 };
 
-/* STATUS_OK; STATUS_INVALID: not HPACK; STATUS_TOO_LARGE: over `field_count_max` (stops there). The
+/* STATUS_OK; STATUS_INVALID: not HPACK, or no memory; STATUS_TOO_LARGE: over `field_count_max` (stops there). The
  * scan keeps what earlier blocks of the connection put into the table; after an error it is of no
  * use. */
 NODISCARD status hpack_scan_block(struct hpack_scan *scan, const uint8_t *bytes, size_t count,

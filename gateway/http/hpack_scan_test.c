@@ -10,7 +10,7 @@ static struct hpack_block block;
 static int setup(void **state)
 {
     (void)state;
-    memset(&scan, 0, sizeof scan);
+    hpack_scan_deinit(&scan);
     return 0;
 }
 

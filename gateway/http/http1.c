@@ -270,7 +270,7 @@ static void dispatch(struct connection *connection, const struct http1_head *par
     size_t surplus = socket->input->size - request_bytes;
     struct http1_head head;
     http1->held = socket->input;
-    h2o_buffer_init(&socket->input, &h2o_socket_buffer_prototype);
+    h2o_buffer_init(&socket->input, &connection->loop->input);
     if (surplus > 0) {
         memcpy(h2o_buffer_reserve(&socket->input, surplus).base, http1->held->bytes + request_bytes,
                surplus);
@@ -323,7 +323,7 @@ static bool advance_body(struct connection *connection)
     if (http1->is_chunked) {
         size_t start = http1->head_bytes + http1->body_bytes;
         size_t given = input->size - start, count = given, taken = 0;
-        s = chunked_decode(&http1->chunked, input->bytes + start, &count, &taken);
+        s = chunked_decode(&http1->chunked, input->bytes + start, &count, NULL, &taken);
         if (taken != count)
             memmove(input->bytes + start + count, input->bytes + start + taken, given - taken);
         input->size = start + count + (given - taken);

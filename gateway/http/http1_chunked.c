@@ -80,15 +80,18 @@ static status on_byte(struct chunked *chunked, char c)
     }
 }
 
-status chunked_decode(struct chunked *chunked, char *bytes, size_t *count, size_t *taken)
+status chunked_decode(struct chunked *chunked, char *bytes, size_t *count, size_t *start,
+                      size_t *taken)
 {
-    size_t from = 0, to = 0;
+    size_t from = 0, to = 0, first = 0;
     status s = STATUS_AGAIN;
     while (from < *count && s == STATUS_AGAIN) {
         if (chunked->state != STATE_DATA) {
             s = on_byte(chunked, bytes[from++]);
             continue;
         }
+        if (to == 0 && start != NULL)
+            to = first = from;
         size_t piece = *count - from < chunked->left ? *count - from : (size_t)chunked->left;
         if (to != from)
             memmove(bytes + to, bytes + from, piece);
@@ -98,7 +101,9 @@ status chunked_decode(struct chunked *chunked, char *bytes, size_t *count, size_
         if (chunked->left == 0)
             chunked->state = STATE_DATA_CR;
     }
-    *count = to;
+    *count = to - first;
+    if (start != NULL)
+        *start = first;
     if (taken != NULL)
         *taken = from;
     return s;

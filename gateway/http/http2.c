@@ -43,6 +43,8 @@ static void on_read(h2o_socket_t *socket, const char *error);
 
 void http2_free(struct connection *connection)
 {
+    if (connection->http2 != NULL)
+        guard_deinit(&connection->http2->guard);
     memory_release(connection->http2);
     connection->http2 = NULL;
 }
@@ -236,7 +238,7 @@ void http2_start(struct connection *connection)
     gettimeofday(&now, NULL);
     h2o_buffer_t *first_bytes =
         socket->input; /* kept aside: nothing may be parsed before we are in place */
-    h2o_buffer_init(&socket->input, &h2o_socket_buffer_prototype);
+    h2o_buffer_init(&socket->input, &loop->input);
     h2o_http2_accept(&loop->accept, socket, now);
     socket->input = first_bytes;
     connection->http2->library_read = socket->_cb.read;
@@ -336,6 +338,8 @@ static void start_answer(http_request *request)
     h2o->res.reason = request_reason(request->status_code);
     h2o->res.content_length =
         request->answer_length == HTTP1_NO_LENGTH ? SIZE_MAX : (size_t)request->answer_length;
+    h2o_vector_reserve(&h2o->pool, &h2o->res.headers,
+                       h2o->res.headers.size + request->answer_header_count);
     for (size_t i = 0; i < request->answer_header_count; i++) {
         const struct http_header *header = &request->answer_headers[i];
         h2o_add_header_by_str(&h2o->pool, &h2o->res.headers, header->name.data, header->name.bytes,

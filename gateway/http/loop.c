@@ -34,6 +34,18 @@
  * burst costs one system call. The loop takes the whole stack and turns it round, so messages of
  * one sender keep their order. */
 
+/* Memory of what is read. A socket has a buffer only while bytes wait in it, so buffers can be as large as one read
+ * should be, and few are needed: the ones just used, which lie in the cache. Clients' are kept with the request over
+ * HTTP/1.1; the library never reads with less than 4096. An answer's are passed on and given back at once; a burst of
+ * events comes in one read, not in several with copies to ever larger buffers between. The library's own kind is left
+ * to what it reads of TLS, and to bodies over HTTP/2, each of which keeps one as long as its stream lives: 8 kB for
+ * each prompt was half of an open stream's memory. */
+#define INPUT_BYTES         4096u
+#define ANSWER_INPUT_BYTES  65536u
+#define LIBRARY_INPUT_BYTES 472u /* with its own 40 bytes, 512 of the allocator */
+#define INPUT_KEPT          16u  /* free ones; as many as the library keeps of its own */
+#define ANSWER_INPUT_KEPT   2u
+
 #define PROBE_NS    (NS_PER_SECOND / 10)
 #define WAIT_MS_MAX 1000
 
@@ -225,12 +237,28 @@ void loop_destroy(http_loop *loop)
     memory_release(loop);
 }
 
+static void input_init(h2o_buffer_prototype_t *input, size_t bytes, size_t kept)
+{
+    *input = (h2o_buffer_prototype_t){.allocator = {.max = kept},
+                                      ._initial_buf = {.capacity = bytes},
+                                      .mmap_settings = &h2o_socket_buffer_mmap_settings};
+}
+
+static void input_deinit(h2o_buffer_prototype_t *input)
+{
+    while (input->allocator.cnt > 0)
+        free(h2o_mem_alloc_recycle(&input->allocator, 0));
+}
+
 /* The part of the set-up that the library wants on the loop's own thread (it has per-thread free
  * lists). */
 static void enter(http_loop *loop)
 {
     current_loop = loop;
     thread_owner_bind(&loop->owner);
+    h2o_socket_buffer_prototype._initial_buf.capacity = LIBRARY_INPUT_BYTES;
+    input_init(&loop->input, INPUT_BYTES, INPUT_KEPT);
+    input_init(&loop->answer_input, ANSWER_INPUT_BYTES, ANSWER_INPUT_KEPT);
     loop->evloop = h2o_evloop_create();
     h2o_context_init(&loop->context, loop->evloop, &loop->server->config);
     loop->accept.ctx = &loop->context;
@@ -266,6 +294,8 @@ static void leave(http_loop *loop)
     (void)queue;
 #endif
     h2o_evloop_destroy(loop->evloop);
+    input_deinit(&loop->input);
+    input_deinit(&loop->answer_input);
     current_loop = NULL;
 }
 

@@ -55,6 +55,8 @@ struct http_loop {
     pthread_t thread;
     struct thread_owner owner;
 
+    h2o_buffer_prototype_t input, answer_input; /* of what clients and servers send; see loop.c */
+
     struct http_limits limits; /* this loop's copy */
     uint64_t now_ns;           /* at the start of the turn */
     uint64_t turn;

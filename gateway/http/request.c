@@ -27,7 +27,10 @@
 /* A producer that does not listen to back-pressure is cut at so many times the limit. */
 #define PENDING_FACTOR_MAX 8u
 #define BUFFER_KEPT_BYTES  16384u
-#define CHARS_SAFE_IN_ID   "-_.:+/=@~"
+/* Room for those about two limits, as most requests have. */
+#define ADDED_HEADERS_FIRST 6u
+#define MADE_ID_BYTES       33u /* 128 bits in hex, and NUL */
+#define CHARS_SAFE_IN_ID    "-_.:+/=@~"
 
 /* --- what the handler may ask --- */
 
@@ -180,18 +183,21 @@ static void set_id(http_request *request)
     static const char hex[] = "0123456789abcdef";
     http_loop *loop = request->connection->loop;
     struct text_slice given = http_request_header(request, "x-request-id");
-    if (is_safe_id(given)) {
-        memcpy(request->id, given.data, given.bytes);
-        request->id[given.bytes] = '\0';
+    bool is_given = is_safe_id(given);
+    char *id = h2o_mem_alloc_pool(request->pool, is_given ? given.bytes + 1 : MADE_ID_BYTES);
+    request->id = id;
+    if (is_given) {
+        memcpy(id, given.data, given.bytes);
+        id[given.bytes] = '\0';
         return;
     }
     loop->id_counter++;
     struct hash128 hash = hash128(&loop->id_key, &loop->id_counter, sizeof loop->id_counter);
     for (unsigned i = 0; i < 16; i++) {
-        request->id[i] = hex[hash.high >> (60 - 4 * i) & 15];
-        request->id[16 + i] = hex[hash.low >> (60 - 4 * i) & 15];
+        id[i] = hex[hash.high >> (60 - 4 * i) & 15];
+        id[16 + i] = hex[hash.low >> (60 - 4 * i) & 15];
     }
-    request->id[32] = '\0';
+    id[MADE_ID_BYTES - 1] = '\0';
 }
 
 static bool head_is_too_large(const http_request *request)
@@ -318,10 +324,16 @@ static bool has_answer_header(const http_request *request, struct text_slice nam
 void http_request_add_header(http_request *request, const char *lower_case_name, const char *value)
 {
     ASSERT_ON_THREAD(&request->connection->loop->owner);
-    CHECK(!request->is_started && request->added_header_count < HTTP_ADDED_HEADERS_MAX);
-    if (request->added_headers == NULL)
-        request->added_headers = h2o_mem_alloc_pool(
-            request->pool, HTTP_ADDED_HEADERS_MAX * sizeof *request->added_headers);
+    size_t count = request->added_header_count;
+    CHECK(!request->is_started && count < HTTP_ADDED_HEADERS_MAX);
+    if (count == 0 || count == ADDED_HEADERS_FIRST) {
+        struct http_header *longer = h2o_mem_alloc_pool(
+            request->pool, (count == 0 ? ADDED_HEADERS_FIRST : HTTP_ADDED_HEADERS_MAX) *
+                               sizeof *request->added_headers);
+        if (count > 0)
+            memcpy(longer, request->added_headers, count * sizeof *longer);
+        request->added_headers = longer;
+    }
     request->added_headers[request->added_header_count++] = copy_header(
         request, (struct http_header){text_slice_of(lower_case_name), text_slice_of(value)});
 }
@@ -499,6 +511,11 @@ void request_sent(http_request *request)
     else
         buffer_clear(&request->in_flight);
     request->in_flight.bytes_max = bytes_max;
+    if (request->pending.data == NULL) { /* a slow stream needs the memory of only one */
+        struct buffer empty = request->pending;
+        request->pending = request->in_flight;
+        request->in_flight = empty;
+    }
     request_flush(request);
     if (request->is_full && !request->is_ended &&
         request->pending.bytes <= request->connection->loop->limits.response_buffer_bytes_max / 2) {

@@ -20,7 +20,7 @@ struct http_request {
     struct text_slice method, path, query, body;
     struct http_header *headers;
     size_t header_count;
-    char id[REQUEST_ID_BYTES_MAX + 1];
+    const char *id; /* in the pool */
     uint64_t start_ns;
     void (*on_gone)(http_request *request, void *context);
     void *on_gone_context;

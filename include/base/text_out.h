@@ -1,11 +1,11 @@
-#ifndef PENSTOCK_GATEWAY_HTTP_TEXT_OUT_H
-#define PENSTOCK_GATEWAY_HTTP_TEXT_OUT_H
+#ifndef PENSTOCK_BASE_TEXT_OUT_H
+#define PENSTOCK_BASE_TEXT_OUT_H
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-/* Writing heads byte by byte into memory that is known to suffice. Each returns the place behind what it wrote. (A
+/* Writing heads piece by piece into memory that is known to suffice. Each returns the place behind what it wrote. (A
  * head through printf costs more than all else that is done for it.) */
 
 #define DECIMAL_BYTES_MAX 20u
