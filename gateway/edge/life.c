@@ -7,6 +7,7 @@
 #include "certificate_watch.h"
 #include "check.h"
 #include "clock.h"
+#include "edge_audit.h"
 #include "keeper.h"
 #include "log.h"
 #include "records.h"
@@ -113,9 +114,11 @@ static void reload(struct edge *edge, const struct gateway_options *options)
 }
 
 /* True: this gateway is to end. */
-static bool upgrade(struct edge *edge, pid_t *successor)
+static bool upgrade(struct edge *edge, const struct gateway_options *options, pid_t *successor)
 {
-    pid_t pid = upgrade_run(edge);
+    const struct audit_event event = {"SIGUSR2", "gateway.upgrade", options->config_file,
+                                      edge->version};
+    pid_t pid = edge_audit(edge, &event) ? upgrade_run(edge) : 0;
 
     if (pid > 0 && edge->keeper != 0)
         keeper_tell(edge->keeper, pid);
@@ -144,7 +147,7 @@ static void serve(struct edge *edge, const struct gateway_options *options, cons
         else if (number == SIGHUP)
             reload(edge, options);
         else if (number == UPGRADE_SIGNAL)
-            is_over = upgrade(edge, successor);
+            is_over = upgrade(edge, options, successor);
         else if (number == ADAPTER_CHANGES_SIGNAL)
             adapter_changes_make(edge, options);
         else if (number != 0)

@@ -6,6 +6,15 @@
 
 /* --- how busy the replicas were --- */
 
+/* A replica that a gateway before this one has started was busy for it. */
+static void page_begin(struct model_cost_page *seen, const struct edge_replica *replica)
+{
+    struct shared_page_state state;
+
+    if (replica->page != NULL && shared_page_read(replica->page, &state))
+        seen->busy_ns = state.busy_ns;
+}
+
 static void page_note(struct model_cost *cost, struct model_cost_page *seen,
                       const struct edge_replica *replica)
 {
@@ -166,7 +175,11 @@ static status cost_init(struct model_cost *cost, const struct edge_model *model,
     if (cost->price.slice_hour > 0)
         cost->idle_cost = metrics_series_get(families->idle_cost, &model->name);
     cost->pages = memory_allocate_array(model->replica_count, sizeof(cost->pages[0]));
-    return cost->pages != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    if (cost->pages == NULL)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < model->replica_count; i++)
+        page_begin(&cost->pages[i], &model->replicas[i]);
+    return STATUS_OK;
 }
 
 status model_costs_init(struct edge *edge)

@@ -215,6 +215,61 @@ def test_the_audit_log_tells_of_life_reloads_and_refused_keys(start, folder, ver
     assert verb(server, "audit", "show").stdout == (folder / "audit.log").read_text()
 
 
+def test_changes_of_limits_budgets_and_routes_are_named(start, folder, verb):
+    server = start(("    max_model_len: 1024", """    max_model_len: 1024
+  - name: chat
+    versions:
+      - {model: smollm2, weight: 3}
+tenants:
+  limits:
+    - {per: key, requests_per_minute: 1000}
+  budgets:
+    - {organisation: acme, amount: 5}"""))
+    path = pathlib.Path(server.config)
+    text = path.read_text()
+    for before, after in (("requests_per_minute: 1000", "requests_per_minute: 900"), ("amount: 5", "amount: 6"), ("weight: 3", "weight: 2")):
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "reload: done" in server.log_text())
+    path.write_text(text.replace("max_model_len: 1024", "max_model_len: 512"))
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: metric_of(server, "penstock_config_reloads_total", result="failure") == 1)
+    assert server.stop() == 0
+    lines = lines_of(folder / "audit.log")
+    done, refused = [line for line in lines if line["action"].startswith("config.reload")][:1] + [
+        line for line in lines if line["action"] == "config.reload.refused"]
+    for key in ("requests_per_minute", "amount", "weight"):
+        assert key in done["detail"], done
+    assert done["actor"] == refused["actor"] == "SIGHUP" and done["detail"].startswith("3 changes")
+    assert verb(server, "audit", "verify").returncode == 0
+
+
+def test_an_upgrade_goes_on_in_the_same_logs(start, folder, verb):
+    """Two processes, one chain; and the time that replicas were busy before is not counted again."""
+    server = start(("state:\n  database: " + str(folder / "state.db"), "state: {}"))
+
+    def lines(count):
+        found = [line for line in lines_of(folder / "access.log") if line["route"] == "/v1/completions"]
+        return found if len(found) == count else None
+
+    assert complete(server).status_code == 200
+    wait_until(lambda: lines(1))
+    assert metric_of(server, "penstock_slice_busy_seconds_total", model="smollm2") > 0
+    server.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: "gateway.stop" in [line["action"] for line in lines_of(folder / "audit.log")])
+    assert complete(server).status_code == 200
+    second = wait_until(lambda: lines(2))[1]
+    busy = metric_of(server, "penstock_slice_busy_seconds_total", model="smollm2")
+    assert 0 < busy == pytest.approx(second["busy_ms"] / 1e3, abs=1e-5)
+    assert server.stop() == 0
+    actions = [line["action"] for line in lines_of(folder / "audit.log") if line["action"].startswith("gateway.")]
+    assert sorted(actions) == ["gateway.start"] * 2 + ["gateway.stop"] * 2 + ["gateway.upgrade"]
+    assert actions[:2] == ["gateway.start", "gateway.upgrade"]
+    assert verb(server, "audit", "verify").returncode == 0
+
+
 def test_a_changed_or_cut_audit_log_is_found_and_not_written_on(start, folder, verb):
     server = start()
     server.stop()
