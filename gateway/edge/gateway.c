@@ -233,7 +233,7 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
     if (result == STATUS_OK)
         result = run_directory_write_config(edge->run_directory, config->text);
     if (result == STATUS_OK)
-        result = identity_open(config, &edge->identity, note);
+        result = identity_open(config, edge->takeover != NULL, &edge->identity, note);
     if (result == STATUS_OK)
         result = quota_book_create(&config->state, &edge->quotas, note);
     if (result == STATUS_OK)

@@ -361,6 +361,7 @@ status takeover_finish(struct takeover *takeover, struct edge *edge, const sigse
     result = word_await(takeover, edge, signals, message);
     if (result == STATUS_OK) {
         place_take(edge);
+        identity_own(edge->identity);
         http_server_accept(edge->server);
         *message = (struct handover_message){.kind = HANDOVER_TAKEN};
         if (handover_send(takeover->socket, message, NULL, 0) != STATUS_OK)

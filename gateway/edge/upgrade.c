@@ -314,6 +314,7 @@ static void place_leave(const struct upgrade *upgrade)
 
     edge->is_handed_over = true;
     edge->has_place = false;
+    identity_disown(edge->identity);
     for (uint32_t id = 0; id < edge->replica_count; id++) {
         if (!upgrade->is_adopted[id])
             continue;

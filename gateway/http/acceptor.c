@@ -14,7 +14,8 @@
  *   drain -+-> sockets:   first packets are dropped -> 100 ms of accepting -> closed
  *          |              (at once, where another process has them too)
  *          +-> HTTP/1.1:  the next answer of each connection says that it is the last; idle ones close after idle_ns
- *          `-> HTTP/2:    GOAWAY(2^31 - 1) -> a second, and no upload under way -> GOAWAY(last stream)
+ *          `-> HTTP/2:    new ones have asked once -> GOAWAY(2^31 - 1) -> a second, and no upload under way -> GOAWAY(last
+ *                         stream)
  *
  * Nothing that a client has reason to believe accepted is dropped: neither a connection in a queue, nor a request on a
  * connection whose end it could not know of, nor a body on its way. The library would send its second GOAWAY by its own
@@ -24,9 +25,10 @@
 #define ACCEPT_PAUSE_NS                                                                            \
     (NS_PER_SECOND / 10) /* out of descriptors: try again then, instead of spinning */
 /* Between the first packet of a connection and its third: a round trip in the same region, twice. */
-#define TURN_AWAY_NS   (NS_PER_SECOND / 10)
-#define GOAWAY_NS      NS_PER_SECOND /* longer than the round trip to any client (RFC 9113, 6.8) */
-#define UPLOAD_LOOK_NS (10 * NS_PER_MS)
+#define TURN_AWAY_NS (NS_PER_SECOND / 10)
+#define GOAWAY_NS    NS_PER_SECOND /* longer than the round trip to any client (RFC 9113, 6.8) */
+#define FRESH_NS_MAX (10 * NS_PER_SECOND)
+#define LOOK_NS      (10 * NS_PER_MS)
 
 /* --- accepting --- */
 
@@ -115,6 +117,27 @@ static void turn_away(http_loop *loop)
 
 /* --- the two notices of HTTP/2 --- */
 
+/* A client that hears of the end before its first request takes the connection for broken, and does not try another: so
+ * whoever has just come is waited for. */
+static bool is_fresh(const struct connection *connection)
+{
+    const http_loop *loop = connection->loop;
+    uint64_t wait_ns = loop->drain_idle_ns < FRESH_NS_MAX ? loop->drain_idle_ns : FRESH_NS_MAX;
+    bool may_ask = connection->phase == PHASE_HTTP2
+                       ? !connection->http2->has_asked && !http2_has_uploads(connection)
+                       : connection->phase == PHASE_NEW;
+    return may_ask && loop->now_ns - connection->since_ns < wait_ns;
+}
+
+static bool has_fresh(const http_loop *loop)
+{
+    for (const struct connection *connection = loop->connections; connection != NULL;
+         connection = connection->next)
+        if (is_fresh(connection))
+            return true;
+    return false;
+}
+
 static bool has_uploads(const http_loop *loop)
 {
     for (const struct connection *connection = loop->connections; connection != NULL;
@@ -138,11 +161,13 @@ static void first_notice(http_loop *loop)
 static void on_drain_timer(struct http_timer *timer, http_loop *loop)
 {
     h2o_timeout_entry_t *entry = &loop->context.http2._graceful_shutdown_timeout;
-    if (!loop->has_said_goaway) {
+    if (!loop->has_said_goaway && has_fresh(loop)) {
+        http_timer_set(loop, timer, loop->now_ns + LOOK_NS);
+    } else if (!loop->has_said_goaway) {
         first_notice(loop);
         http_timer_set(loop, timer, loop->now_ns + GOAWAY_NS);
     } else if (has_uploads(loop)) {
-        http_timer_set(loop, timer, loop->now_ns + UPLOAD_LOOK_NS);
+        http_timer_set(loop, timer, loop->now_ns + LOOK_NS);
     } else if (entry->cb != NULL) {
         entry->cb(entry);
     }

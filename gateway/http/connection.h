@@ -30,6 +30,7 @@ struct http2 {
     uint64_t head_only_turn; /* a head without body was sent in this turn: do not parse before it is
                                 written */
     bool is_deferred, is_paused;
+    bool has_asked;      /* a request has come */
     uint64_t held_bytes; /* bodies of requests being answered */
 };
 

@@ -327,6 +327,7 @@ int http2_handle(h2o_handler_t *self, h2o_req_t *h2o)
     copy_headers(request, h2o);
     connection->http2->held_bytes += request->body.bytes;
     request->is_malformed = !http1_is_token(request->method) || !is_target(h2o->input.path);
+    connection->http2->has_asked = true;
     request_begin(request);
     return 0;
 }

@@ -48,6 +48,7 @@ struct identity {
     pthread_t thread;
     struct parking parking;
     bool is_running;
+    _Atomic bool is_writer;   /* of what is spent; release by main, acquire by the thread */
     _Atomic bool is_stopping; /* release by main, acquire by the thread */
     bool is_leaderless;       /* the last call of leader_tick has failed; the thread's */
     bool is_unwritten;        /* what is spent could not be written; the thread's */
@@ -112,10 +113,12 @@ static bool wait(struct identity *identity)
 static void spent_write(struct identity *identity)
 {
     struct error_note note = {""};
-    status result =
-        spend_book_tick(identity->spent, identity->database, clock_wall_ms() / 1000, &note);
+    status result;
 
     identity->written_ns = clock_now_ns();
+    if (!atomic_load_explicit(&identity->is_writer, memory_order_acquire))
+        return;
+    result = spend_book_tick(identity->spent, identity->database, clock_wall_ms() / 1000, &note);
     if (result != STATUS_OK && !identity->is_unwritten)
         log_error("gateway/identity", "%s; what is spent is kept beside it and tried again",
                   note.text[0] != '\0' ? note.text : status_name(result));
@@ -196,16 +199,18 @@ static void on_wanting(void *context)
     parking_signal(&((struct identity *)context)->parking);
 }
 
-static status spent_open(struct identity *identity, const struct config *config,
+static status spent_open(struct identity *identity, const struct config *config, bool is_successor,
                          struct error_note *note)
 {
     const struct spend_sharing sharing = {.share = config->state.share,
                                           .hold_ms = config->state.lease_ns / NS_PER_MS};
     char file[PATH_MAX];
     bool has_file = state_spool_path(&config->state, "spent", file, sizeof(file));
-    status result = spend_book_open(has_file ? file : NULL, identity->database, &sharing,
-                                    clock_wall_ms() / 1000, &identity->spent, note);
+    status result = (is_successor ? spend_book_take_over : spend_book_open)(
+        has_file ? file : NULL, identity->database, &sharing, clock_wall_ms() / 1000,
+        &identity->spent, note);
 
+    atomic_init(&identity->is_writer, !is_successor);
     if (result == STATUS_OK)
         spend_book_on_wanting(identity->spent, on_wanting, identity);
     return result;
@@ -226,7 +231,8 @@ struct spend_book *identity_spent(const struct identity *identity)
     return identity->spent;
 }
 
-status identity_open(const struct config *config, struct identity **out, struct error_note *note)
+status identity_open(const struct config *config, bool is_successor, struct identity **out,
+                     struct error_note *note)
 {
     struct identity *identity = memory_allocate_array(1, sizeof(*identity));
     struct key_table *keys = NULL;
@@ -245,7 +251,7 @@ status identity_open(const struct config *config, struct identity **out, struct 
     if (result == STATUS_OK)
         result = issuers_open(config, &identity->issuers, note);
     if (result == STATUS_OK)
-        result = spent_open(identity, config, note);
+        result = spent_open(identity, config, is_successor, note);
     if (result != STATUS_OK) {
         identity_close(identity);
         return result;
@@ -265,6 +271,16 @@ status identity_start(struct identity *identity, http_server *server)
     result = thread_start(&identity->thread, "identity", identity_run, identity);
     identity->is_running = result == STATUS_OK;
     return result;
+}
+
+void identity_own(struct identity *identity)
+{
+    atomic_store_explicit(&identity->is_writer, true, memory_order_release);
+}
+
+void identity_disown(struct identity *identity)
+{
+    atomic_store_explicit(&identity->is_writer, false, memory_order_release);
 }
 
 bool identity_is_ready(const struct identity *identity)

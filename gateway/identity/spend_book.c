@@ -34,9 +34,12 @@
 #include "money.h"
 #include "quota_cells.h"
 
+enum slot_use { SLOT_FREE, SLOT_USED, SLOT_CLAIMED /* used soon */ };
+
 struct spend_slot {
     char subject[SPEND_SUBJECT_BYTES_MAX];
-    _Atomic uint32_t is_used; /* 0: free, and the rest is not to be read; release, acquire */
+    _Atomic uint32_t
+        is_used; /* enum slot_use; of others than a used one nothing is to be read; release, acquire */
     uint32_t kind;
     _Atomic uint32_t period;
     _Atomic int64_t spent;
@@ -48,6 +51,7 @@ struct spend_slot {
 #define IDLE_TICKS  10u /* without use until what is held goes back */
 
 struct spend_account {
+    _Atomic bool is_known;   /* this process has made it, or found it in the file; relaxed */
     struct spend_book *book; /* the one that it is in */
     struct spend_slot *slot; /* the one of its index */
     _Atomic int64_t reserved;
@@ -74,7 +78,8 @@ struct spend_book {
     _Atomic bool is_wanting;           /* somebody comes near the end of what is held */
     void (*on_wanting)(void *context); /* NULL: nobody listens */
     void *on_wanting_context;
-    int descriptor;         /* of the file, locked; -1: none */
+    int descriptor;         /* of the file; -1: none */
+    bool is_locked;         /* no other process has the file any more; the thread's */
     _Atomic uint32_t count; /* handed out */
     _Atomic uint32_t periods[2];
     struct spend_account accounts[SPEND_ACCOUNT_COUNT_MAX];
@@ -84,39 +89,60 @@ struct spend_book {
 
 /* --- accounts --- */
 
+/* The next slot that is free: a gateway and the one that takes over from it claim them from the same file. NULL: there is none. */
+static struct spend_slot *slot_claim(struct spend_book *book, uint32_t *index)
+{
+    while ((*index = atomic_fetch_add_explicit(&book->count, 1, memory_order_relaxed)) <
+           SPEND_ACCOUNT_COUNT_MAX) {
+        struct spend_slot *slot = &book->slots[*index];
+        uint32_t use = SLOT_FREE;
+
+        if (atomic_compare_exchange_strong_explicit(&slot->is_used, &use, SLOT_CLAIMED,
+                                                    memory_order_relaxed, memory_order_relaxed))
+            return slot;
+    }
+    (void)atomic_fetch_sub_explicit(&book->count, 1, memory_order_relaxed);
+    return NULL;
+}
+
 static status account_make(struct spend_book *book, const char *subject, enum budget_period kind,
                            struct spend_account **out)
 {
-    uint32_t index = atomic_fetch_add_explicit(&book->count, 1, memory_order_relaxed);
-    struct spend_slot *slot = &book->slots[index];
+    uint32_t index;
+    struct spend_slot *slot = slot_claim(book, &index);
 
-    if (index >= SPEND_ACCOUNT_COUNT_MAX) {
-        (void)atomic_fetch_sub_explicit(&book->count, 1, memory_order_relaxed);
+    if (slot == NULL)
         return STATUS_FULL;
-    }
     slot->kind = (uint32_t)kind;
     atomic_store_explicit(&slot->spent, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->period, atomic_load(&book->periods[kind]), memory_order_relaxed);
     memcpy(slot->subject, subject, strlen(subject) + 1);
-    atomic_store_explicit(&slot->is_used, 1, memory_order_release);
+    atomic_store_explicit(&book->accounts[index].is_known, true, memory_order_relaxed);
+    atomic_store_explicit(&slot->is_used, SLOT_USED, memory_order_release);
     *out = &book->accounts[index];
     return STATUS_OK;
 }
 
-status spend_book_get(struct spend_book *book, const char *subject, enum budget_period kind,
-                      struct spend_account **out)
+static status cell_of(struct spend_book *book, const char *subject, enum budget_period kind,
+                      struct quota_cell **out)
 {
     char name[SPEND_SUBJECT_BYTES_MAX + 1];
     size_t bytes = strlen(subject);
-    struct quota_cell *cell;
-    void *seen = NULL;
-    status result;
 
     if (bytes == 0 || bytes >= SPEND_SUBJECT_BYTES_MAX)
         return STATUS_TOO_LARGE;
     name[0] = (char)kind;
     memcpy(name + 1, subject, bytes);
-    result = quota_cells_get(book->cells, name, bytes + 1, &cell);
+    return quota_cells_get(book->cells, name, bytes + 1, out);
+}
+
+status spend_book_get(struct spend_book *book, const char *subject, enum budget_period kind,
+                      struct spend_account **out)
+{
+    struct quota_cell *cell;
+    void *seen = NULL;
+    status result = cell_of(book, subject, kind, &cell);
+
     if (result != STATUS_OK)
         return result;
     *out = atomic_load_explicit(&cell->account, memory_order_acquire);
@@ -203,7 +229,7 @@ static status row_write(struct spend_book *book, state_statement *statement,
 
 static bool is_used(const struct spend_account *account)
 {
-    return atomic_load_explicit(&account->slot->is_used, memory_order_acquire) != 0;
+    return atomic_load_explicit(&account->slot->is_used, memory_order_acquire) == SLOT_USED;
 }
 
 static bool has_changed(const struct spend_book *book, const struct spend_account *account)
@@ -334,7 +360,7 @@ static void periods_begin(struct spend_book *book, uint32_t count)
         struct spend_account *account = &book->accounts[i];
         uint32_t period;
 
-        if (atomic_load_explicit(&account->slot->is_used, memory_order_acquire) == 0)
+        if (!is_used(account))
             continue;
         period = atomic_load(&book->periods[account->slot->kind]);
         if (atomic_load(&account->slot->period) == period)
@@ -347,13 +373,66 @@ static void periods_begin(struct spend_book *book, uint32_t count)
     }
 }
 
+/* Makes the account of a slot that another process has made, or, where this one has come to have another for the same subject,
+ * adds its sum to that. */
+static status slot_adopt(struct spend_book *book, uint32_t index)
+{
+    struct spend_account *account = &book->accounts[index];
+    struct quota_cell *cell;
+    void *seen = NULL;
+    status result =
+        cell_of(book, account->slot->subject, (enum budget_period)account->slot->kind, &cell);
+
+    if (result != STATUS_OK)
+        return result;
+    atomic_store_explicit(&account->is_known, true, memory_order_relaxed);
+    account->written = -1; /* what the database has is that one's to know */
+    if (atomic_compare_exchange_strong_explicit(&cell->account, &seen, account,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return STATUS_OK;
+    (void)atomic_fetch_add(&((struct spend_account *)seen)->slot->spent,
+                           atomic_load(&account->slot->spent));
+    atomic_store_explicit(&account->slot->is_used, SLOT_FREE, memory_order_release);
+    return STATUS_OK;
+}
+
+/* All that this process does not know. */
+static status slots_adopt(struct spend_book *book)
+{
+    status result = STATUS_OK;
+
+    for (uint32_t i = 0; result == STATUS_OK && i < SPEND_ACCOUNT_COUNT_MAX; i++) {
+        uint32_t count = atomic_load_explicit(&book->count, memory_order_relaxed);
+
+        if (!is_used(&book->accounts[i]) ||
+            atomic_load_explicit(&book->accounts[i].is_known, memory_order_relaxed))
+            continue;
+        result = slot_adopt(book, i);
+        while (count < i + 1 &&
+               !atomic_compare_exchange_weak_explicit(&book->count, &count, i + 1,
+                                                      memory_order_relaxed, memory_order_relaxed))
+            continue;
+    }
+    return result;
+}
+
+/* The gateway before goes some time: then nobody else makes slots any more. */
+static void lock_take(struct spend_book *book)
+{
+    if (book->is_locked || book->descriptor < 0 || flock(book->descriptor, LOCK_EX | LOCK_NB) != 0)
+        return;
+    book->is_locked = slots_adopt(book) == STATUS_OK;
+}
+
 status spend_book_tick(struct spend_book *book, state_database *database, uint64_t now_s,
                        struct error_note *note)
 {
-    uint32_t count = atomic_load_explicit(&book->count, memory_order_relaxed);
+    uint32_t count;
     bool is_needed = atomic_exchange(&book->is_wanting, false);
     status result = STATUS_OK;
 
+    lock_take(book);
+    count = atomic_load_explicit(&book->count, memory_order_relaxed);
     count = count < SPEND_ACCOUNT_COUNT_MAX ? count : SPEND_ACCOUNT_COUNT_MAX;
     atomic_store(&book->periods[BUDGET_DAY], money_period(BUDGET_DAY, now_s));
     atomic_store(&book->periods[BUDGET_MONTH], money_period(BUDGET_MONTH, now_s));
@@ -410,7 +489,7 @@ static status file_recover(struct spend_book *book, state_database *database,
         struct spend_slot *slot = &book->slots[i];
 
         slot->subject[sizeof(slot->subject) - 1] = '\0';
-        if (atomic_load(&slot->is_used) != 0 && slot->kind <= BUDGET_MONTH)
+        if (atomic_load(&slot->is_used) == SLOT_USED && slot->kind <= BUDGET_MONTH)
             result = row_write(book, statement, slot, atomic_load(&slot->spent), 0, 0, note);
     }
     if (result == STATUS_OK)
@@ -464,7 +543,8 @@ static void gateway_name(struct spend_book *book)
     (void)snprintf(book->file->gateway, GATEWAY_BYTES, "%016" PRIx64, random[0]);
 }
 
-static status file_map(struct spend_book *book, const char *file, struct error_note *note)
+static status file_map(struct spend_book *book, const char *file, bool is_taken_over,
+                       struct error_note *note)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     void *memory;
@@ -472,7 +552,9 @@ static status file_map(struct spend_book *book, const char *file, struct error_n
     if (file != NULL) {
         flags = MAP_SHARED;
         book->descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (book->descriptor >= 0 && flock(book->descriptor, LOCK_EX | LOCK_NB) != 0) {
+        book->is_locked = !is_taken_over && book->descriptor >= 0 &&
+                          flock(book->descriptor, LOCK_EX | LOCK_NB) == 0;
+        if (book->descriptor >= 0 && !book->is_locked && !is_taken_over) {
             error_note_set(note, "%s is in use by another gateway", file);
             return STATUS_IO;
         }
@@ -498,9 +580,27 @@ static status file_map(struct spend_book *book, const char *file, struct error_n
     return STATUS_OK;
 }
 
-status spend_book_open(const char *file, state_database *database,
-                       const struct spend_sharing *sharing, uint64_t now_s, struct spend_book **out,
-                       struct error_note *note)
+/* The sums of before. The gateway that is taken over from keeps the file as it should be. */
+static status sums_load(struct spend_book *book, state_database *database, bool is_taken_over,
+                        struct error_note *note)
+{
+    status result;
+
+    if (is_taken_over)
+        return slots_adopt(book);
+    if (database == NULL)
+        return STATUS_OK;
+    result = file_recover(book, database, note);
+    if (result == STATUS_OK)
+        result = kind_load(book, database, BUDGET_DAY, note);
+    if (result == STATUS_OK)
+        result = kind_load(book, database, BUDGET_MONTH, note);
+    return result;
+}
+
+static status book_open(const char *file, state_database *database,
+                        const struct spend_sharing *sharing, bool is_taken_over, uint64_t now_s,
+                        struct spend_book **out, struct error_note *note)
 {
     struct spend_book *book = memory_allocate_array(1, sizeof(*book));
     status result;
@@ -514,18 +614,28 @@ status spend_book_open(const char *file, state_database *database,
     atomic_store(&book->periods[BUDGET_MONTH], money_period(BUDGET_MONTH, now_s));
     result = quota_cells_create(&book->cells);
     if (result == STATUS_OK)
-        result = file_map(book, file, note);
-    if (result == STATUS_OK && database != NULL)
-        result = file_recover(book, database, note);
-    if (result == STATUS_OK && database != NULL)
-        result = kind_load(book, database, BUDGET_DAY, note);
-    if (result == STATUS_OK && database != NULL)
-        result = kind_load(book, database, BUDGET_MONTH, note);
+        result = file_map(book, file, is_taken_over, note);
+    if (result == STATUS_OK)
+        result = sums_load(book, database, is_taken_over, note);
     if (result == STATUS_OK)
         *out = book;
     else
         spend_book_close(book);
     return result;
+}
+
+status spend_book_open(const char *file, state_database *database,
+                       const struct spend_sharing *sharing, uint64_t now_s, struct spend_book **out,
+                       struct error_note *note)
+{
+    return book_open(file, database, sharing, false, now_s, out, note);
+}
+
+status spend_book_take_over(const char *file, state_database *database,
+                            const struct spend_sharing *sharing, uint64_t now_s,
+                            struct spend_book **out, struct error_note *note)
+{
+    return book_open(file, database, sharing, true, now_s, out, note);
 }
 
 void spend_book_close(struct spend_book *book)

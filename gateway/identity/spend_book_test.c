@@ -162,6 +162,46 @@ static void two_gateways_do_not_share_a_file(void **state)
     assert_non_null(strstr(note.text, "another gateway"));
 }
 
+/* The new one opens while the old one spends; both spend; the old one goes. */
+static void who_takes_over_adds_to_the_same_sums(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fixture next = *fixture;
+    struct error_note note = {""};
+    struct spend_account *common, *late;
+
+    spend_settle(account_of(fixture, "key a", BUDGET_DAY), 0, 10);
+    tick(fixture, NOW_S);
+    spend_settle(account_of(fixture, "key a", BUDGET_DAY), 0, 1); /* not written any more */
+    assert_int_equal(state_database_open(next.database_path, &next.database, &note), STATUS_OK);
+    assert_int_equal(
+        spend_book_take_over(next.file, next.database, &sharing, NOW_S, &next.book, &note),
+        STATUS_OK);
+    common = account_of(&next, "key a", BUDGET_DAY);
+    assert_int_equal(spend_spent(common), 11);
+    spend_settle(account_of(fixture, "key a", BUDGET_DAY), 0, 100);
+    spend_settle(common, 0, 1000);
+    assert_int_equal(spend_spent(common), 1111);
+    assert_int_equal(spend_spent(account_of(fixture, "key a", BUDGET_DAY)), 1111);
+    /* Subjects that neither knew, first seen by one of them and by both. */
+    spend_settle(account_of(fixture, "key b", BUDGET_DAY), 0, 5);
+    late = account_of(&next, "key c", BUDGET_DAY);
+    spend_settle(late, 0, 7);
+    spend_settle(account_of(fixture, "key c", BUDGET_DAY), 0, 70);
+    tick(&next, NOW_S);
+    close_book(fixture);
+    tick(&next, NOW_S);
+    tick(&next, NOW_S);
+    assert_int_equal(spend_spent(late), 77);
+    assert_int_equal(spend_spent(account_of(&next, "key b", BUDGET_DAY)), 5);
+    close_book(&next);
+    assert_int_equal(unlink(fixture->file), 0);
+    open_book(fixture, NOW_S); /* the database has it all */
+    assert_int_equal(spend_spent(account_of(fixture, "key a", BUDGET_DAY)), 1111);
+    assert_int_equal(spend_spent(account_of(fixture, "key b", BUDGET_DAY)), 5);
+    assert_int_equal(spend_spent(account_of(fixture, "key c", BUDGET_DAY)), 77);
+}
+
 static void a_subject_has_a_length(void **state)
 {
     char subject[SPEND_SUBJECT_BYTES_MAX + 1];
@@ -309,6 +349,7 @@ int main(void)
         TEST(the_database_has_it_when_the_file_is_gone),
         TEST(a_new_day_begins_at_nothing_and_the_month_goes_on),
         TEST(two_gateways_do_not_share_a_file),
+        TEST(who_takes_over_adds_to_the_same_sums),
         TEST(a_subject_has_a_length),
         TEST(threads_together_lose_nothing),
         cmocka_unit_test(tokens_cost_what_the_price_says),

@@ -214,6 +214,22 @@ status ledger_prune(struct ledger *ledger, uint64_t now_s, struct error_note *no
 
 /* --- life --- */
 
+static status rows_make(const struct ledger_options *options, struct ledger_rows **out,
+                        struct error_note *note)
+{
+    uint32_t capacity = options->memory_max + options->extra_max;
+    const char *other = options->other_file;
+    status result = ledger_rows_open(options->file, capacity, out, note);
+
+    if (result == STATUS_IO && other != NULL) {
+        other = options->file;
+        result = ledger_rows_open(options->other_file, capacity, out, note);
+    }
+    if (result == STATUS_OK && options->file != NULL && other != NULL)
+        result = ledger_rows_take(*out, other, note);
+    return result;
+}
+
 status ledger_create(const struct ledger_options *options, state_database *database,
                      struct ledger **out, struct error_note *note)
 {
@@ -229,8 +245,7 @@ status ledger_create(const struct ledger_options *options, state_database *datab
     made->keep_requests_s = options->keep_requests_s;
     made->keep_hours_s = options->keep_hours_s;
     random_bytes(&made->process, sizeof(made->process));
-    result = ledger_rows_open(options->file, options->memory_max + options->extra_max, &made->rows,
-                              note);
+    result = rows_make(options, &made->rows, note);
     if (result != STATUS_OK) {
         ledger_destroy(made);
         return result;

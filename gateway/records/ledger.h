@@ -11,6 +11,8 @@ struct ledger;
 
 struct ledger_options {
     const char *file; /* where rows wait that the database has not taken; NULL: in memory only */
+    const char *
+        other_file; /* used when another process has that one, else what waits in it is taken; with `file` */
     const leader *leader; /* borrowed; who may delete */
     uint32_t memory_max;  /* rows that wait before it counts as full */
     uint32_t extra_max;   /* room beyond that, for requests that had begun by then */

@@ -236,6 +236,45 @@ status ledger_rows_open(const char *file, uint32_t capacity, struct ledger_rows 
     return result;
 }
 
+static status rows_append(struct ledger_rows *rows, const struct ledger_row *waiting,
+                          uint32_t count, const char *file, struct error_note *note)
+{
+    uint32_t before = ledger_rows_count(rows);
+
+    if (count > rows->head->capacity - before) {
+        error_note_set(note, "%u rows of the ledger wait in %s; raise records.ledger_memory", count,
+                       file);
+        return STATUS_FULL;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        *row_at(rows, before + i) = waiting[i];
+    ring_set(rows->head, first_of(atomic_load(&rows->head->ring)), before + count);
+    return STATUS_OK;
+}
+
+status ledger_rows_take(struct ledger_rows *rows, const char *file, struct error_note *note)
+{
+    int descriptor = open(file, O_RDWR | O_CLOEXEC);
+    struct ledger_row *waiting = NULL;
+    uint32_t count, capacity;
+    status result;
+
+    if (descriptor < 0)
+        return errno == ENOENT ? STATUS_OK : fail(file, "cannot be opened", note);
+    if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+        close(descriptor);
+        return STATUS_OK;
+    }
+    result = waiting_read(descriptor, file, &waiting, &count, &capacity, note);
+    if (result == STATUS_OK)
+        result = rows_append(rows, waiting, count, file, note);
+    if (result == STATUS_OK && unlink(file) != 0)
+        result = fail(file, "cannot be removed", note);
+    memory_release(waiting);
+    close(descriptor);
+    return result;
+}
+
 void ledger_rows_close(struct ledger_rows *rows)
 {
     if (rows == NULL)

@@ -23,6 +23,10 @@ struct ledger_row {
 NODISCARD status ledger_rows_open(const char *file, uint32_t capacity, struct ledger_rows **out,
                                   struct error_note *note);
 void ledger_rows_close(struct ledger_rows *rows); /* accepts NULL */
+/* Takes the rows that wait in another file, whose process is gone, and removes it; a file that is not there, or in use, is left
+ * alone. STATUS_OK; STATUS_FULL: there is no room for them; STATUS_IO, STATUS_INVALID as above; with a note. */
+NODISCARD status ledger_rows_take(struct ledger_rows *rows, const char *file,
+                                  struct error_note *note);
 
 uint32_t ledger_rows_count(const struct ledger_rows *rows);
 /* A copy at the end. STATUS_OK, STATUS_FULL. */

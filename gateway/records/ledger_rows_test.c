@@ -136,6 +136,35 @@ static void one_process_has_it_at_a_time(void **state)
     ledger_rows_close(rows_open(file, 4));
 }
 
+static void what_waits_in_another_file_is_taken_once_its_process_is_gone(void **state)
+{
+    const char *file = ((struct fixture *)*state)->file;
+    char other_file[160];
+    struct ledger_rows *rows = rows_open(file, 4), *other;
+    struct error_note note = {""};
+
+    (void)snprintf(other_file, sizeof(other_file), "%s-1", file);
+    assert_int_equal(ledger_rows_take(rows, other_file, &note), STATUS_OK); /* there is none */
+    other = rows_open(other_file, 4);
+    for (uint64_t number = 2; number <= 4; number++)
+        assert_int_equal(add(other, number), STATUS_OK);
+    assert_int_equal(add(rows, 1), STATUS_OK);
+    assert_int_equal(ledger_rows_take(rows, other_file, &note), STATUS_OK); /* it is in use */
+    rows_are(rows, 1, 1);
+    ledger_rows_close(other);
+    assert_int_equal(ledger_rows_take(rows, other_file, &note), STATUS_OK);
+    rows_are(rows, 1, 4);
+    assert_int_equal(access(other_file, F_OK), -1);
+    other = rows_open(other_file, 4);
+    assert_int_equal(add(other, 5), STATUS_OK);
+    ledger_rows_close(other);
+    assert_int_equal(ledger_rows_take(rows, other_file, &note), STATUS_FULL);
+    assert_non_null(strstr(note.text, "records.ledger_memory"));
+    assert_int_equal(access(other_file, F_OK), 0);
+    assert_int_equal(unlink(other_file), 0);
+    ledger_rows_close(rows);
+}
+
 static void rows_of_another_layout_are_refused_and_kept(void **state)
 {
     const char *file = ((struct fixture *)*state)->file;
@@ -172,6 +201,7 @@ int main(void)
         TEST(a_killed_process_leaves_its_rows),
         TEST(another_capacity_keeps_their_order),
         TEST(one_process_has_it_at_a_time),
+        TEST(what_waits_in_another_file_is_taken_once_its_process_is_gone),
         TEST(rows_of_another_layout_are_refused_and_kept),
         TEST(a_folder_that_is_not_there_is_told),
     };

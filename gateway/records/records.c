@@ -393,12 +393,15 @@ static status ledger_make(struct records *records, const struct config *config,
                           struct error_note *note)
 {
     const struct config_records *settings = &config->records;
-    char file[PATH_MAX];
-    /* Beside SQLite's file it would wait on the disk that is full. */
+    char files[2][PATH_MAX];
+    /* Beside SQLite's file it would wait on the disk that is full. Gateways that hand over to each other live at the same time
+     * for a while: there are two, and each takes the one that is free. */
     bool has_file = config->state.postgres[0] != '\0' &&
-                    state_spool_path(&config->state, "ledger", file, sizeof(file));
+                    state_spool_path(&config->state, "ledger", files[0], sizeof(files[0])) &&
+                    state_spool_path(&config->state, "ledger-1", files[1], sizeof(files[1]));
     const struct ledger_options options = {
-        .file = has_file ? file : NULL,
+        .file = has_file ? files[0] : NULL,
+        .other_file = files[1],
         .leader = records->leader,
         .memory_max = (uint32_t)settings->ledger_memory,
         .extra_max = records->must_keep ? records->loop_count * (uint32_t)settings->queue : 0,

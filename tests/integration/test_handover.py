@@ -1,11 +1,14 @@
 """A gateway that hands over to a new process, is loaded again, or gets new certificates, all under load: nobody is refused, cut or
 kept waiting for nothing."""
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import signal
 import socket
+import sqlite3
+import ssl
 import stat
 import subprocess
 import threading
@@ -15,7 +18,7 @@ import httpx
 import openai
 import pytest
 
-from support import load
+from support import load, servers
 
 CONFIG = """
 server:
@@ -34,6 +37,7 @@ models:
     threads: 1
 """
 CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Count."}], "max_tokens": 4, "ignore_eos": True}
+KEY = "sk-payer-0123456789abcdef0123456789abcdef"
 WAIT_S = 120
 
 
@@ -49,7 +53,6 @@ def make_certificate(folder, name):
 
 
 def served_name(server):
-    import ssl
     pem = ssl.get_server_certificate((server.host, server.port), timeout=WAIT_S)
     text = subprocess.run(["openssl", "x509", "-noout", "-subject"], input=pem, capture_output=True, text=True, check=True)
     return text.stdout.strip().rsplit(" ", 1)[-1].removeprefix("subject=CN=")
@@ -132,7 +135,6 @@ def copied_binary(penstock_binary, tmp_path):
 @pytest.fixture
 def start(copied_binary, model_path, tmp_path, request):
     """start(config=CONFIG, environment=None): a gateway from that file. All that it leaves ends with the test."""
-    from support import servers
     make_certificate(tmp_path, "first")
 
     def start_one(config=CONFIG, environment=None):
@@ -268,6 +270,52 @@ def test_replicas_end_with_the_last_gateway_that_holds_them(start):
     os.kill(successor, signal.SIGKILL)
     wait_until(lambda: all(is_gone(pid) for pid in replicas), server, "replicas without a gateway")
     assert server.process.wait(WAIT_S) == 128 + signal.SIGKILL
+
+
+STATE = """
+state:
+  database: {folder}/state.db
+tenants:
+  budgets:
+    - {{per: key, period: month, amount: 1000}}
+"""
+PRICE = "    price: {{input: 2, output: 6}}\n"
+
+
+class Paying:
+    """Asks, and adds up what it should cost."""
+
+    def __init__(self, name, server):
+        self.name, self.server, self.nano, self.count = name, server, 0, 0
+
+    def __str__(self):
+        return self.name
+
+    def __call__(self, running):
+        with openai.OpenAI(base_url=self.server.url + "/v1", api_key=KEY, max_retries=0, timeout=load.TIMEOUT_S) as client:
+            while not running.is_over():
+                usage = client.chat.completions.create(model="smollm2", messages=CHAT["messages"], max_tokens=4).usage
+                self.nano += usage.prompt_tokens * 2000 + usage.completion_tokens * 6000
+                self.count += 1
+                running.count(self.name)
+
+
+def test_money_and_ledger_count_through_an_upgrade(start, tmp_path):
+    key = hashlib.sha256(KEY.encode()).hexdigest()
+    server = start(CONFIG + PRICE + STATE + f"auth:\n  keys:\n    - {{{{name: payer, organisation: acme, sha256: {key}}}}}\n")
+    clients = [Paying(f"payer {i}", server) for i in range(3)]
+    with load.running(*clients) as running:
+        running.wait_for(2)
+        for count in (1, 2):
+            upgrade(server, server.pid, count)
+            running.wait_for(3)
+            wait_until(lambda: server.log_text().count("stays for pid") or count == 1, server, "the first has not drained")
+    assert server.stop() == 0
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        rows = database.execute("SELECT nano FROM spent").fetchall()
+        answered = database.execute("SELECT count(*) FROM requests WHERE status = 200").fetchone()[0]
+    assert [row[0] for row in rows] == [sum(client.nano for client in clients)]
+    assert answered == sum(client.count for client in clients)
 
 
 def test_reloads_lose_nothing(start):

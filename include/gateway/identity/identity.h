@@ -15,12 +15,17 @@ struct spend_book;
 
 /* Opens what the config names and reads the keys. `config` is only read during the call. STATUS_OK; STATUS_IO,
  * STATUS_INVALID, STATUS_TOO_LARGE with a note; STATUS_NO_MEMORY. Thread: main. */
-NODISCARD status identity_open(const struct config *config, struct identity **out,
-                               struct error_note *note);
+/* `is_successor`: another gateway of this machine still writes down what is spent, until identity_own. */
+NODISCARD status identity_open(const struct config *config, bool is_successor,
+                               struct identity **out, struct error_note *note);
 /* Starts the thread. Before or after the loops of `server` run. STATUS_OK, STATUS_NO_MEMORY. Thread: main. */
 NODISCARD status identity_start(struct identity *identity, http_server *server);
 /* Whether the keys of all issuers have been read, or at least asked for. Any thread. */
 bool identity_is_ready(const struct identity *identity);
+/* From now on this gateway writes down what is spent; or no more, because the next one does. What requests of this one
+ * cost counts in either case. Thread: main. */
+void identity_own(struct identity *identity);
+void identity_disown(struct identity *identity);
 /* Ends the thread. Accepts NULL. Thread: main. */
 void identity_stop(struct identity *identity);
 /* When no loop runs any more. Accepts NULL. Thread: main. */

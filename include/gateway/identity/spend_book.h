@@ -26,6 +26,11 @@ struct spend_sharing {
 NODISCARD status spend_book_open(const char *file, state_database *database,
                                  const struct spend_sharing *sharing, uint64_t now_s,
                                  struct spend_book **out, struct error_note *note);
+/* The same for a gateway that takes over from another, which has the file still: both add to the same sums until that one is gone. What that
+ * one has reserved is known to it alone; a tick may be made once it makes none any more. */
+NODISCARD status spend_book_take_over(const char *file, state_database *database,
+                                      const struct spend_sharing *sharing, uint64_t now_s,
+                                      struct spend_book **out, struct error_note *note);
 void spend_book_close(struct spend_book *book); /* accepts NULL */
 
 /* The account of a subject, made when there is none; good as long as the book. Any thread. STATUS_OK, STATUS_FULL,
