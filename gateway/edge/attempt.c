@@ -272,8 +272,13 @@ static void refusal_pass_on(struct proxy *proxy)
     proxy_end_stream(proxy, &error);
 }
 
+static void fail_timeout(struct proxy *proxy)
+{
+    proxy_fail(proxy, 504, "upstream_timeout", "The model's replica did not answer in time", 0);
+}
+
 /* The client has had a part of the answer, and the rest of it will not come from there. */
-static void broke_off(struct proxy *proxy)
+static void broke_off(struct proxy *proxy, status result)
 {
     bool is_possible = resumption_is_possible(proxy);
     bool is_poison = is_possible && proxy->losses >= QUARANTINE_LOSS_MAX;
@@ -284,6 +289,8 @@ static void broke_off(struct proxy *proxy)
     resumption_count(proxy, is_possible ? RESUMPTION_REFUSED : RESUMPTION_IMPOSSIBLE);
     if (is_poison)
         proxy_fail_quarantined(proxy);
+    else if (result == STATUS_TIMEOUT)
+        fail_timeout(proxy);
     else
         proxy_fail(proxy, 502, "replica_lost", "The model's replica failed while it was answering",
                    0);
@@ -293,7 +300,7 @@ static void broke_off(struct proxy *proxy)
 static void answer_end(struct proxy *proxy)
 {
     if (proxy->resumption.is_under_way) { /* a refusal: it is full, it drains, or it cannot */
-        broke_off(proxy);
+        broke_off(proxy, STATUS_CLOSED);
         return;
     }
     /* 503 before anything was produced: a replica that loads or drains. When it is the only one,
@@ -366,9 +373,9 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
              http_request_id(proxy->record->request), proxy->choice.model->name,
              proxy->attempt.replica->index, status_name(result));
     if (proxy->attempt.splitter.has_begun)
-        broke_off(proxy);
+        broke_off(proxy, result);
     else if (result == STATUS_TIMEOUT)
-        proxy_fail(proxy, 504, "upstream_timeout", "The model's replica did not answer in time", 0);
+        fail_timeout(proxy);
     else if (proxy->losses >= QUARANTINE_LOSS_MAX)
         proxy_fail_quarantined(proxy);
     else if (!retry(proxy))
