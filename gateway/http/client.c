@@ -445,7 +445,10 @@ static void on_read(h2o_socket_t *socket, const char *error)
     exchange->deadline_base_ns = exchange->target->loop->now_ns;
     if (!exchange->any_byte && exchange->is_sent)
         buffer_deinit(&exchange->head); /* it is not sent a second time */
-    exchange->any_byte = true;
+    if (!exchange->any_byte) { /* the time between bytes is another one, and mostly shorter */
+        exchange->any_byte = true;
+        arm(exchange);
+    }
     if (exchange->state == EXCHANGE_HEAD && !read_head(exchange))
         return;
     if (read_body(exchange))
