@@ -113,7 +113,9 @@ def attack(mode):
         peak = before
         with load.Probe(front, site.core, PROBE_RATE, PROBE_CLIENTS, site.attack_seconds + 1) as probe:
             time.sleep(0.5)
-            attackers = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            # They take what probe and upstream leave of their core: it is the gateway that is attacked.
+            attackers = subprocess.Popen([str(part) for part in ["chrt", "--idle", "0", *command]], stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
             end = time.monotonic() + site.attack_seconds + 30
             while attackers.poll() is None and time.monotonic() < end:
                 peak = max(peak, fronts.resident_bytes(front.pids()))
