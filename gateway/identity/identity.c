@@ -50,7 +50,6 @@ struct identity {
     bool is_running;
     _Atomic bool is_writer;   /* of what is spent; release by main, acquire by the thread */
     _Atomic bool is_stopping; /* release by main, acquire by the thread */
-    bool is_leaderless;       /* the last call of leader_tick has failed; the thread's */
     bool is_unwritten;        /* what is spent could not be written; the thread's */
     _Atomic bool is_failing;  /* the last look at the database has failed */
 };
@@ -125,16 +124,6 @@ static void spent_write(struct identity *identity)
     identity->is_unwritten = result != STATUS_OK;
 }
 
-static void lead(struct identity *identity)
-{
-    struct error_note note = {""};
-    status result = leader_tick(identity->leader, identity->database, clock_now_ns(), &note);
-
-    if (result != STATUS_OK && !identity->is_leaderless)
-        log_warn("gateway/identity", "the lead cannot be asked for: %s", note.text);
-    identity->is_leaderless = result != STATUS_OK;
-}
-
 /* One transaction, which ends with nothing where another gateway leads by now. */
 static status sweep(struct identity *identity, uint64_t now_s, struct error_note *note)
 {
@@ -180,7 +169,7 @@ static void *identity_run(void *context)
     while (wait(identity)) {
         if (identity->database != NULL) {
             keys_look(identity);
-            lead(identity);
+            leader_tick(identity->leader, identity->database, clock_now_ns());
             sweep_sometimes(identity);
         }
         if (must_write(identity))

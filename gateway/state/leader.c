@@ -21,7 +21,7 @@ struct leader {
     uint64_t ttl_ms, next_ns; /* the thread's */
     _Atomic uint64_t end_ns;  /* ours until then; 0: not ours */
     _Atomic uint64_t fence;
-    bool was_leading; /* the thread's */
+    bool was_leading, is_failing; /* the thread's */
 };
 
 bool lease_decide(const struct lease *seen, const char *who, uint64_t now_ms, uint64_t ttl_ms,
@@ -108,16 +108,20 @@ static status lease_take(struct leader *who, state_database *database, uint64_t 
 
 /* --- ticks --- */
 
-status leader_tick(leader *who, state_database *database, uint64_t now_ns, struct error_note *note)
+void leader_tick(leader *who, state_database *database, uint64_t now_ns)
 {
+    struct error_note note = {""};
     uint64_t fence = 0;
     bool is_ours = false;
     status result;
 
     if (who->is_alone || now_ns < who->next_ns)
-        return STATUS_OK;
+        return;
     who->next_ns = now_ns + who->ttl_ms * NS_PER_MS / RENEWALS;
-    result = lease_take(who, database, who->ttl_ms, &is_ours, &fence, note);
+    result = lease_take(who, database, who->ttl_ms, &is_ours, &fence, &note);
+    if (result != STATUS_OK && !who->is_failing)
+        log_warn("gateway/state", "the lead cannot be asked for: %s", note.text);
+    who->is_failing = result != STATUS_OK;
     if (result == STATUS_OK) {
         atomic_store(&who->fence, fence);
         /* From before it was asked for: it ends here no later than there. */
@@ -128,7 +132,6 @@ status leader_tick(leader *who, state_database *database, uint64_t now_ns, struc
     if (is_ours != who->was_leading)
         log_info("gateway/state", "this gateway %s", is_ours ? "leads" : "leads no more");
     who->was_leading = is_ours;
-    return result;
 }
 
 void leader_resign(leader *who, state_database *database)

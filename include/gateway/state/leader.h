@@ -19,10 +19,8 @@ typedef struct leader leader;
 NODISCARD status leader_create(const state_database *database, uint64_t ttl_ms, leader **out);
 void leader_destroy(leader *who); /* accepts NULL */
 
-/* Takes or renews the lease when it is time. The thread that owns the database. STATUS_OK, also when another leads;
- * STATUS_AGAIN, STATUS_IO with a note. */
-NODISCARD status leader_tick(leader *who, state_database *database, uint64_t now_ns,
-                             struct error_note *note);
+/* Takes or renews the lease when it is time. That it fails is logged, once for each time. The thread that owns the database. */
+void leader_tick(leader *who, state_database *database, uint64_t now_ns);
 /* Gives it back, so that another need not wait for its end. The same thread. */
 void leader_resign(leader *who, state_database *database);
 
