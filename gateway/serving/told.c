@@ -8,7 +8,7 @@
  *
  * What is not told cannot go on: where the tokens are not all that the answer follows from. That is mirostat (its state is
  * made of log probabilities), scores of the prompt, log probabilities of an answer that is told as a whole in the end, and
- * several prompts in one request. */
+ * several choices in one request, whose events may come in another order. */
 
 #include "job.h"
 
@@ -40,7 +40,7 @@ static bool can_tell(const struct job *job)
 {
     const struct api_completion_request *parsed = &job->parsed;
     bool keeps_logprobs = parsed->sampling.logprobs >= 0 && job->format->keeps_output;
-    return job->has_name && job->tells_usage && parsed->stream && job->part_count == 1 &&
+    return job->has_name && job->tells_usage && parsed->stream && job->choice_count == 1 &&
            parsed->max_tokens != 0 && !parsed->sampling.mirostat.is_on && !keeps_logprobs &&
            job->parts[0].scores == NULL;
 }
