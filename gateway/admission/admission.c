@@ -28,11 +28,14 @@ struct admission {
     _Atomic int64_t free;
     _Atomic uint32_t waiting;
     _Atomic uint32_t slots, reserve;
+    _Atomic uint64_t kv_blocks;
     _Atomic uint64_t last_key; /* hash of the key that came last */
     _Atomic uint64_t mixed_until_ns;
     _Atomic bool is_mixed; /* lately there was more than one */
     pthread_mutex_t lock;  /* of what follows */
     waiting_room *room;
+    struct kv_accounts kv_accounts;
+    uint32_t claiming_count; /* tickets that wait with claims */
     struct service_rate rate;
     struct admission_ticket *lists[ADMISSION_LOOP_COUNT_MAX];
     struct admission_ticket **tails[ADMISSION_LOOP_COUNT_MAX];
@@ -46,7 +49,8 @@ status admission_create(const struct admission_options *options, struct admissio
     struct admission *made = memory_allocate_array(1, sizeof(*made));
     status result;
 
-    CHECK(options->loop_count > 0 && options->loop_count <= ADMISSION_LOOP_COUNT_MAX);
+    CHECK(options->block_tokens > 0 && options->loop_count > 0 &&
+          options->loop_count <= ADMISSION_LOOP_COUNT_MAX);
     if (made == NULL)
         return STATUS_NO_MEMORY;
     result = waiting_room_create(&options->policy, &made->room);
@@ -141,6 +145,87 @@ static bool slot_take(struct admission *admission, int64_t kept)
     return false;
 }
 
+/* --- shares of the KV cache; under the lock --- */
+
+static uint32_t blocks_of(const struct admission *admission, uint64_t tokens)
+{
+    uint32_t size = admission->options.block_tokens;
+    uint64_t blocks = (tokens + size - 1) / size;
+
+    return blocks < UINT32_MAX ? (uint32_t)blocks : UINT32_MAX;
+}
+
+/* Whether a ticket of the room keeps its shares. */
+static bool share_is_free(const struct waiting_ticket *waiting, const void *context)
+{
+    const struct admission_ticket *ticket =
+        CONTAINER_OF(waiting, const struct admission_ticket, waiting);
+    const struct admission *admission = context;
+
+    return kv_claims_fit(ticket->claims, ticket->claim_count, ticket->kv_blocks,
+                         atomic_load(&admission->kv_blocks));
+}
+
+/* Of a ticket that comes, once its tokens are estimated. STATUS_OK, STATUS_TOO_LARGE, STATUS_NO_MEMORY. */
+static status claims_open(struct admission *admission, struct admission_ticket *ticket,
+                          const struct admission_entry *entry)
+{
+    uint64_t tokens = ticket->request.prompt_tokens;
+    status result;
+
+    if (entry->claim_count == 0)
+        return STATUS_OK;
+    if (!entry->is_streamed)
+        tokens += ticket->request.output_tokens;
+    ticket->kv_blocks = blocks_of(admission, tokens);
+    /* Before any prompt has been told, the guess may be twice too much. */
+    if (ticket->kv_blocks / (admission->rate.told > 0 ? 1 : 2) >
+        kv_claims_blocks_max(entry->claims, entry->claim_count, atomic_load(&admission->kv_blocks)))
+        return STATUS_TOO_LARGE;
+    result = kv_claims_open(&admission->kv_accounts, entry->claims, entry->claim_count);
+    if (result != STATUS_OK)
+        return result;
+    ticket->claims = entry->claims;
+    ticket->claim_count = entry->claim_count;
+    admission->claiming_count++;
+    return STATUS_OK;
+}
+
+/* It has stopped waiting with a slot: now it holds. */
+static void claims_hold(struct admission *admission, struct admission_ticket *ticket)
+{
+    if (ticket->claim_count == 0)
+        return;
+    admission->claiming_count--;
+    kv_claims_hold(ticket->claims, ticket->claim_count, 0, ticket->kv_blocks);
+}
+
+/* It goes; `is_waiting`: out of the room, or pushed out of it, without ever having held anything. */
+static void claims_close(struct admission *admission, struct admission_ticket *ticket,
+                         bool is_waiting)
+{
+    if (ticket->claim_count == 0)
+        return;
+    admission->claiming_count -= is_waiting;
+    kv_claims_close(&admission->kv_accounts, ticket->claims, ticket->claim_count,
+                    is_waiting ? 0 : ticket->kv_blocks);
+    ticket->claim_count = 0;
+}
+
+void admission_set_kv_blocks(struct admission *admission, uint64_t blocks)
+{
+    atomic_store(&admission->kv_blocks, blocks);
+}
+
+/* --- giving --- */
+
+static struct waiting_ticket *next_take(struct admission *admission, bool is_for_newcomers)
+{
+    if (admission->claiming_count == 0)
+        return waiting_room_take(admission->room, is_for_newcomers);
+    return waiting_room_take_if(admission->room, is_for_newcomers, share_is_free, admission);
+}
+
 /* Gives free slots to those who wait; `own` keeps its own (it is told by its state). Returns the
  * bits of the loops to wake. Under the lock. */
 static uint64_t slots_give(struct admission *admission, const struct admission_ticket *own)
@@ -156,12 +241,13 @@ static uint64_t slots_give(struct admission *admission, const struct admission_t
 
         if (!is_open && !slot_take(admission, 0))
             break;
-        taken = waiting_room_take(admission->room, !is_open);
-        if (taken == NULL) { /* no newcomer waits */
+        taken = next_take(admission, !is_open);
+        if (taken == NULL) { /* no newcomer waits, or nobody who keeps its share */
             atomic_fetch_add(&admission->free, 1);
             break;
         }
         ticket = ticket_of(taken);
+        claims_hold(admission, ticket);
         if (ticket == own)
             state_set(ticket, ADMISSION_RUNNING);
         else
@@ -281,6 +367,9 @@ static void ticket_fill(struct admission_ticket *ticket, const struct admission_
     ticket->first_ns = 0;
     ticket->position = 0;
     ticket->deliver_tokens = 0;
+    ticket->claim_count = 0;
+    ticket->kv_blocks = 0;
+    ticket->waited_for_share = false;
 }
 
 /* Into the room. Returns the bits of the loops to wake. Under the lock. */
@@ -288,7 +377,7 @@ static uint64_t room_enter(struct admission *admission, struct admission_ticket 
                            const struct admission_entry *entry, uint64_t now_ns,
                            enum admission_answer *answer, uint64_t *retry_after_ms)
 {
-    struct waiting_ticket *pushed_out;
+    struct waiting_ticket *pushed_out = NULL;
     struct admission_place place;
     uint64_t loops = 0;
     status result;
@@ -296,23 +385,37 @@ static uint64_t room_enter(struct admission *admission, struct admission_ticket 
     tokens_estimate(admission, ticket);
     if (entry->due_ns == 0)
         ticket->request.deadline_ns = now_ns + admission->options.timeout_ns;
-    result = waiting_room_enter(admission->room, &ticket->waiting, &ticket->request, &pushed_out);
+    result = claims_open(admission, ticket, entry);
+    if (result == STATUS_TOO_LARGE) {
+        *answer = ADMISSION_TOO_LARGE;
+        return 0;
+    }
+    if (result == STATUS_OK)
+        result =
+            waiting_room_enter(admission->room, &ticket->waiting, &ticket->request, &pushed_out);
     if (result == STATUS_OK)
         state_set(ticket, ADMISSION_WAITING);
-    for (; pushed_out != NULL; pushed_out = pushed_out->next)
+    else
+        claims_close(admission, ticket, true);
+    for (; pushed_out != NULL; pushed_out = pushed_out->next) {
+        claims_close(admission, ticket_of(pushed_out), true);
         loops |= list_add(admission, ticket_of(pushed_out), ADMISSION_PUSHED_OUT);
+    }
     loops |= slots_give(admission, ticket);
     *answer = ADMISSION_GO;
     if (result != STATUS_OK) {
         *answer = ADMISSION_FULL;
         *retry_after_ms = retry_after(admission);
     } else if (state_of(ticket) == ADMISSION_WAITING) {
+        ticket->waited_for_share =
+            atomic_load(&admission->free) > 0 && !share_is_free(&ticket->waiting, admission);
         place = place_of(admission, ticket);
         ticket->position = place.ahead;
         *retry_after_ms = late_ms(admission, &place, entry->due_ns, now_ns);
         *answer = *retry_after_ms > 0 ? ADMISSION_LATE : ADMISSION_WAIT;
     }
     if (*answer == ADMISSION_LATE) {
+        claims_close(admission, ticket, true);
         waiting_room_leave(admission->room, &ticket->waiting, NULL);
         state_set(ticket, ADMISSION_OUT);
         waiting_update(admission);
@@ -360,8 +463,8 @@ enum admission_answer admission_enter(struct admission *admission, struct admiss
 
     CHECK(state_of(ticket) == ADMISSION_OUT && entry->loop < admission->options.loop_count);
     ticket_fill(ticket, entry, now_ns);
-    if (!is_mixed(admission, entry->caller, now_ns) && atomic_load(&admission->waiting) == 0 &&
-        slot_take(admission, 0)) {
+    if (!is_mixed(admission, entry->caller, now_ns) && entry->claim_count == 0 &&
+        atomic_load(&admission->waiting) == 0 && slot_take(admission, 0)) {
         state_set(ticket, ADMISSION_RUNNING);
         return ADMISSION_GO;
     }
@@ -412,14 +515,26 @@ bool admission_place(struct admission *admission, struct admission_ticket *ticke
 void admission_deliver(struct admission *admission, struct admission_ticket *ticket,
                        const struct request_usage *usage)
 {
+    uint32_t blocks =
+        blocks_of(admission, (uint64_t)usage->prompt_tokens + usage->completion_tokens);
     uint32_t output = usage->completion_tokens;
+    uint64_t loops = 0;
 
-    if (state_of(ticket) != ADMISSION_RUNNING || ticket->waiting.state != TICKET_TAKEN ||
-        output < ticket->deliver_tokens)
+    if (state_of(ticket) != ADMISSION_RUNNING || ticket->waiting.state != TICKET_TAKEN)
+        return;
+    if (output < ticket->deliver_tokens &&
+        (ticket->claim_count == 0 || blocks == ticket->kv_blocks))
         return;
     lock(admission);
     waiting_room_deliver(admission->room, &ticket->waiting, &ticket->request, usage);
+    if (ticket->claim_count > 0) {
+        kv_claims_hold(ticket->claims, ticket->claim_count, ticket->kv_blocks, blocks);
+        if (blocks < ticket->kv_blocks) /* it had been taken for a longer one */
+            loops = slots_give(admission, NULL);
+        ticket->kv_blocks = blocks;
+    }
     unlock(admission);
+    wake(admission, loops);
     if (output < ticket->request.output_tokens)
         output = ticket->request.output_tokens;
     ticket->deliver_tokens =
@@ -450,6 +565,7 @@ static void settle(struct admission *admission, struct admission_ticket *ticket,
                                 usage->completion_tokens)
             : waiting_room_cost(admission->room, request->prompt_tokens, request->output_tokens);
     service_rate_add(&admission->rate, &sample, now_ns);
+    claims_close(admission, ticket, false);
     if (ticket->waiting.state == TICKET_TAKEN)
         waiting_room_leave(admission->room, &ticket->waiting, usage);
     else if (waiting_room_count(admission->room) > 0)
@@ -494,6 +610,7 @@ static uint64_t waiting_leave(struct admission *admission, struct admission_tick
         list_remove(admission, ticket);
     if (state == ADMISSION_GIVEN)
         atomic_fetch_add(&admission->free, 1);
+    claims_close(admission, ticket, state == ADMISSION_WAITING);
     waiting_room_leave(admission->room, &ticket->waiting, &nothing);
     state_set(ticket, ADMISSION_OUT);
     loops = slots_give(admission, NULL);

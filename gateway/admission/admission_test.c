@@ -23,6 +23,7 @@ static struct admission *admission_of(uint32_t slots, uint32_t requests_max, uin
         .policy = {requests_max, 1u << 30, 1, 2},
         .timeout_ns = 60 * S,
         .loop_count = loops,
+        .block_tokens = 16,
         .wake = count_wake,
     };
     struct admission *made;
@@ -234,6 +235,76 @@ static void a_stream_is_charged_while_it_is_delivered(void **state)
     }
 }
 
+/* Four blocks of tokens each, by body_bytes and prompt_tokens: 256 bytes are 64 tokens. */
+static enum admission_answer claim(struct admission *made, struct admission_ticket *ticket,
+                                   struct kv_claim *claim, const struct caller *caller,
+                                   uint64_t body_bytes)
+{
+    const struct admission_entry entry = {.caller = caller,
+                                          .body_bytes = body_bytes,
+                                          .claims = claim,
+                                          .claim_count = 1,
+                                          .is_streamed = true};
+    uint64_t retry_after_ms;
+
+    return admission_enter(made, ticket, &entry, S, &retry_after_ms);
+}
+
+static void who_is_over_its_share_of_the_cache_is_passed(void **state)
+{
+    struct kv_claim claims[3] = {
+        {.id = {1, 1}, .share = 0.1}, {.id = {1, 1}, .share = 0.1}, {.id = {1, 1}, .share = 0.1}};
+    struct request_usage usage = {.is_known = true, .prompt_tokens = 64, .completion_tokens = 65};
+    struct admission_ticket greedy[3] = {0}, other = {0};
+    struct caller caller = caller_anonymous;
+    struct admission *made = admission_of(8, 10, 1);
+
+    (void)state;
+    caller.key_id = "greedy";
+    admission_set_kv_blocks(made, 100); /* ten for the greedy */
+    assert_int_equal(claim(made, &greedy[0], &claims[0], &caller, 256), ADMISSION_GO);
+    admission_deliver(made, &greedy[0], &usage); /* nine of them */
+    assert_int_equal(greedy[0].kv_blocks, 9);
+    assert_int_equal(claim(made, &greedy[1], &claims[1], &caller, 256), ADMISSION_WAIT);
+    assert_true(greedy[1].waited_for_share);
+    assert_int_equal(claim(made, &greedy[2], &claims[2], &caller, 1408), ADMISSION_TOO_LARGE);
+    assert_int_equal(greedy[2].kv_blocks, 22);
+    assert_int_equal(enter(made, &other, 0, S), ADMISSION_GO); /* passes it */
+    assert_int_equal(greedy[1].state, ADMISSION_WAITING);
+    admission_leave(made, &greedy[0], &usage, 2 * S);
+    assert_ptr_equal(admission_collect(made, 0, 2 * S), &greedy[1]);
+    admission_leave(made, &greedy[1], &unknown, 2 * S);
+    admission_leave(made, &other, &unknown, 2 * S);
+    admission_destroy(made);
+}
+
+/* Whichever way a request goes, nothing of the share goes with it. */
+static void a_share_is_whole_again_when_its_requests_are_gone(void **state)
+{
+    struct kv_claim claims[4];
+    struct admission_ticket tickets[4] = {0};
+    struct caller caller = caller_anonymous;
+    struct admission *made = admission_of(0, 2, 1);
+
+    (void)state;
+    caller.key_id = "greedy";
+    admission_set_kv_blocks(made, 100);
+    for (uint32_t i = 0; i < 4; i++) {
+        claims[i] = (struct kv_claim){.id = {1, 1}, .share = 0.1};
+        if (i < 3)
+            assert_int_equal(claim(made, &tickets[i], &claims[i], &caller, 256),
+                             i < 2 ? ADMISSION_WAIT : ADMISSION_FULL);
+    }
+    admission_leave(made, &tickets[0], &unknown, S); /* while it waited */
+    admission_set_slots(made, 1, 0);
+    admission_leave(made, &tickets[1], &unknown, S); /* given a slot, which it has not collected */
+    assert_int_equal(claim(made, &tickets[3], &claims[3], &caller, 640), ADMISSION_GO);
+    admission_leave(made, &tickets[3], &unknown, S);
+    assert_int_equal(claim(made, &tickets[2], &claims[2], &caller, 640), ADMISSION_GO);
+    admission_leave(made, &tickets[2], &unknown, S);
+    admission_destroy(made);
+}
+
 /* --- several loops --- */
 
 #define LOOPS     4
@@ -319,6 +390,8 @@ int main(void)
         cmocka_unit_test(a_request_that_would_be_late_is_refused_at_once),
         cmocka_unit_test(slots_are_kept_for_keys_that_have_none),
         cmocka_unit_test(a_stream_is_charged_while_it_is_delivered),
+        cmocka_unit_test(who_is_over_its_share_of_the_cache_is_passed),
+        cmocka_unit_test(a_share_is_whole_again_when_its_requests_are_gone),
         cmocka_unit_test(loops_share_the_slots),
     };
 

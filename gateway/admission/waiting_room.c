@@ -133,8 +133,23 @@ static struct room_flow *key_next(const waiting_room *room)
     return flow;
 }
 
-/* Of the children that wait, in their order, the first key that has nothing taken. */
-static struct room_flow *newcomer_of(const struct room_flow *flow, uint32_t level)
+/* Which keys may have the next slot. */
+struct wish {
+    bool is_for_newcomers;
+    waiting_ticket_test *may; /* NULL: any */
+    const void *context;
+};
+
+static bool wish_is_met(const struct wish *wish, const struct room_flow *key)
+{
+    if (wish->is_for_newcomers && key->taken_count > 0)
+        return false;
+    return wish->may == NULL || wish->may(ticket_of(rank_tree_first(&key->waiting)), wish->context);
+}
+
+/* Of the children that wait, in their order, the first key that may have the slot. */
+static struct room_flow *child_next(const struct room_flow *flow, uint32_t level,
+                                    const struct wish *wish)
 {
     for (struct rank_node *node = rank_tree_first(&flow->waiting); node != NULL;
          node = rank_tree_after(node)) {
@@ -142,30 +157,40 @@ static struct room_flow *newcomer_of(const struct room_flow *flow, uint32_t leve
 
         /* As deep as the hierarchy, and no deeper. */
         if (level + 1 < FLOW_LEVEL_COUNT)
-            child = newcomer_of(child, level + 1);
-        if (child != NULL && child->taken_count == 0)
+            child = child_next(child, level + 1, wish);
+        else if (!wish_is_met(wish, child))
+            child = NULL;
+        if (child != NULL)
             return child;
     }
     return NULL;
 }
 
-static struct room_flow *newcomer_next(const waiting_room *room)
+/* Linear in the keys that may not. */
+static struct room_flow *key_next_of(const waiting_room *room, const struct wish *wish)
 {
     struct room_flow *found = NULL;
 
     for (uint32_t band = 0; band < WAITING_ROOM_BAND_COUNT && found == NULL; band++)
-        found = newcomer_of(&room->flows.bands[band], 0);
+        found = child_next(&room->flows.bands[band], 0, wish);
     return found;
 }
 
 struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcomers)
 {
+    return waiting_room_take_if(room, is_for_newcomers, NULL, NULL);
+}
+
+struct waiting_ticket *waiting_room_take_if(waiting_room *room, bool is_for_newcomers,
+                                            waiting_ticket_test *may, const void *context)
+{
+    const struct wish wish = {is_for_newcomers, may, context};
     struct waiting_ticket *ticket;
     struct room_flow *flow;
 
     if (room->count == 0)
         return NULL;
-    flow = is_for_newcomers ? newcomer_next(room) : key_next(room);
+    flow = is_for_newcomers || may != NULL ? key_next_of(room, &wish) : key_next(room);
     if (flow == NULL)
         return NULL;
     ticket = ticket_of(rank_tree_first(&flow->waiting));

@@ -286,11 +286,32 @@ static void check_budgets(const struct check *c)
     }
 }
 
+/* A share in which not even one request of the model's full length has room is a slip of the pen: of a cache that holds
+ * max_num_seqs of them in each replica. */
+static void check_kv_share(const struct check *c, const struct config_limit *limit)
+{
+    for (uint32_t i = 0; limit->kv_share > 0 && i < c->config->models.count; i++) {
+        const struct config_model *model = config_model_at(c->config, i);
+        double sequences = (double)(model->max_num_seqs * config_model_replicas(model));
+
+        if (sequences < 1 || (limit->model[0] != '\0' && strcmp(limit->model, model->name) != 0) ||
+            limit->kv_share * sequences >= 1)
+            continue;
+        FAIL(c, &limit->kv_share,
+             "kv_share %g has no room for one request of the length that model '%s' allows; give "
+             "it %.3g or more, or lower the "
+             "model's max_model_len and raise its max_num_seqs",
+             limit->kv_share, model->name, 1 / sequences);
+        return;
+    }
+}
+
 static void check_limits(const struct check *c)
 {
     const struct config_limit *limits = c->config->tenants.limits.items;
 
     for (uint32_t i = 0; i < c->config->tenants.limits.count; i++) {
+        check_kv_share(c, &limits[i]);
         for (uint32_t j = 0; j < i; j++) {
             if (is_same_limit(&limits[i], &limits[j])) {
                 FAIL(c, &limits[i].per,

@@ -356,6 +356,11 @@ static const struct setting limit_table[] = {
      .help = "The same over a day."},
     {INT("concurrent_requests", config_limit, concurrent_requests, "0", 0, 1000000), .reload = RELOAD_LIVE,
      .unit = "requests", .help = "Requests at once; 0 for no limit."},
+    {FLOAT("kv_share", config_limit, kv_share, "0", 0, 1), .reload = RELOAD_LIVE,
+     .help = "Share of the KV cache of a model's ready local replicas that running requests may hold, prompts and answers so "
+             "far: a request for which there is no room in it waits while others pass it, and one that alone is larger is "
+             "refused with 400. 0 for no limit.",
+     .danger = "The rest stays empty when nobody else asks for it; prompts that share a beginning count it each."},
     {.key = NULL}};
 
 static const struct setting budget_table[] = {

@@ -319,6 +319,9 @@ static const struct broken {
     {"back-off upside down", "supervise:\n  backoff_first: 1h\n" MODELS, 2, 18,
      "longer than backoff_max"},
     {"body larger than all bodies", "limits:\n  body_size: 512MiB\n" MODELS, 2, 14, "body_memory"},
+    {"a share of nothing", "tenants:\n  limits:\n    - {kv_share: 0.001}\n" MODELS, 3, 18,
+     "give it 0.0"},
+    {"a share of more than all", "tenants:\n  limits:\n    - {kv_share: 1.5}\n" MODELS, 3, 18, "1"},
     {"not YAML", "models: [\n", 2, 1, ""},
     {"anchor", "models: &a\n  - {name: m, path: model.gguf}\n", 1, 9, "anchors are not supported"},
 };

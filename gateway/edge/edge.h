@@ -46,6 +46,7 @@ struct edge_replica {
     _Atomic uint64_t trial_until_ns; /* of a suspect (suspects.h); 0: none */
     shared_page *page;               /* owned; what it says of itself; NULL: it is not local */
     bool is_borrowed;                /* another gateway removes its files; main */
+    _Atomic uint32_t kv_blocks;      /* of its cache, as the page last said; 0: not known */
     /* When it should have read the prompts that were sent to it; loops (replica_choice.c) */
     _Atomic uint64_t read_until_ns;
     _Atomic int32_t pid; /* 0: none */

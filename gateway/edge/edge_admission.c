@@ -1,5 +1,7 @@
 #include "edge_admission.h"
 
+#include "engine.h"
+
 static struct waiting_room_policy policy_of(const struct config *config)
 {
     return (struct waiting_room_policy){
@@ -17,6 +19,7 @@ status edge_admission_create(struct edge *edge, struct edge_model *model,
         .policy = policy_of(config),
         .timeout_ns = config->admission.timeout_ns,
         .loop_count = loop_count,
+        .block_tokens = ENGINE_BLOCK_TOKENS,
         .wake = edge_loop_wake,
         .context = edge,
     };
@@ -54,9 +57,28 @@ void edge_slots_update(const struct edge *edge, struct edge_model *model)
             whole += is_whole;
         }
     }
+    admission_set_kv_blocks(model->admission, edge_kv_blocks(model));
     /* Of those that a replica starts at once: what it is given ahead would wait there. */
     reserve = (uint32_t)(share * whole * model->sequences_max);
     admission_set_slots(model->admission, slots, reserve > 0 ? reserve + whole * ahead : 0);
+}
+
+uint64_t edge_kv_blocks(struct edge_model *model)
+{
+    uint64_t blocks = 0;
+
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        struct edge_replica *replica = &model->replicas[i];
+        struct shared_page_state state;
+
+        if (edge_replica_state(replica) != REPLICA_READY || replica->page == NULL)
+            continue;
+        /* A replica that is stopped in the midst of writing has not lost its cache. */
+        if (shared_page_read(replica->page, &state))
+            atomic_store_explicit(&replica->kv_blocks, state.blocks_total, memory_order_relaxed);
+        blocks += atomic_load_explicit(&replica->kv_blocks, memory_order_relaxed);
+    }
+    return blocks;
 }
 
 void edge_loop_wake(void *context, uint32_t loop)

@@ -14,6 +14,9 @@ void edge_admission_apply(struct edge *edge, const struct config *config);
 /* Counts the slots of a model's replicas anew, and gives free ones to those who wait. Any thread. */
 void edge_slots_update(const struct edge *edge, struct edge_model *model);
 
+/* Blocks of the KV caches of the model's ready replicas, as their pages say; 0: none says so. Any thread. */
+uint64_t edge_kv_blocks(struct edge_model *model);
+
 /* Has a loop look for what it was given (struct admission_options). Any thread, once the server has
  * started. */
 void edge_loop_wake(void *edge, uint32_t loop);

@@ -7,7 +7,7 @@
 
 static const char *const refusal_names[QUEUE_REFUSAL_COUNT] = {
     [QUEUE_FULL] = "full",         [QUEUE_PUSHED_OUT] = "pushed_out", [QUEUE_LATE] = "late",
-    [QUEUE_DEADLINE] = "deadline", [QUEUE_TIMEOUT] = "timeout",
+    [QUEUE_DEADLINE] = "deadline", [QUEUE_TIMEOUT] = "timeout",       [QUEUE_KV_SHARE] = "kv_share",
 };
 
 /* vLLM's buckets of its queue time. */
@@ -20,7 +20,7 @@ status queue_metrics_init(struct queue_metrics *metrics, metrics_registry *regis
     static const char *const model_label[] = {"model", NULL};
     static const char *const band_labels[] = {"model", "band", NULL};
     static const char *const reason_labels[] = {"model", "reason", NULL};
-    metrics_family *slots, *running, *tokens, *refusals;
+    metrics_family *slots, *running, *tokens, *refusals, *kv_waits;
     const struct {
         metrics_family **out;
         struct metrics_family_options options;
@@ -39,6 +39,10 @@ status queue_metrics_init(struct queue_metrics *metrics, metrics_registry *regis
           "Requests that the model's ready replicas may have at once.", model_label, NULL, 0, 0}},
         {&running,
          {METRICS_GAUGE, "penstock_queue_slots_used", "Slots in use.", model_label, NULL, 0, 0}},
+        {&kv_waits,
+         {METRICS_COUNTER, "penstock_queue_kv_share_waits_total",
+          "Requests that waited for their tenant's share of the KV cache while there was a slot.",
+          model_label, NULL, 0, 0}},
         {&refusals,
          {METRICS_COUNTER, "penstock_queue_refusals_total",
           "Requests that were refused a slot, by reason.", reason_labels, NULL, 0, 0}},
@@ -60,6 +64,7 @@ status queue_metrics_init(struct queue_metrics *metrics, metrics_registry *regis
         model->slots = metrics_series_get(slots, &model_names[i]);
         model->running = metrics_series_get(running, &model_names[i]);
         model->tokens = metrics_series_get(tokens, &model_names[i]);
+        model->kv_waits = metrics_series_get(kv_waits, &model_names[i]);
         for (size_t j = 0; j < QUEUE_REFUSAL_COUNT; j++) {
             const char *const values[] = {model_names[i], refusal_names[j]};
 
@@ -102,6 +107,11 @@ void queue_metrics_waited(struct queue_metrics *metrics, uint32_t model, int32_t
 void queue_metrics_refused(struct queue_metrics *metrics, uint32_t model, enum queue_refusal reason)
 {
     metrics_add(metrics->models[model].refusals[reason], 1);
+}
+
+void queue_metrics_kv_wait(struct queue_metrics *metrics, uint32_t model)
+{
+    metrics_add(metrics->models[model].kv_waits, 1);
 }
 
 void queue_metrics_collect(struct queue_metrics *metrics, uint32_t model,

@@ -14,11 +14,12 @@ enum queue_refusal {
     QUEUE_LATE,       /* refused at once: it would have missed its time */
     QUEUE_DEADLINE,   /* its time passed while it waited */
     QUEUE_TIMEOUT,    /* it waited for longer than anybody may */
+    QUEUE_KV_SHARE,   /* alone it is larger than its share of the KV cache */
     QUEUE_REFUSAL_COUNT
 };
 
 struct queue_model_metrics {
-    metrics_series *slots, *running, *tokens;
+    metrics_series *slots, *running, *tokens, *kv_waits;
     metrics_series *refusals[QUEUE_REFUSAL_COUNT];
     /* made when a band is first used */
     _Atomic(metrics_series *) waiting[WAITING_ROOM_BAND_COUNT], waited[WAITING_ROOM_BAND_COUNT];
@@ -39,6 +40,8 @@ void queue_metrics_waited(struct queue_metrics *metrics, uint32_t model, int32_t
                           double seconds);
 void queue_metrics_refused(struct queue_metrics *metrics, uint32_t model,
                            enum queue_refusal reason);
+/* A request waits for its tenant's share of the KV cache, although there is a slot. */
+void queue_metrics_kv_wait(struct queue_metrics *metrics, uint32_t model);
 /* Before a scrape. */
 void queue_metrics_collect(struct queue_metrics *metrics, uint32_t model,
                            struct admission *admission);

@@ -5,8 +5,11 @@
 
 #include "check.h"
 #include "clock.h"
+#include "edge_admission.h"
+#include "engine.h"
 #include "log.h"
 #include "proxy_state.h"
+#include "quota.h"
 #include "request_wishes.h"
 #include "suspects.h"
 
@@ -212,18 +215,57 @@ static void wait_observe(struct proxy *proxy)
                          (double)(ticket->granted_ns - ticket->enter_ns) / 1e9);
 }
 
+/* The shares of the KV cache that the request is held to; at most `entry` gets. */
+static void claims_make(struct proxy *proxy, struct admission_entry *entry)
+{
+    const struct config *config = config_store_get(&proxy->record->edge->configs)->config;
+    struct edge_model *model = proxy->choice.model;
+    struct quota_kv_share shares[QUOTA_LIMITS_PER_REQUEST_MAX];
+    uint32_t count = quota_kv_shares(&config->tenants, proxy->record->caller, model->name, shares);
+
+    if (count == 0)
+        return;
+    entry->claims = http_request_allocate(proxy->record->request, count * sizeof(entry->claims[0]));
+    for (uint32_t i = 0; i < count; i++)
+        entry->claims[i] = (struct kv_claim){.id = shares[i].id, .share = shares[i].share};
+    entry->claim_count = count;
+    /* A page may have been written after its replica got ready. */
+    admission_set_kv_blocks(model->admission, edge_kv_blocks(model));
+}
+
+static void refuse_too_large(struct proxy *proxy)
+{
+    struct api_error error = {0};
+    uint64_t tokens = (uint64_t)proxy->waiting.ticket.kv_blocks * ENGINE_BLOCK_TOKENS;
+
+    queue_metrics_refused(&proxy->record->edge->queue_metrics, proxy->choice.model->index,
+                          QUEUE_KV_SHARE);
+    waiting_release(proxy);
+    api_error_set(&error, 400, "invalid_request_error", "kv_share_exceeded", "",
+                  "The request would hold about %" PRIu64
+                  " tokens of the model's KV cache, more than your share of it; shorten it",
+                  tokens);
+    if (proxy->is_streaming)
+        proxy_end_stream(proxy, &error);
+    else
+        edge_reply_error(proxy->record, &error);
+}
+
 static void slot_enter(struct proxy *proxy, uint64_t now_ns)
 {
     struct waiting *waiting = &proxy->waiting;
-    const struct admission_entry entry = {
+    struct admission_entry entry = {
         .caller = proxy->record->caller,
         .priority = waiting->priority,
         .body_bytes = proxy->body.bytes,
         .output_tokens_max = waiting->output_tokens_max,
         .due_ns = waiting->due_ns,
         .loop = http_loop_index(proxy->loop->loop),
+        .is_streamed = proxy->wants_stream,
     };
     uint64_t retry_after_ms = 0;
+
+    claims_make(proxy, &entry);
 
     switch (admission_enter(proxy->choice.model->admission, &waiting->ticket, &entry, now_ns,
                             &retry_after_ms)) {
@@ -232,6 +274,8 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
         proxy_dispatch(proxy);
         break;
     case ADMISSION_WAIT:
+        if (waiting->ticket.waited_for_share)
+            queue_metrics_kv_wait(&proxy->record->edge->queue_metrics, proxy->choice.model->index);
         list_add(proxy);
         slot_timer_arm(proxy, now_ns);
         break;
@@ -240,6 +284,9 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
         break;
     case ADMISSION_LATE:
         refuse(proxy, QUEUE_LATE, retry_after_ms);
+        break;
+    case ADMISSION_TOO_LARGE:
+        refuse_too_large(proxy);
         break;
     }
 }

@@ -79,9 +79,9 @@ static bool limit_matches(const struct config_limit *limit, const struct quota_r
 }
 
 /* The limit by whom it is for, and the caller as far as that tells callers apart. Not by its numbers: a reload that
- * changes them keeps what is counted. */
-static status cell_of(struct quota_book *book, const struct config_limit *limit,
-                      const struct caller *caller, struct quota_cell **out)
+ * changes them keeps what is counted. Returns its length. */
+static size_t cell_name(const struct config_limit *limit, const struct caller *caller,
+                        char name[NAME_BYTES_MAX])
 {
     const char *texts[] = {
         limit->organisation,
@@ -92,19 +92,25 @@ static status cell_of(struct quota_book *book, const struct config_limit *limit,
         limit->per >= QUOTA_PER_TEAM ? caller->team : "",
         limit->per >= QUOTA_PER_KEY ? caller->key_id : "",
     };
-    char name[NAME_BYTES_MAX];
     size_t bytes = 0;
-    status result;
 
     name[bytes++] = (char)('0' + limit->per);
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
-        size_t text_bytes = strnlen(texts[i], sizeof(name) / ARRAY_COUNT(texts) - 2);
+        size_t text_bytes = strnlen(texts[i], NAME_BYTES_MAX / ARRAY_COUNT(texts) - 2);
 
         memcpy(name + bytes, texts[i], text_bytes);
         bytes += text_bytes;
         name[bytes++] = '\0';
     }
-    result = quota_cells_get(book->cells, name, bytes, out);
+    return bytes;
+}
+
+static status cell_of(struct quota_book *book, const struct config_limit *limit,
+                      const struct caller *caller, struct quota_cell **out)
+{
+    char name[NAME_BYTES_MAX];
+    status result = quota_cells_get(book->cells, name, cell_name(limit, caller, name), out);
+
     return result == STATUS_FULL ? STATUS_TOO_LARGE : result;
 }
 
@@ -324,4 +330,22 @@ void quota_settle(const struct quota_hold *hold, const struct request_usage *usa
 
     for (uint32_t i = 0; i < hold->count; i++)
         give_back(hold->book, &hold->items[i], hold->tokens, used, 1);
+}
+
+uint32_t quota_kv_shares(const struct config_tenants *config, const struct caller *caller,
+                         const char *model, struct quota_kv_share *out)
+{
+    static const struct hash_key key = {0x6b76207368617265ull, 0x6f6620612063616cull};
+    const struct quota_request request = {.caller = caller, .model = model};
+    const struct config_limit *limits = config->limits.items;
+    char name[NAME_BYTES_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < config->limits.count && count < QUOTA_LIMITS_PER_REQUEST_MAX; i++) {
+        if (limits[i].kv_share <= 0 || !limit_matches(&limits[i], &request))
+            continue;
+        out[count++] = (struct quota_kv_share){
+            hash128(&key, name, cell_name(&limits[i], caller, name)), limits[i].kv_share};
+    }
+    return count;
 }

@@ -238,6 +238,30 @@ static void a_full_table_takes_no_more(void **state)
     quota_cells_destroy(cells);
 }
 
+static void shares_of_the_cache_are_counted_like_other_limits(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct caller a = {.key_id = "a", .organisation = "acme", .team = "", .name = "a"};
+    const struct caller b = {.key_id = "b", .organisation = "acme", .team = "", .name = "b"};
+    struct quota_kv_share of_a[QUOTA_LIMITS_PER_REQUEST_MAX], of_b[QUOTA_LIMITS_PER_REQUEST_MAX];
+
+    fixture->limits[0].requests_per_minute = 2; /* has none */
+    fixture->limits[1].kv_share = 0.25;
+    fixture->limits[2].per = QUOTA_PER_ORGANISATION;
+    fixture->limits[2].kv_share = 0.5;
+    fixture->limits[3].key = "b";
+    fixture->limits[3].kv_share = 0.1;
+    fixture->config.limits.count = 4;
+    assert_int_equal(quota_kv_shares(&fixture->config, &a, "smollm2", of_a), 2);
+    assert_int_equal(quota_kv_shares(&fixture->config, &b, "smollm2", of_b), 3);
+    assert_true(of_a[0].share == 0.25 && of_a[1].share == 0.5 && of_b[2].share == 0.1);
+    assert_false(hash128_equals(of_a[0].id, of_b[0].id)); /* each key its own */
+    assert_true(hash128_equals(of_a[1].id, of_b[1].id));  /* the organisation's together */
+    assert_false(hash128_equals(of_b[0].id, of_b[2].id));
+    fixture->limits[1].model = "other";
+    assert_int_equal(quota_kv_shares(&fixture->config, &a, "smollm2", of_a), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -251,6 +275,7 @@ int main(void)
         TEST(so_many_requests_run_at_once),
         TEST(a_new_config_keeps_what_is_counted),
         TEST(as_many_limits_as_may_match_do),
+        TEST(shares_of_the_cache_are_counted_like_other_limits),
         cmocka_unit_test(threads_that_add_the_same_cells_share_them),
         cmocka_unit_test(a_full_table_takes_no_more),
     };

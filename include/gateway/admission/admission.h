@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 
+#include "kv_share.h"
 #include "waiting_room.h"
 
 /* When a request of one model may go to a replica: as many at once as the model's replicas can
@@ -23,8 +24,9 @@ struct admission;
 
 struct admission_options {
     struct waiting_room_policy policy;
-    uint64_t timeout_ns; /* longest wait: the deadline of requests that bring none */
-    uint32_t loop_count; /* 1..ADMISSION_LOOP_COUNT_MAX */
+    uint64_t timeout_ns;   /* longest wait: the deadline of requests that bring none */
+    uint32_t loop_count;   /* 1..ADMISSION_LOOP_COUNT_MAX */
+    uint32_t block_tokens; /* of a block of the KV cache */
     /* Loop `loop` has something to collect. Any thread, no lock held. */
     void (*wake)(void *context, uint32_t loop);
     void *context;
@@ -46,6 +48,11 @@ struct admission_entry {
     uint32_t output_tokens_max; /* 0: not said */
     uint64_t due_ns;            /* by when its first token must come; 0: no limit */
     uint32_t loop;
+    /* The shares of the KV cache that it is held to; [claim_count], the request's memory until leave */
+    struct kv_claim *claims;
+    uint32_t claim_count;
+    bool
+        is_streamed; /* admission_deliver tells how far it is; else it holds what it is expected to come to */
 };
 
 /* In the request's memory; zero at first. The owner's loop may read `position` and the times. */
@@ -56,6 +63,10 @@ struct admission_ticket {
     _Atomic uint32_t state;                /* enum admission_state; RUNNING and OUT: its loop's */
     uint32_t loop;
     uint64_t body_bytes;
+    struct kv_claim *claims; /* open ones; [claim_count] */
+    uint32_t claim_count;
+    uint32_t kv_blocks;    /* that it holds; while it waits, that it will have to */
+    bool waited_for_share; /* there was a slot, but not for its share of the KV cache */
     uint64_t enter_ns, granted_ns;
     uint64_t first_ns; /* when its first token came; set by its loop; 0: not yet */
     uint32_t position; /* how many were before it when it came */
@@ -68,6 +79,7 @@ enum admission_answer {
     ADMISSION_WAIT, /* its loop is woken when that has changed */
     ADMISSION_FULL, /* no place to wait */
     ADMISSION_LATE, /* its first token would come too late */
+    ADMISSION_TOO_LARGE, /* alone it would hold more of the KV cache than it may; `kv_blocks` says how much */
 };
 
 struct admission_place {
@@ -84,6 +96,9 @@ void admission_set_policy(struct admission *admission, const struct waiting_room
 /* How many requests may be served at once; `reserve` of them (fewer than slots) are kept for keys that have none running, while
  * more than one key sends requests: then who comes next to a flood need not wait for one of its answers to end. Any thread. */
 void admission_set_slots(struct admission *admission, uint32_t slots, uint32_t reserve);
+
+/* Blocks of the KV caches of the ready replicas, together: what shares are of; 0: not known, and no share is kept. Any thread. */
+void admission_set_kv_blocks(struct admission *admission, uint64_t blocks);
 
 /* `retry_after_ms`: with FULL and LATE, when it is worth to come again. Loop `entry->loop`. */
 enum admission_answer admission_enter(struct admission *admission, struct admission_ticket *ticket,

@@ -89,6 +89,11 @@ NODISCARD status waiting_room_enter(waiting_room *room, struct waiting_ticket *t
  * none TAKEN. */
 struct waiting_ticket *waiting_room_take(waiting_room *room, bool is_for_newcomers);
 
+/* The same, of those keys whose first request may be taken: the others are passed. */
+typedef bool waiting_ticket_test(const struct waiting_ticket *ticket, const void *context);
+struct waiting_ticket *waiting_room_take_if(waiting_room *room, bool is_for_newcomers,
+                                            waiting_ticket_test *may, const void *context);
+
 /* The end of one that waits (its client is gone), or of one that was taken: `usage` corrects its
  * charge, NULL or not known: the charge stays. */
 void waiting_room_leave(waiting_room *room, struct waiting_ticket *ticket,

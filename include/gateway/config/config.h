@@ -91,6 +91,7 @@ struct config_limit {
     const char *organisation, *team, *key, *model; /* patterns of what it is for; "": all */
     int64_t requests_per_minute, tokens_per_minute, tokens_per_day,
         concurrent_requests; /* 0: none */
+    double kv_share;         /* 0: no limit */
 };
 
 struct config_group { /* an organisation, or a team of it */

@@ -3,6 +3,7 @@
 
 #include "caller.h"
 #include "config.h"
+#include "hash.h"
 #include "request_usage.h"
 
 /* What callers may use (tenants.limits): a request takes what it may need before it begins, of every limit that it
@@ -68,5 +69,15 @@ NODISCARD status quota_reserve(struct quota_book *book, const struct config_tena
 
 /* Ends what quota_reserve has begun, once: tokens that are not known to be used are given back. Loop. */
 void quota_settle(const struct quota_hold *hold, const struct request_usage *usage);
+
+/* A limit on the KV cache that a request is held to (tenants.limits[].kv_share). */
+struct quota_kv_share {
+    struct hash128 id; /* of the limit and whom it counts for itself */
+    double share;      /* of the cache of the model's replicas */
+};
+
+/* Those that it matches, QUOTA_LIMITS_PER_REQUEST_MAX at most: quota_reserve has refused what matches more. Any thread. */
+uint32_t quota_kv_shares(const struct config_tenants *config, const struct caller *caller,
+                         const char *model, struct quota_kv_share *out);
 
 #endif
