@@ -8,10 +8,10 @@
 #include "hex.h"
 #include "utf8.h"
 
-/* True when one of eight bytes is a quote, a backslash, a control character or not ASCII. A byte is
+/* The high bits of those of eight bytes that are a quote, a backslash, a control character or not ASCII. A byte is
  * zero exactly when (w - 0x01..) & ~w has its high bit set (Hacker's Delight, 6-1); borrows can
- * only add false alarms above a true one. */
-static inline bool has_special(uint64_t word)
+ * only add false alarms above a true one, so the lowest is none. */
+static inline uint64_t specials_of(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101ull;
     const uint64_t highs = 0x8080808080808080ull;
@@ -19,7 +19,28 @@ static inline bool has_special(uint64_t word)
     uint64_t backslash = word ^ (ones * '\\');
     uint64_t found = ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
                      ((word - ones * 0x20) & ~word) | word;
-    return (found & highs) != 0;
+    return found & highs;
+}
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lowest byte of a word is the first");
+
+size_t json_string_plain(const char *at, const char *end)
+{
+    const char *start = at;
+
+    while (end - at >= (ptrdiff_t)sizeof(uint64_t)) {
+        uint64_t word, found;
+
+        memcpy(&word, at, sizeof word);
+        found = specials_of(word);
+        if (found != 0)
+            return (size_t)(at - start) + (unsigned)__builtin_ctzll(found) / 8;
+        at += sizeof word;
+    }
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' &&
+           *at != '\\')
+        at++;
+    return (size_t)(at - start);
 }
 
 /* Four hexadecimal digits; -1 when they are not there. */
@@ -81,15 +102,7 @@ static const char *escape_skip(const char *at, const char *end, const char **wha
 
 const char *json_string_skip(const char *at, const char *end, const char **wrong, const char **what)
 {
-    while (at < end) {
-        uint64_t word;
-        if (end - at >= (ptrdiff_t)sizeof word) {
-            memcpy(&word, at, sizeof word);
-            if (!has_special(word)) {
-                at += sizeof word;
-                continue;
-            }
-        }
+    while ((at += json_string_plain(at, end)) < end) {
         *wrong = at;
         if (*at == '"')
             return at + 1;

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "json.h"
+#include "json_string.h"
 #include "number.h"
 #include "utf8.h"
 
@@ -45,7 +46,7 @@ void json_write_string(struct buffer *out, struct text_slice text)
     buffer_append_byte(out, '"');
     size_t plain_start = 0; /* what lies between here and `at` needs no change */
     size_t at = 0;
-    while (at < text.bytes) {
+    while ((at += json_string_plain(text.data + at, text.data + text.bytes)) < text.bytes) {
         unsigned char byte = (unsigned char)text.data[at];
         uint32_t code_point;
         size_t length = utf8_decode(text.data + at, text.bytes - at, &code_point);

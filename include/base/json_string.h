@@ -5,6 +5,10 @@
 
 /* The inside of JSON strings. Pure: any thread. */
 
+/* How many of the first bytes stand for themselves inside of a string: ASCII without quotes, backslashes and control
+ * characters. */
+size_t json_string_plain(const char *at, const char *end);
+
 /* `at` stands behind the opening quote. Returns the place behind the closing quote, or NULL with
  * *wrong at the first byte that is wrong and *what saying what (static text). */
 const char *json_string_skip(const char *at, const char *end, const char **wrong,
