@@ -172,6 +172,7 @@ static void on_request(http_request *request, void *context)
 /* Patient: its only clients are the gateways. */
 static const struct http_limits limits = {.body_bytes_max = 8u << 20,
                                           .buffered_bytes_max = 1u << 30,
+                                          .upload_bytes_max = 1u << 30,
                                           .header_bytes_max = 16384,
                                           .header_count_max = 100,
                                           .connection_count_max = CONNECTIONS_MAX,

@@ -222,6 +222,9 @@ struct http_limits config_http_limits(const struct config *config)
     return (struct http_limits){
         .body_bytes_max = limits->body_bytes,
         .buffered_bytes_max = limits->buffered_bytes,
+        .upload_bytes_max = limits->upload_bytes_per_address > limits->body_bytes
+                                ? limits->upload_bytes_per_address
+                                : limits->body_bytes,
         .header_bytes_max = (uint32_t)limits->header_bytes,
         .header_count_max = (uint32_t)limits->headers,
         .connection_count_max = (uint32_t)limits->connections,

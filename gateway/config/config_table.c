@@ -107,6 +107,10 @@ static const struct setting limits_table[] = {
     {BYTES("body_memory", config_limits, buffered_bytes, "256MiB", 1 * MIB, 1024 * GIB), .reload = RELOAD_LIVE,
      .help = "All request bodies in memory together; beyond it the answer is 503.",
      .danger = "Bodies stay in memory until a replica has answered: this bounds what clients can make the gateway hold."},
+    {BYTES("upload_memory_per_address", config_limits, upload_bytes_per_address, "8MiB", 64 * KIB, 1024 * GIB), .reload = RELOAD_LIVE,
+     .help = "Bodies of one client address that are still coming, in memory together, but always room for one of body_size; beyond "
+             "it the answer is 503, over HTTP/2 the connection ends.",
+     .danger = "Behind a load balancer all clients share its address: set it as high as body_memory."},
     {BYTES("header_size", config_limits, header_bytes, "32KiB", 1 * KIB, 1 * MIB), .reload = RELOAD_LIVE,
      .help = "Largest head of a request, decoded."},
     {INT("header_count", config_limits, headers, "100", 8, 1000), .reload = RELOAD_LIVE, .unit = "headers",

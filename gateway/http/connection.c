@@ -53,10 +53,24 @@ void connection_queue_remove(struct connection *connection)
     connection->queue_link = NULL;
 }
 
-bool connection_set_buffered(struct connection *connection, uint64_t bytes)
+/* False: the address has more bodies on their way than it may. */
+static bool set_coming(struct connection *connection, uint64_t bytes)
+{
+    uint64_t before = connection->coming_bytes;
+    if (bytes == before || connection->is_unix)
+        return true;
+    connection->coming_bytes = bytes;
+    uint64_t all =
+        peer_table_upload(&connection->loop->server->peers, connection->peer, before, bytes);
+    return bytes < before || all <= connection->loop->limits.upload_bytes_max;
+}
+
+bool connection_set_buffered(struct connection *connection, uint64_t bytes, uint64_t coming_bytes)
 {
     http_server *server = connection->loop->server;
     uint64_t before = connection->buffered_bytes;
+    if (!set_coming(connection, coming_bytes))
+        return false;
     if (bytes == before)
         return true;
     connection->buffered_bytes = bytes;
@@ -89,7 +103,7 @@ static void on_closed(void *context)
     if (loop->fed == connection)
         loop->fed = NULL;
     connection_queue_remove(connection);
-    connection_set_buffered(connection, 0);
+    (void)connection_set_buffered(connection, 0, 0);
     if (!connection->is_unix)
         peer_table_release(&loop->server->peers, connection->peer);
     metrics_add(loop->server->meters.connections[connection->phase], -1);

@@ -50,6 +50,7 @@ struct connection {
     uint64_t progress_mark, progress_ns; /* how far the client has read, and since when */
     uint64_t sent_bytes_counted;
     uint64_t buffered_bytes; /* our part of the server's total */
+    uint64_t coming_bytes;   /* our part of our address's */
     http_request *requests;
     struct http1 http1;
     struct http2 *http2; /* owned */
@@ -65,8 +66,9 @@ bool connection_is_left(const struct connection *connection);
 void connection_set_phase(struct connection *connection, enum connection_phase phase);
 /* Ends it without ceremony: the socket reports an error to whoever uses it. */
 void connection_doom(struct connection *connection, enum guard_verdict verdict);
-/* Body bytes held for this connection; false: over buffered_bytes_max of all together. */
-bool connection_set_buffered(struct connection *connection, uint64_t bytes);
+/* Body bytes held for this connection, and how many of them are of bodies that are still coming; false: too many, of all
+ * together or of its address. */
+bool connection_set_buffered(struct connection *connection, uint64_t bytes, uint64_t coming_bytes);
 void connection_count_received(struct connection *connection);
 void connection_queue_remove(struct connection *connection);
 

@@ -25,7 +25,7 @@ enum guard_verdict {
     GUARD_UPLOAD,  /* body far over its limit, or too slow */
     GUARD_STALLED, /* frame begun and not finished */
     GUARD_WRITE,   /* does not read what waits for it (connection level) */
-    GUARD_MEMORY,  /* all bodies together are over their limit */
+    GUARD_MEMORY, /* all bodies together, or those of one address on their way, are over their limit */
     GUARD_VERDICT_COUNT
 };
 const char *guard_verdict_name(enum guard_verdict verdict);

@@ -75,7 +75,7 @@ static void finish_request(struct connection *connection)
     h2o_mem_clear_pool(&http1->pool);
     if (http1->held != NULL)
         h2o_buffer_dispose(&http1->held);
-    connection_set_buffered(connection, 0);
+    (void)connection_set_buffered(connection, 0, 0);
     if (must_reset) {
         struct linger zero = {1, 0};
         setsockopt(h2o_socket_get_fd(connection->socket), SOL_SOCKET, SO_LINGER, &zero,
@@ -337,7 +337,7 @@ static bool advance_body(struct connection *connection)
     else if (http1->is_chunked && http1->body_bytes > connection->loop->limits.body_bytes_max)
         fail(connection, 413, "request_too_large",
              "The request's body is larger than this server accepts.");
-    else if (!connection_set_buffered(connection, input->size))
+    else if (!connection_set_buffered(connection, input->size, s == STATUS_AGAIN ? input->size : 0))
         fail(connection, 503, "server_overloaded",
              "The server holds too many request bodies; try again later.");
     else

@@ -165,9 +165,9 @@ static void feed(struct connection *connection)
     enum guard_verdict verdict =
         guard_filter(&http2->guard, &loop->limits, (uint8_t *)(*input)->bytes, &count,
                      connection->socket->bytes_written, loop->now_ns);
+    uint64_t coming_bytes = guard_buffered_bytes(&http2->guard);
     if (verdict == GUARD_PASS &&
-        !connection_set_buffered(connection,
-                                 guard_buffered_bytes(&http2->guard) + http2->held_bytes))
+        !connection_set_buffered(connection, coming_bytes + http2->held_bytes, coming_bytes))
         verdict = GUARD_MEMORY;
     if (verdict != GUARD_PASS) {
         kill(connection, verdict);

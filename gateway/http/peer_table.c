@@ -71,3 +71,17 @@ void peer_table_release(struct peer_table *table, struct peer_key key)
         atomic_fetch_sub_explicit(&table->connections[row][key.columns[row]], 1,
                                   memory_order_relaxed);
 }
+
+uint64_t peer_table_upload(struct peer_table *table, struct peer_key key, uint64_t before,
+                           uint64_t now)
+{
+    uint64_t least = UINT64_MAX;
+    for (unsigned row = 0; row < 2; row++) {
+        uint64_t bytes = atomic_fetch_add_explicit(&table->upload_bytes[row][key.columns[row]],
+                                                   now - before, memory_order_relaxed) +
+                         (now - before);
+        if (bytes < least)
+            least = bytes;
+    }
+    return least;
+}

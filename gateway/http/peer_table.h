@@ -18,6 +18,7 @@
 struct peer_table {
     struct hash_key key; /* random a process: nobody can choose colliding addresses */
     _Atomic uint32_t connections[2][PEER_TABLE_COLUMNS];
+    _Atomic uint64_t upload_bytes[2][PEER_TABLE_COLUMNS]; /* of bodies that are still coming */
     /* Generic cell rate algorithm (ITU-T I.371): the time at which the bucket would be empty again.
      */
     _Atomic uint64_t accept_ready_ns[2][PEER_TABLE_COLUMNS];
@@ -37,5 +38,9 @@ struct peer_key peer_table_key(const struct peer_table *table, const struct addr
 bool peer_table_admit(struct peer_table *table, struct peer_key key, uint32_t count_max,
                       uint32_t per_second, uint64_t now_ns);
 void peer_table_release(struct peer_table *table, struct peer_key key);
+
+/* A connection of the address has `now` bytes of bodies that are still coming, and had `before`; returns the address's. Any thread. */
+uint64_t peer_table_upload(struct peer_table *table, struct peer_key key, uint64_t before,
+                           uint64_t now);
 
 #endif

@@ -69,6 +69,19 @@ static void the_rate_allows_a_burst_and_then_its_share_of_time(void **state)
                                  now_ns + 3 * NS_PER_SECOND)); /* refusals cost nothing */
 }
 
+static void uploads_are_summed_by_address(void **state)
+{
+    (void)state;
+    peer_table_init(&table);
+    struct peer_key one = key_of("10.0.0.1:1"), other = key_of("10.0.0.2:1");
+    assert_int_equal(peer_table_upload(&table, one, 0, 100), 100);
+    assert_int_equal(peer_table_upload(&table, one, 0, 50), 150);
+    assert_int_equal(peer_table_upload(&table, other, 0, 7), 7);
+    assert_int_equal(peer_table_upload(&table, one, 100, 120), 170);
+    assert_int_equal(peer_table_upload(&table, one, 120, 0), 50);
+    assert_int_equal(peer_table_upload(&table, one, 50, 0), 0);
+}
+
 static void addresses_are_parsed_strictly(void **state)
 {
     (void)state;
@@ -109,6 +122,7 @@ int main(void)
         cmocka_unit_test(ports_are_one_address_and_ipv6_counts_by_64_bits),
         cmocka_unit_test(other_addresses_are_not_held_back),
         cmocka_unit_test(the_rate_allows_a_burst_and_then_its_share_of_time),
+        cmocka_unit_test(uploads_are_summed_by_address),
         cmocka_unit_test(addresses_are_parsed_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

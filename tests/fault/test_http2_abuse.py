@@ -86,6 +86,14 @@ def test_bodies_that_never_end_are_bounded_together(tmp_path):
         assert_unhurt(server, 2 * 8388608 + GROWTH_BYTES_MAX)  # what may be buffered, in buffers that grow by doubling
 
 
+def test_bodies_of_one_address_that_never_end_are_bounded(tmp_path):
+    with http_echo.start(tmp_path, "-L", "upload=4194304", "-L", "body=1048576") as server:
+        server.get("/small")
+        run_attack(server, "uploads", 2, 8)
+        assert server.metric('penstock_http_guard_kills_total{reason="memory"}') > 0
+        assert_unhurt(server, 2 * 4194304 + GROWTH_BYTES_MAX)
+
+
 def test_answers_that_nobody_reads_are_bounded_and_cut(server):
     run_attack(server, "unread", 4, 2)
     assert "skipping frame" not in server.log_text()

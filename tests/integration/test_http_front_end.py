@@ -3,6 +3,7 @@ import asyncio
 import contextlib
 import json
 import re
+import select
 import shutil
 import signal
 import socket
@@ -237,6 +238,30 @@ def test_slow_requests_are_answered_408(tmp_path):
     with http_echo.start(tmp_path, "-L", "header_timeout=500", "-L", "body_timeout=500") as server:
         assert_error(raw(server, b"GET /small HTTP/1.1\r\nHost:"), 408, "request_timeout")
         assert_error(raw(server, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"), 408, "request_timeout")
+
+
+def begin_upload(stack, server, source):
+    """An HTTP/1.1 connection from the address that has sent 400,000 of a body's 500,000 bytes."""
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60, source_address=(source, 0)))
+    with contextlib.suppress(ConnectionError):  # it may be refused before it has sent all
+        client.sendall(b"POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 500000\r\n\r\n" + b"x" * 400000)
+    return client
+
+
+def end_upload(client):
+    client.sendall(b"x" * 100000)
+    return client.recv(12)
+
+
+def test_an_address_has_a_share_of_memory_for_bodies_on_their_way(tmp_path):
+    with http_echo.start(tmp_path, "-L", "upload=1000000") as server, contextlib.ExitStack() as stack:
+        clients = [begin_upload(stack, server, "127.0.0.1") for _ in range(3)]
+        refused = select.select(clients, [], [], 60)[0]
+        assert [client.recv(12) for client in refused] == [b"HTTP/1.1 503"]
+        assert end_upload(begin_upload(stack, server, "127.0.0.2")) == b"HTTP/1.1 200"
+        for client in clients:
+            assert client in refused or end_upload(client) == b"HTTP/1.1 200"
+        assert end_upload(begin_upload(stack, server, "127.0.0.1")) == b"HTTP/1.1 200"  # those that have come count no more
 
 
 def test_expect_100_continue_is_answered_before_the_body(server):

@@ -230,6 +230,7 @@ static bool set_limit(struct http_limits *limits, const char *text)
     }
     ROW("body", body_bytes_max, 1)
     ROW("buffered", buffered_bytes_max, 1)
+    ROW("upload", upload_bytes_max, 1)
     ROW("header_bytes", header_bytes_max, 1)
     ROW("headers", header_count_max, 1)
     ROW("connections", connection_count_max, 1)
@@ -247,6 +248,7 @@ static bool set_limit(struct http_limits *limits, const char *text)
 
 static const struct http_limits default_limits = {.body_bytes_max = 8 << 20,
                                                   .buffered_bytes_max = 256 << 20,
+                                                  .upload_bytes_max = 256 << 20,
                                                   .header_bytes_max = 16384,
                                                   .header_count_max = 100,
                                                   .connection_count_max = 20000,

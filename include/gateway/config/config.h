@@ -26,7 +26,8 @@ struct config_log {
 };
 
 struct config_limits { /* http_limits plus what the API layer checks */
-    uint64_t body_bytes, buffered_bytes, header_bytes, upload_bytes_per_second;
+    uint64_t body_bytes, buffered_bytes, upload_bytes_per_address, header_bytes,
+        upload_bytes_per_second;
     int64_t headers, connections, connections_per_address, accepts_per_second, streams_per_second,
         stream_burst;
     uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, keepalive_ns,

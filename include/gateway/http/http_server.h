@@ -28,6 +28,7 @@ typedef void http_handler_fn(http_request *request, void *context);
 struct http_limits {             /* every one is a row of the settings table */
     uint64_t body_bytes_max;     /* answered 413 by us, also over HTTP/2 */
     uint64_t buffered_bytes_max; /* all request bodies in memory together */
+    uint64_t upload_bytes_max;   /* of one address's bodies that are still coming */
     uint32_t header_bytes_max,
         header_count_max; /* answered 431; over HTTP/2 a head must fit one frame (16 KiB) */
     uint32_t connection_count_max, connection_per_address_max; /* refused by closing; 0: no limit */
