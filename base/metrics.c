@@ -238,6 +238,18 @@ status metrics_family_create(metrics_registry *registry,
     return result;
 }
 
+status metrics_families_create(metrics_registry *registry, const struct metrics_family_row *rows,
+                               size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        status result = metrics_family_create(registry, &rows[i].options, rows[i].out);
+
+        if (result != STATUS_OK)
+            return result;
+    }
+    return STATUS_OK;
+}
+
 /* Where the pointer to the series with these labels stands, or would stand. */
 static metrics_series **bucket_find(metrics_family *family, const char *labels)
 {

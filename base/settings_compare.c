@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "settings_private.h"
 
 /* Which leaves differ between two structs of one table. Lists are compared item by item when they
@@ -102,4 +103,47 @@ void settings_compare(const struct setting *table, const void *before, const voi
 {
     struct comparison comparison = {.changed = changed, .context = context};
     compare_table(&comparison, table, before, after);
+}
+
+/* --- taking over --- */
+
+static size_t leaf_bytes(const struct setting *row)
+{
+    switch (row->kind) {
+    case SETTING_BOOL:
+        return sizeof(bool);
+    case SETTING_INT:
+        return sizeof(int64_t);
+    case SETTING_FLOAT:
+        return sizeof(double);
+    case SETTING_BYTES:
+    case SETTING_DURATION:
+        return sizeof(uint64_t);
+    case SETTING_ENUM:
+        return sizeof(int);
+    case SETTING_TEXT:
+    case SETTING_PATH:
+        return sizeof(const char *);
+    case SETTING_TEXT_LIST:
+    case SETTING_LIST:
+        return sizeof(struct setting_list);
+    case SETTING_SECTION:
+        break;
+    }
+    CHECK(false);
+    return 0;
+}
+
+void settings_take(const struct setting *table, enum setting_reload reload, const void *source,
+                   void *target)
+{
+    for (const struct setting *row = table; row->key != NULL; row++) {
+        const void *from = (const char *)source + row->offset;
+        void *to = (char *)target + row->offset;
+
+        if (row->kind == SETTING_SECTION)
+            settings_take(row->table, reload, from, to);
+        else if (row->reload == reload)
+            memcpy(to, from, leaf_bytes(row));
+    }
 }

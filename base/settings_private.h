@@ -56,4 +56,8 @@ NODISCARD status settings_value_parse(const struct setting *row, const struct se
 /* "between 1 and 64 requests", in the row's unit; nothing for kinds without a range. */
 void settings_value_write_range(const struct setting *row, struct buffer *out);
 
+/* settings_facts.c: a row but its help, as "whole number between 1 and 8; default 2; needs a restart"; must it be given? */
+void settings_facts_write(const struct setting *row, struct buffer *out);
+bool settings_is_required(const struct setting *row);
+
 #endif

@@ -46,72 +46,11 @@ static void write_comment(const struct place *place, const char *text, struct bu
     }
 }
 
-static const char *kind_name(const struct setting *row)
-{
-    switch (row->kind) {
-    case SETTING_BOOL:
-        return "true or false";
-    case SETTING_INT:
-        return "whole number";
-    case SETTING_FLOAT:
-        return "number";
-    case SETTING_BYTES:
-        return "size";
-    case SETTING_DURATION:
-        return "duration";
-    case SETTING_TEXT:
-        return "text";
-    case SETTING_PATH:
-        return "path (~/ is the home folder; relative to this file)";
-    case SETTING_ENUM:
-        return "one of";
-    case SETTING_TEXT_LIST:
-        return "text, or list of texts";
-    case SETTING_LIST:
-        return "list";
-    case SETTING_SECTION:
-        break;
-    }
-    return "section";
-}
-
-static bool is_list(const struct setting *row)
-{
-    return row->kind == SETTING_LIST || row->kind == SETTING_TEXT_LIST;
-}
-
-static bool is_required(const struct setting *row)
-{
-    return row->fallback == NULL && (!is_list(row) || row->min > 0);
-}
-
 static void write_facts(const struct place *place, const struct setting *row, struct buffer *out)
 {
     struct buffer facts;
     buffer_init(&facts, 4096);
-    buffer_append_text(&facts, kind_name(row));
-    if (row->kind == SETTING_ENUM) {
-        for (const char *const *word = row->words; *word != NULL; word++)
-            buffer_append_format(&facts, "%s %s", word == row->words ? "" : ",", *word);
-    }
-    if (is_list(row)) {
-        double max = row->max > 0 ? row->max : (double)SETTINGS_LIST_COUNT_MAX;
-        buffer_append_format(&facts, ", %.0f to %.0f items", row->min, max);
-    } else {
-        struct buffer range;
-        buffer_init(&range, 256);
-        settings_value_write_range(row, &range);
-        if (range.bytes > 0)
-            buffer_append_format(&facts, " %s", range.data);
-        buffer_deinit(&range);
-    }
-    if (is_required(row))
-        buffer_append_text(&facts, "; required");
-    else if (row->fallback != NULL)
-        buffer_append_format(&facts, "; default %s",
-                             row->fallback[0] != '\0' ? row->fallback : "\"\"");
-    buffer_append_text(&facts, row->reload == RELOAD_LIVE ? "; takes effect on reload"
-                                                          : "; needs a restart");
+    settings_facts_write(row, &facts);
     if (facts.data != NULL)
         write_comment(place, facts.data, out);
     buffer_deinit(&facts);
@@ -156,7 +95,7 @@ static void write_leaf(const struct place *place, const struct setting *row, str
     write_indent(place, out);
     if (place->is_first_of_item)
         buffer_append_text(out, "- ");
-    else if (!is_required(row))
+    else if (!settings_is_required(row))
         buffer_append_text(out, place->is_off ? "# " : "#");
     buffer_append_format(out, "%s: ", row->key);
     if (row->fallback == NULL)

@@ -504,6 +504,29 @@ static void what_differs_is_named_with_its_reload_rule(void **state)
     buffer_deinit(&changes);
 }
 
+static void rows_of_one_reload_rule_can_be_taken_from_another_text(void **state)
+{
+    (void)state;
+    struct reading a, b;
+    struct buffer changes;
+    buffer_init(&changes, 1000);
+    read_text(&a, "models: [{name: m, aliases: [x]}]\n");
+    read_text(&b, "models: [{name: m}]\ntags: [c]\nserver: {listen: z, strict: true, level: warn, "
+                  "limits: {body_size: 1MiB, idle_timeout: 1s, share: 0.25}}\n");
+    settings_take(table, RELOAD_LIVE, &b.config, &a.config);
+    settings_compare(table, &b.config, &a.config, remember_key, &changes);
+    assert_string_equal(changes.data, "server.listen restart;server.strict restart;"
+                                      "server.limits.share restart;models[0].aliases live;");
+    assert_int_equal(a.config.tags.count, 1);
+    settings_take(table, RELOAD_RESTART, &b.config, &a.config);
+    buffer_clear(&changes);
+    settings_compare(table, &b.config, &a.config, remember_key, &changes);
+    assert_int_equal(changes.bytes, 0);
+    done(&a);
+    done(&b);
+    buffer_deinit(&changes);
+}
+
 static void files_are_read_and_their_absence_is_told(void **state)
 {
     (void)state;
@@ -576,6 +599,7 @@ int main(void)
         cmocka_unit_test(the_reference_reads_back_as_the_defaults),
         cmocka_unit_test(the_reference_works_with_every_comment_sign_removed),
         cmocka_unit_test(what_differs_is_named_with_its_reload_rule),
+        cmocka_unit_test(rows_of_one_reload_rule_can_be_taken_from_another_text),
         cmocka_unit_test(files_are_read_and_their_absence_is_told),
         cmocka_unit_test(memory_that_runs_out_is_a_status_and_leaks_nothing),
     };

@@ -22,6 +22,23 @@ target_link_libraries(penstock_scores PRIVATE engine_model engine_text kernels b
 add_executable(grammar_bench bench/grammar/grammar_bench.c)
 target_link_libraries(grammar_bench PRIVATE engine_grammar engine_model engine_text kernels base PkgConfig::JANSSON m)
 
+# The whole engine on a backend, for tools/gpu-check.
+add_executable(gpu_bench bench/gpu/gpu_bench.c bench/gpu/engine_crowd.c)
+target_link_libraries(gpu_bench PRIVATE engine engine_grammar engine_model engine_batch engine_kv engine_sample kernels
+  engine_text base PkgConfig::JANSSON m)
+
+add_executable(gpu_kernels bench/gpu/gpu_kernels.c)
+target_include_directories(gpu_kernels PRIVATE kernels)
+target_link_libraries(gpu_kernels PRIVATE kernels base PkgConfig::JANSSON m)
+
+if(PENSTOCK_ENGINE_ONLY)
+  return()
+endif()
+
 # The server behind the gateways that bench/gateway/gateway.py compares.
 add_executable(gateway_upstream bench/gateway/upstream.c)
 target_link_libraries(gateway_upstream PRIVATE gateway_http base PkgConfig::H2O PkgConfig::OPENSSL)
+
+# What placement costs on a pool of ten thousand slices.
+add_executable(placement_bench bench/placement/placement_bench.c)
+target_link_libraries(placement_bench PRIVATE scheduler base)

@@ -2,16 +2,20 @@
 # modules it names in DEPENDS; nothing else, so a forbidden #include does not compile. This file and the table in
 # CMakeLists.txt are the one place that states the directions.
 
-# penstock_module(name FOLDER folder [DEPENDS module...] [LIBRARIES library...] [EXCLUDE file...])
-# Sources are the folder's *.c (its sub-folders are modules of their own), unit tests its *_test.c. A test names the
-# functions it replaces at link time in a line "/* WRAP: calloc read */" (fault injection, fake clock).
+# penstock_module(name FOLDER folder [DEPENDS module...] [LIBRARIES library...] [RECURSE] [EXCLUDE folder...])
+# Sources are the folder's *.c (its sub-folders are modules of their own; with RECURSE part of it, but those of EXCLUDE), unit
+# tests its *_test.c. A test names the functions it replaces at link time in a line "/* WRAP: calloc read */" (fault
+# injection, fake clock).
 function(penstock_module name)
-  cmake_parse_arguments(M "RECURSE" "FOLDER" "DEPENDS;LIBRARIES;TEST_DEPENDS" ${ARGN})
+  cmake_parse_arguments(M "RECURSE" "FOLDER" "DEPENDS;LIBRARIES;TEST_DEPENDS;EXCLUDE" ${ARGN})
   set(glob GLOB)
   if(M_RECURSE)
     set(glob GLOB_RECURSE)
   endif()
   file(${glob} sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${M_FOLDER}/*.c)
+  foreach(folder ${M_EXCLUDE})
+    list(FILTER sources EXCLUDE REGEX "^${CMAKE_SOURCE_DIR}/${folder}/")
+  endforeach()
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.c$")
   list(FILTER sources EXCLUDE REGEX "/main\\.c$")

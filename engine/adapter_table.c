@@ -123,6 +123,12 @@ void adapter_begin_request(engine_adapter *adapter)
     atomic_fetch_add_explicit(&adapter->requests, 1, memory_order_relaxed);
 }
 
+void adapter_hold(engine_adapter *adapter)
+{
+    /* Relaxed: the request holds a reference already. */
+    atomic_fetch_add_explicit(&adapter->references, 1, memory_order_relaxed);
+}
+
 void adapter_start_request(engine_adapter *adapter)
 {
     if (adapter != NULL)

@@ -40,6 +40,8 @@ void adapter_table_close(struct adapter_table *table);
 
 /* A request takes the caller's adapter (NULL: none) for its life. Thread: the submitting one. */
 void adapter_begin_request(engine_adapter *adapter);
+/* One more reference to an adapter of a live request; engine_release_adapter gives it back. Thread: step. */
+void adapter_hold(engine_adapter *adapter);
 /* It runs for the first time. Thread: step. */
 void adapter_start_request(engine_adapter *adapter);
 /* It has ended, or never began to live. Thread: step; the submitting one when it could not be made. */

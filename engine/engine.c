@@ -4,8 +4,10 @@
 
 #include "adapter_metrics.h"
 #include "check.h"
+#include "communicator.h"
 #include "memory.h"
-#include "memory_plan.h"
+#include "rank_backend.h"
+#include "step_flight.h"
 
 /* Opening and closing: what is made when, and in which order it goes. The work is elsewhere: engine_submit.c and
  * live_request.c (requests come in), step_loop.c (tokens are made), publisher.c and text_stream.c (text goes out). */
@@ -17,8 +19,6 @@
 
 #define SEQUENCES_LIMIT    4096u      /* sequence_count_max */
 #define BATCH_TOKENS_LIMIT (1u << 20) /* batch_tokens_max */
-#define CONTEXT_LIMIT      (1u << 24) /* context_max */
-#define CONTEXT_MIN        2u         /* one token in, one out */
 #define ADAPTERS_LIMIT     1024u      /* adapters_max */
 #define ADAPTER_RANK_LIMIT 512u       /* adapter_rank_max; vLLM's largest */
 
@@ -67,6 +67,11 @@ static status check_options(engine *e, const struct engine_options *options,
                        options->adapter_rank_max);
         return STATUS_INVALID;
     }
+    if (options->rank_count > COMMUNICATOR_RANKS_MAX) {
+        error_note_set(note, "rank_count must be at most %u, not %u", COMMUNICATOR_RANKS_MAX,
+                       options->rank_count);
+        return STATUS_INVALID;
+    }
     if (!kv_type_find(options->kv_cache_dtype, &e->kv_type)) {
         error_note_set(note, "there is no kv_cache_dtype \"%s\"", options->kv_cache_dtype);
         return STATUS_INVALID;
@@ -77,36 +82,6 @@ static status check_options(engine *e, const struct engine_options *options,
     return STATUS_INVALID;
 }
 
-/* How long a sequence may get, and how many blocks there are for them. */
-static status plan_memory(engine *e, struct error_note *note)
-{
-    uint32_t trained = e->file_info.context_trained;
-    uint32_t wanted = e->options.context_max != 0 ? e->options.context_max : trained;
-    if (wanted < CONTEXT_MIN || wanted > CONTEXT_LIMIT || (trained != 0 && wanted > trained)) {
-        error_note_set(note, "context_max must be within %u and %u (the model's own), not %u",
-                       CONTEXT_MIN, trained != 0 ? trained : CONTEXT_LIMIT, wanted);
-        return STATUS_INVALID;
-    }
-    struct memory_plan_input input = {
-        .kv_bytes = e->options.kv_bytes,
-        .kv_block_bytes = e->file_info.kv_block_bytes,
-        .weight_bytes = e->file_info.weight_bytes +
-                        adapter_bytes_max(&e->file_info, e->options.adapters_max,
-                                          e->options.adapter_rank_max, e->options.batch_tokens_max),
-        .available_bytes = memory_available_bytes(),
-        .share_count = e->options.memory_share_count,
-        .sequence_count_max = e->options.sequence_count_max,
-        .context_max = wanted,
-    };
-    status s = memory_plan_kv_blocks(&input, &e->info.block_count, note);
-    if (s != STATUS_OK)
-        return s;
-    /* A sequence that could not finish alone in the cache would be preempted for ever. */
-    uint64_t held = (uint64_t)e->info.block_count * BLOCK_TOKENS;
-    e->info.context_max = held < wanted ? (uint32_t)held : wanted;
-    return STATUS_OK;
-}
-
 static void fill_info(engine *e)
 {
     const struct model_info *file = &e->file_info;
@@ -115,7 +90,9 @@ static void fill_info(engine *e)
     e->info.parameter_count = file->parameter_count;
     e->info.weight_bytes = file->weight_bytes;
     e->info.kv_cache_dtype = kv_type_name(e->kv_type);
-    e->info.kv_bytes_per_token = file->kv_block_bytes / BLOCK_TOKENS;
+    e->info.kv_bytes_per_token = file->kv_block_bytes *
+                                 rank_kv_copies(file->n_kv_heads, e->options.rank_count) /
+                                 BLOCK_TOKENS;
     e->info.vocabulary = file->vocabulary;
     e->info.layers = file->n_layers;
     e->info.width = file->d;
@@ -168,8 +145,6 @@ static status open_file(engine *e, const struct engine_options *options, struct 
     status s = model_source_open(options->model_path, &e->source, note);
     if (s == STATUS_OK)
         s = model_file_info(e->source, e->kv_type, &e->file_info, note);
-    if (s == STATUS_OK)
-        s = plan_memory(e, note);
     if (s != STATUS_OK)
         return s;
     fill_info(e);
@@ -224,8 +199,29 @@ static status make_buffers(engine *e)
     return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+/* What only a device needs. */
+static status make_device_buffers(engine *e)
+{
+    struct step_buffers *b = &e->step;
+    size_t slots = e->options.sequence_count_max, logit_rows = engine_logit_rows_max(e);
+    if (!e->device_samples)
+        return STATUS_OK;
+    size_t words = (e->info.vocabulary + 31) / 32;
+    b->device_samples = memory_allocate_array(slots, sizeof *b->device_samples);
+    b->masks = memory_allocate_array(slots * words, sizeof *b->masks);
+    b->host_rows = memory_allocate_array(logit_rows, sizeof *b->host_rows);
+    b->is_host_row = memory_allocate_array(logit_rows, sizeof *b->is_host_row);
+    bool is_whole = b->device_samples != NULL && b->masks != NULL && b->host_rows != NULL &&
+                    b->is_host_row != NULL;
+    return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 static void free_buffers(struct step_buffers *b)
 {
+    memory_release(b->is_host_row);
+    memory_release(b->host_rows);
+    memory_release(b->masks);
+    memory_release(b->device_samples);
     memory_release(b->task_first);
     memory_release(b->sample_results);
     memory_release(b->results);
@@ -291,6 +287,10 @@ static status make_state(engine *e, const struct engine_options *options)
     if (s == STATUS_OK)
         s = make_buffers(e);
     if (s == STATUS_OK)
+        s = make_device_buffers(e);
+    if (s == STATUS_OK)
+        s = step_flights_open(&e->flights, e->options.sequence_count_max);
+    if (s == STATUS_OK)
         s = make_grammars(e);
     if (s == STATUS_OK)
         s = make_messages(e);
@@ -299,18 +299,29 @@ static status make_state(engine *e, const struct engine_options *options)
     return s;
 }
 
-/* Starts both threads; the step thread loads the model, because the backend belongs to the thread that opened it. */
-static status start_threads(engine *e, struct error_note *note)
+/* The step thread opens the device and loads the model, because the device belongs to the thread that opened it. In between
+ * it is told how much of the device's memory is for what. */
+static status open_device(engine *e, const struct engine_options *options, struct error_note *note)
 {
-    status s = thread_start(&e->publisher_thread, "publisher", publisher_thread_run, e);
-    if (s != STATUS_OK)
-        return s;
-    e->has_publisher_thread = true;
-    s = thread_start(&e->step_thread, "step", step_thread_run, e);
+    status s = thread_start(&e->step_thread, "step", step_thread_run, e);
     if (s != STATUS_OK)
         return s;
     e->has_step_thread = true;
-    return opening_wait(&e->opening, note);
+    s = opening_wait(&e->device_opening, note);
+    if (s != STATUS_OK)
+        return s;
+    s = engine_plan_memory(e, note);
+    if (s == STATUS_OK)
+        s = make_state(e, options);
+    opening_tell(&e->planning, s);
+    return s == STATUS_OK ? opening_wait(&e->opening, note) : s;
+}
+
+static status start_publisher(engine *e)
+{
+    status s = thread_start(&e->publisher_thread, "publisher", publisher_thread_run, e);
+    e->has_publisher_thread = s == STATUS_OK;
+    return s;
 }
 
 status engine_open(const struct engine_options *options, engine **out, struct error_note *note)
@@ -327,9 +338,9 @@ status engine_open(const struct engine_options *options, engine **out, struct er
     if (s == STATUS_OK)
         s = open_file(e, options, note);
     if (s == STATUS_OK)
-        s = make_state(e, options);
+        s = open_device(e, options, note);
     if (s == STATUS_OK)
-        s = start_threads(e, note);
+        s = start_publisher(e);
     if (s != STATUS_OK) {
         engine_close(e);
         return s;
@@ -377,6 +388,7 @@ void engine_close(engine *e)
     ring_destroy(e->free_messages);
     ring_destroy(e->outbox);
     memory_release(e->messages);
+    step_flights_close(&e->flights);
     free_buffers(&e->step);
     batcher_destroy(e->batch);
     adapter_table_close(&e->adapters);
@@ -442,10 +454,25 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .draft_tokens = GET(draft_tokens),
         .accepted_tokens = GET(accepted_tokens),
         .busy_ns = GET(busy_ns),
+        .device_wait_ns = GET(device_wait_ns),
+        .device_busy_ns = GET(device_busy_ns),
         .step_ms = GET(step_ms),
         .prefill_ns_alone = GET(prefill_ns_alone),
         .prefill_ns_beside = GET(prefill_ns_beside),
     };
+#undef GET
+#define GET(field) atomic_load_explicit(&e->totals.field, memory_order_relaxed)
+    out->totals = (struct engine_totals){
+        .prefill_tokens = GET(prefill_tokens),
+        .kv_tokens = GET(kv_tokens),
+        .requests = GET(requests),
+        .prompt_tokens = GET(prompt_tokens),
+        .cached_tokens = GET(cached_tokens),
+        .output_tokens = GET(output_tokens),
+        .output_squares = GET(output_squares),
+    };
+    out->first_submitted_ns = GET(first_submitted_ns);
+    out->first_token_ns = GET(first_token_ns);
 #undef GET
 }
 

@@ -224,5 +224,5 @@ int main(void)
         cmocka_unit_test(loading_answers_what_is_wrong_and_listing_what_is_there),
         cmocka_unit_test(metrics_name_the_adapters_that_are_at_work),
     };
-    return run_both_ways(tests, ARRAY_COUNT(tests));
+    return run_all_ways(tests, ARRAY_COUNT(tests));
 }

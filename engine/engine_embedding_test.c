@@ -101,5 +101,5 @@ int main(void)
         cmocka_unit_test(embeddings_do_not_depend_on_company_memory_or_cache),
         cmocka_unit_test(an_embedding_that_is_no_number_ends_in_an_error),
     };
-    return run_both_ways(tests, ARRAY_COUNT(tests));
+    return run_all_ways(tests, ARRAY_COUNT(tests));
 }

@@ -64,6 +64,7 @@ enum histogram_id {
 struct engine_metrics {
     metrics_series *running, *waiting, *waiting_capacity, *waiting_deferred, *kv_usage, *pinned;
     metrics_series *source_compute, *source_cache;
+    metrics_series *sleep_states[ENGINE_SLEEP_LEVEL_MAX + 1]; /* by level */
     metrics_series *finished[FINISH_ERROR + 1]; /* by enum finish_reason; NONE unused */
     metrics_series *counters[COUNTER_COUNT];
     metrics_series *histograms[HISTOGRAM_COUNT];
@@ -212,6 +213,21 @@ static status make_gauges(struct engine_metrics *m, const struct engine_metrics_
     return STATUS_OK;
 }
 
+static status make_sleep_states(struct engine_metrics *m, const struct engine_metrics_options *o)
+{
+    static const char *const states[] = {"awake", "weights_offloaded", "discard_all", NULL};
+    struct metrics_family_options f = {
+        .kind = METRICS_GAUGE,
+        .name = "vllm:engine_sleep_state",
+        .help =
+            "1 for the state that the engine is in: awake, asleep with its weights (level 1) or "
+            "without them (level 2)."};
+    status s = make_series(o, f, "sleep_state", states, m->sleep_states);
+    if (s == STATUS_OK)
+        engine_metrics_sleep(m, 0);
+    return s;
+}
+
 static status make_labelled_counters(struct engine_metrics *m,
                                      const struct engine_metrics_options *o)
 {
@@ -292,6 +308,8 @@ static status make_all(struct engine_metrics *m, const struct engine_metrics_opt
 {
     status s = make_gauges(m, o);
     if (s == STATUS_OK)
+        s = make_sleep_states(m, o);
+    if (s == STATUS_OK)
         s = make_labelled_counters(m, o);
     if (s == STATUS_OK)
         s = make_cache_info(o);
@@ -335,6 +353,14 @@ status engine_metrics_create(const struct engine_metrics_options *options,
 void engine_metrics_destroy(struct engine_metrics *m)
 {
     memory_release(m);
+}
+
+void engine_metrics_sleep(struct engine_metrics *m, uint32_t level)
+{
+    if (m == NULL)
+        return;
+    for (uint32_t i = 0; i <= ENGINE_SLEEP_LEVEL_MAX; i++)
+        metrics_set(m->sleep_states[i], i == level ? 1 : 0);
 }
 
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges)

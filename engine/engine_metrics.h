@@ -29,6 +29,8 @@ struct engine_gauges {
     uint32_t blocks_pinned;
 };
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
+/* Step thread: it sleeps so deep; 0: it is awake. */
+void engine_metrics_sleep(struct engine_metrics *m, uint32_t level);
 /* Step thread, after each step. */
 struct engine_step_record {
     uint32_t rows, decodes, drafts; /* of the rows, one a sequence that generates; and drafts */

@@ -1,6 +1,7 @@
 #include "engine_testing.h"
 
 #include "adapter_builder.h"
+#include "batcher.h"
 
 /* The whole engine on a real model, named by PENSTOCK_TEST_MODEL (a GGUF file of the Llama family). Without it these
  * tests are skipped. Greedy outputs must be equal token by token whatever surrounds them: alone, in a full batch, with
@@ -428,6 +429,43 @@ static void adapters_and_none_in_one_batch_say_to_the_bit_what_each_says_alone(v
         adapter_remove(folders[i]);
 }
 
+/* What the kernel says that the process has in memory. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages = 0, resident = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    assert_non_null(statm);
+    assert_int_equal(fscanf(statm, "%llu %llu", &pages, &resident), 2);
+    (void)fclose(statm);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The least that goes: the logits of a step, which are there from the beginning. */
+#define LOGIT_BYTES ((uint64_t)STEP_SCORES_MAX * 49152 * sizeof(float))
+
+static void an_engine_that_slept_says_what_it_said(void **state)
+{
+    (void)state;
+    engine *e = open_with(64 << 20, 256, 512);
+    make_prompts(e);
+    for (uint32_t i = 0; i < COUNT; i++)
+        client_wait(alone[i] = start(e, i));
+    for (uint32_t level = 1; level <= ENGINE_SLEEP_LEVEL_MAX; level++) {
+        struct error_note note = {""};
+        uint64_t before = resident_bytes();
+        assert_int_equal(engine_sleep(e, level), STATUS_OK);
+        uint64_t asleep = resident_bytes();
+        if (asleep + LOGIT_BYTES > before)
+            fail_msg("%llu bytes before, %llu asleep", (unsigned long long)before,
+                     (unsigned long long)asleep);
+        assert_int_equal(engine_wake(e, &note), STATUS_OK);
+        run_all_together(e, "after sleep");
+    }
+    engine_close(e);
+    for (uint32_t i = 0; i < COUNT; i++)
+        client_destroy(alone[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +474,7 @@ int main(void)
         cmocka_unit_test(two_hundred_requests_at_once_all_end),
         cmocka_unit_test(the_same_seed_gives_the_same_tokens_in_any_company),
         cmocka_unit_test(drafts_change_no_token_and_no_logprob),
+        cmocka_unit_test(an_engine_that_slept_says_what_it_said),
         cmocka_unit_test(adapters_and_none_in_one_batch_say_to_the_bit_what_each_says_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

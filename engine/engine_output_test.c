@@ -258,6 +258,6 @@ int main(void)
         cmocka_unit_test(reasoning_ends_at_its_budget_whatever_the_batch),
         cmocka_unit_test(a_grammar_that_leaves_no_token_ends_in_an_error),
     };
-    int failures = run_both_ways(tests, ARRAY_COUNT(tests));
+    int failures = run_all_ways(tests, ARRAY_COUNT(tests));
     return failures + cmocka_run_group_tests(draft_tests, NULL, NULL);
 }

@@ -226,5 +226,5 @@ int main(void)
         cmocka_unit_test(what_goes_on_may_be_preempted),
         cmocka_unit_test(a_past_that_cannot_have_been_is_refused),
     };
-    return run_both_ways(tests, ARRAY_COUNT(tests));
+    return run_all_ways(tests, ARRAY_COUNT(tests));
 }

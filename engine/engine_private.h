@@ -74,7 +74,8 @@ struct live_request {
         grammar_matcher *matcher;
         uint32_t *allowed; /* mask of the token to be sampled */
     } * constraints;
-    struct reasoning_watch *reasoning; /* [n]; the step thread's; NULL: no budget */
+    struct reasoning_watch *reasoning;   /* [n]; the step thread's; NULL: no budget */
+    struct device_wishes *device_wishes; /* fixed but for its outputs; NULL: the host samples */
     double *hidden; /* [width]; the step thread's; sum of hidden states; NULL: none are wanted */
     uint32_t hidden_count;  /* the prompt's first so many positions have been seen for it */
     struct stream *streams; /* [n]; the publisher's but for is_stopped */
@@ -159,6 +160,29 @@ struct step_buffers {
     } score_tasks[STEP_SCORES_MAX];
     struct live_request *broken[STEP_SCORES_MAX]; /* held; their prompts have a broken row */
     uint32_t broken_count;
+    /* Only where a device samples: */
+    struct device_sample *device_samples; /* [sequence_count_max] */
+    uint32_t *masks;                      /* [sequence_count_max, words of the vocabulary] */
+    uint32_t *host_rows;                  /* [logit_rows_max] */
+    bool *is_host_row;                    /* [logit_rows_max] */
+};
+
+/* A step from its launch to its tokens. */
+struct step_flight {
+    struct step_plan plan; /* its entries are those below; copies and drafts are the batcher's */
+    struct step_entry *entries; /* owned; [sequence_count_max]; sequence NULL: it has ended since */
+    struct step_sample *samples; /* owned; [sequence_count_max]; likewise */
+    uint32_t *device_numbers;    /* owned; [sequence_count_max]; DEVICE_SAMPLE_NONE: the host's */
+    uint32_t sample_count;
+    engine_adapter **adapters; /* owned; [sequence_count_max]; each is held */
+    uint32_t adapter_count;
+    uint64_t ticket, start_ns;
+    bool may_wait; /* the next step can be planned before its tokens are known */
+};
+
+struct step_flights {
+    struct step_flight items[MODEL_STEPS_MAX];
+    uint32_t oldest, count;
 };
 
 struct engine {
@@ -179,6 +203,9 @@ struct engine {
     struct hash_key hash_key;               /* of the prefix cache */
     enum backend_path path;
     enum kv_type kv_type;
+    bool device_samples;             /* tokens are sampled by the device, where it knows how */
+    bool has_device_memory;          /* of its own, not the host's */
+    uint64_t device_available_bytes; /* of it, when it was opened */
 
     /* The step thread's. */
     backend *device;                            /* owned */
@@ -187,7 +214,9 @@ struct engine {
     struct step_buffers step;                   /* owned arrays */
     uint32_t kv_touched;                        /* blocks from the first whose memory is there */
     uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
+    struct step_flights flights;                /* owned arrays */
     uint64_t busy_until_ns; /* up to then steps' time is shared; 0: it has slept since */
+    uint64_t step_end_ns;   /* of the step that was collected last */
     status failure;         /* not OK: the device failed, nothing runs any more */
 
     struct engine_metrics *metrics;          /* owned; NULL: none */
@@ -201,7 +230,8 @@ struct engine {
     ring *outbox, *free_messages;   /* owned */
     struct token_message *messages; /* owned; [message_count] */
     struct parking publisher_parking;
-    struct opening opening;
+    /* The step thread opens the device, waits for the plan of its memory, and opens the model. */
+    struct opening device_opening, planning, opening;
     _Atomic uint64_t arrivals;
     _Atomic bool is_draining, is_closing, is_failed, publisher_may_end;
     const char *model_path, *weight_cache; /* the caller's; valid until the opening is over */
@@ -213,9 +243,24 @@ struct engine {
     struct {
         _Atomic uint32_t running, blocks_free, blocks_kept, blocks_pinned;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
-            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens, busy_ns;
+            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens, busy_ns,
+            device_wait_ns, device_busy_ns;
         _Atomic float step_ms, prefill_ns_alone, prefill_ns_beside;
     } stats;
+    struct { /* load_totals.h; written by the step thread, read by anybody; relaxed */
+        _Atomic uint64_t prefill_tokens, kv_tokens;
+        _Atomic uint64_t requests, prompt_tokens, cached_tokens, output_tokens, output_squares;
+        _Atomic uint64_t first_submitted_ns, first_token_ns;
+    } totals;
+
+    struct {                     /* sleep.c */
+        _Atomic uint32_t level;  /* written by the step thread; 0: awake */
+        _Atomic bool is_taken;   /* somebody gives an order */
+        _Atomic bool is_ordered; /* it is there, and nobody has carried it out */
+        uint32_t wanted;         /* the order: a level; 0: to wake */
+        status result;           /* the step thread's */
+        struct opening done;
+    } sleep;
 
     pthread_t step_thread, publisher_thread;
     bool has_step_thread, has_publisher_thread;
@@ -227,6 +272,10 @@ static inline uint32_t engine_logit_rows_max(const engine *e)
     uint32_t drafts = e->options.draft_tokens_max > 0 ? STEP_DRAFTS_MAX : 0;
     return e->options.sequence_count_max + drafts + STEP_SCORES_MAX;
 }
+
+/* How long a sequence may get, and how many blocks there are for them: after the device is open. STATUS_OK; STATUS_INVALID,
+ * STATUS_TOO_LARGE with a note. */
+NODISCARD status engine_plan_memory(engine *e, struct error_note *note);
 
 /* Thread bodies; context is the engine. */
 void *step_thread_run(void *context);

@@ -1,6 +1,7 @@
 #include "engine_private.h"
 
 #include "check.h"
+#include "sleep.h"
 #include "utf8.h"
 
 /* The way in, on the caller's thread: check, ask at the queue's door, allocate, hand over. */
@@ -107,6 +108,10 @@ status engine_submit(engine *e, struct engine_request *request)
     status s = queue_gate_enter(&e->gate, request->prompt_count);
     if (s != STATUS_OK)
         return s;
+    if (sleep_keeps_out(e)) {
+        queue_gate_leave(&e->gate, request->prompt_count);
+        return STATUS_AGAIN;
+    }
     struct live_request *r;
     s = live_request_create(e, request, output_count_max, &r);
     if (s == STATUS_OK && request->past != NULL) {

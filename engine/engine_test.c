@@ -595,5 +595,5 @@ int main(void)
         cmocka_unit_test(open_reports_what_is_wrong),
         cmocka_unit_test(metrics_count_each_request_once),
     };
-    return run_both_ways(tests, ARRAY_COUNT(tests));
+    return run_all_ways(tests, ARRAY_COUNT(tests));
 }

@@ -4,15 +4,17 @@
 #include "engine_testing.h"
 
 #include "check.h"
+#include "fake_queue_testing.h"
 #include "metrics.h"
 #include "model.h"
 #include "model_adapter.h"
+#include "model_parts.h"
 
 /* The engine with a made-up model: threads, rings, text and ends are the real ones; the tokens come from a function of all
  * tokens before them, kept in a made-up cache through the block tables. The vocabulary is the bytes, so that every
  * prompt and output can be written as text.
  *
- * Most tests run twice, without and with drafts: no client can tell. A test that includes this wraps calloc and malloc. */
+ * Most tests run four times: without and with drafts, on the host and on a device with a queue. No client can tell. A test that includes this wraps calloc and malloc. */
 
 #define VOCABULARY  260u
 #define END_TOKEN   256
@@ -61,6 +63,7 @@ static _Atomic int forward_fails;        /* the next step fails */
 static _Atomic uint32_t forward_poisons; /* 0: none; N: the N-th row of each step is not finite */
 static _Atomic int hidden_fails;         /* the next hidden state is no number */
 static _Atomic uint32_t forward_us;      /* each step takes this long */
+static _Atomic bool forward_hangs;       /* steps do not end */
 static const char *_Atomic script; /* outputs spell this text over and over; NULL: by digest */
 
 status model_source_open(const char *path, model_source **out, struct error_note *note)
@@ -86,6 +89,14 @@ status model_file_info(const model_source *source, enum kv_type kv_type, struct 
     (void)note;
     *out = fake_info;
     return STATUS_OK;
+}
+
+void model_parts_count(const model_source *source, const struct model_info *info,
+                       struct model_parts *out)
+{
+    (void)source;
+    (void)info;
+    *out = (struct model_parts){0};
 }
 
 status model_file_text(const model_source *source, struct tokenizer_folder *out,
@@ -159,6 +170,7 @@ status model_open(const model_source *source, backend *b, const struct model_opt
 void model_close(model *m)
 {
     (void)m;
+    fake_queue_clear();
 }
 
 const struct model_info *model_get_info(const model *m)
@@ -202,17 +214,47 @@ uint64_t model_adapter_bytes(const model_adapter *adapter)
     return sizeof *adapter;
 }
 
+static _Atomic uint32_t fake_sleep_level;
+static _Atomic int wake_fails; /* the next one */
+
+void model_sleep(model *m, uint32_t level)
+{
+    (void)m;
+    assert_true(level > atomic_load(&fake_sleep_level));
+    memset(fake_kv, 0x5a, sizeof fake_kv);
+    atomic_store(&fake_sleep_level, level);
+}
+
+status model_wake(model *m, struct error_note *note)
+{
+    (void)m;
+    if (atomic_exchange(&wake_fails, 0) != 0) {
+        error_note_set(note, "the weights are gone");
+        return STATUS_INVALID;
+    }
+    atomic_store(&fake_sleep_level, 0);
+    return STATUS_OK;
+}
+
 void model_kv_touch_block(model *m, uint32_t block)
 {
     (void)m;
-    CHECK(block < ARRAY_COUNT(fake_kv));
+    CHECK(block < ARRAY_COUNT(fake_kv) && atomic_load(&fake_sleep_level) == 0);
+}
+
+static void copy_kv(const uint32_t *from, const uint32_t *to, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;)
+        memcpy(fake_kv[to[i]], fake_kv[from[i]], sizeof fake_kv[0]);
 }
 
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count)
 {
     (void)m;
-    for (uint32_t i = count; i-- > 0;)
-        memcpy(fake_kv[to[i]], fake_kv[from[i]], sizeof fake_kv[0]);
+    if (fake_is_queued)
+        fake_ask_copy(from, to, count);
+    else
+        copy_kv(from, to, count);
 }
 
 static uint64_t mix(uint64_t digest, uint64_t value)
@@ -241,13 +283,15 @@ static double hidden_of(uint64_t digest, uint32_t c)
     return (double)(mix(digest, 1000 + c) % 2001) / 1000.0 - 1.0;
 }
 
-status model_forward(model *m, const struct model_step *step, const float **logits)
+static status compute_step(const struct model_step *step)
 {
-    (void)m;
+    assert_int_equal(atomic_load(&fake_sleep_level), 0);
     if (atomic_exchange(&forward_fails, 0) != 0)
         return STATUS_INTERNAL;
     if (atomic_load(&forward_us) > 0)
         usleep(atomic_load(&forward_us));
+    while (atomic_load(&forward_hangs))
+        usleep(1000);
     const struct step_batch *b = &step->batch;
     uint32_t next_logits = 0, next_hidden = 0;
     for (uint32_t row = 0; row < b->n_rows; row++) {
@@ -257,7 +301,10 @@ status model_forward(model *m, const struct model_step *step, const float **logi
         uint64_t before = 0;
         if (p > 0)
             before = fake_kv[table[(p - 1) / KV_BLOCK_TOKENS]][(p - 1) % KV_BLOCK_TOKENS];
-        uint64_t digest = mix(before, (uint64_t)step->tokens[row] + 1);
+        int32_t token = step->tokens[row];
+        if (token < 0)
+            token = fake_queue.results[-1 - token].token;
+        uint64_t digest = mix(before, (uint64_t)token + 1);
         const model_adapter *adapter =
             step->adapters != NULL ? step->adapters[b->row_sequence[row]] : NULL;
         if (adapter != NULL)
@@ -278,8 +325,98 @@ status model_forward(model *m, const struct model_step *step, const float **logi
     uint32_t poisoned = atomic_load(&forward_poisons);
     if (poisoned > 0 && poisoned <= next_logits)
         fake_logits[poisoned - 1][5] = NAN;
-    *logits = fake_logits[0];
     return STATUS_OK;
+}
+
+#define MASK_WORDS ((VOCABULARY + 31) / 32)
+
+/* What the device does next. STATUS_OK, or the step's. */
+static status do_operation(struct fake_operation *o)
+{
+    status s = STATUS_OK;
+    if (o->kind == FAKE_STATE) {
+        fake_set_state(o); /* keeps it */
+        return STATUS_OK;
+    }
+    if (o->kind == FAKE_COPY)
+        copy_kv(o->from, o->to, o->count);
+    else
+        s = compute_step(&o->step);
+    if (s == STATUS_OK && o->kind == FAKE_STEP)
+        fake_sample(&o->step, fake_logits[0], VOCABULARY, MASK_WORDS);
+    fake_operation_free(o);
+    return s;
+}
+
+static status step_status; /* of a step on the host */
+static uint32_t steps_open;
+static _Atomic uint32_t steps_open_most; /* since it was set to 0 */
+
+status model_launch(model *m, const struct model_step *step, uint64_t *ticket)
+{
+    (void)m;
+    CHECK(steps_open < (fake_is_queued ? MODEL_STEPS_MAX : 1));
+    if (++steps_open > atomic_load(&steps_open_most))
+        atomic_store(&steps_open_most, steps_open);
+    *ticket = 0;
+    if (fake_is_queued)
+        *ticket = fake_ask_step(step, MASK_WORDS);
+    else
+        step_status = compute_step(step);
+    return STATUS_OK;
+}
+
+status model_collect(model *m, uint64_t ticket, struct model_result *out)
+{
+    (void)m;
+    steps_open--;
+    *out = (struct model_result){fake_logits[0], fake_queue.results};
+    if (!fake_is_queued)
+        return step_status;
+    for (bool is_done = false; !is_done;) {
+        struct fake_operation *o = fake_queue.first;
+        CHECK(o != NULL);
+        fake_queue.first = o->next;
+        is_done = o->kind == FAKE_STEP && o->ticket == ticket;
+        status s = do_operation(o);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
+
+bool model_is_queued(const model *m)
+{
+    (void)m;
+    return fake_is_queued;
+}
+
+bool model_runs_ahead(const model *m)
+{
+    (void)m;
+    return fake_is_queued;
+}
+
+status model_set_sampling(model *m, uint32_t slot, const struct device_sampling_state *state)
+{
+    (void)m;
+    fake_ask_state(slot, state);
+    return STATUS_OK;
+}
+
+/* Never called: the model is not asked through it. It tells the engine that there is a queue. */
+static status begin_nothing(backend *b, const struct step_batch *batch, const int32_t *tokens,
+                            const uint32_t *logit_rows, uint32_t logit_row_count, bool is_usual,
+                            struct step_extent *out)
+{
+    (void)b;
+    (void)batch;
+    (void)tokens;
+    (void)logit_rows;
+    (void)logit_row_count;
+    (void)is_usual;
+    (void)out;
+    return STATUS_INTERNAL;
 }
 
 static void serial_for(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
@@ -294,9 +431,13 @@ status backend_open(const struct backend_options *options, backend **out, struct
 {
     static const struct backend_operations operations = {.name = "fake",
                                                          .parallel_for = serial_for};
-    static backend fake = {&operations};
+    static const struct backend_operations queue = {
+        .name = "fake queue", .parallel_for = serial_for, .step_begin = begin_nothing};
+    static backend fake;
     (void)options;
     (void)note;
+    steps_open = 0;
+    fake.operations = fake_is_queued ? &queue : &operations;
     *out = &fake;
     return STATUS_OK;
 }
@@ -333,6 +474,7 @@ static inline engine *open_engine(const struct engine_options *options)
     /* Drafts are for machines on which a step costs more than its rows. */
     atomic_store(&forward_us, options->draft_tokens_max > 0 ? 200 : 0);
     atomic_store(&script, NULL);
+    atomic_store(&steps_open_most, 0);
     return e;
 }
 
@@ -385,11 +527,15 @@ static inline void use_drafts(void)
     defaults.lookup_max = 3;
 }
 
-/* Runs the tests without drafts and with them. */
-static inline int run_both_ways(const struct CMUnitTest *tests, size_t count)
+/* Runs the tests without drafts and with them, on the host and on a device. */
+static inline int run_all_ways(const struct CMUnitTest *tests, size_t count)
 {
     int failures = _cmocka_run_group_tests("without drafts", tests, count, NULL, NULL);
+    fake_is_queued = true;
+    failures += _cmocka_run_group_tests("a step ahead", tests, count, NULL, NULL);
     use_drafts();
+    failures += _cmocka_run_group_tests("a step ahead, with drafts", tests, count, NULL, NULL);
+    fake_is_queued = false;
     return failures + _cmocka_run_group_tests("with drafts", tests, count, NULL, NULL);
 }
 

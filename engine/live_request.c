@@ -1,6 +1,7 @@
 #include "engine_private.h"
 
 #include "clock.h"
+#include "device_samples.h"
 #include "prefix_cache.h"
 
 /* Everything a request needs while it lives is allocated here, on the thread that submits it, so that the step and the
@@ -198,6 +199,8 @@ static status fill(engine *e, struct live_request *r, uint32_t output_count_max)
         s = make_constraints(e, r);
     if (s == STATUS_OK)
         s = make_reasoning(r);
+    if (s == STATUS_OK)
+        s = device_wishes_create(e, r);
     if (s == STATUS_OK)
         s = make_sequences(e, r, output_count_max);
     return s;

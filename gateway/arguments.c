@@ -38,6 +38,10 @@ static bool flag_take(const char *verb, const struct flag *flag, const char *val
     char *end = NULL;
     long number;
 
+    if (flag->is_given != NULL) {
+        (void)fprintf(stderr, "penstock %s: %s takes no value\n", verb, flag->name);
+        return false;
+    }
     if (value == NULL) {
         (void)fprintf(stderr, "penstock %s: %s needs a value\n", verb, flag->name);
         return false;
@@ -79,6 +83,10 @@ bool arguments_read(const char *verb, int argument_count, char **arguments,
         flag = flag_find(flags, flag_count, name);
         if (flag == NULL)
             return flag_unknown(verb, flags, flag_count, name);
+        if (flag->is_given != NULL && equals == NULL) {
+            *flag->is_given = true;
+            continue;
+        }
         if (!flag_take(verb, flag,
                        equals != NULL           ? equals + 1
                        : i + 1 < argument_count ? arguments[++i]

@@ -2,12 +2,15 @@
  * plan a model from the file's hyperparameters alone; nothing is loaded. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "check.h"
+#include "device_check.h"
 #include "encoder.h"
 #include "limit_store.h"
 #include "memory_plan.h"
 #include "model.h"
+#include "rank_backend.h"
 #include "state_database.h"
 #include "thread.h"
 #include "verbs.h"
@@ -54,12 +57,16 @@ static bool plan_make(const struct config *config, const struct config_model *ro
     CHECK(kv_type_find(row->kv_cache_dtype, &plan->kv_type));
     if (result == STATUS_OK)
         result = model_file_info(source, plan->kv_type, &plan->info, &note);
+    if (result == STATUS_OK)
+        result = model_file_check_ranks(source, (uint32_t)row->tensor_parallel, &note);
     model_source_close(source);
     if (result == STATUS_OK) {
         plan->context =
             row->max_model_len > 0 ? (uint64_t)row->max_model_len : plan->info.context_trained;
         input.context_max = (uint32_t)plan->context;
         input.weight_bytes = plan->info.weight_bytes;
+        plan->info.kv_block_bytes *=
+            rank_kv_copies(plan->info.n_kv_heads, (uint32_t)row->tensor_parallel);
         input.kv_block_bytes = plan->info.kv_block_bytes;
         result = memory_plan_kv_blocks(&input, &plan->kv_blocks, &note);
     }
@@ -97,6 +104,12 @@ static void plan_print(const struct config_model *row, const struct plan *plan, 
                  (double)plan->info.parameter_count / 1e6, plan->info.n_layers, plan->info.d);
     features_print(&plan->info);
     (void)printf("  weights    %s a replica\n", bytes_text(plan->info.weight_bytes, a));
+    if (row->tensor_parallel > 1)
+        (void)printf("  ranks      %" PRId64
+                     " share each replica: weights %s, KV cache %s a rank\n",
+                     row->tensor_parallel,
+                     bytes_text(plan->info.weight_bytes / (uint64_t)row->tensor_parallel, a),
+                     bytes_text(plan->kv_bytes / (uint64_t)row->tensor_parallel, b));
     (void)printf("  context    %" PRIu64 " tokens%s\n", plan->context,
                  row->max_model_len == 0 ? " (as trained)" : "");
     (void)printf("  KV cache   %s a replica: %s, %s a token, %u blocks of %u tokens, %" PRIu64
@@ -219,7 +232,13 @@ static bool state_check(const struct config *config)
 int verb_check(int argument_count, char **arguments)
 {
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
-    const struct flag flags[] = {{"--model-path", &overrides.model_path, NULL, 0}};
+    struct device_check_options device = {.device = NULL};
+    const struct flag flags[] = {
+        {.name = "--model-path", .text = &overrides.model_path},
+        {.name = "--device", .text = &device.device},
+        {.name = "--tensor-parallel", .number = &device.tensor, .number_max = 64},
+        {.name = "--pipeline-parallel", .number = &device.pipeline, .number_max = 64},
+    };
     const char *config_file = NULL;
     uint64_t free_bytes = memory_available_bytes(), total_bytes = 0;
     struct config *config;
@@ -246,8 +265,17 @@ int verb_check(int argument_count, char **arguments)
                              : ((const char *const *)row->upstream.urls.items)[0]);
             continue;
         }
+        if (!config_weights_are_here(config) && access(row->path, R_OK) != 0) {
+            (void)printf("model %s\n  file       %s, on the pool's machines\n", row->name,
+                         row->path);
+            continue;
+        }
         if (encoder_can_open(row->path)) {
             code = encoder_check(config, row, free_bytes, &total_bytes) ? code : 1;
+            continue;
+        }
+        if (device_check_is_asked(row, &device)) {
+            code = device_check(config, row, &device) ? code : 1;
             continue;
         }
         if (!plan_make(config, row, free_bytes, &plan)) {

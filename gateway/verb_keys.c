@@ -155,15 +155,16 @@ static int keys_create(int argument_count, char **arguments)
     const char *file = NULL, *scopes = "";
     int32_t weight = CALLER_WEIGHT_DEFAULT, days = 0, priority_max = 0, ttft_slo_ms = 0;
     struct key_new key = {.name = "", .organisation = "", .team = "", .models = ""};
-    const struct flag flags[] = {{"--name", &key.name, NULL, 0},
-                                 {"--organisation", &key.organisation, NULL, 0},
-                                 {"--team", &key.team, NULL, 0},
-                                 {"--scopes", &scopes, NULL, 0},
-                                 {"--models", &key.models, NULL, 0},
-                                 {"--weight", NULL, &weight, (int32_t)CALLER_WEIGHT_MAX},
-                                 {"--priority-max", NULL, &priority_max, INT32_MAX},
-                                 {"--ttft-slo-ms", NULL, &ttft_slo_ms, 3600000},
-                                 {"--days", NULL, &days, DAYS_MAX}};
+    const struct flag flags[] = {
+        {.name = "--name", .text = &key.name},
+        {.name = "--organisation", .text = &key.organisation},
+        {.name = "--team", .text = &key.team},
+        {.name = "--scopes", .text = &scopes},
+        {.name = "--models", .text = &key.models},
+        {.name = "--weight", .number = &weight, .number_max = (int32_t)CALLER_WEIGHT_MAX},
+        {.name = "--priority-max", .number = &priority_max, .number_max = INT32_MAX},
+        {.name = "--ttft-slo-ms", .number = &ttft_slo_ms, .number_max = 3600000},
+        {.name = "--days", .number = &days, .number_max = DAYS_MAX}};
     char id[KEY_ID_BYTES], secret[KEY_SECRET_BYTES];
     struct error_note note = {""};
     struct opened opened;
@@ -254,8 +255,9 @@ static int keys_rotate(int argument_count, char **arguments)
 {
     const char *file = NULL, *id = "";
     int32_t overlap_hours = OVERLAP_DEFAULT;
-    const struct flag flags[] = {{"--id", &id, NULL, 0},
-                                 {"--overlap-hours", NULL, &overlap_hours, HOURS_MAX}};
+    const struct flag flags[] = {
+        {.name = "--id", .text = &id},
+        {.name = "--overlap-hours", .number = &overlap_hours, .number_max = HOURS_MAX}};
     char secret[KEY_SECRET_BYTES];
     struct error_note note = {""};
     char detail[64];
@@ -280,7 +282,7 @@ static int keys_rotate(int argument_count, char **arguments)
 static int keys_revoke(int argument_count, char **arguments)
 {
     const char *file = NULL, *id = "";
-    const struct flag flags[] = {{"--id", &id, NULL, 0}};
+    const struct flag flags[] = {{.name = "--id", .text = &id}};
     struct error_note note = {""};
     struct opened opened;
     status result;

@@ -24,9 +24,9 @@ int verb_serve(int argument_count, char **arguments)
     struct gateway_options options = {.overrides = CONFIG_OVERRIDES_NONE,
                                       .version = PENSTOCK_VERSION};
     const struct flag flags[] = {
-        {"--port", NULL, &options.overrides.port, 65535},
-        {"--admin-port", NULL, &options.overrides.admin_port, 65535},
-        {"--model-path", &options.overrides.model_path, NULL, 0},
+        {.name = "--port", .number = &options.overrides.port, .number_max = 65535},
+        {.name = "--admin-port", .number = &options.overrides.admin_port, .number_max = 65535},
+        {.name = "--model-path", .text = &options.overrides.model_path},
     };
     struct error_note note = {""};
     struct log_options log_options = {.role = "gateway"};

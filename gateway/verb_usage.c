@@ -36,14 +36,14 @@ int verb_usage(int argument_count, char **arguments)
     struct usage_words words = {NULL, NULL, NULL, NULL};
     enum usage_format format = USAGE_TABLE;
     const char *file = NULL;
-    const struct flag flags[] = {{"--by", &words.by, NULL, 0},
-                                 {"--from", &words.from, NULL, 0},
-                                 {"--to", &words.to, NULL, 0},
-                                 {"--format", &words.format, NULL, 0},
-                                 {"--organisation", &query.organisation, NULL, 0},
-                                 {"--team", &query.team, NULL, 0},
-                                 {"--key", &query.key, NULL, 0},
-                                 {"--model", &query.model, NULL, 0}};
+    const struct flag flags[] = {{.name = "--by", .text = &words.by},
+                                 {.name = "--from", .text = &words.from},
+                                 {.name = "--to", .text = &words.to},
+                                 {.name = "--format", .text = &words.format},
+                                 {.name = "--organisation", .text = &query.organisation},
+                                 {.name = "--team", .text = &query.team},
+                                 {.name = "--key", .text = &query.key},
+                                 {.name = "--model", .text = &query.model}};
     struct error_note note = {""};
     struct config *config;
     int code = 1;

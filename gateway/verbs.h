@@ -18,14 +18,30 @@ int verb_reference_config(int argument_count, char **arguments);
 int verb_keys(int argument_count, char **arguments);
 int verb_usage(int argument_count, char **arguments);
 int verb_audit(int argument_count, char **arguments);
+int verb_explain(int argument_count, char **arguments);
+int verb_simulate(int argument_count, char **arguments);
 int verb_hash_key(int argument_count, char **arguments);
+int verb_manual(int argument_count, char **arguments);
+int verb_completion(int argument_count, char **arguments);
+int verb_version(int argument_count, char **arguments);
+int verb_help(int argument_count, char **arguments);
 
-/* A flag that takes a value; `text` or `number` gets it. Numbers are 0..number_max. */
+/* Rows of `penstock help`. usage: what stands behind the name; its flags begin with "--". */
+struct verb {
+    const char *name, *usage, *help;
+    int (*run)(int argument_count, char **arguments);
+};
+extern const struct verb verb_table[]; /* [verb_count] */
+extern const size_t verb_count;
+
+/* A flag that takes a value, which `text` or `number` gets, or none, and `is_given` says that it is there. Numbers are
+ * 0..number_max. */
 struct flag {
     const char *name; /* "--port" */
     const char **text;
     int32_t *number;
     int32_t number_max;
+    bool *is_given;
 };
 
 /* Reads "[--flag VALUE | --flag=VALUE]... [positional]" in any order. `positional` (NULL: none is

@@ -23,7 +23,7 @@
 #include "cpu/layout.h"
 #include "kernel_testing.h"
 
-static const double tolerances[KV_TYPE_COUNT] = {[KV_F16] = 2e-3, [KV_INT8] = 1e-2};
+static const double tolerances[CPU_KV_TYPE_COUNT] = {[KV_F16] = 2e-3, [KV_INT8] = 1e-2};
 
 struct shape_case {
     uint32_t n_kv_heads, group, d_head, d_rope, window;
@@ -263,7 +263,7 @@ static void attention_agrees_over_pages_groups_and_lengths(void **state)
         if (backend_path_is_supported(fast_paths[p]))
             backends[count++] = backend_open_or_die(fast_paths[p], 2);
     for (size_t i = 0; i < ARRAY_COUNT(shape_cases); i++)
-        for (enum kv_type type = 0; type < KV_TYPE_COUNT; type++)
+        for (enum kv_type type = 0; type < CPU_KV_TYPE_COUNT; type++)
             check_case(backends, count, &shape_cases[i], type, i % 2 == 0 ? 67 : 11);
     for (uint32_t i = 0; i < count; i++)
         backend_close(backends[i]);
@@ -312,9 +312,9 @@ static void last_row(enum backend_path path, enum kv_type type, uint32_t threads
 static void a_row_does_not_depend_on_its_batch_or_the_split(void **state)
 {
     (void)state;
-    for (size_t p = 0; p < ARRAY_COUNT(fast_paths) * KV_TYPE_COUNT; p++) {
-        enum backend_path path = fast_paths[p / KV_TYPE_COUNT];
-        enum kv_type type = p % KV_TYPE_COUNT;
+    for (size_t p = 0; p < ARRAY_COUNT(fast_paths) * CPU_KV_TYPE_COUNT; p++) {
+        enum backend_path path = fast_paths[p / CPU_KV_TYPE_COUNT];
+        enum kv_type type = p % CPU_KV_TYPE_COUNT;
         if (!backend_path_is_supported(path))
             continue;
         float one[576], other[576];
@@ -374,11 +374,11 @@ static void an_element_far_above_the_others_leaves_them_their_precision(void **s
 static void copied_blocks_hold_all_layers(void **state)
 {
     (void)state;
-    for (size_t p = 0; p < ARRAY_COUNT(fast_paths) * KV_TYPE_COUNT; p++) {
-        if (!backend_path_is_supported(fast_paths[p / KV_TYPE_COUNT]))
+    for (size_t p = 0; p < ARRAY_COUNT(fast_paths) * CPU_KV_TYPE_COUNT; p++) {
+        if (!backend_path_is_supported(fast_paths[p / CPU_KV_TYPE_COUNT]))
             continue;
-        backend *b = backend_open_or_die(fast_paths[p / KV_TYPE_COUNT], 1);
-        struct kv_shape shape = {3, 2, 64, 5, p % KV_TYPE_COUNT};
+        backend *b = backend_open_or_die(fast_paths[p / CPU_KV_TYPE_COUNT], 1);
+        struct kv_shape shape = {3, 2, 64, 5, p % CPU_KV_TYPE_COUNT};
         kv_store *kv = NULL;
         assert_int_equal(b->operations->kv_create(b, &shape, &kv), STATUS_OK);
         size_t bytes = b->operations->kv_block_bytes(&shape) * shape.n_blocks;
@@ -404,7 +404,8 @@ static void unfit_caches_are_refused(void **state)
     static const struct kv_shape unfit[] = {{1, 1, 80, 4, KV_F16},
                                             {1, 1, 288, 4, KV_F16},
                                             {1, 1, 80, 4, KV_INT8},
-                                            {1, 1, 288, 4, KV_INT8}};
+                                            {1, 1, 288, 4, KV_INT8},
+                                            {1, 1, 64, 4, KV_FP8}};
     for (size_t p = 0; p < ARRAY_COUNT(fast_paths); p++) {
         if (!backend_path_is_supported(fast_paths[p]))
             continue;

@@ -7,11 +7,18 @@
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
+#include "device_library.h"
 #include "reference/reference.h"
 
 static const char *const path_names[] = {
-    [BACKEND_AUTO] = "auto",         [BACKEND_REFERENCE] = "reference",     [BACKEND_AVX2] = "avx2",
-    [BACKEND_AVX_VNNI] = "avx-vnni", [BACKEND_AVX512_VNNI] = "avx512-vnni", [BACKEND_AMX] = "amx",
+    [BACKEND_AUTO] = "auto",
+    [BACKEND_REFERENCE] = "reference",
+    [BACKEND_AVX2] = "avx2",
+    [BACKEND_AVX_VNNI] = "avx-vnni",
+    [BACKEND_AVX512_VNNI] = "avx512-vnni",
+    [BACKEND_AMX] = "amx",
+    [BACKEND_CUDA] = "cuda",
+    [BACKEND_CUDA_EMULATED] = "cuda-emulated",
 };
 
 const char *backend_path_name(enum backend_path path)
@@ -32,7 +39,8 @@ bool backend_path_find(const char *name, enum backend_path *out)
 
 bool backend_path_is_supported(enum backend_path path)
 {
-    return path == BACKEND_AUTO || path == BACKEND_REFERENCE || cpu_kernels_find(path) != NULL;
+    return path == BACKEND_AUTO || path == BACKEND_REFERENCE || cpu_kernels_find(path) != NULL ||
+           device_library_is_found(path);
 }
 
 static enum backend_path best_path(void)
@@ -48,6 +56,8 @@ static enum backend_path best_path(void)
 status backend_open(const struct backend_options *options, backend **out, struct error_note *note)
 {
     enum backend_path path = options->path == BACKEND_AUTO ? best_path() : options->path;
+    if (device_library_holds(path))
+        return device_library_open(options, out, note);
     if (!backend_path_is_supported(path)) {
         error_note_set(note, "this CPU cannot run the kernel path %s", backend_path_name(path));
         return STATUS_UNSUPPORTED;

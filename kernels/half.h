@@ -70,6 +70,25 @@ static inline float f8_e4m3_to_f32(uint8_t bits)
     return f16_to_f32((uint16_t)half) * 256.0f;
 }
 
+/* Rounds to the nearest, ties to even; beyond the range the largest there is (448), as CUDA's conversions do. */
+static inline uint8_t f32_to_f8_e4m3(float value)
+{
+    uint32_t bits = f32_to_bits(value);
+    uint8_t sign = (uint8_t)((bits >> 24) & 0x80u);
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= 0x43e00000u) /* 448 */
+        return (uint8_t)(sign | 0x7eu);
+    if (magnitude < 0x3c800000u) {
+        /* Below 2^-6 values are units of 2^-9, which is the ulp of 2^14. */
+        float shifted = bits_to_f32(magnitude) + 0x1p14f;
+        return (uint8_t)(sign | (f32_to_bits(shifted) - f32_to_bits(0x1p14f)));
+    }
+    uint32_t rounded = magnitude - 0x3c000000u + 0x7ffffu + ((magnitude >> 20) & 1u);
+    return (uint8_t)(sign | (rounded >> 20));
+}
+
 /* OCP Microscaling E8M0: 2^(bits - 127); 255 is not a number. */
 static inline float e8m0_to_f32(uint8_t bits)
 {

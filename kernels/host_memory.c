@@ -22,6 +22,12 @@ void host_download(backend *b, void *host, const void *device, uint64_t bytes)
     memcpy(host, device, bytes);
 }
 
+void host_clear(backend *b, void *device, uint64_t bytes)
+{
+    (void)b;
+    memset(device, 0, bytes);
+}
+
 status host_synchronize(backend *b)
 {
     (void)b;

@@ -10,6 +10,7 @@
 void host_release(backend *b, void *memory);
 void host_upload(backend *b, void *device, const void *host, uint64_t bytes);
 void host_download(backend *b, void *host, const void *device, uint64_t bytes);
+void host_clear(backend *b, void *device, uint64_t bytes);
 status host_synchronize(backend *b); /* always STATUS_OK */
 
 #endif

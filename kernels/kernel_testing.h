@@ -140,12 +140,15 @@ static inline weight *identity_weight(backend *b, enum tensor_type type, uint32_
     return w;
 }
 
+/* The cache types of the CPU paths: those before KV_FP8. */
+#define CPU_KV_TYPE_COUNT ((uint32_t)KV_FP8)
+
 static const enum backend_path fast_paths[] = {BACKEND_AVX2, BACKEND_AVX_VNNI, BACKEND_AVX512_VNNI,
                                                BACKEND_AMX};
 
 static inline backend *backend_open_or_die(enum backend_path path, uint32_t threads)
 {
-    struct backend_options options = {path, threads};
+    struct backend_options options = {.path = path, .threads = threads};
     struct error_note note = {""};
     backend *b = NULL;
     CHECK(backend_open(&options, &b, &note) == STATUS_OK);

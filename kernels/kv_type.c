@@ -5,7 +5,8 @@
 
 #include "backend.h"
 
-static const char *const kv_names[KV_TYPE_COUNT] = {[KV_F16] = "f16", [KV_INT8] = "int8"};
+static const char *const kv_names[KV_TYPE_COUNT] = {
+    [KV_F16] = "f16", [KV_INT8] = "int8", [KV_FP8] = "fp8"};
 
 /* What bench/NOTES.md says of time and perplexity decides. */
 #define KV_TYPE_DEFAULT KV_F16

@@ -217,24 +217,26 @@ static void data_free(const struct expert_case *c, struct expert_data *data)
     free(data->gate_bias), free(data->down_bias), free(data->before);
 }
 
-/* Rows [first, first + count) of the case through one backend into y. */
-static void run_experts(backend *b, const struct expert_case *c, const struct expert_data *data,
-                        uint32_t first, uint32_t count, float *y)
+/* Rows [first, first + count) of the case through one backend into y; with the experts of `shape` alone. */
+static void run_held(backend *b, const struct expert_case *c, const struct expert_data *data,
+                     const struct expert_shape *held, uint32_t first, uint32_t count, float *y)
 {
     const struct backend_operations *op = b->operations;
-    const struct expert_shape shape = {c->n_experts, c->n_used, c->d, c->router};
-    weight *gated[40], *down[40];
+    const struct expert_shape shape = *held;
+    weight *gated[40] = {NULL}, *down[40] = {NULL};
     expert_routes *routes;
     activation *in, *hidden;
     for (uint32_t e = 0; e < c->n_experts; e++) {
+        if (!expert_is_held(&shape, e))
+            continue;
         assert_int_equal(op->weight_create_gated(b, &data->gate[e], &data->up[e], &gated[e]),
                          STATUS_OK);
         assert_int_equal(op->weight_create(b, &data->down[e], 1, &down[e]), STATUS_OK);
     }
     uint32_t slots = op->routes_slots_max(&shape, count);
     assert_int_equal(op->routes_create(b, &shape, count, &routes), STATUS_OK);
-    assert_int_equal(op->activation_create(b, gated[0], slots, &in), STATUS_OK);
-    assert_int_equal(op->activation_create(b, down[0], slots, &hidden), STATUS_OK);
+    assert_int_equal(op->activation_create(b, gated[shape.first_held], slots, &in), STATUS_OK);
+    assert_int_equal(op->activation_create(b, down[shape.first_held], slots, &hidden), STATUS_OK);
     memcpy(y, data->before + (size_t)first * c->d, (size_t)count * c->d * sizeof *y);
     op->route(b, data->logits + (size_t)first * c->n_experts, count, routes);
     op->rms_norm_routed(b, data->x + (size_t)first * c->d, data->gain, EPSILON, c->d, routes, in);
@@ -246,9 +248,18 @@ static void run_experts(backend *b, const struct expert_case *c, const struct ex
     op->activation_destroy(b, hidden);
     op->routes_destroy(b, routes);
     for (uint32_t e = 0; e < c->n_experts; e++) {
+        if (!expert_is_held(&shape, e))
+            continue;
         op->weight_destroy(b, gated[e]);
         op->weight_destroy(b, down[e]);
     }
+}
+
+static void run_experts(backend *b, const struct expert_case *c, const struct expert_data *data,
+                        uint32_t first, uint32_t count, float *y)
+{
+    const struct expert_shape all = {c->n_experts, c->n_used, c->d, c->router, 0, 0};
+    run_held(b, c, data, &all, first, count, y);
 }
 
 static void check_experts(backend *reference, backend *fast)
@@ -283,6 +294,44 @@ static void experts_agree_and_rows_stay_apart(void **state)
     for_each_path(check_experts);
 }
 
+/* What the parts give comes to what all experts give: the first adds to what was there, as rank 0 does. */
+static void check_shared_experts(backend *reference, backend *b)
+{
+    (void)reference;
+    uint64_t state = 5;
+    for (size_t i = 0; i < ARRAY_COUNT(expert_cases); i++) {
+        struct expert_case c = expert_cases[i];
+        struct expert_data data = data_create(&c, &state);
+        size_t count = (size_t)c.rows * c.d;
+        float *want = malloc(count * sizeof *want), *sum = calloc(count, sizeof *sum),
+              *part = malloc(count * sizeof *part);
+        double highest = 0;
+        run_experts(b, &c, &data, 0, c.rows, want);
+        for (uint32_t first = 0, parts = 3, r = 0; r < parts; r++) {
+            uint32_t end = c.n_experts * (r + 1) / parts;
+            struct expert_shape held = {c.n_experts, c.n_used, c.d, c.router, first, end - first};
+            if (end == first)
+                continue;
+            run_held(b, &c, &data, &held, 0, c.rows, part);
+            for (size_t k = 0; k < count; k++)
+                sum[k] += part[k];
+            c.accumulate = false;
+            first = end;
+        }
+        for (size_t k = 0; k < count; k++)
+            highest = fmax(highest, fabs((double)want[k]));
+        compare("parts", sum, want, count, 1e-5 * highest);
+        free(want), free(sum), free(part);
+        data_free(&c, &data);
+    }
+}
+
+static void experts_may_be_shared_out(void **state)
+{
+    (void)state;
+    for_each_path(check_shared_experts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +339,7 @@ int main(void)
         cmocka_unit_test(values_are_capped),
         cmocka_unit_test(low_rank_changes_agree),
         cmocka_unit_test(experts_agree_and_rows_stay_apart),
+        cmocka_unit_test(experts_may_be_shared_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

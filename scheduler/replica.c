@@ -1,27 +1,26 @@
 /* Replica state machine
  *
- *                   wanted                      answered
- *      STOPPED ----------------> STARTING ------------------> READY
- *         ^                       |  |  ^                      |  |
- *         | ended                 |  |  | wait is over         |  | silence > heartbeat_timeout
- *         |              too slow |  |  |                      |  |
- *      DRAINING <-- unwanted -----|--+  +--- BACKING_OFF <--+  |  |
- *         |  ^                    |                ^        |  |  |
- *         |  +--------------------|---- unwanted --|--------|--+  |
- *         |                       v                | ended  |     |
- *         +--- too slow ------> STOPPING <---------|--------|-----+
- *                                 |                |        |
- *                                 +---- ended -----+--------+  (wanted; a crash loop goes to FAILED
- * instead, unwanted goes to STOPPED)
+ *              wanted             placed               answered
+ *      STOPPED ------> PLACING ------------> STARTING -----------> READY
+ *         ^            ^  |                   |  |                  |  |
+ *         |            |  | unwanted          |  | ended            |  | silence > heartbeat_timeout,
+ *         |            |  |          unwanted |  |                  |  | or ended
+ *         |  wait over |  |                   |  +-> BACKING_OFF <--|--+ (FAILED in a crash loop;
+ *         |            +--|-------------------|---------+           |     unwanted it goes to STOPPED)
+ *         | ended         v                   v                     |
+ *         +---------- STOPPING <-- slow -- DRAINING <-- unwanted ---+
  *
  * Invariants, checked in debug builds and by the random test:
  *   - at most one process exists: START is only returned when none does, and a state with a process
- * (STARTING, READY, DRAINING, STOPPING) is left only by `ended` or `start failed`. A killed process
+ * (PLACING, STARTING, READY, DRAINING, STOPPING) is left to one without only by `ended` or `start failed`. A killed process
  * counts until its end was seen: two processes on one slice would fight for its memory and its
  * socket.
  *   - READY is entered only by a probe's answer, never by the process merely existing.
- *   - every state but READY, STOPPED and STOPPING has a deadline, so nothing waits for ever;
- * STOPPING waits for the kernel.
+ *   - every state but PLACING, READY, STOPPED and STOPPING has a deadline, so nothing waits for ever;
+ * PLACING waits for room in the pool, however long that takes, STOPPING for the kernel or the cluster.
+ *
+ * READY also goes to ASLEEP, where it takes no requests until it is wanted again (then STARTING, with what it has kept) or must end
+ * (DRAINING); its answers keep it alive there too.
  *
  * Back-off doubles from backoff_first to backoff_max with half of each wait random, so that
  * replicas which died together do not come back together. A replica that was ready for backoff_max
@@ -36,8 +35,9 @@
 
 #include "check.h"
 
-static const char *const state_names[REPLICA_STATE_COUNT] = {
-    "stopped", "starting", "ready", "draining", "stopping", "backing_off", "failed"};
+static const char *const state_names[REPLICA_STATE_COUNT] = {"stopped",  "placing",     "starting",
+                                                             "ready",    "asleep",      "draining",
+                                                             "stopping", "backing_off", "failed"};
 
 const char *replica_state_name(enum replica_state state)
 {
@@ -94,7 +94,8 @@ uint64_t replica_expected_ns(const struct replica *replica, uint64_t now_ns)
 
 bool replica_has_process(const struct replica *replica)
 {
-    return replica->state == REPLICA_STARTING || replica->state == REPLICA_READY ||
+    return replica->state == REPLICA_PLACING || replica->state == REPLICA_ASLEEP ||
+           replica->state == REPLICA_STARTING || replica->state == REPLICA_READY ||
            replica->state == REPLICA_DRAINING || replica->state == REPLICA_STOPPING;
 }
 
@@ -106,13 +107,14 @@ static void enter(struct replica *replica, enum replica_state state, uint64_t no
     replica->deadline_ns = deadline_ns;
 }
 
-static uint32_t start(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
+static uint32_t start(struct replica *replica, uint64_t now_ns)
 {
     DCHECK(!replica_has_process(replica));
     replica->restart_count += replica->generation > 0;
     replica->generation++;
     replica->ready_since_ns = 0;
-    enter(replica, REPLICA_STARTING, now_ns, later(now_ns, policy->start_timeout_ns));
+    replica->is_waking = false;
+    enter(replica, REPLICA_PLACING, now_ns, UINT64_MAX);
     return REPLICA_ACTION_START;
 }
 
@@ -153,18 +155,30 @@ static void fail(struct replica *replica, const struct replica_policy *policy, u
     enter(replica, state, now_ns, later(now_ns, backoff_ns(replica, policy)));
 }
 
+/* Another slice is looked for at once. */
+static uint32_t lose(struct replica *replica, uint64_t now_ns)
+{
+    enter(replica, REPLICA_STOPPED, now_ns, UINT64_MAX);
+    return replica->is_wanted ? start(replica, now_ns) : REPLICA_ACTION_NONE;
+}
+
 static uint32_t want(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
 {
     bool was_wanted = replica->is_wanted;
 
     replica->is_wanted = true;
     if (replica->state == REPLICA_STOPPED)
-        return start(replica, policy, now_ns);
+        return start(replica, now_ns);
+    if (replica->state == REPLICA_ASLEEP) {
+        replica->is_waking = true;
+        enter(replica, REPLICA_STARTING, now_ns, later(now_ns, policy->start_timeout_ns));
+        return REPLICA_ACTION_WAKE;
+    }
     /* Asked for again: an operator's word ends a crash loop's wait. */
     if (!was_wanted || replica->state == REPLICA_FAILED)
         replica->failure_count = 0;
     if (replica->state == REPLICA_FAILED)
-        return start(replica, policy, now_ns);
+        return start(replica, now_ns);
     return REPLICA_ACTION_NONE;
 }
 
@@ -174,8 +188,11 @@ static uint32_t unwant(struct replica *replica, const struct replica_policy *pol
     replica->is_wanted = false;
     replica->failure_count = 0;
     switch (replica->state) {
+    case REPLICA_PLACING: /* it has nothing to finish */
+        return kill_it(replica, now_ns);
     case REPLICA_STARTING:
     case REPLICA_READY:
+    case REPLICA_ASLEEP:
         enter(replica, REPLICA_DRAINING, now_ns, later(now_ns, policy->drain_timeout_ns));
         return REPLICA_ACTION_DRAIN;
     case REPLICA_BACKING_OFF:
@@ -187,29 +204,56 @@ static uint32_t unwant(struct replica *replica, const struct replica_policy *pol
     }
 }
 
+uint32_t replica_leave(struct replica *replica, const struct replica_policy *policy, uint64_t by_ns,
+                       uint64_t now_ns)
+{
+    uint32_t actions = unwant(replica, policy, now_ns);
+
+    if (replica->state == REPLICA_DRAINING && by_ns < replica->deadline_ns)
+        replica->deadline_ns = by_ns;
+    return actions;
+}
+
+static uint32_t rest(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
+{
+    if (replica->state != REPLICA_READY)
+        return REPLICA_ACTION_NONE;
+    replica->is_wanted = false;
+    enter(replica, REPLICA_ASLEEP, now_ns, later(now_ns, policy->heartbeat_timeout_ns));
+    return REPLICA_ACTION_SLEEP;
+}
+
+static void place(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
+{
+    if (replica->state == REPLICA_PLACING)
+        enter(replica, REPLICA_STARTING, now_ns, later(now_ns, policy->start_timeout_ns));
+}
+
 static void answer(struct replica *replica, const struct replica_policy *policy, uint64_t now_ns)
 {
     if (replica->state == REPLICA_STARTING) {
         uint64_t took_ns = now_ns - replica->state_since_ns;
         enter(replica, REPLICA_READY, now_ns, 0);
-        replica->start_took_ns = took_ns;
+        if (!replica->is_waking)
+            replica->start_took_ns = took_ns;
+        replica->is_waking = false;
         replica->ready_since_ns = now_ns > 0 ? now_ns : 1;
     }
-    if (replica->state == REPLICA_READY)
+    if (replica->state == REPLICA_READY || replica->state == REPLICA_ASLEEP)
         replica->deadline_ns = later(now_ns, policy->heartbeat_timeout_ns);
 }
 
-static uint32_t deadline_passed(struct replica *replica, const struct replica_policy *policy,
-                                uint64_t now_ns)
+static uint32_t deadline_passed(struct replica *replica, uint64_t now_ns)
 {
     switch (replica->state) {
     case REPLICA_STARTING:
     case REPLICA_READY:
+    case REPLICA_ASLEEP:
     case REPLICA_DRAINING:
         return kill_it(replica, now_ns);
     case REPLICA_BACKING_OFF:
     case REPLICA_FAILED:
-        return start(replica, policy, now_ns);
+        return start(replica, now_ns);
     default:
         return REPLICA_ACTION_NONE;
     }
@@ -227,16 +271,25 @@ uint32_t replica_step(struct replica *replica, const struct replica_policy *poli
     case REPLICA_ENDED:
         if (replica_has_process(replica))
             fail(replica, policy, now_ns);
-        return REPLICA_ACTION_NONE; /* an end leads to a wait, never straight to a start */
+        return REPLICA_ACTION_NONE; /* such an end leads to a wait, never straight to a start */
+    case REPLICA_LOST:
+        return replica_has_process(replica) ? lose(replica, now_ns) : REPLICA_ACTION_NONE;
+    case REPLICA_PLACED:
+        place(replica, policy, now_ns);
+        return REPLICA_ACTION_NONE;
     case REPLICA_ANSWERED:
         answer(replica, policy, now_ns);
         break;
-    case REPLICA_NOT_READY:
+    case REPLICA_REST:
+        return rest(replica, policy, now_ns);
+    case REPLICA_NOT_READY: /* so says who sleeps */
+        if (replica->state == REPLICA_ASLEEP)
+            answer(replica, policy, now_ns);
+        break;
     case REPLICA_TICK:
         break;
     case REPLICA_EVENT_COUNT:
         CHECK(false);
     }
-    return now_ns >= replica->deadline_ns ? deadline_passed(replica, policy, now_ns)
-                                          : REPLICA_ACTION_NONE;
+    return now_ns >= replica->deadline_ns ? deadline_passed(replica, now_ns) : REPLICA_ACTION_NONE;
 }

@@ -44,36 +44,54 @@ void replica_manager_destroy(replica_manager *manager)
     memory_release(manager);
 }
 
-/* One event; returns the actions after the driver has heard of the change. */
-static uint32_t step(replica_manager *manager, uint32_t id, enum replica_event event,
-                     uint64_t now_ns)
+static void changed(replica_manager *manager, uint32_t id, enum replica_state before)
 {
-    struct replica *replica = &manager->replicas[id];
-    enum replica_state before = replica->state;
-    uint32_t actions = replica_step(replica, &manager->policy, event, now_ns);
+    if (manager->replicas[id].state != before)
+        manager->driver.changed(manager->driver.context, id, &manager->replicas[id], before);
+}
 
-    if (replica->state != before)
-        manager->driver.changed(manager->driver.context, id, replica, before);
-    return actions;
+/* The driver hears of the change before it is asked to do what follows from it. */
+static void follow(replica_manager *manager, uint32_t id, enum replica_state before,
+                   uint32_t actions, uint64_t now_ns)
+{
+    const struct replica_driver *driver = &manager->driver;
+    struct replica *replica = &manager->replicas[id];
+
+    changed(manager, id, before);
+    if (actions & REPLICA_ACTION_DRAIN)
+        driver->drain(driver->context, id);
+    if (actions & REPLICA_ACTION_SLEEP)
+        driver->sleep(driver->context, id);
+    if (actions & REPLICA_ACTION_WAKE)
+        driver->wake(driver->context, id);
+    if (actions & REPLICA_ACTION_KILL)
+        driver->kill(driver->context, id);
+    if ((actions & REPLICA_ACTION_START) &&
+        driver->start(driver->context, id, replica->generation) != STATUS_OK) {
+        before = replica->state;
+        actions = replica_step(replica, &manager->policy, REPLICA_START_FAILED, now_ns);
+        CHECK(actions == REPLICA_ACTION_NONE);
+        changed(manager, id, before);
+    }
 }
 
 void replica_manager_event(replica_manager *manager, uint32_t id, enum replica_event event,
                            uint64_t now_ns)
 {
-    const struct replica_driver *driver = &manager->driver;
-    uint32_t actions;
+    struct replica *replica = &manager->replicas[id];
+    enum replica_state before = replica->state;
 
     CHECK(id < manager->count);
-    actions = step(manager, id, event, now_ns);
-    if (actions & REPLICA_ACTION_DRAIN)
-        driver->drain(driver->context, id);
-    if (actions & REPLICA_ACTION_KILL)
-        driver->kill(driver->context, id);
-    if ((actions & REPLICA_ACTION_START) &&
-        driver->start(driver->context, id, manager->replicas[id].generation) != STATUS_OK) {
-        actions = step(manager, id, REPLICA_START_FAILED, now_ns);
-        CHECK(actions == REPLICA_ACTION_NONE);
-    }
+    follow(manager, id, before, replica_step(replica, &manager->policy, event, now_ns), now_ns);
+}
+
+void replica_manager_leave(replica_manager *manager, uint32_t id, uint64_t by_ns, uint64_t now_ns)
+{
+    struct replica *replica = &manager->replicas[id];
+    enum replica_state before = replica->state;
+
+    CHECK(id < manager->count);
+    follow(manager, id, before, replica_leave(replica, &manager->policy, by_ns, now_ns), now_ns);
 }
 
 uint64_t replica_manager_tick(replica_manager *manager, uint64_t now_ns)

@@ -13,7 +13,7 @@ static const struct replica_policy policy = {.backoff_first_ns = S,
 
 /* A driver without processes that remembers what was asked of it. */
 struct fake {
-    bool has_process[COUNT], was_killed[COUNT], start_fails;
+    bool has_process[COUNT], was_killed[COUNT], sleeps[COUNT], start_fails;
     uint32_t start_count, drain_count, change_count;
     enum replica_state seen[COUNT];
 };
@@ -39,6 +39,22 @@ static void fake_drain(void *context, uint32_t id)
     fake->drain_count++;
 }
 
+static void fake_sleep(void *context, uint32_t id)
+{
+    struct fake *fake = context;
+
+    assert_true(fake->has_process[id] && !fake->sleeps[id]);
+    fake->sleeps[id] = true;
+}
+
+static void fake_wake(void *context, uint32_t id)
+{
+    struct fake *fake = context;
+
+    assert_true(fake->has_process[id] && fake->sleeps[id]);
+    fake->sleeps[id] = false;
+}
+
 static void fake_kill(void *context, uint32_t id)
 {
     struct fake *fake = context;
@@ -59,7 +75,13 @@ static void fake_changed(void *context, uint32_t id, const struct replica *repli
 
 static replica_manager *make(struct fake *fake)
 {
-    struct replica_driver driver = {fake_start, fake_drain, fake_kill, fake_changed, fake};
+    struct replica_driver driver = {.start = fake_start,
+                                    .drain = fake_drain,
+                                    .sleep = fake_sleep,
+                                    .wake = fake_wake,
+                                    .kill = fake_kill,
+                                    .changed = fake_changed,
+                                    .context = fake};
     replica_manager *manager = NULL;
 
     assert_int_equal(replica_manager_create(COUNT, &policy, &driver, 1, 0, &manager), STATUS_OK);
@@ -84,6 +106,8 @@ static void all_wanted_replicas_are_started_and_stopped(void **state)
     assert_int_equal(replica_manager_tick(manager, 0), UINT64_MAX);
     for (uint32_t id = 0; id < COUNT; id++)
         replica_manager_event(manager, id, REPLICA_WANTED, id);
+    for (uint32_t id = 0; id < COUNT; id++)
+        replica_manager_event(manager, id, REPLICA_PLACED, id);
     assert_int_equal(fake.start_count, COUNT);
     assert_int_equal(process_count(manager), COUNT);
     assert_int_equal(replica_manager_tick(manager, S), 60 * S);
@@ -98,7 +122,7 @@ static void all_wanted_replicas_are_started_and_stopped(void **state)
         replica_manager_event(manager, id, REPLICA_ENDED, 23 * S);
     }
     assert_int_equal(process_count(manager), 0);
-    assert_int_equal(fake.change_count, COUNT * 5);
+    assert_int_equal(fake.change_count, COUNT * 6);
     replica_manager_destroy(manager);
 }
 
@@ -115,8 +139,27 @@ static void a_start_that_fails_is_tried_again(void **state)
     assert_in_range(next_ns, S / 2, S);
     fake.start_fails = false;
     (void)replica_manager_tick(manager, next_ns);
-    assert_int_equal(replica_manager_get(manager, 3)->state, REPLICA_STARTING);
+    assert_int_equal(replica_manager_get(manager, 3)->state, REPLICA_PLACING);
     assert_int_equal(replica_manager_get(manager, 3)->restart_count, 1);
+    replica_manager_destroy(manager);
+}
+
+static void a_replica_sleeps_and_wakes_without_a_start(void **state)
+{
+    struct fake fake = {0};
+    replica_manager *manager = make(&fake);
+
+    (void)state;
+    replica_manager_event(manager, 1, REPLICA_WANTED, 0);
+    replica_manager_event(manager, 1, REPLICA_PLACED, 0);
+    replica_manager_event(manager, 1, REPLICA_ANSWERED, 0);
+    replica_manager_event(manager, 1, REPLICA_REST, S);
+    assert_true(fake.sleeps[1]);
+    replica_manager_event(manager, 1, REPLICA_WANTED, 2 * S);
+    assert_false(fake.sleeps[1]);
+    replica_manager_event(manager, 1, REPLICA_ANSWERED, 2 * S);
+    assert_int_equal(replica_manager_get(manager, 1)->state, REPLICA_READY);
+    assert_int_equal(fake.start_count, 1);
     replica_manager_destroy(manager);
 }
 
@@ -128,6 +171,7 @@ static void one_replica_that_dies_leaves_the_others_alone(void **state)
     (void)state;
     for (uint32_t id = 0; id < COUNT; id++) {
         replica_manager_event(manager, id, REPLICA_WANTED, 0);
+        replica_manager_event(manager, id, REPLICA_PLACED, 0);
         replica_manager_event(manager, id, REPLICA_ANSWERED, 0);
     }
     fake.has_process[2] = false;
@@ -145,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_wanted_replicas_are_started_and_stopped),
         cmocka_unit_test(a_start_that_fails_is_tried_again),
+        cmocka_unit_test(a_replica_sleeps_and_wakes_without_a_start),
         cmocka_unit_test(one_replica_that_dies_leaves_the_others_alone),
     };
 

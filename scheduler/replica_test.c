@@ -16,6 +16,8 @@ static struct replica started(uint64_t now_ns)
 
     replica_init(&replica, 7, now_ns);
     assert_int_equal(replica_step(&replica, &policy, REPLICA_WANTED, now_ns), REPLICA_ACTION_START);
+    assert_int_equal(replica.state, REPLICA_PLACING);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_PLACED, now_ns), REPLICA_ACTION_NONE);
     return replica;
 }
 
@@ -40,6 +42,7 @@ static uint64_t die_and_come_back(struct replica *replica, uint64_t *now_ns)
                      REPLICA_ACTION_NONE);
     *now_ns = replica->deadline_ns;
     assert_int_equal(replica_step(replica, &policy, REPLICA_TICK, *now_ns), REPLICA_ACTION_START);
+    (void)replica_step(replica, &policy, REPLICA_PLACED, *now_ns);
     return wait_ns;
 }
 
@@ -64,6 +67,7 @@ static void when_a_replica_should_be_ready_is_reckoned_from_its_last_start(void 
     replica_init(&replica, 1, 0);
     assert_true(replica_expected_ns(&replica, 5) == UINT64_MAX);
     (void)replica_step(&replica, &policy, REPLICA_WANTED, 0);
+    (void)replica_step(&replica, &policy, REPLICA_PLACED, 0);
     uint64_t guess_ns = replica_expected_ns(&replica, 0);
     assert_true(guess_ns > 0 && replica_expected_ns(&replica, 1) == guess_ns);
     assert_true(replica_expected_ns(&replica, guess_ns + S) == guess_ns + S); /* any moment */
@@ -74,6 +78,8 @@ static void when_a_replica_should_be_ready_is_reckoned_from_its_last_start(void 
     assert_true(replica_expected_ns(&replica, 9 * S) == replica.deadline_ns + 7 * S);
     uint64_t again_ns = replica.deadline_ns;
     (void)replica_step(&replica, &policy, REPLICA_TICK, again_ns);
+    assert_int_equal(replica.state, REPLICA_PLACING);
+    (void)replica_step(&replica, &policy, REPLICA_PLACED, again_ns);
     assert_int_equal(replica.state, REPLICA_STARTING);
     assert_true(replica_expected_ns(&replica, again_ns + S) == again_ns + 7 * S);
     (void)replica_step(&replica, &policy, REPLICA_TICK, replica.deadline_ns);
@@ -160,6 +166,7 @@ static void a_crash_loop_is_called_failed_but_still_tried(void **state)
     assert_int_equal(replica.state, REPLICA_FAILED);
     now_ns = replica.deadline_ns;
     assert_int_equal(replica_step(&replica, &policy, REPLICA_TICK, now_ns), REPLICA_ACTION_START);
+    (void)replica_step(&replica, &policy, REPLICA_PLACED, now_ns);
     (void)replica_step(&replica, &policy, REPLICA_ANSWERED, now_ns);
     assert_int_equal(replica.state, REPLICA_READY);
 }
@@ -215,6 +222,75 @@ static void an_unwanted_replica_that_waits_stops_at_once(void **state)
     assert_int_equal(replica.state, REPLICA_STOPPED);
 }
 
+static void a_replica_waits_for_a_slice_as_long_as_that_takes(void **state)
+{
+    struct replica replica;
+
+    (void)state;
+    replica_init(&replica, 7, 0);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_WANTED, 0), REPLICA_ACTION_START);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_TICK, 3600 * S), REPLICA_ACTION_NONE);
+    assert_int_equal(replica.state, REPLICA_PLACING);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_PLACED, 3600 * S),
+                     REPLICA_ACTION_NONE);
+    assert_int_equal(replica.deadline_ns, 3660 * S);
+    replica_init(&replica, 7, 0);
+    (void)replica_step(&replica, &policy, REPLICA_WANTED, 0);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_UNWANTED, 1), REPLICA_ACTION_KILL);
+    (void)replica_step(&replica, &policy, REPLICA_ENDED, 2);
+    assert_int_equal(replica.state, REPLICA_STOPPED);
+}
+
+static void one_that_has_lost_its_slice_looks_for_another_at_once(void **state)
+{
+    struct replica replica = ready(0);
+
+    (void)state;
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_LOST, 1), REPLICA_ACTION_START);
+    assert_int_equal(replica.state, REPLICA_PLACING);
+    assert_int_equal(replica.failure_count, 0);
+    (void)replica_step(&replica, &policy, REPLICA_UNWANTED, 2);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_LOST, 3), REPLICA_ACTION_NONE);
+    assert_int_equal(replica.state, REPLICA_STOPPED);
+}
+
+static void one_that_sleeps_lives_by_its_answers_and_is_ready_when_it_wakes(void **state)
+{
+    struct replica replica = ready(0);
+
+    (void)state;
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_REST, S), REPLICA_ACTION_SLEEP);
+    assert_int_equal(replica.state, REPLICA_ASLEEP);
+    assert_false(replica.is_wanted);
+    for (uint64_t now_ns = 5 * S; now_ns < 50 * S; now_ns += 5 * S)
+        assert_int_equal(replica_step(&replica, &policy, REPLICA_NOT_READY, now_ns),
+                         REPLICA_ACTION_NONE);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_WANTED, 50 * S), REPLICA_ACTION_WAKE);
+    assert_int_equal(replica.state, REPLICA_STARTING);
+    (void)replica_step(&replica, &policy, REPLICA_ANSWERED, 51 * S);
+    assert_int_equal(replica.state, REPLICA_READY);
+    assert_true(replica.start_took_ns == 0); /* no start took so short a time */
+    assert_int_equal(replica.generation, 1);
+    (void)replica_step(&replica, &policy, REPLICA_REST, 52 * S);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_UNWANTED, 53 * S),
+                     REPLICA_ACTION_DRAIN);
+    replica = ready(0);
+    (void)replica_step(&replica, &policy, REPLICA_REST, S);
+    assert_int_equal(replica_step(&replica, &policy, REPLICA_TICK, 11 * S), REPLICA_ACTION_KILL);
+}
+
+static void one_that_must_leave_drains_no_longer_than_it_may(void **state)
+{
+    struct replica replica = ready(0);
+
+    (void)state;
+    assert_int_equal(replica_leave(&replica, &policy, 5 * S, S), REPLICA_ACTION_DRAIN);
+    assert_int_equal(replica.deadline_ns, 5 * S);
+    replica = ready(0);
+    assert_int_equal(replica_leave(&replica, &policy, 500 * S, S), REPLICA_ACTION_DRAIN);
+    assert_int_equal(replica.deadline_ns, 21 * S);
+}
+
 static uint64_t xorshift(uint64_t *x)
 {
     *x ^= *x << 13;
@@ -239,7 +315,9 @@ static void check_one_history(uint64_t seed)
         now_ns += xorshift(&random) % (xorshift(&random) % 4 == 0 ? 40 * S : S / 10);
         if (event == REPLICA_WANTED || event == REPLICA_UNWANTED)
             is_wanted = event == REPLICA_WANTED;
-        if (event == REPLICA_ENDED || event == REPLICA_START_FAILED)
+        if (event == REPLICA_REST && replica.state == REPLICA_READY)
+            is_wanted = false;
+        if (event == REPLICA_ENDED || event == REPLICA_START_FAILED || event == REPLICA_LOST)
             has_process = false;
         actions = replica_step(&replica, &policy, event, now_ns);
         if (actions & REPLICA_ACTION_START) {
@@ -257,7 +335,8 @@ static void check_one_history(uint64_t seed)
         if (event == REPLICA_TICK && replica.deadline_ns <= now_ns)
             fail_msg("seed %llu step %d: deadline has passed unheard", (unsigned long long)seed, i);
         if ((replica.deadline_ns == UINT64_MAX) !=
-            (replica.state == REPLICA_STOPPED || replica.state == REPLICA_STOPPING))
+            (replica.state == REPLICA_STOPPED || replica.state == REPLICA_STOPPING ||
+             replica.state == REPLICA_PLACING))
             fail_msg("seed %llu step %d: %s has no deadline", (unsigned long long)seed, i,
                      replica_state_name(replica.state));
     }
@@ -268,9 +347,13 @@ static void check_one_history(uint64_t seed)
         now_ns = replica.deadline_ns != UINT64_MAX ? replica.deadline_ns : now_ns;
         actions =
             replica_step(&replica, &policy, is_wanted ? REPLICA_ANSWERED : REPLICA_TICK, now_ns);
+        if (!is_wanted && replica.state == REPLICA_ASLEEP)
+            (void)replica_step(&replica, &policy, REPLICA_UNWANTED, now_ns);
         if (actions & REPLICA_ACTION_KILL || replica.state == REPLICA_STOPPING ||
             replica.state == REPLICA_DRAINING)
             (void)replica_step(&replica, &policy, REPLICA_ENDED, now_ns);
+        if (replica.state == REPLICA_PLACING)
+            (void)replica_step(&replica, &policy, REPLICA_PLACED, now_ns);
         if (is_wanted && replica.state == REPLICA_STOPPED)
             (void)replica_step(&replica, &policy, REPLICA_WANTED, now_ns);
     }
@@ -300,6 +383,10 @@ int main(void)
         cmocka_unit_test(an_unwanted_replica_drains_and_is_killed_when_it_takes_too_long),
         cmocka_unit_test(a_replica_wanted_again_while_it_drains_comes_back_after_its_end),
         cmocka_unit_test(an_unwanted_replica_that_waits_stops_at_once),
+        cmocka_unit_test(a_replica_waits_for_a_slice_as_long_as_that_takes),
+        cmocka_unit_test(one_that_has_lost_its_slice_looks_for_another_at_once),
+        cmocka_unit_test(one_that_sleeps_lives_by_its_answers_and_is_ready_when_it_wakes),
+        cmocka_unit_test(one_that_must_leave_drains_no_longer_than_it_may),
         cmocka_unit_test(any_order_of_events_keeps_the_rules),
     };
 

@@ -22,6 +22,11 @@
  * router_load_bound a replica is taken only if the reading that it saves takes longer than what the surplus of requests
  * costs: a step for each.
  *
+ * Many replicas. A choice among ROUTER_LOOK_MAX weighs them all. Of more it weighs ROUTER_SAMPLE by chance, and those with the most of the
+ * prompt in their caches: the best of a few chosen by chance is nearly as good as the best of all (Mitzenmacher 2001, the power of
+ * two choices; of 32 it is among the best 3 %), and what it costs no longer grows but for one glance at each cache. The
+ * bound of load is then that of the sample.
+ *
  * Groups. Which replica a group agrees on follows from the numbers alone, and changes for few groups when a replica comes or
  * goes (rendezvous hashing, Thaler and Ravishankar 1998). */
 #include "router.h"
@@ -79,17 +84,31 @@ static uint32_t group_home(const struct router_candidate *candidates, uint32_t c
     return home;
 }
 
+struct load {
+    uint64_t total, ready; /* total: with the newcomer */
+};
+
+static void load_add(struct load *load, const struct router_candidate *candidate)
+{
+    if (candidate->is_ready) {
+        load->total += candidate->outstanding;
+        load->ready++;
+    }
+}
+
+static uint32_t load_bound(const struct load *load)
+{
+    return load->ready > 0 ? (uint32_t)((load->total * 5 + load->ready * 4 - 1) / (load->ready * 4))
+                           : 0;
+}
+
 uint32_t router_load_bound(const struct router_candidate *candidates, uint32_t count)
 {
-    uint64_t total = 1, ready = 0;
+    struct load load = {1, 0};
 
-    for (uint32_t i = 0; i < count; i++) {
-        if (candidates[i].is_ready) {
-            total += candidates[i].outstanding;
-            ready++;
-        }
-    }
-    return ready > 0 ? (uint32_t)((total * 5 + ready * 4 - 1) / (ready * 4)) : 0;
+    for (uint32_t i = 0; i < count; i++)
+        load_add(&load, &candidates[i]);
+    return load_bound(&load);
 }
 
 static uint32_t consistent_hash(const struct router_candidate *candidates, uint32_t count,
@@ -118,94 +137,171 @@ static uint32_t round_robin(const struct router_candidate *candidates, uint32_t 
 
 /* --- predicted time to first token --- */
 
-double router_predicted_ttft_ns(const struct router_candidate *candidate,
-                                const struct router_request *request, double prefill_ns)
+static double read_ns(const struct router_candidate *candidate,
+                      const struct router_request *request, double prefill_ns)
 {
     uint32_t cached = candidate->cached_tokens < request->prompt_tokens ? candidate->cached_tokens
                                                                         : request->prompt_tokens;
 
     if (candidate->prefill_ns > 0)
         prefill_ns = candidate->prefill_ns;
-    return candidate->step_ns / 2 + candidate->queued_ns +
-           (double)(request->prompt_tokens - cached) * prefill_ns;
+    return (double)(request->prompt_tokens - cached) * prefill_ns;
 }
 
-static double cost_ns(const struct router_candidate *candidate,
-                      const struct router_request *request, double prefill_ns)
+double router_predicted_ttft_ns(const struct router_candidate *candidate,
+                                const struct router_request *request, double prefill_ns)
 {
-    double read_ns = router_predicted_ttft_ns(candidate, request, prefill_ns) -
-                     candidate->queued_ns - candidate->step_ns / 2;
-
-    return router_predicted_ttft_ns(candidate, request, prefill_ns) + read_ns;
+    return candidate->step_ns / 2 + candidate->queued_ns + read_ns(candidate, request, prefill_ns);
 }
 
-/* What stands in for a time that a replica has not measured: the mean of the others, else the guess. */
-static double mean_prefill_ns(const struct router_candidate *candidates, uint32_t count)
+/* --- who is looked at --- */
+
+/* The ready ones that a choice weighs, and what each costs. */
+struct field {
+    const struct router_candidate *candidates;
+    uint32_t index[ROUTER_LOOK_MAX];
+    double cost_ns[ROUTER_LOOK_MAX];
+    uint32_t count;
+    uint32_t fair_count; /* of these, from the first: taken whatever is in their caches */
+    double prefill_ns;   /* of a candidate that has not measured it */
+};
+
+_Static_assert(ROUTER_SAMPLE + ROUTER_CACHES <= ROUTER_LOOK_MAX, "a field has room for both");
+
+static const struct router_candidate *field_at(const struct field *field, uint32_t place)
+{
+    return &field->candidates[field->index[place]];
+}
+
+static void field_add(struct field *field, uint32_t index)
+{
+    if (field->candidates[index].is_ready)
+        field->index[field->count++] = index;
+}
+
+static void field_add_all(struct field *field, uint32_t count, uint32_t turn)
+{
+    uint32_t from = turn % count;
+
+    for (uint32_t i = from; i < count && field->count < ROUTER_LOOK_MAX; i++)
+        field_add(field, i);
+    for (uint32_t i = 0; i < from && field->count < ROUTER_LOOK_MAX; i++)
+        field_add(field, i);
+}
+
+/* By chance, each anew: of a fixed part (every tenth, say) the same ones would always vie with each other, and nothing would even
+ * out between them and the rest. */
+static void field_add_sample(struct field *field, uint32_t count, uint32_t turn)
+{
+    for (uint32_t i = 0; i < ROUTER_SAMPLE; i++)
+        field_add(field, (uint32_t)((weight_of(turn, i) >> 32) * count >> 32));
+}
+
+/* Those with the most of the prompt; of equal ones the first from `turn` on. */
+static void field_add_caches(struct field *field, uint32_t count, uint32_t turn)
+{
+    uint32_t best[ROUTER_CACHES], found = 0, least = 0, from = turn % count;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = from + i < count ? from + i : from + i - count, place;
+        uint32_t cached = field->candidates[index].cached_tokens;
+
+        if (cached <= least || !field->candidates[index].is_ready)
+            continue;
+        place = found < ROUTER_CACHES ? found++ : ROUTER_CACHES - 1;
+        for (; place > 0 && field->candidates[best[place - 1]].cached_tokens < cached; place--)
+            best[place] = best[place - 1];
+        best[place] = index;
+        if (found == ROUTER_CACHES)
+            least = field->candidates[best[ROUTER_CACHES - 1]].cached_tokens;
+    }
+    for (uint32_t i = 0; i < found; i++)
+        field_add(field, best[i]);
+}
+
+/* The mean of those that have measured it, else the guess. */
+static double mean_prefill_ns(const struct field *field)
 {
     double sum = 0;
     uint32_t known = 0;
 
-    for (uint32_t i = 0; i < count; i++) {
-        if (candidates[i].prefill_ns > 0) {
-            sum += candidates[i].prefill_ns;
+    for (uint32_t i = 0; i < field->count; i++) {
+        if (field_at(field, i)->prefill_ns > 0) {
+            sum += field_at(field, i)->prefill_ns;
             known++;
         }
     }
     return known > 0 ? sum / known : PREFILL_NS_GUESS;
 }
 
-static bool is_open(const struct router_candidate *candidate, uint32_t outstanding_max)
+static void field_make(struct field *field, const struct router_candidate *candidates,
+                       uint32_t count, const struct router_request *request)
 {
-    return candidate->is_ready && candidate->outstanding <= outstanding_max;
+    field->candidates = candidates;
+    field->count = field->fair_count = 0;
+    if (count == 0)
+        return;
+    if (count > ROUTER_LOOK_MAX)
+        field_add_sample(field, count, request->turn);
+    if (field->count == 0)
+        field_add_all(field, count, request->turn);
+    field->fair_count = field->count;
+    if (count > ROUTER_LOOK_MAX && field->count <= ROUTER_SAMPLE)
+        field_add_caches(field, count, request->turn);
+    field->prefill_ns = mean_prefill_ns(field);
+    for (uint32_t i = 0; i < field->count; i++)
+        field->cost_ns[i] =
+            router_predicted_ttft_ns(field_at(field, i), request, field->prefill_ns) +
+            read_ns(field_at(field, i), request, field->prefill_ns);
 }
 
-/* Of the ready candidates with at most `outstanding_max` requests the one that costs least. */
-static uint32_t cheapest(const struct router_candidate *candidates, uint32_t count,
-                         const struct router_request *request, double prefill_ns,
-                         uint32_t outstanding_max)
+/* --- the choice among them --- */
+
+/* The place of the one that costs least, of those with at most `outstanding_max` requests. */
+static uint32_t cheapest(const struct field *field, uint32_t outstanding_max)
 {
     uint32_t best = ROUTER_NONE;
     double least = INFINITY;
 
-    for (uint32_t i = 0; i < count; i++) {
-        double cost = cost_ns(&candidates[i], request, prefill_ns);
-
-        if (is_open(&candidates[i], outstanding_max) && cost < least)
-            least = cost;
+    for (uint32_t i = 0; i < field->count; i++) {
+        if (field_at(field, i)->outstanding <= outstanding_max && field->cost_ns[i] < least)
+            least = field->cost_ns[i];
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct router_candidate *one = &candidates[(request->turn % count + i) % count];
+    for (uint32_t i = 0; i < field->count; i++) {
+        uint32_t outstanding = field_at(field, i)->outstanding;
 
-        if (is_open(one, outstanding_max) &&
-            cost_ns(one, request, prefill_ns) <= least * EQUAL_FACTOR &&
-            (best == ROUTER_NONE || one->outstanding < candidates[best].outstanding))
-            best = (uint32_t)(one - candidates);
+        if (outstanding <= outstanding_max && field->cost_ns[i] <= least * EQUAL_FACTOR &&
+            (best == ROUTER_NONE || outstanding < field_at(field, best)->outstanding))
+            best = i;
     }
     return best;
 }
 
 /* Whether what `far` saves of reading is worth that it has more requests than `near`. */
-static bool is_worth_its_load(const struct router_candidate *far,
-                              const struct router_candidate *near,
-                              const struct router_request *request, double prefill_ns)
+static bool is_worth_its_load(const struct field *field, uint32_t far, uint32_t near)
 {
-    double step_ns = far->step_ns > 0 ? far->step_ns : STEP_NS_GUESS;
-    double surplus =
-        far->outstanding > near->outstanding ? (double)(far->outstanding - near->outstanding) : 0;
-    double gain = cost_ns(near, request, prefill_ns) - cost_ns(far, request, prefill_ns);
+    const struct router_candidate *of_far = field_at(field, far), *of_near = field_at(field, near);
+    double step_ns = of_far->step_ns > 0 ? of_far->step_ns : STEP_NS_GUESS;
+    double surplus = of_far->outstanding > of_near->outstanding
+                         ? (double)(of_far->outstanding - of_near->outstanding)
+                         : 0;
 
-    return gain > surplus * step_ns;
+    return field->cost_ns[near] - field->cost_ns[far] > surplus * step_ns;
 }
 
 /* A group's own replica, unless another is known to have more of the prompt, or it is much busier. */
-static uint32_t session_home(const struct router_candidate *candidates, uint32_t count,
+static uint32_t session_home(const struct field *field, uint32_t count,
                              const struct router_request *request, uint32_t best)
 {
-    uint32_t least = router_pick(candidates, count, request->turn, ROUTER_NONE);
-    uint32_t home = group_home(candidates, count, request->group,
-                               candidates[least].outstanding + ROUTER_NEAR_SLACK);
+    uint32_t least = UINT32_MAX - ROUTER_NEAR_SLACK, home;
 
-    return home != ROUTER_NONE && candidates[home].cached_tokens >= candidates[best].cached_tokens
+    for (uint32_t i = 0; i < field->count; i++) {
+        if (field_at(field, i)->outstanding < least)
+            least = field_at(field, i)->outstanding;
+    }
+    home = group_home(field->candidates, count, request->group, least + ROUTER_NEAR_SLACK);
+    return home != ROUTER_NONE &&
+                   field->candidates[home].cached_tokens >= field->candidates[best].cached_tokens
                ? home
                : best;
 }
@@ -213,18 +309,24 @@ static uint32_t session_home(const struct router_candidate *candidates, uint32_t
 static uint32_t predicted_ttft(const struct router_candidate *candidates, uint32_t count,
                                const struct router_request *request)
 {
-    double prefill_ns = mean_prefill_ns(candidates, count);
-    uint32_t bound = router_load_bound(candidates, count);
-    uint32_t best = cheapest(candidates, count, request, prefill_ns, UINT32_MAX), near;
+    struct field field;
+    struct load load = {1, 0};
+    uint32_t best, near, bound;
 
+    field_make(&field, candidates, count, request);
+    best = cheapest(&field, UINT32_MAX);
     if (best == ROUTER_NONE)
         return best;
-    if (candidates[best].outstanding >= bound) {
-        near = cheapest(candidates, count, request, prefill_ns, bound - 1);
-        if (!is_worth_its_load(&candidates[best], &candidates[near], request, prefill_ns))
+    for (uint32_t i = 0; i < field.fair_count; i++)
+        load_add(&load, field_at(&field, i));
+    bound = load_bound(&load);
+    if (field_at(&field, best)->outstanding >= bound) {
+        near = cheapest(&field, bound - 1);
+        if (!is_worth_its_load(&field, best, near))
             best = near;
     }
-    return request->has_group ? session_home(candidates, count, request, best) : best;
+    best = field.index[best];
+    return request->has_group ? session_home(&field, count, request, best) : best;
 }
 
 /* --- the whole --- */

@@ -1,5 +1,7 @@
 #include "unit_test.h"
 
+#include <string.h>
+
 #include "router.h"
 
 static void the_least_loaded_ready_replica_is_picked(void **state)
@@ -267,6 +269,111 @@ static void round_robin_goes_round_those_that_are_ready(void **state)
     assert_int_equal(taken[2] + taken[3], 300);
 }
 
+/* --- more than a choice weighs one by one --- */
+
+#define MANY 500u
+
+static void many_replicas_are_loaded_evenly(void **state)
+{
+    static struct router_candidate candidates[MANY];
+    static uint32_t queue[20 * MANY];
+    uint32_t most = 0, least = UINT32_MAX;
+
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++)
+        candidates[i] =
+            (struct router_candidate){.is_ready = true, .prefill_ns = 1e5, .step_ns = 1e7};
+    for (uint32_t turn = 0; turn < 200 * MANY; turn++) { /* twenty each, which end in any order */
+        struct router_request request = {.prompt_tokens = 500, .turn = turn};
+        uint32_t place = turn % (20 * MANY), other = random_below(20 * MANY), ended;
+
+        if (turn >= 20 * MANY) {
+            ended = queue[other];
+            queue[other] = queue[place];
+            candidates[ended].outstanding--;
+        }
+        queue[place] = router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request);
+        assert_true(queue[place] < MANY);
+        assert_int_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request),
+                         queue[place]);
+        candidates[queue[place]].outstanding++;
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        most = candidates[i].outstanding > most ? candidates[i].outstanding : most;
+        least = candidates[i].outstanding < least ? candidates[i].outstanding : least;
+    }
+    print_message("%u to %u of 20 requests each\n", least, most);
+    assert_true(most <= 25); /* the bound of load, were it of all */
+}
+
+static void of_many_the_one_with_the_prompt_is_found(void **state)
+{
+    static struct router_candidate candidates[MANY];
+
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++)
+        candidates[i] = (struct router_candidate){
+            .is_ready = true, .outstanding = 4, .prefill_ns = 1e5, .step_ns = 1e7};
+    for (uint32_t i = 0; i < MANY; i += 3) /* what all share, in the caches of many */
+        candidates[i].cached_tokens = 200;
+    for (uint32_t turn = 0; turn < 2000; turn++) {
+        struct router_request request = {.prompt_tokens = 3000, .turn = turn};
+        uint32_t home = random_below(MANY);
+        struct router_candidate before = candidates[home];
+
+        candidates[home].cached_tokens = 2900;
+        assert_int_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request), home);
+        candidates[home].is_ready = false;
+        assert_int_not_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request),
+                             home);
+        candidates[home] = before;
+        /* None has more than the others: one of those that have something. */
+        assert_int_equal(
+            candidates[router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request)]
+                .cached_tokens,
+            200);
+    }
+}
+
+static void of_many_the_only_ready_one_is_found(void **state)
+{
+    static struct router_candidate candidates[MANY];
+    const uint32_t counts[] = {ROUTER_LOOK_MAX, ROUTER_LOOK_MAX + 1, MANY};
+
+    (void)state;
+    memset(candidates, 0, sizeof(candidates));
+    for (uint32_t i = 0; i < 3000; i++) {
+        struct router_request request = {
+            .prompt_tokens = 100, .has_group = i % 2 == 0, .group = i, .turn = i};
+        uint32_t count = counts[i % 3], only = random_below(count);
+
+        assert_int_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, count, &request),
+                         ROUTER_NONE);
+        candidates[only] = (struct router_candidate){.is_ready = true, .outstanding = i % 7};
+        assert_int_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, count, &request), only);
+        candidates[only].is_ready = false;
+    }
+}
+
+static void of_many_a_group_keeps_its_own(void **state)
+{
+    static struct router_candidate candidates[MANY];
+
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++)
+        candidates[i] =
+            (struct router_candidate){.is_ready = true, .prefill_ns = 1e5, .step_ns = 1e7};
+    for (uint32_t group = 0; group < 500; group++) {
+        struct router_request request = {
+            .prompt_tokens = 100, .has_group = true, .group = group, .turn = group};
+        uint32_t home = router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request);
+
+        for (request.turn = 0; request.turn < 5; request.turn++)
+            assert_int_equal(router_choose(ROUTER_PREDICTED_TTFT, candidates, MANY, &request),
+                             home);
+    }
+}
+
 /* Everybody asks about the same document: its home must not be the only one that works. */
 static void a_prompt_that_all_share_makes_no_hot_spot(void **state)
 {
@@ -324,6 +431,10 @@ int main(void)
         cmocka_unit_test(the_least_cost_wins_within_the_bound_of_load),
         cmocka_unit_test(consistent_hashing_keeps_the_bound),
         cmocka_unit_test(round_robin_goes_round_those_that_are_ready),
+        cmocka_unit_test(many_replicas_are_loaded_evenly),
+        cmocka_unit_test(of_many_the_one_with_the_prompt_is_found),
+        cmocka_unit_test(of_many_the_only_ready_one_is_found),
+        cmocka_unit_test(of_many_a_group_keeps_its_own),
         cmocka_unit_test(a_prompt_that_all_share_makes_no_hot_spot),
         cmocka_unit_test(versions_get_their_shares_and_a_number_its_version),
     };

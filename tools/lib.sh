@@ -15,10 +15,11 @@ MODEL_PATH="$PENSTOCK_CACHE/models/$MODEL_FILE"
 CLIENT_PYTHON="$PENSTOCK_CACHE/python/bin/python"
 
 # What a build needs; what fetching the model and the printed curl line need; what tests need beside both.
-BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libh2o-evloop-dev libssl-dev libyaml-dev libjansson-dev
+BUILD_PACKAGES=(gcc g++ libc6-dev cmake ninja-build pkg-config libh2o-evloop-dev libssl-dev libyaml-dev libjansson-dev
   libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev libhwloc-dev)
 FETCH_PACKAGES=(python3-venv ca-certificates curl)
-TEST_PACKAGES=(g++ git openssl nghttp2-client prometheus postgresql redis-server)
+TEST_PACKAGES=(git openssl nghttp2-client prometheus postgresql redis-server
+  munge slurmctld slurmd slurm-client slurmrestd slurm-wlm-basic-plugins slurm-wlm-jwt-plugin)
 CI_PACKAGES=(clang clang-format clang-tidy libclang-rt-14-dev)
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -152,4 +153,9 @@ build() {
     configure "$preset" || return
   fi
   ninja -C "$ROOT/build/$preset" "$@" >&2
+}
+
+# The CUDA backend, where nvcc is. It takes minutes.
+cuda_backend_build() {
+  ! grep -q '^PENSTOCK_CUDA:BOOL=ON' "$ROOT/build/release/CMakeCache.txt" || build release penstock-cuda
 }

@@ -292,7 +292,7 @@ static void bench_path(struct bench *bench)
 {
     struct model_run_options options;
     struct error_note note = {""};
-    struct backend_options device = {bench->path, bench->threads};
+    struct backend_options device = {.path = bench->path, .threads = bench->threads};
     if (!size_run(bench, &options)) {
         fprintf(stderr, "engine_bench: no row fits the model's context and the memory limit\n");
         exit(1);

@@ -205,7 +205,7 @@ static uint64_t run_plans(struct model_run *run, batcher *batch, struct sequence
         forward(run, entry->count, 1, s->table.blocks, s->table.count, plan->logit_row_count);
         (void)batcher_complete(batch, &sample_count);
         draw(run, sample_count);
-        batcher_note_time(batch, clock_now_ns() - start_ns);
+        batcher_note_time(batch, plan, clock_now_ns() - start_ns);
     }
     batcher_append(batch, s, run->samples[0].token);
     return clock_now_ns() - begin_ns;

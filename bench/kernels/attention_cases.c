@@ -185,7 +185,7 @@ void bench_cache_operations(struct bench *bench)
                   {32, 192, 1}, {16, 1024, 1}, {1, 512, 512}, {1, 2048, 512}};
     bool wants_attention = is_wanted(bench, "attention"), wants_append = is_wanted(bench, "append"),
          wants_copy = is_wanted(bench, "copy");
-    for (enum kv_type type = 0; type < KV_TYPE_COUNT; type++) {
+    for (enum kv_type type = 0; type < CPU_KV_TYPE_COUNT; type++) {
         if (wants_attention || wants_append || wants_copy)
             check_cache(bench, type, 300);
         for (size_t i = 0; wants_attention && i < ARRAY_COUNT(shapes); i++)

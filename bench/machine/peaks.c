@@ -63,6 +63,8 @@ struct peak peak_int8(enum backend_path path)
         return peak_amx();
     case BACKEND_AUTO:
     case BACKEND_REFERENCE:
+    case BACKEND_CUDA:
+    case BACKEND_CUDA_EMULATED:
         break;
     }
     return (struct peak){NULL, 0};
@@ -79,6 +81,8 @@ struct peak peak_float(enum backend_path path)
         return (struct peak){fma_avx512, ops_of(16)};
     case BACKEND_AUTO:
     case BACKEND_REFERENCE:
+    case BACKEND_CUDA:
+    case BACKEND_CUDA_EMULATED:
         break;
     }
     return (struct peak){NULL, 0};

@@ -6,13 +6,13 @@
  * are due. A draft's row counts only once its token has been sampled: until then its block is no fuller than without
  * it, so neither the prefix cache nor a copy ever takes a wrong guess for text. */
 
-/* Makes the blocks of `s` that the step has filled findable; learns the hashes of those that hold
- * generated tokens. */
-static void publish_blocks(batcher *b, struct sequence *s, uint32_t first_block)
+/* Learns the hashes of those that hold generated tokens. */
+void batcher_publish_blocks(batcher *b, struct sequence *s, uint32_t first)
 {
-    uint32_t full = s->computed_count / BLOCK_TOKENS;
+    uint32_t known = sequence_known_count(s);
+    uint32_t full = (s->computed_count < known ? s->computed_count : known) / BLOCK_TOKENS;
     uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
-    for (uint32_t i = first_block; i < full; i++) {
+    for (uint32_t i = first; i < full; i++) {
         if (i == s->hash_count) {
             int32_t tokens[BLOCK_TOKENS];
             for (uint32_t j = 0; j < BLOCK_TOKENS; j++)
@@ -56,7 +56,7 @@ void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count)
     }
     s->computed_count = end;
     if (b->prefixes != NULL)
-        publish_blocks(b, s, first / BLOCK_TOKENS);
+        batcher_publish_blocks(b, s, first / BLOCK_TOKENS);
     if (b->marks != NULL && s->index == 0)
         put_marks(b, s);
 }
@@ -99,16 +99,16 @@ const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count)
                                                    .logit_row = entry->logit_row,
                                                    .drafts = entry->drafts,
                                                    .draft_count = entry->draft_count};
-        if (s->index == 0 && s->output_count == 0 && s->request->sequence_count > 1)
+        bool is_first = s->output_count + s->unknown_count == 0;
+        if (s->index == 0 && is_first && s->request->sequence_count > 1)
             start_siblings(b, s, entry->logit_row, &count);
     }
     *sample_count = count;
     return b->samples;
 }
 
-void batcher_note_time(batcher *b, uint64_t elapsed_ns)
+void batcher_note_time(batcher *b, const struct step_plan *plan, uint64_t elapsed_ns)
 {
-    CHECK(!b->has_plan);
-    struct step_shape shape = plan_shape(b);
+    struct step_shape shape = {plan->row_count, plan->logit_row_count, plan->context};
     cost_model_observe(&b->cost, &shape, elapsed_ns);
 }

@@ -49,8 +49,8 @@ static uint32_t drafts_possible(const batcher *b, const struct step_entry *entry
     const struct sequence *s = entry->sequence;
     if (s->lookup == NULL || prompt_lookup_length(s->lookup) == 0)
         return 0;
-    uint32_t left =
-        s->output_count_max - s->output_count - 1; /* the last draft is followed by a token */
+    /* The last draft is followed by a token. */
+    uint32_t left = s->output_count_max - s->output_count - s->unknown_count - 1;
     return left < b->options.draft_tokens_max ? left : b->options.draft_tokens_max;
 }
 
@@ -128,7 +128,7 @@ static void add_drafts(batcher *b, struct step_entry *entry, uint32_t count)
     b->plan.draft_count += count;
     b->plan.row_count += count;
     b->plan.logit_row_count += count;
-    b->plan_context += context_of_rows(first, count);
+    b->plan.context += context_of_rows(first, count);
 }
 
 /* The logit rows of what follows move back. */
@@ -155,7 +155,9 @@ void batcher_plan_drafts(batcher *b)
     for (uint32_t i = 0; i < b->plan.decode_count; i++) {
         struct step_entry *entry = &b->entries[i];
         uint32_t count = choose_drafts(b, entry, rate, &set);
-        if (count > 0)
+        if (count > 0 && entry->sequence->unknown_count > 0)
+            b->plan.awaits_drafts = true;
+        else if (count > 0)
             add_drafts(b, entry, count);
     }
     if (b->plan.draft_count > 0)

@@ -43,9 +43,15 @@ static uint32_t rows_left(const batcher *b)
     return b->options.batch_tokens_max - b->plan.row_count;
 }
 
-static bool is_decode(const struct sequence *s)
+/* Beside the prompts: one row, or none when its last token is on its way. */
+static bool is_generating(const struct sequence *s)
 {
     return sequence_token_count(s) - s->computed_count == 1;
+}
+
+static bool is_decode(const struct sequence *s)
+{
+    return is_generating(s) && !sequence_is_full(s);
 }
 
 /* The row of the prompt's last token gives the first output; those before it score the prompt. */
@@ -82,11 +88,12 @@ static void add_entry(batcher *b, struct sequence *s, uint32_t count)
     plan->logit_row_count += scores + (gives_logits ? 1 : 0);
     plan->score_count += scores;
     plan->row_count += count;
-    b->plan_context += context_of_rows(s->computed_count, count);
+    plan->context += context_of_rows(s->computed_count, count);
 }
 
 static void preempt(batcher *b, struct sequence *victim)
 {
+    CHECK(b->unknown_count == 0);
     batcher_stop_sequence(b, victim);
     batcher_queue_sequence(b, victim);
     batcher_update_waiting(b, victim->request);
@@ -112,6 +119,20 @@ static status make_room(batcher *b, struct sequence *s)
         block_set_filled(b->blocks, s->table.blocks[index], s->computed_count % BLOCK_TOKENS);
     }
     return result;
+}
+
+/* Would plan_decodes find the blocks that it needs? */
+static bool decodes_have_room(const batcher *b)
+{
+    uint32_t needed = 0;
+    for (uint32_t i = 0; i < b->running_count; i++) {
+        const struct sequence *s = b->running[i];
+        uint32_t index = s->computed_count / BLOCK_TOKENS;
+        if (is_decode(s))
+            needed += index >= s->table.count ||
+                      block_reference_count(b->blocks, s->table.blocks[index]) > 1;
+    }
+    return needed <= block_available_count(b->blocks);
 }
 
 /* Decodes, best first. Whoever needs a block and finds none takes those of the last in the order,
@@ -252,7 +273,7 @@ static void count_prefix_hit(batcher *b, const struct sequence *s)
 static uint32_t pending_siblings(const struct sequence *s)
 {
     const struct batch_request *request = s->request;
-    if (s->index != 0 || s->output_count != 0 || request->sequence_count == 1)
+    if (s->index != 0 || s->output_count + s->unknown_count != 0 || request->sequence_count == 1)
         return 0;
     return request->live_count - 1;
 }
@@ -310,7 +331,7 @@ static void plan_prefills(batcher *b)
     bool admits = b->plan.preempted_count == 0;
     uint32_t i = 0;
     for (;;) {
-        while (i < b->running_count && is_decode(b->running[i]))
+        while (i < b->running_count && is_generating(b->running[i]))
             i++;
         struct sequence *s = i < b->running_count ? b->running[i] : NULL;
         struct sequence *waiting = admits ? next_waiting(b, s) : NULL;
@@ -341,7 +362,8 @@ const struct step_plan *batcher_plan(batcher *b)
     CHECK(!b->has_plan);
     b->plan =
         (struct step_plan){.entries = b->entries, .copy_from = b->copy_from, .copy_to = b->copy_to};
-    b->plan_context = 0.0;
+    if (b->unknown_count > 0 && !decodes_have_room(b))
+        return NULL; /* what is on its way may end somebody */
     plan_decodes(b);
     struct step_shape decodes = plan_shape(b);
     b->plan_decodes_ns =
@@ -350,7 +372,7 @@ const struct step_plan *batcher_plan(batcher *b)
     plan_prefills(b);
     batcher_plan_drafts(b);
     if (b->plan.entry_count == 0) {
-        CHECK(b->running_count == 0 && b->waiting.count == 0);
+        CHECK(b->unknown_count > 0 || (b->running_count == 0 && b->waiting.count == 0));
         return NULL;
     }
     struct step_shape shape = plan_shape(b);

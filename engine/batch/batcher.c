@@ -90,12 +90,13 @@ static status make_arrays(batcher *b)
 {
     uint32_t slots = b->options.sequence_count_max;
     b->running = make_array(slots, sizeof *b->running);
+    b->free_slots = make_array(slots, sizeof *b->free_slots);
     b->entries = make_array(slots, sizeof *b->entries);
     b->copy_from = make_array(slots, sizeof *b->copy_from);
     b->copy_to = make_array(slots, sizeof *b->copy_to);
     b->samples = make_array(slots, sizeof *b->samples);
-    bool is_whole = b->running != NULL && b->entries != NULL && b->copy_from != NULL &&
-                    b->copy_to != NULL && b->samples != NULL;
+    bool is_whole = b->running != NULL && b->free_slots != NULL && b->entries != NULL &&
+                    b->copy_from != NULL && b->copy_to != NULL && b->samples != NULL;
     return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -112,6 +113,8 @@ status batcher_create(const struct batcher_options *options, batcher **out)
     cost_model_init(&b->cost);
     draft_odds_init(&b->draft_odds);
     status s = make_arrays(b);
+    for (uint32_t i = 0; s == STATUS_OK && i < options->sequence_count_max; i++)
+        b->free_slots[i] = options->sequence_count_max - 1 - i; /* 0 first */
     if (s == STATUS_OK)
         s = block_allocator_create(options->block_count, &b->blocks);
     if (s == STATUS_OK && options->prefix_cache)
@@ -143,6 +146,7 @@ void batcher_destroy(batcher *b)
     memory_release(b->copy_to);
     memory_release(b->copy_from);
     memory_release(b->entries);
+    memory_release(b->free_slots);
     memory_release(b->running);
     memory_release(b);
 }
@@ -192,7 +196,7 @@ void batcher_update_waiting(batcher *b, struct batch_request *request)
 
 void batcher_queue_sequence(batcher *b, struct sequence *s)
 {
-    CHECK(s->table.count == 0);
+    CHECK(s->table.count == 0 && s->unknown_count == 0);
     s->state = SEQUENCE_WAITING;
     s->computed_count = 0;
     sequence_queue_insert(&b->waiting, s);
@@ -215,6 +219,8 @@ void batcher_start_sequence(batcher *b, struct sequence *s)
 {
     CHECK(b->running_count < b->options.sequence_count_max);
     b->running_tenant_count += !is_tenant_running(b, s->request->tenant);
+    s->slot = b->free_slots[b->options.sequence_count_max - b->running_count - 1];
+    s->has_slot_state = false;
     uint32_t at = b->running_count++;
     while (at > 0 && sequence_is_before(s, b->running[at - 1])) {
         b->running[at] = b->running[at - 1];
@@ -236,6 +242,7 @@ void batcher_stop_sequence(batcher *b, struct sequence *s)
         at++;
     CHECK(at < b->running_count);
     b->running_count--;
+    b->free_slots[b->options.sequence_count_max - b->running_count - 1] = s->slot;
     for (; at < b->running_count; at++)
         b->running[at] = b->running[at + 1];
     b->running_tenant_count -= !is_tenant_running(b, s->request->tenant);
@@ -328,7 +335,10 @@ void batcher_end_sequence(batcher *b, struct sequence *s)
         batcher_stop_sequence(b, s);
     else if (s->state == SEQUENCE_WAITING)
         sequence_queue_remove(&b->waiting, s);
-    CHECK(s->index != 0 || s->output_count > 0 || s->request->live_count == 1);
+    bool was_sampled = s->output_count + s->unknown_count > 0;
+    CHECK(s->index != 0 || was_sampled || s->request->live_count == 1);
+    b->unknown_count -= s->unknown_count;
+    s->unknown_count = 0;
     s->state = SEQUENCE_ENDED;
     b->refused = NULL; /* may have been this one, and its address may be used again */
     struct batch_request *request = s->request;
@@ -352,11 +362,33 @@ void batcher_abandon(batcher *b)
     b->has_plan = false;
 }
 
+void batcher_extend(batcher *b, struct sequence *s, uint32_t sample)
+{
+    CHECK(!b->has_plan && s->state == SEQUENCE_RUNNING);
+    CHECK(!sequence_is_full(s) && s->unknown_count < 2 && s->draft_count == 0);
+    s->unknown_count++;
+    s->unknown_sample = sample;
+    b->unknown_count++;
+}
+
+/* A block may have been computed before all of its tokens were known. */
+static void publish_known(batcher *b, struct sequence *s)
+{
+    uint32_t known = sequence_known_count(s);
+    if (b->prefixes != NULL && known % BLOCK_TOKENS == 0 && s->computed_count >= known)
+        batcher_publish_blocks(b, s, known / BLOCK_TOKENS - 1);
+}
+
 void batcher_append(batcher *b, struct sequence *s, int32_t token)
 {
     CHECK(!b->has_plan && s->state == SEQUENCE_RUNNING);
     CHECK(s->output_count < s->output_count_max);
     s->outputs[s->output_count++] = token;
+    if (s->unknown_count > 0) {
+        s->unknown_count--;
+        b->unknown_count--;
+        publish_known(b, s);
+    }
     if (s->draft_count > 0 && *s->drafts == token) {
         s->drafts++;
         s->draft_count--;
@@ -375,6 +407,12 @@ void batcher_append(batcher *b, struct sequence *s, int32_t token)
 struct batch_request *batcher_any_request(const batcher *b)
 {
     return b->requests;
+}
+
+void batcher_forget(batcher *b)
+{
+    CHECK(b->requests == NULL);
+    block_allocator_forget(b->blocks);
 }
 
 void batcher_get_stats(const batcher *b, struct batcher_stats *out)
@@ -399,6 +437,12 @@ static bool running_is_consistent(const batcher *b)
         if (s->state != SEQUENCE_RUNNING || s->computed_count > sequence_token_count(s) ||
             s->table.count < blocks_for_tokens(s->computed_count))
             return false;
+        if (s->output_count + s->unknown_count > s->output_count_max ||
+            s->slot >= b->options.sequence_count_max)
+            return false;
+        for (uint32_t j = 0; j < b->options.sequence_count_max - b->running_count; j++)
+            if (b->free_slots[j] == s->slot)
+                return false;
         if (i > 0 && !sequence_is_before(b->running[i - 1], s))
             return false;
     }
@@ -408,6 +452,7 @@ static bool running_is_consistent(const batcher *b)
 bool batcher_is_consistent(const batcher *b)
 {
     uint32_t running = 0, waiting = 0, requests = 0, running_requests = 0, tenants = 0;
+    uint32_t unknown = 0;
     for (const struct batch_request *r = b->requests; r != NULL; r = r->next) {
         uint32_t live = 0, mine = 0;
         for (uint32_t i = 0; i < r->sequence_count; i++) {
@@ -415,7 +460,8 @@ bool batcher_is_consistent(const batcher *b)
             live += s->state != SEQUENCE_ENDED;
             mine += s->state == SEQUENCE_RUNNING;
             waiting += s->state == SEQUENCE_WAITING;
-            if (s->state != SEQUENCE_RUNNING && s->table.count != 0)
+            unknown += s->unknown_count;
+            if (s->state != SEQUENCE_RUNNING && (s->table.count != 0 || s->unknown_count != 0))
                 return false;
         }
         if (live != r->live_count || mine != r->running_count ||
@@ -426,7 +472,8 @@ bool batcher_is_consistent(const batcher *b)
         requests++;
     }
     if (running != b->running_count || waiting != b->waiting.count ||
-        requests != b->live_request_count || running_requests != b->running_request_count)
+        requests != b->live_request_count || running_requests != b->running_request_count ||
+        unknown != b->unknown_count)
         return false;
     const struct block_table **tables = memory_allocate_array(running, sizeof(void *));
     CHECK(tables != NULL);

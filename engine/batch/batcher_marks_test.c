@@ -100,9 +100,10 @@ static void run(batcher *b, struct queue_gate *gate, const struct prompt *p, uin
         uint32_t count;
         const struct step_sample *samples;
 
-        assert_non_null(batcher_plan(b));
+        const struct step_plan *plan = batcher_plan(b);
+        assert_non_null(plan);
         samples = batcher_complete(b, &count);
-        batcher_note_time(b, 1000);
+        batcher_note_time(b, plan, 1000);
         if (count > 0 && samples[0].sequence->output_count + 1 == 4)
             batcher_end_sequence(b, &sequence);
         else if (count > 0)

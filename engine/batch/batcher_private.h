@@ -18,6 +18,7 @@ struct batcher {
 
     struct sequence_queue waiting;
     struct sequence **running; /* owned; [sequence_count_max], by sequence_is_before */
+    uint32_t *free_slots;      /* owned; a stack of sequence_count_max - running_count slots */
     uint32_t running_count, running_tenant_count;
     struct batch_request *requests; /* live ones */
     uint32_t live_request_count, running_request_count;
@@ -28,7 +29,6 @@ struct batcher {
     uint32_t *copy_from, *copy_to; /* owned */
     struct step_sample *samples;   /* owned */
     int32_t drafts[STEP_DRAFTS_MAX];
-    double plan_context;    /* positions that the plan's rows attend to, in all */
     double plan_decodes_ns; /* predicted of its decodes alone; 0: too little is known yet */
     /* How long the step should take at most, and with a newcomer's prompt in it; 0: no limit */
     double plan_limit_ns, plan_newcomer_limit_ns;
@@ -38,6 +38,8 @@ struct batcher {
     const struct sequence *refused;
     uint32_t refused_available, refused_running;
 
+    uint32_t unknown_count; /* tokens of running sequences that nobody knows yet */
+
     uint64_t virtual_now; /* virtual start of the prompt that was last given a slot */
     uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens;
 };
@@ -45,7 +47,7 @@ struct batcher {
 /* The plan in hand as the cost model sees it. */
 static inline struct step_shape plan_shape(const batcher *b)
 {
-    return (struct step_shape){b->plan.row_count, b->plan.logit_row_count, b->plan_context};
+    return (struct step_shape){b->plan.row_count, b->plan.logit_row_count, b->plan.context};
 }
 
 /* Hash of full block `index` of `s`; index < s->hash_count. */
@@ -57,6 +59,8 @@ void batcher_start_sequence(batcher *b, struct sequence *s);
 void batcher_stop_sequence(batcher *b, struct sequence *s);
 /* Puts a sequence that has neither into the queue. */
 void batcher_queue_sequence(batcher *b, struct sequence *s);
+/* Makes blocks of `s` from number `first` on findable, as far as they are computed and their tokens known. */
+void batcher_publish_blocks(batcher *b, struct sequence *s, uint32_t first);
 /* The blocks of `s` hold `count` positions more. */
 void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count);
 /* Block `index` of `s`, a full and findable one of its prompt, is kept as long as the request's pins say. */

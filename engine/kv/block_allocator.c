@@ -62,6 +62,15 @@ struct block_allocator {
     void *evict_context;   /* borrowed */
 };
 
+/* All blocks are free. */
+static void free_in_order(block_allocator *a)
+{
+    for (uint32_t i = 0; i < a->count; i++)
+        a->blocks[i].next = i + 1 < a->count ? i + 1 : BLOCK_NONE;
+    a->free_head = 0;
+    a->free_count = a->count;
+}
+
 status block_allocator_create(uint32_t block_count, block_allocator **out)
 {
     CHECK(block_count > 0 && block_count < BLOCK_NONE);
@@ -72,12 +81,9 @@ status block_allocator_create(uint32_t block_count, block_allocator **out)
         memory_release(a);
         return STATUS_NO_MEMORY;
     }
-    for (uint32_t i = 0; i < block_count; i++)
-        blocks[i].next = i + 1 < block_count ? i + 1 : BLOCK_NONE;
     a->blocks = blocks;
     a->count = block_count;
-    a->free_head = 0;
-    a->free_count = block_count;
+    free_in_order(a);
     a->unpinned = a->pinned = (struct kept_list){BLOCK_NONE, BLOCK_NONE, 0};
     a->pin_ends_ns = UINT64_MAX;
     *out = a;
@@ -196,6 +202,14 @@ static void evict_oldest(block_allocator *a)
     a->blocks[block].is_findable = false;
     a->evict(a->evict_context, block);
     free_push(a, block);
+}
+
+void block_allocator_forget(block_allocator *a)
+{
+    CHECK(block_available_count(a) == a->count);
+    while (a->free_count < a->count)
+        evict_oldest(a);
+    free_in_order(a);
 }
 
 status block_acquire(block_allocator *a, uint32_t *block)

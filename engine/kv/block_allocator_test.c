@@ -189,6 +189,26 @@ static void tokens_in_shared_blocks_count_once_and_kept_ones_do_not(void **state
     block_allocator_destroy(a);
 }
 
+static void forgetting_gives_up_all_that_is_kept_and_begins_anew(void **state)
+{
+    (void)state;
+    block_allocator *a = make(4);
+    block_allocator_set_pinned_max(a, 4);
+    uint32_t block[3] = {take_findable(a), take_findable(a), take(a)};
+    assert_true(block_pin(a, block[0], 20));
+    for (uint32_t i = 0; i < 3; i++)
+        block_release(a, block[i]);
+    assert_int_equal(block_allocator_counts(a).kept, 2);
+    block_allocator_forget(a);
+    struct block_counts counts = block_allocator_counts(a);
+    assert_true(counts.free == 4 && counts.kept == 0 && counts.pinned == 0);
+    assert_int_equal(evicted_count, 2);
+    assert_true(block_allocator_is_consistent(a));
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(take(a), i);
+    block_allocator_destroy(a);
+}
+
 static void create_fails_cleanly_at_each_allocation(void **state)
 {
     (void)state;
@@ -210,6 +230,7 @@ int main(void)
         cmocka_unit_test(pinned_blocks_are_given_up_after_all_others_until_their_time),
         cmocka_unit_test(no_more_blocks_are_pinned_than_may_be),
         cmocka_unit_test(tokens_in_shared_blocks_count_once_and_kept_ones_do_not),
+        cmocka_unit_test(forgetting_gives_up_all_that_is_kept_and_begins_anew),
         cmocka_unit_test(create_fails_cleanly_at_each_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,5 @@
 #include "model_adapt.h"
 
-#include <string.h>
-
 #include "memory.h"
 
 status adapt_open(struct adapt *adapt, backend *b, const struct model_shape *shape,
@@ -90,7 +88,8 @@ const float *adapt_gated(struct adapt *adapt, uint32_t layer, const activation *
     if (!changes_gated(adapt, layer))
         return NULL;
     uint32_t width = 2 * adapt->shape->d_ffn;
-    memset(adapt->row_terms, 0, (size_t)n_rows * width * sizeof(float)); /* the host's memory */
+    adapt->b->operations->clear(adapt->b, adapt->row_terms,
+                                (uint64_t)n_rows * width * sizeof(float));
     adapt_product(adapt, layer, ADAPTER_GATE, ADAPTER_GATE_UP, in, width, adapt->row_terms);
     return adapt->row_terms;
 }

@@ -274,8 +274,12 @@ status model_adapter_open(const model *m, const char *folder, model_adapter **ou
                                     .shape = model_get_shape(m),
                                     .rank_max = model_get_adapter_rank_max(m),
                                     .note = note};
-    if (reader.rank_max == 0 || !reader.b->operations->memory_is_host) {
+    if (reader.rank_max == 0) {
         error_note_set(note, "the model takes no adapters");
+        return STATUS_UNSUPPORTED;
+    }
+    if (!reader.b->operations->memory_is_host) {
+        error_note_set(note, "the %s backend takes no adapters", reader.b->operations->name);
         return STATUS_UNSUPPORTED;
     }
     model_adapter *adapter = memory_allocate_array(1, sizeof *adapter);

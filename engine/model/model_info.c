@@ -87,8 +87,9 @@ struct kv_shape model_kv_shape(const struct model_shape *shape, uint32_t n_block
  * finest in use. */
 static uint64_t kv_block_bytes_of(const struct kv_shape *shape)
 {
-    uint64_t head =
-        shape->type == KV_INT8 ? shape->d_head + sizeof(float) : shape->d_head * sizeof(uint16_t);
+    uint64_t head = shape->type == KV_F16 ? shape->d_head * sizeof(uint16_t) : shape->d_head;
+    if (shape->type == KV_INT8)
+        head += sizeof(float);
     return 2 * head * shape->n_kv_heads * shape->n_layers * KV_BLOCK_TOKENS;
 }
 

@@ -1,9 +1,12 @@
 #ifndef PENSTOCK_MODEL_PRIVATE_H
 #define PENSTOCK_MODEL_PRIVATE_H
 
+#include "communicator.h"
 #include "model.h"
 #include "model_adapt.h"
 #include "model_hidden.h"
+#include "model_part.h"
+#include "model_ranks.h"
 #include "model_shape.h"
 #include "model_weights.h"
 
@@ -32,7 +35,8 @@ struct layer_plan {
 struct model {
     backend *b; /* borrowed */
     const struct backend_operations *operations;
-    struct model_shape shape;
+    struct model_part part;
+    struct model_shape shape; /* of the part: its heads, its columns of the MLP */
     struct model_options options;
     struct model_info info;
     struct model_weights weights;
@@ -53,7 +57,26 @@ struct model {
     float *y;                /* device, owned; as x; NULL: no layer norms what it adds */
     float *router_logits;    /* device, owned; [batch_tokens_max, n_experts]; NULL: no experts */
     float *host_logits;      /* as logits: `logits` itself where the host can read it, else owned */
+
+    /* The step launched last; its pointers are good until the next launch, if it has any that count then. */
+    struct model_step step;
+    uint32_t open_count; /* launched and not collected */
+    uint32_t *all_rows;  /* owned; 0 .. logit_rows_max - 1; NULL where the host reads the logits */
+
+    /* Of one of several ranks; NULL else. */
+    communicator *c;      /* owned */
+    int32_t *part_tokens; /* owned; [batch_tokens_max] tokens as rows of the part's embedding */
+    float *part_logits;   /* device, owned; [logit_rows_max, part's vocabulary] */
+    struct model_ranks *ranks; /* owned; the first rank's: the others. The others have no logits. */
 };
+
+/* Opens the part of one rank of a group; `group` NULL: the whole model. Of options, rank_count counts and rank_backend does not. */
+NODISCARD status model_open_rank(const model_source *source, backend *b,
+                                 const struct model_options *options, communicator_group *group,
+                                 uint32_t rank, model **out, struct error_note *note);
+/* model_launch and model_collect of one rank alone, without the others. */
+NODISCARD status model_rank_launch(model *m, const struct model_step *step, uint64_t *ticket);
+NODISCARD status model_rank_collect(model *m, uint64_t ticket, struct model_result *out);
 
 /* Facts of a file, without what only a backend knows (kv_block_bytes). */
 struct model_info model_info_of(const model_source *source, const struct model_shape *shape);

@@ -8,51 +8,31 @@
 #include "memory.h"
 #include "weight_loader.h"
 
-/* Rows [first, first + n_outputs) of a matrix. */
-static status cut_source(struct weight_loader *l, const char *suffix,
-                         const struct tensor_source *whole, uint32_t first, uint32_t n_outputs,
-                         struct tensor_source *out)
+/* The rank's columns of the MLP in a stack of gate above up; all of it, as it lies, where there is one rank. */
+static void take_ffn_part(const struct weight_loader *l, struct stack *stack)
 {
-    uint32_t elements, bytes;
-    CHECK(tensor_type_block(whole->type, &elements, &bytes));
-    *out = *whole;
-    out->n_outputs = n_outputs;
-    out->data = (const uint8_t *)whole->data + (uint64_t)whole->n_cols / elements * bytes * first;
-    if (whole->scales == NULL || whole->scale_outputs >= first + n_outputs)
-        return STATUS_OK;
-    if (first % whole->scale_outputs != 0)
-        return weight_refuse(l, STATUS_UNSUPPORTED, suffix);
-    uint32_t parts = (whole->n_cols + whole->scale_cols - 1) / whole->scale_cols;
-    out->scales = whole->scales + (size_t)(first / whole->scale_outputs) * parts;
-    return STATUS_OK;
-}
-
-/* Gate above up in one tensor. */
-static status take_fused_gate_up(struct weight_loader *l, struct tensor_source sources[2],
-                                 struct matrix *out)
-{
-    const char *suffix = ".ffn_up.weight";
-    uint32_t d_ffn = l->shape->d_ffn;
-    const struct stack stack = {{suffix}, {2 * d_ffn}, 1, l->shape->d};
-    struct tensor_source whole;
-    status s = weight_take_stack(l, &stack, &whole, out);
-    if (s == STATUS_OK)
-        s = cut_source(l, suffix, &whole, 0, d_ffn, &sources[0]);
-    if (s == STATUS_OK)
-        s = cut_source(l, suffix, &whole, d_ffn, d_ffn, &sources[1]);
-    return s;
+    const struct model_part *part = l->part;
+    stack->outputs[0] = (struct model_span){part->first_ffn, part->d_ffn};
+    stack->outputs[1] = (struct model_span){l->shape->d_ffn + part->first_ffn, part->d_ffn};
+    stack->span_count = 2;
 }
 
 static status load_gate_up(struct weight_loader *l, struct matrix *out)
 {
     uint32_t d_ffn = l->shape->d_ffn;
-    const struct stack stack = {
-        {".ffn_gate.weight", ".ffn_up.weight"}, {d_ffn, d_ffn}, 2, l->shape->d};
+    struct stack stack = {.suffixes = {".ffn_gate.weight", ".ffn_up.weight"},
+                          .n_outputs = {d_ffn, d_ffn},
+                          .count = 2,
+                          .n_cols = l->shape->d};
     struct tensor_source sources[STACK_MAX];
     struct weight_image image = {.sources = sources, .source_count = 2, .is_gated = true};
-    status s = family_has(l->shape->family, FAMILY_FUSED_QKV)
-                   ? take_fused_gate_up(l, sources, out)
-                   : weight_take_stack(l, &stack, sources, out);
+    if (family_has(l->shape->family, FAMILY_FUSED_QKV)) {
+        stack.suffixes[0] = ".ffn_up.weight"; /* gate above up in one tensor */
+        stack.n_outputs[0] = 2 * d_ffn;
+        stack.count = 1;
+    }
+    take_ffn_part(l, &stack);
+    status s = weight_take_stack(l, &stack, sources, out);
     return s == STATUS_OK ? weight_make(l, &image, ".ffn_up.weight", &out->w) : s;
 }
 
@@ -60,16 +40,27 @@ static status load_qkv(struct weight_loader *l, struct matrix *out)
 {
     const struct model_shape *shape = l->shape;
     uint32_t q = shape->n_heads * shape->d_head, kv = shape->n_kv_heads * shape->d_head;
-    const struct stack split = {
-        {".attn_q.weight", ".attn_k.weight", ".attn_v.weight"}, {q, kv, kv}, 3, shape->d};
-    const struct stack bias = {{".attn_q.bias", ".attn_k.bias", ".attn_v.bias"}, {q, kv, kv}, 3, 0};
-    const struct stack fused = {{".attn_qkv.weight"}, {q + 2 * kv}, 1, shape->d};
-    const struct stack fused_bias = {{".attn_qkv.bias"}, {q + 2 * kv}, 1, 0};
     bool is_fused = family_has(shape->family, FAMILY_FUSED_QKV);
-    status s = weight_load_matrix(l, is_fused ? &fused : &split, out);
+    struct stack matrix = {.suffixes = {".attn_q.weight", ".attn_k.weight", ".attn_v.weight"},
+                           .n_outputs = {q, kv, kv},
+                           .count = 3,
+                           .n_cols = shape->d};
+    if (is_fused) {
+        matrix.suffixes[0] = ".attn_qkv.weight";
+        matrix.n_outputs[0] = q + 2 * kv;
+        matrix.count = 1;
+    }
+    if (l->part->size > 1) {
+        model_part_qkv(l->part, shape, matrix.outputs);
+        matrix.span_count = 3;
+    }
+    struct stack bias = matrix;
+    static const char *const split_names[] = {".attn_q.bias", ".attn_k.bias", ".attn_v.bias"};
+    for (uint32_t i = 0; i < bias.count; i++)
+        bias.suffixes[i] = is_fused ? ".attn_qkv.bias" : split_names[i];
+    status s = weight_load_matrix(l, &matrix, out);
     if (s == STATUS_OK)
-        s = weight_load_bias(l, is_fused ? &fused_bias : &bias,
-                             family_has(shape->family, FAMILY_QKV_BIAS), out);
+        s = weight_load_bias(l, &bias, family_has(shape->family, FAMILY_QKV_BIAS), out);
     return s;
 }
 
@@ -77,7 +68,11 @@ static status load_qkv(struct weight_loader *l, struct matrix *out)
 static status load_attention_vectors(struct weight_loader *l, struct model_layer *layer)
 {
     const struct model_shape *shape = l->shape;
-    const struct stack sinks = {{".attn_sinks.weight"}, {shape->n_heads}, 1, 0};
+    const struct stack sinks = {.suffixes = {".attn_sinks.weight"},
+                                .n_outputs = {shape->n_heads},
+                                .count = 1,
+                                .outputs = {{l->part->first_head, l->part->n_heads}},
+                                .span_count = 1};
     status s = weight_load_norm(l, ".attn_norm.weight", shape->d, &layer->attention_norm);
     if (s == STATUS_OK && family_has(shape->family, FAMILY_HEAD_NORMS))
         s = weight_load_norm(l, ".attn_q_norm.weight", shape->d_head, &layer->query_gain);
@@ -96,33 +91,43 @@ static status load_attention_vectors(struct weight_loader *l, struct model_layer
 static status load_attention(struct weight_loader *l, struct model_layer *layer)
 {
     const struct model_shape *shape = l->shape;
-    const struct stack out = {
-        {".attn_output.weight"}, {shape->d}, 1, shape->n_heads * shape->d_head};
-    const struct stack out_bias = {{".attn_output.bias"}, {shape->d}, 1, 0};
+    struct stack out = {.suffixes = {".attn_output.weight"},
+                        .n_outputs = {shape->d},
+                        .count = 1,
+                        .n_cols = shape->n_heads * shape->d_head};
+    if (l->part->size > 1)
+        out.columns = (struct model_span){l->part->first_head * shape->d_head,
+                                          l->part->n_heads * shape->d_head};
     status s = load_attention_vectors(l, layer);
     if (s == STATUS_OK)
         s = load_qkv(l, &layer->qkv);
     if (s == STATUS_OK)
         s = weight_load_matrix(l, &out, &layer->attention_out);
     if (s == STATUS_OK)
-        s = weight_load_bias(l, &out_bias, false, &layer->attention_out);
+        s = weight_load_sum_bias(l, ".attn_output.bias", shape->d, &layer->attention_out);
     return s;
 }
 
 static status load_dense(struct weight_loader *l, struct model_layer *layer)
 {
     const struct model_shape *shape = l->shape;
-    const struct stack gate_bias = {
-        {".ffn_gate.bias", ".ffn_up.bias"}, {shape->d_ffn, shape->d_ffn}, 2, 0};
-    const struct stack down = {{".ffn_down.weight"}, {shape->d}, 1, shape->d_ffn};
-    const struct stack down_bias = {{".ffn_down.bias"}, {shape->d}, 1, 0};
+    struct stack gate_bias = {.suffixes = {".ffn_gate.bias", ".ffn_up.bias"},
+                              .n_outputs = {shape->d_ffn, shape->d_ffn},
+                              .count = 2};
+    struct stack down = {.suffixes = {".ffn_down.weight"},
+                         .n_outputs = {shape->d},
+                         .count = 1,
+                         .n_cols = shape->d_ffn};
+    take_ffn_part(l, &gate_bias);
+    if (l->part->size > 1)
+        down.columns = (struct model_span){l->part->first_ffn, l->part->d_ffn};
     status s = load_gate_up(l, &layer->gate_up);
     if (s == STATUS_OK)
         s = weight_load_bias(l, &gate_bias, false, &layer->gate_up);
     if (s == STATUS_OK)
         s = weight_load_matrix(l, &down, &layer->down);
     if (s == STATUS_OK)
-        s = weight_load_bias(l, &down_bias, false, &layer->down);
+        s = weight_load_sum_bias(l, ".ffn_down.bias", shape->d, &layer->down);
     return s;
 }
 
@@ -161,16 +166,21 @@ static status load_head(struct weight_loader *l)
 {
     const struct model_shape *shape = l->shape;
     struct model_weights *out = l->out;
-    const struct stack embedding = {{"token_embd.weight"}, {shape->vocabulary}, 1, shape->d};
-    const struct stack head = {{"output.weight"}, {shape->vocabulary}, 1, shape->d};
-    status s = weight_load_matrix(l, &embedding, &out->embedding);
+    struct stack stack = {.suffixes = {"token_embd.weight"},
+                          .n_outputs = {shape->vocabulary},
+                          .count = 1,
+                          .n_cols = shape->d,
+                          .outputs = {{l->part->first_token, l->part->vocabulary}},
+                          .span_count = 1};
+    status s = weight_load_matrix(l, &stack, &out->embedding);
     if (s == STATUS_OK)
         s = weight_load_norm(l, "output_norm.weight", shape->d, &out->output_norm);
     if (s != STATUS_OK)
         return s;
     out->is_head_tied = shape->is_head_tied;
+    stack.suffixes[0] = "output.weight";
     if (!out->is_head_tied)
-        return weight_load_matrix(l, &head, &out->head);
+        return weight_load_matrix(l, &stack, &out->head);
     out->head = out->embedding;
     return STATUS_OK;
 }
@@ -179,7 +189,7 @@ static status load_head(struct weight_loader *l)
 static status load_divisors(struct weight_loader *l, const char *name, float **out)
 {
     uint32_t count = l->shape->rope.d_rope / 2;
-    const struct stack stack = {{name}, {count}, 1, 0};
+    const struct stack stack = {.suffixes = {name}, .n_outputs = {count}, .count = 1};
     float *divisors = memory_allocate_array(count, sizeof *divisors);
     if (divisors == NULL)
         return weight_refuse_memory(l);
@@ -223,11 +233,11 @@ static status check_cache_used_up(const struct weight_loader *l)
 }
 
 status model_weights_load(const model_source *source, backend *b, const struct model_shape *shape,
-                          const struct weight_route *route, struct model_weights *out,
-                          struct error_note *note)
+                          const struct model_part *part, const struct weight_route *route,
+                          struct model_weights *out, struct error_note *note)
 {
     *out = (struct model_weights){.b = b};
-    struct weight_loader l = {.shape = shape, .route = route, .out = out};
+    struct weight_loader l = {.shape = shape, .part = part, .route = route, .out = out};
     status s = tensor_shelf_init(&l.shelf, source, note);
     if (s == STATUS_OK) {
         s = load_rope_divisors(&l);

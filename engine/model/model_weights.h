@@ -1,11 +1,12 @@
 #ifndef PENSTOCK_MODEL_WEIGHTS_H
 #define PENSTOCK_MODEL_WEIGHTS_H
 
+#include "model_part.h"
 #include "model_shape.h"
 #include "weight_cache.h"
 #include "weight_cache_writer.h"
 
-/* All weights of a decoder in the backend's layout. Every tensor's shape is checked against the
+/* All weights of a decoder, or a rank's part of them, in the backend's layout. Every tensor's shape is checked against the
  * hyperparameters, and every tensor of the file must have been used: one left over is a feature
  * that we would silently leave out. */
 
@@ -20,7 +21,7 @@ struct matrix {
 
 /* One matrix an expert, all of one shape and form. */
 struct expert_matrix {
-    weight **w;  /* owned, as the weights in it; [n_experts] */
+    weight **w;  /* owned, as the weights in it; [n_experts], NULL where another rank has it */
     float *bias; /* device, owned; [n_experts, biases]; NULL: none */
     uint32_t n_cols;
     uint64_t type_mask;
@@ -64,12 +65,12 @@ struct weight_route {
     weight_cache_writer *writer;
 };
 
-/* STATUS_INVALID: a tensor is missing or of a wrong shape, or the cache is not this model's;
- * STATUS_UNSUPPORTED: a tensor the architecture does not use, or a bias that cannot be fused;
+/* shape: of the whole model. STATUS_INVALID: a tensor is missing or of a wrong shape, or the cache is not this model's;
+ * STATUS_UNSUPPORTED: a tensor the architecture does not use, a bias that cannot be fused, or a part that cannot be cut out;
  * STATUS_NO_MEMORY; STATUS_IO from the writer. `out` may be given to model_weights_unload after any
  * outcome. */
 NODISCARD status model_weights_load(const model_source *source, backend *b,
-                                    const struct model_shape *shape,
+                                    const struct model_shape *shape, const struct model_part *part,
                                     const struct weight_route *route, struct model_weights *out,
                                     struct error_note *note);
 /* Leaves `weights` as after a load that failed at once. */

@@ -10,6 +10,9 @@
 
 #include "model_weights_open.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "clock.h"
 #include "log.h"
 #include "weight_cache_place.h"
@@ -20,6 +23,8 @@ struct opening {
     const model_source *source;
     backend *b;
     const struct model_shape *shape;
+    const struct model_part *part;
+    char layout[WEIGHT_CACHE_LAYOUT_MAX]; /* the backend's, and whose part of how many it is */
     struct weight_cache_key key;
     struct model_weights *out;
     struct error_note trouble; /* the last about a cache */
@@ -34,7 +39,7 @@ static status load(struct opening *o, weight_cache *cache, weight_cache_writer *
                    struct error_note *note)
 {
     const struct weight_route route = {.cache = cache, .writer = writer};
-    return model_weights_load(o->source, o->b, o->shape, &route, o->out, note);
+    return model_weights_load(o->source, o->b, o->shape, o->part, &route, o->out, note);
 }
 
 static bool take(struct opening *o, const char *path)
@@ -93,8 +98,7 @@ static bool open_kept(struct opening *o, const struct weight_cache_places *place
 {
     if (places->count == 0)
         return false;
-    const char *layout = o->b->operations->layout_name;
-    strncpy(o->key.layout, layout, sizeof o->key.layout - 1);
+    memcpy(o->key.layout, o->layout, sizeof o->key.layout);
     if (o->b->operations->layout_checksum(o->b, &o->key.layout_checksum) != STATUS_OK)
         return false;
     model_source_get_identity(o->source, &o->key.model);
@@ -109,15 +113,26 @@ static bool open_kept(struct opening *o, const struct weight_cache_places *place
     return false;
 }
 
-status model_weights_open(const model_source *source, backend *b, const struct model_shape *shape,
-                          const struct weight_keeping *keeping, struct model_weights *out,
-                          struct error_note *note)
+/* "cpu", and of three ranks "cpu-1of3". False: there is none, or it does not fit. */
+static bool name_layout(struct opening *o)
 {
-    struct opening o = {.source = source, .b = b, .shape = shape, .out = out};
+    const char *own = o->b->operations->layout_name;
+    if (own == NULL)
+        return false;
+    int bytes = o->part->size == 1 ? snprintf(o->layout, sizeof o->layout, "%s", own)
+                                   : snprintf(o->layout, sizeof o->layout, "%s-%uof%u", own,
+                                              o->part->rank + 1, o->part->size);
+    return bytes > 0 && (size_t)bytes < sizeof o->layout;
+}
+
+status model_weights_open(const model_source *source, backend *b, const struct model_shape *shape,
+                          const struct model_part *part, const struct weight_keeping *keeping,
+                          struct model_weights *out, struct error_note *note)
+{
+    struct opening o = {.source = source, .b = b, .shape = shape, .part = part, .out = out};
     struct weight_cache_places places = {.count = 0};
-    if (b->operations->layout_name != NULL)
-        weight_cache_places_find(keeping->setting, keeping->model_path, b->operations->layout_name,
-                                 &places);
+    if (name_layout(&o))
+        weight_cache_places_find(keeping->setting, keeping->model_path, o.layout, &places);
     if (open_kept(&o, &places))
         return STATUS_OK;
     uint64_t start_ns = clock_now_ns();

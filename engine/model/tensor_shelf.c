@@ -77,6 +77,15 @@ static status find(struct tensor_shelf *shelf, const char *suffix, bool is_requi
     return STATUS_OK;
 }
 
+void tensor_shelf_pass_over(struct tensor_shelf *shelf, const char *suffix)
+{
+    char name[TENSOR_NAME_MAX];
+    const struct source_tensor *tensor =
+        model_source_tensor_find(shelf->source, tensor_shelf_name(shelf, suffix, name));
+    if (tensor != NULL)
+        shelf->is_taken[tensor - model_source_tensor_at(shelf->source, 0)] = true;
+}
+
 /* --- other orders --- */
 
 /* Elements of `size` bytes, columns outside of rows. */
@@ -111,20 +120,26 @@ static void gather_mxfp4(const struct source_tensor *tensor, uint32_t index, uin
     }
 }
 
+void *tensor_shelf_allocate(struct tensor_shelf *shelf, uint64_t bytes)
+{
+    CHECK(shelf->copy_count < SHELF_COPIES_MAX);
+    void *copy = memory_allocate(bytes);
+    if (copy == NULL)
+        error_note_set(shelf->note, "no memory to copy %" PRIu64 " bytes of a tensor", bytes);
+    else
+        shelf->copies[shelf->copy_count++] = copy;
+    return copy;
+}
+
 /* A copy of matrix `index` in GGUF's order. */
 static status copy_matrix(struct tensor_shelf *shelf, const struct source_tensor *tensor,
                           uint32_t index, uint32_t block_elements, uint32_t block_bytes,
                           const void **out)
 {
-    CHECK(shelf->copy_count < SHELF_COPIES_MAX);
     uint64_t elements = tensor->dimensions[0] * tensor->dimensions[1];
-    uint8_t *copy = memory_allocate(elements / block_elements * block_bytes);
-    if (copy == NULL) {
-        error_note_set(shelf->note, "no memory to put %.*s in order", name_shown(tensor->name),
-                       tensor->name.data);
+    uint8_t *copy = tensor_shelf_allocate(shelf, elements / block_elements * block_bytes);
+    if (copy == NULL)
         return STATUS_NO_MEMORY;
-    }
-    shelf->copies[shelf->copy_count++] = copy;
     if (tensor->order == ORDER_MXFP4)
         gather_mxfp4(tensor, index, copy);
     else

@@ -3,8 +3,8 @@
 
 #include "model_source_private.h"
 
-/* Matrices whose numbers are put in order at a time: gate and up of an expert. */
-#define SHELF_COPIES_MAX 2u
+/* Copies for one weight: gate and up of an expert put in order, or a matrix put in order, its columns cut, and their factors. */
+#define SHELF_COPIES_MAX 3u
 
 /* The tensors of a model, taken off one by one under their expected shapes. What is still there at
  * the end was not understood. */
@@ -13,7 +13,7 @@ struct tensor_shelf {
     bool *is_taken;                 /* owned; [tensor count] */
     struct error_note *note;        /* or NULL */
     uint32_t layer;                 /* in the names of layer tensors */
-    void *copies[SHELF_COPIES_MAX]; /* owned; of tensors that lie in another order */
+    void *copies[SHELF_COPIES_MAX]; /* owned; of what lies in another order, or is cut */
     uint32_t copy_count;
 };
 
@@ -42,6 +42,10 @@ NODISCARD status tensor_shelf_take(struct tensor_shelf *shelf, const char *suffi
 NODISCARD status tensor_shelf_take_stacked(struct tensor_shelf *shelf, const char *suffix,
                                            struct stack_place place, uint32_t n_outputs,
                                            uint32_t n_cols, struct tensor_source *out);
+/* Marks a tensor that may be there as taken: another rank has it. */
+void tensor_shelf_pass_over(struct tensor_shelf *shelf, const char *suffix);
+/* Room for a copy; NULL when there is none, with a note. */
+void *tensor_shelf_allocate(struct tensor_shelf *shelf, uint64_t bytes);
 /* Frees the copies. */
 void tensor_shelf_forget(struct tensor_shelf *shelf);
 

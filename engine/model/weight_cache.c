@@ -36,11 +36,12 @@
 struct weight_cache {
     uint8_t *data; /* owned mapping of the file */
     size_t bytes;
-    int descriptor; /* of the file, while it is read; -1 */
+    int descriptor; /* of the file; -1 */
     uint8_t *copy;  /* owned; what follows WEIGHT_CACHE_DATA_OFFSET. NULL: used as mapped */
     size_t copy_bytes;
     struct weight_cache_view view;
     uint64_t next; /* weight */
+    bool is_asleep;
 };
 
 static status refuse_errno(const char *path, const char *what, struct error_note *note)
@@ -158,6 +159,23 @@ static void pass_chunk(void *context, uint32_t index)
         atomic_fetch_add_explicit(&p->damaged, 1, memory_order_relaxed);
 }
 
+/* A weight's pieces, read where they are not mapped, and compared with their checksums; how many are damaged. */
+static uint32_t pass(weight_cache *cache, backend *b, const struct weight_cache_entry *entry,
+                     const uint8_t **data)
+{
+    struct passage p = {.data = cache->view.data + entry->offset,
+                        .bytes = entry->bytes,
+                        .checksums = cache->view.checksums + entry->first_chunk,
+                        .descriptor = cache->descriptor,
+                        .offset = entry->offset};
+    if (cache->copy != NULL)
+        p.data = p.copy = cache->copy + (entry->offset - WEIGHT_CACHE_DATA_OFFSET);
+    b->operations->parallel_for(b, (uint32_t)weight_cache_chunk_count(entry->bytes), pass_chunk,
+                                &p);
+    *data = p.data;
+    return p.damaged;
+}
+
 status weight_cache_take(weight_cache *cache, backend *b, struct weight_image *image,
                          struct error_note *note)
 {
@@ -167,32 +185,48 @@ status weight_cache_take(weight_cache *cache, backend *b, struct weight_image *i
         return STATUS_INVALID;
     }
     const struct weight_cache_entry *entry = &view->entries[cache->next];
-    uint64_t chunk_count = weight_cache_chunk_count(entry->bytes);
     if (entry->sources_checksum != weight_cache_sources_checksum(image) ||
-        chunk_count > INT32_MAX) {
+        weight_cache_chunk_count(entry->bytes) > INT32_MAX) {
         error_note_set(note, "weight %" PRIu64 " is another one than the model's", cache->next);
         return STATUS_INVALID;
     }
-    struct passage p = {.data = view->data + entry->offset,
-                        .bytes = entry->bytes,
-                        .checksums = view->checksums + entry->first_chunk,
-                        .descriptor = cache->descriptor,
-                        .offset = entry->offset};
-    if (cache->copy != NULL)
-        p.data = p.copy = cache->copy + (entry->offset - WEIGHT_CACHE_DATA_OFFSET);
-    b->operations->parallel_for(b, (uint32_t)chunk_count, pass_chunk, &p);
-    if (p.damaged > 0) {
-        error_note_set(note, "%" PRIu32 " pieces of weight %" PRIu64 " are damaged", p.damaged,
+    const uint8_t *data;
+    uint32_t damaged = pass(cache, b, entry, &data);
+    if (damaged > 0) {
+        error_note_set(note, "%" PRIu32 " pieces of weight %" PRIu64 " are damaged", damaged,
                        cache->next);
         return STATUS_INVALID;
     }
     cache->next++;
-    if (weight_cache_is_used_up(cache)) {
-        close(cache->descriptor); /* the mapping keeps the file */
-        cache->descriptor = -1;
+    image->data = data;
+    image->bytes = entry->bytes;
+    return STATUS_OK;
+}
+
+/* A copy of our own is gone at once; pages of the file leave this process, and are the first that the system takes when it needs
+ * memory: until then waking finds them. */
+void weight_cache_sleep(weight_cache *cache)
+{
+    if (cache->copy != NULL)
+        (void)madvise(cache->copy, cache->copy_bytes, MADV_DONTNEED);
+    (void)madvise(cache->data, cache->bytes, MADV_COLD);
+    (void)madvise(cache->data, cache->bytes, MADV_DONTNEED);
+    cache->is_asleep = true;
+}
+
+status weight_cache_wake(weight_cache *cache, backend *b, struct error_note *note)
+{
+    for (uint64_t i = 0; cache->is_asleep && i < cache->view.weight_count; i++) {
+        const uint8_t *data;
+        uint32_t damaged = pass(cache, b, &cache->view.entries[i], &data);
+        if (damaged > 0) {
+            error_note_set(note,
+                           "%" PRIu32 " pieces of weight %" PRIu64 " are no longer what they were",
+                           damaged, i);
+            return STATUS_INVALID;
+        }
     }
-    image->data = p.data;
-    image->bytes = p.bytes;
+    cache->is_asleep = false;
     return STATUS_OK;
 }
 

@@ -19,6 +19,13 @@ void weight_cache_close(weight_cache *cache); /* accepts NULL */
 NODISCARD status weight_cache_take(weight_cache *cache, backend *b, struct weight_image *image,
                                    struct error_note *note);
 
+/* Gives the pages of all weights back to the system until they are wanted again; they must not be read meanwhile. All of them
+ * have been taken. */
+void weight_cache_sleep(weight_cache *cache);
+/* The end of that: they are there, in memory, and as they were, by their checksums. STATUS_OK, also where it did not sleep;
+ * STATUS_INVALID: the file has been changed, with a note; it sleeps on. */
+NODISCARD status weight_cache_wake(weight_cache *cache, backend *b, struct error_note *note);
+
 bool weight_cache_is_used_up(const weight_cache *cache);
 uint64_t weight_cache_bytes(const weight_cache *cache); /* of all weights */
 bool weight_cache_is_mapped(const weight_cache *cache); /* else: read into memory of our own */

@@ -39,28 +39,32 @@ static bool is_set(const char *variable)
     return variable != NULL && variable[0] != '\0';
 }
 
+bool weight_cache_folder_find(const char *setting, char out[PATH_MAX])
+{
+    const char *own = getenv("PENSTOCK_HOME"), *cache = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+    int bytes = 0;
+    if (setting == NULL || strcmp(setting, "off") == 0)
+        return false;
+    if (strcmp(setting, "auto") != 0)
+        bytes = snprintf(out, PATH_MAX, "%s", setting);
+    else if (is_set(own))
+        bytes = snprintf(out, PATH_MAX, "%s/weights", own);
+    else if (is_set(cache))
+        bytes = snprintf(out, PATH_MAX, "%s/penstock/weights", cache);
+    else if (is_set(home))
+        bytes = snprintf(out, PATH_MAX, "%s/.cache/penstock/weights", home);
+    return bytes > 0 && bytes < PATH_MAX;
+}
+
 void weight_cache_places_find(const char *setting, const char *model_path, const char *layout,
                               struct weight_cache_places *out)
 {
-    out->count = 0;
-    if (setting == NULL || strcmp(setting, "off") == 0)
-        return;
-    if (strcmp(setting, "auto") != 0) {
-        add_in_folder(out, setting, model_path, layout);
-        return;
-    }
-    add(out, "%s.%s-weights", model_path, layout);
-    const char *own = getenv("PENSTOCK_HOME"), *cache = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
     char folder[PATH_MAX];
-    int bytes = 0;
-    if (is_set(own))
-        bytes = snprintf(folder, sizeof folder, "%s/weights", own);
-    else if (is_set(cache))
-        bytes = snprintf(folder, sizeof folder, "%s/penstock/weights", cache);
-    else if (is_set(home))
-        bytes = snprintf(folder, sizeof folder, "%s/.cache/penstock/weights", home);
-    if (bytes > 0 && bytes < PATH_MAX)
+    out->count = 0;
+    if (setting != NULL && strcmp(setting, "auto") == 0)
+        add(out, "%s.%s-weights", model_path, layout);
+    if (weight_cache_folder_find(setting, folder))
         add_in_folder(out, folder, model_path, layout);
 }
 

@@ -187,14 +187,16 @@ static status start(const char *setting, uint64_t *sum, bool *is_mapped)
     struct error_note note = {""};
     model_source *source = NULL;
     struct model_shape shape;
+    struct model_part part;
     struct model_weights weights;
     const struct weight_keeping keeping = {setting, model_path};
     int64_t left = allocations_left;
     allocations_left = INT64_MAX; /* only what is under test fails */
     assert_int_equal(model_source_open(model_path, &source, &note), STATUS_OK);
     assert_int_equal(model_shape_read(source, &shape, &note), STATUS_OK);
+    assert_int_equal(model_part_of(&shape, 0, 1, &part, &note), STATUS_OK);
     allocations_left = left;
-    status s = model_weights_open(source, b, &shape, &keeping, &weights, &note);
+    status s = model_weights_open(source, b, &shape, &part, &keeping, &weights, &note);
     if (s == STATUS_OK) {
         *sum = checksum_weights(&weights);
         *is_mapped = weights.cache != NULL;
@@ -568,6 +570,50 @@ static void a_start_waits_for_the_writer_before_it(void **state)
     assert_int_equal(inode_of(cache_path), written);
 }
 
+/* --- sleep --- */
+
+static void weights_that_slept_are_as_they_were_or_are_refused(void **state)
+{
+    (void)state;
+    uint64_t honest = honest_sum();
+    assert_starts_mapped(honest);
+    struct error_note note = {""};
+    model_source *source = NULL;
+    struct model_shape shape;
+    struct model_part part;
+    struct model_weights weights;
+    const struct weight_keeping keeping = {"auto", model_path};
+    assert_int_equal(model_source_open(model_path, &source, &note), STATUS_OK);
+    assert_int_equal(model_shape_read(source, &shape, &note), STATUS_OK);
+    assert_int_equal(model_part_of(&shape, 0, 1, &part, &note), STATUS_OK);
+    assert_int_equal(model_weights_open(source, b, &shape, &part, &keeping, &weights, &note),
+                     STATUS_OK);
+    assert_non_null(weights.cache);
+    assert_int_equal(weight_cache_wake(weights.cache, b, &note), STATUS_OK); /* it does not sleep */
+    for (int i = 0; i < 2; i++) {
+        weight_cache_sleep(weights.cache);
+        if (!mapping_is_huge) /* its memory has gone */
+            assert_int_not_equal(checksum_weights(&weights), honest);
+        assert_int_equal(weight_cache_wake(weights.cache, b, &note), STATUS_OK);
+        assert_int_equal(checksum_weights(&weights), honest);
+    }
+    size_t bytes;
+    uint8_t *data = read_cache(&bytes);
+    const struct weight_cache_header *header = (const void *)data;
+    const struct weight_cache_entry *entries = (const void *)(data + header->table_offset);
+    uint64_t place = entries[1].offset + 7;
+    free(data);
+    weight_cache_sleep(weights.cache);
+    flip_bit(place);
+    assert_int_equal(weight_cache_wake(weights.cache, b, &note), STATUS_INVALID);
+    assert_non_null(strstr(note.text, "weight 1 "));
+    flip_bit(place);
+    assert_int_equal(weight_cache_wake(weights.cache, b, &note), STATUS_OK);
+    assert_int_equal(checksum_weights(&weights), honest);
+    model_weights_unload(&weights);
+    model_source_close(source);
+}
+
 static bool mapped = true, copied = false;
 
 #define MAPPED(name)                                                                               \
@@ -598,6 +644,8 @@ int main(void)
         MAPPED(a_lost_allocation_is_survived_or_reported),
         MAPPED(processes_that_start_together_end_with_one_file),
         MAPPED(a_start_waits_for_the_writer_before_it),
+        MAPPED(weights_that_slept_are_as_they_were_or_are_refused),
+        COPIED(weights_that_slept_are_as_they_were_or_are_refused),
         COPIED(a_second_start_takes_what_the_first_wrote),
         COPIED(damaged_files_are_replaced),
         COPIED(files_of_another_length_are_replaced),

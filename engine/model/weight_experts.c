@@ -35,13 +35,23 @@ static status load_expert(struct weight_loader *l, const char *const *parts, uin
     }
     if (s != STATUS_OK)
         return s;
-    if (index > 0 && mask != out->type_mask) {
+    if (index > l->part->first_expert && mask != out->type_mask) {
         error_note_set(l->shelf.note, "layer %u: the experts are not all of the same tensor types",
                        l->shelf.layer);
         return STATUS_UNSUPPORTED;
     }
     out->type_mask = mask;
     return weight_make(l, &image, ".ffn_down_exps.weight", &out->w[index]);
+}
+
+/* Another rank has it. */
+static void pass_over_expert(struct weight_loader *l, const char *const *parts, uint32_t index)
+{
+    for (uint32_t i = 0; i < 2 && parts[i] != NULL; i++) {
+        char own[TENSOR_NAME_MAX];
+        (void)snprintf(own, sizeof own, ".%s.%u.weight", parts[i], index);
+        tensor_shelf_pass_over(&l->shelf, own);
+    }
 }
 
 /* parts[1] NULL: a plain matrix; else gate and up. */
@@ -53,9 +63,14 @@ static status load_expert_matrix(struct weight_loader *l, const char *const *par
     out->w = memory_allocate_array(n_experts, sizeof(weight *));
     if (out->w == NULL)
         return weight_refuse_memory(l);
+    uint32_t first = l->part->first_expert, end = first + l->part->n_experts;
     status s = STATUS_OK;
-    for (uint32_t e = 0; e < n_experts && s == STATUS_OK; e++)
-        s = load_expert(l, parts, e, n_outputs, n_cols, out);
+    for (uint32_t e = 0; e < n_experts && s == STATUS_OK; e++) {
+        if (e >= first && e < end)
+            s = load_expert(l, parts, e, n_outputs, n_cols, out);
+        else
+            pass_over_expert(l, parts, e);
+    }
     return s;
 }
 
@@ -88,8 +103,12 @@ status weight_load_experts(struct weight_loader *l, struct model_layer *layer)
     const struct model_shape *shape = l->shape;
     uint32_t n_experts = shape->experts.n_experts, d_hidden = shape->experts.d_hidden;
     bool has_bias = family_has(shape->family, FAMILY_BIASED_MOE);
-    const struct stack router = {{".ffn_gate_inp.weight"}, {n_experts}, 1, shape->d};
-    const struct stack router_bias = {{".ffn_gate_inp.bias"}, {n_experts}, 1, 0};
+    const struct stack router = {.suffixes = {".ffn_gate_inp.weight"},
+                                 .n_outputs = {n_experts},
+                                 .count = 1,
+                                 .n_cols = shape->d};
+    const struct stack router_bias = {
+        .suffixes = {".ffn_gate_inp.bias"}, .n_outputs = {n_experts}, .count = 1};
     status s = weight_load_matrix(l, &router, &layer->router);
     if (s == STATUS_OK && has_bias)
         s = weight_load_bias(l, &router_bias, true, &layer->router);

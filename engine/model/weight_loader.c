@@ -1,6 +1,7 @@
 #include "weight_loader.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "check.h"
 #include "memory.h"
@@ -29,13 +30,43 @@ status weight_refuse_memory(const struct weight_loader *l)
     return STATUS_NO_MEMORY;
 }
 
+static status take_whole(struct weight_loader *l, const struct stack *stack,
+                         struct tensor_source *sources)
+{
+    status s = STATUS_OK;
+    for (uint32_t i = 0; i < stack->count && s == STATUS_OK; i++) {
+        s = tensor_shelf_take(&l->shelf, stack->suffixes[i], true, stack->n_outputs[i],
+                              stack->n_cols, &sources[i]);
+        if (s == STATUS_OK && stack->columns.count != 0)
+            s = weight_cut_columns(&l->shelf, stack->suffixes[i], stack->columns, &sources[i]);
+    }
+    return s;
+}
+
+/* Span `index` of the stack's outputs. */
+static status take_span(struct weight_loader *l, const struct stack *stack,
+                        const struct tensor_source *whole, uint32_t index,
+                        struct tensor_source *out)
+{
+    struct model_span span = stack->outputs[index];
+    uint32_t i = 0;
+    for (; i + 1 < stack->count && span.first >= stack->n_outputs[i]; i++)
+        span.first -= stack->n_outputs[i];
+    return weight_cut_outputs(&l->shelf, stack->suffixes[i], &whole[i], span, out);
+}
+
 status weight_take_stack(struct weight_loader *l, const struct stack *stack,
                          struct tensor_source *sources, struct matrix *out)
 {
-    out->n_cols = stack->n_cols;
-    for (uint32_t i = 0; i < stack->count; i++) {
-        status s = tensor_shelf_take(&l->shelf, stack->suffixes[i], true, stack->n_outputs[i],
-                                     stack->n_cols, &sources[i]);
+    struct tensor_source whole[STACK_MAX];
+    status s = take_whole(l, stack, whole);
+    if (s != STATUS_OK)
+        return s;
+    out->n_cols = whole[0].n_cols;
+    for (uint32_t i = 0; i < stack_source_count(stack); i++) {
+        sources[i] = whole[i < stack->count ? i : 0];
+        if (stack->span_count != 0)
+            s = take_span(l, stack, whole, i, &sources[i]);
         if (s != STATUS_OK)
             return s;
         out->type_mask |= weight_type_mask(sources[i].type);
@@ -86,7 +117,7 @@ status weight_make(struct weight_loader *l, struct weight_image *image, const ch
 status weight_load_matrix(struct weight_loader *l, const struct stack *stack, struct matrix *out)
 {
     struct tensor_source sources[STACK_MAX];
-    struct weight_image image = {.sources = sources, .source_count = stack->count};
+    struct weight_image image = {.sources = sources, .source_count = stack_source_count(stack)};
     status s = weight_take_stack(l, stack, sources, out);
     return s == STATUS_OK ? weight_make(l, &image, stack->suffixes[0], &out->w) : s;
 }
@@ -122,6 +153,18 @@ status weight_take_vectors(struct weight_loader *l, const struct stack *stack, b
     return STATUS_OK;
 }
 
+/* Moves the spans to the front; how many numbers they have. */
+static uint32_t keep_spans(const struct stack *stack, float *values)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < stack->span_count; i++) {
+        memmove(values + count, values + stack->outputs[i].first,
+                stack->outputs[i].count * sizeof *values);
+        count += stack->outputs[i].count;
+    }
+    return count;
+}
+
 status weight_load_vector(struct weight_loader *l, const struct stack *stack, bool is_required,
                           float offset, float **out)
 {
@@ -133,6 +176,8 @@ status weight_load_vector(struct weight_loader *l, const struct stack *stack, bo
         return weight_refuse_memory(l);
     bool is_found;
     status s = weight_take_vectors(l, stack, is_required, host, &is_found);
+    if (stack->span_count != 0)
+        count = keep_spans(stack, host);
     for (uint32_t i = 0; i < count; i++)
         host[i] += offset;
     if (s == STATUS_OK && is_found)
@@ -150,8 +195,18 @@ status weight_load_bias(struct weight_loader *l, const struct stack *stack, bool
     return s;
 }
 
+status weight_load_sum_bias(struct weight_loader *l, const char *suffix, uint32_t width,
+                            struct matrix *matrix)
+{
+    const struct stack stack = {.suffixes = {suffix}, .n_outputs = {width}, .count = 1};
+    if (l->part->rank == 0)
+        return weight_load_bias(l, &stack, false, matrix);
+    tensor_shelf_pass_over(&l->shelf, suffix);
+    return STATUS_OK;
+}
+
 status weight_load_norm(struct weight_loader *l, const char *suffix, uint32_t width, float **out)
 {
-    const struct stack stack = {{suffix}, {width}, 1, 0};
+    const struct stack stack = {.suffixes = {suffix}, .n_outputs = {width}, .count = 1};
     return weight_load_vector(l, &stack, true, l->shape->norm_offset, out);
 }

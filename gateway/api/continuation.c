@@ -4,28 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report_number.h"
+
 #define CHOICES_MAX 1024u /* more than a request can have */
-
-/* Takes a decimal number and the blank behind it away. */
-static bool number_take(struct text_slice *text, uint64_t max, uint64_t *out)
-{
-    uint64_t number = 0;
-    size_t at = 0;
-
-    for (; at < text->bytes && text->data[at] >= '0' && text->data[at] <= '9'; at++) {
-        uint64_t digit = (uint64_t)(text->data[at] - '0');
-
-        if (number > (max - digit) / 10)
-            return false;
-        number = number * 10 + digit;
-    }
-    if (at == 0 || (at < text->bytes && text->data[at] != ' '))
-        return false;
-    *out = number;
-    at += at < text->bytes;
-    *text = (struct text_slice){text->data + at, text->bytes - at};
-    return true;
-}
 
 void answer_name_write(const struct answer_name *name, char out[ANSWER_NAME_TEXT_BYTES])
 {
@@ -37,8 +18,9 @@ bool answer_name_read(struct text_slice text, struct answer_name *out)
 {
     struct answer_name name;
 
-    if (!number_take(&text, UINT64_MAX, &name.seed) ||
-        !number_take(&text, UINT64_MAX, &name.created_s) || text.bytes != ANSWER_UNIQUE_BYTES - 1)
+    if (!report_number_take(&text, UINT64_MAX, &name.seed) ||
+        !report_number_take(&text, UINT64_MAX, &name.created_s) ||
+        text.bytes != ANSWER_UNIQUE_BYTES - 1)
         return false;
     for (size_t i = 0; i < text.bytes; i++) {
         if (memchr("0123456789abcdef", text.data[i], 16) == NULL)
@@ -61,9 +43,10 @@ bool continuation_read(struct text_slice text, struct continuation *out)
 {
     uint64_t told, events, cached, written;
 
-    if (!number_take(&text, UINT64_MAX, &told) || !number_take(&text, UINT64_MAX, &events) ||
-        !number_take(&text, UINT32_MAX, &cached) || !number_take(&text, UINT32_MAX, &written) ||
-        text.bytes > 0)
+    if (!report_number_take(&text, UINT64_MAX, &told) ||
+        !report_number_take(&text, UINT64_MAX, &events) ||
+        !report_number_take(&text, UINT32_MAX, &cached) ||
+        !report_number_take(&text, UINT32_MAX, &written) || text.bytes > 0)
         return false;
     *out = (struct continuation){told, events, (uint32_t)cached, (uint32_t)written};
     return true;

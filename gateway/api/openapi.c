@@ -75,6 +75,10 @@ static const struct operation operations[] = {
      {"'lora_name':'voice','lora_path':'/adapters/voice'}"}},
     {"post", "/v1/unload_lora_adapter", BOTH, "Takes an adapter out; running requests end with it.",
      "#UnloadAdapterRequest", NULL, ERROR, false, {"'lora_name':'voice'}"}},
+    {"post", "/sleep", API_REPLICA, "Gives the replica's cache back to the system and takes no requests until /wake_up; "
+     "with ?level=2 the weights too. On the replica's Unix socket only; 404 else.", NULL, "#SleepState", ERROR, false, {NULL}},
+    {"post", "/wake_up", API_REPLICA, "Ends the sleep.", NULL, "#SleepState", ERROR, false, {NULL}},
+    {"get", "/is_sleeping", API_REPLICA, "Whether it sleeps, and how deep.", NULL, "#SleepState", ERROR, false, {NULL}},
     {"post", "/tokenize", BOTH, "The tokens of a text or of a rendered conversation.",
      "#TokenizeRequest", "#Tokens", ERROR, false,
      {"'prompt':'Some text','return_token_strs':true}", "'messages':[{'role':'user','content':'Hi'}]}"}},
@@ -99,6 +103,7 @@ static const struct {
     {401, "The API key is missing or not known.", false},
     {404, "There is no such model, or no such thing.", false},
     {408, "The request took too long to arrive.", true},
+    {409, "It is busy: a replica with requests cannot sleep.", true},
     {413, "The body is over limits.body_size.", true},
     {415, "The body is said not to be JSON.", true},
     {429, "The queue is full; retry-after and retry-after-ms say when to come again.", true},

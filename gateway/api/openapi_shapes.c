@@ -221,6 +221,7 @@ static const struct shape shapes[] = {
     /* around; each of an event stream's events, whose data is a chunk in JSON or [DONE] */
     {"Event", false, {{"data", "string", 0}, {"event", "string", OPTIONAL}}},
     {"Status", true, {{"status", "string", 0}}},
+    {"SleepState", false, {{"is_sleeping", "boolean", 0}, {"level", "integer(0..)", 0}}},
     {"Version", false, {{"version", "string", 0}}},
 };
 // clang-format on

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base64.h"
 #include "pooling.h"
 
 static void write_usage(struct buffer *out, uint64_t tokens)
@@ -9,20 +10,6 @@ static void write_usage(struct buffer *out, uint64_t tokens)
                          "\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu,"
                          "\"completion_tokens\":0,\"prompt_tokens_details\":null}",
                          (unsigned long long)tokens, (unsigned long long)tokens);
-}
-
-static void write_base64(struct buffer *out, const unsigned char *bytes, size_t count)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < count; i += 3) {
-        size_t left = count - i;
-        uint32_t bits = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                        (left > 2 ? bytes[i + 2] : 0);
-        char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
-                        left > 1 ? digits[bits >> 6 & 63] : '=',
-                        left > 2 ? digits[bits & 63] : '='};
-        buffer_append(out, four, sizeof four);
-    }
 }
 
 /* The shortest text that reads back as the same float: nine digits always do, fewer mostly. */
@@ -61,7 +48,7 @@ static void write_vector(struct buffer *out, const float *vector, uint32_t width
         uint32_t count = width - i < 3 ? width - i : 3;
         for (uint32_t k = 0; k < count; k++)
             values[k] = vector[i + k] * factor;
-        write_base64(out, (const unsigned char *)values, count * sizeof values[0]);
+        base64_write(out, BASE64_STANDARD, values, count * sizeof values[0]);
     }
     buffer_append_byte(out, is_base64 ? '"' : ']');
 }

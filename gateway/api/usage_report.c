@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "report_number.h"
 
 void usage_report_write(const struct api_usage *usage, struct buffer *out)
 {
@@ -12,27 +13,6 @@ void usage_report_write(const struct api_usage *usage, struct buffer *out)
     buffer_append_format(out, "%" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu64 " %s",
                          usage->prompt_tokens, usage->cached_tokens, usage->completion_tokens,
                          usage->reasoning_tokens, usage->busy_ns, finish);
-}
-
-/* Takes a number of at most `max` and the blank behind it away. */
-static bool number_take(struct text_slice *text, uint64_t max, uint64_t *out)
-{
-    uint64_t number = 0;
-    size_t at = 0;
-
-    for (; at < text->bytes && text->data[at] >= '0' && text->data[at] <= '9'; at++) {
-        uint64_t digit = (uint64_t)(text->data[at] - '0');
-
-        if (number > (max - digit) / 10)
-            return false;
-        number = number * 10 + digit;
-    }
-    if (at == 0 || (at < text->bytes && text->data[at] != ' '))
-        return false;
-    *out = number;
-    at += at < text->bytes;
-    *text = (struct text_slice){text->data + at, text->bytes - at};
-    return true;
 }
 
 /* Takes the word and the blank behind it away; NULL: it is none of them. */
@@ -60,10 +40,10 @@ static bool usage_take(struct text_slice *text, struct api_usage *usage)
     const char *finish;
 
     for (size_t i = 0; i < ARRAY_COUNT(tokens); i++) {
-        if (!number_take(text, UINT32_MAX, &tokens[i]))
+        if (!report_number_take(text, UINT32_MAX, &tokens[i]))
             return false;
     }
-    if (!number_take(text, INT64_MAX, &busy_ns))
+    if (!report_number_take(text, INT64_MAX, &busy_ns))
         return false;
     finish = word_take(text);
     if (finish == NULL)
@@ -127,7 +107,8 @@ static bool line_read(struct text_slice text, struct usage_report *report)
     if (!usage_take(&text, &read.usage))
         return false;
     if (text.bytes > 0) {
-        if (!number_take(&text, UINT32_MAX, &written) || !number_take(&text, UINT32_MAX, &choice))
+        if (!report_number_take(&text, UINT32_MAX, &written) ||
+            !report_number_take(&text, UINT32_MAX, &choice))
             return false;
         read.tells_tokens = true;
         read.usage.cache_write_tokens = (uint32_t)written;
@@ -142,7 +123,7 @@ bool usage_report_next(struct usage_report *report, int32_t *token)
 {
     uint64_t number;
 
-    if (report->tokens.bytes == 0 || !number_take(&report->tokens, INT32_MAX, &number))
+    if (report->tokens.bytes == 0 || !report_number_take(&report->tokens, INT32_MAX, &number))
         return false;
     *token = (int32_t)number;
     return true;

@@ -12,6 +12,7 @@
 
 #include "check.h"
 #include "config_check.h"
+#include "decimal.h"
 #include "listen_address.h"
 
 #define CONFIG_ARENA_BYTES_MAX (16u << 20) /* 10,000 keys and 64 models take 3 MiB */
@@ -151,6 +152,50 @@ static status adapters_apply(struct config *config, const struct config_override
     return result;
 }
 
+static struct config_model *model_find(struct config *config, const char *name)
+{
+    struct config_model *models = config->models.items;
+    int32_t index = config_model_find(config, text_slice_of(name));
+
+    return index >= 0 ? &models[index] : NULL;
+}
+
+/* Both texts are in the config's memory. A model that one of them lacks stays as it is. */
+static status version_apply(struct config *config, const struct config_version_text *version,
+                            struct settings_report *report)
+{
+    struct config *other = arena_allocate(config->memory, sizeof(*other));
+    settings_document *document = NULL;
+    struct text_slice text;
+    status result =
+        other != NULL ? file_read(version->file, config->memory, &text) : STATUS_NO_MEMORY;
+    struct config_model *to, *from;
+
+    if (result == STATUS_IO)
+        config_check_fail(report, "%s cannot be read: %s", version->file, strerror(errno));
+    if (result != STATUS_OK)
+        return result;
+    result = settings_read_text(text, config->file, config_table, other, config->memory, report,
+                                &document);
+    if (result != STATUS_OK)
+        return result;
+    to = model_find(config, version->model);
+    from = model_find(other, version->model);
+    if (to != NULL && from != NULL)
+        settings_take(config_model_table, RELOAD_ROLLOUT, from, to);
+    return STATUS_OK;
+}
+
+static status versions_apply(struct config *config, const struct config_overrides *overrides,
+                             struct settings_report *report)
+{
+    status result = STATUS_OK;
+
+    for (uint32_t i = 0; i < overrides->version_count && result == STATUS_OK; i++)
+        result = version_apply(config, &overrides->versions[i], report);
+    return result;
+}
+
 static status config_fill(struct config *config, const struct config_overrides *overrides,
                           struct settings_report *report)
 {
@@ -170,11 +215,13 @@ static status config_fill(struct config *config, const struct config_overrides *
                                 report, &document);
     if (result != STATUS_OK)
         return result;
-    result = model_path_apply(config, overrides, report);
+    result = versions_apply(config, overrides, report);
+    if (result == STATUS_OK)
+        result = model_path_apply(config, overrides, report);
     if (result != STATUS_OK)
         return result;
     config->document = document;
-    config_check(config, document, report);
+    config_check(config, document, overrides->is_elsewhere, report);
     if (report->error_count > 0)
         return STATUS_INVALID;
     result = adapters_apply(config, overrides, report);
@@ -249,6 +296,30 @@ bool config_asks_for_keys(const struct config *config)
            config->server.tls_client_ca[0] != '\0' || config_keeps_state(&config->state);
 }
 
+int config_weekday(const char *text)
+{
+    static const char *const days[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                       "friday", "saturday", "sunday"};
+
+    for (int i = 0; i < (int)ARRAY_COUNT(days); i++) {
+        if (strcmp(text, days[i]) == 0)
+            return i;
+    }
+    return -1;
+}
+
+bool config_minute(const char *text, uint32_t *out)
+{
+    struct text_slice rest = text_slice_of(text);
+    uint64_t hour, minute;
+
+    if (strlen(text) != 5 || !decimal_take(&rest, 24, &hour) || !text_slice_skip(&rest, ":") ||
+        !decimal_read(rest, 59, &minute) || hour * 60 + minute > 1440)
+        return false;
+    *out = (uint32_t)(hour * 60 + minute);
+    return true;
+}
+
 uint32_t config_replica_count(const struct config *config)
 {
     int64_t count = 0;
@@ -256,6 +327,15 @@ uint32_t config_replica_count(const struct config *config)
     for (uint32_t i = 0; i < config->models.count; i++)
         count += config_model_replicas(config_model_at(config, i));
     return (uint32_t)count;
+}
+
+bool config_weights_are_here(const struct config *config)
+{
+    for (uint32_t i = 0; i < config->pool.members.count; i++) {
+        if (config_member_at(&config->pool, i)->kind == MEMBER_LOCAL)
+            return true;
+    }
+    return config->pool.members.count == 0; /* this machine alone */
 }
 
 uint32_t config_fallback_causes(const struct setting_list *words)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "config_pool_check.h"
 #include "http_remote.h"
 #include "listen_address.h"
 #include "output_parser.h"
@@ -18,15 +19,16 @@
 #define SHA256_HEX_DIGITS 64u
 #define ISSUER_BYTES_MAX  255u
 
-static const char *const backend_words[] = {"auto",     "reference",   "avx2",
-                                            "avx-vnni", "avx512-vnni", NULL};
+static const char *const backend_words[] = {"auto",        "reference", "avx2",          "avx-vnni",
+                                            "avx512-vnni", "cuda",      "cuda-emulated", NULL};
 static const char *const pooling_words[] = {"auto", "last", "mean", NULL};
-static const char *const kv_dtype_words[] = {"auto", "f16", "int8", NULL};
+static const char *const kv_dtype_words[] = {"auto", "f16", "int8", "fp8", NULL};
 
 struct check {
     const struct config *config;
     settings_document *document;
     struct settings_report *report;
+    bool is_elsewhere; /* its files are on another machine */
 };
 
 #define FAIL(check, value, ...)                                                                    \
@@ -53,6 +55,8 @@ static void check_file(const struct check *c, const char *what, const char *cons
 {
     struct stat info;
 
+    if (c->is_elsewhere)
+        return;
     if (stat(*value, &info) != 0)
         FAIL(c, value, "%s %s cannot be opened (%s); %s", what, *value, strerror(errno), remedy);
     else if (!S_ISREG(info.st_mode))
@@ -68,6 +72,8 @@ static void check_model_path(const struct check *c, const char *const *value)
     struct stat info;
     char config[PATH_MAX];
 
+    if (c->is_elsewhere || !config_weights_are_here(c->config))
+        return;
     if (stat(*value, &info) != 0 || !S_ISDIR(info.st_mode)) {
         check_file(c, "the model file", value,
                    "put the GGUF file or the Hugging Face folder there, mend the path, or give "
@@ -122,7 +128,7 @@ static void check_server(const struct check *c)
         check_file(c, "the certificate", &server->tls_certificate, "give the path of a PEM file");
     if (has_key)
         check_file(c, "the private key", &server->tls_key, "give the path of a PEM file");
-    if (server->run_directory[0] != '\0') {
+    if (server->run_directory[0] != '\0' && !c->is_elsewhere) {
         struct stat info;
 
         if (stat(server->run_directory, &info) != 0 || !S_ISDIR(info.st_mode) ||
@@ -367,6 +373,8 @@ static void check_adapter_path(const struct check *c, const char *const *value)
     static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors"};
     char path[PATH_MAX];
 
+    if (c->is_elsewhere || !config_weights_are_here(c->config))
+        return;
     for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
         if (snprintf(path, sizeof(path), "%s/%s", *value, files[i]) < (int)sizeof(path) &&
             access(path, R_OK) == 0)
@@ -498,6 +506,39 @@ static void check_price(const struct check *c, const struct config_model *model)
         FAIL(c, &price->idle_factor_max, "idle_factor_max is of slice_hour, which is not set");
 }
 
+/* "auto" may be a CUDA device: whoever opens it tells. */
+static void check_cache_type(const struct check *c, const struct config_model *model)
+{
+    check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
+    if (strcmp(model->kv_cache_dtype, "fp8") == 0 && strncmp(model->backend, "avx", 3) == 0)
+        FAIL(c, &model->kv_cache_dtype,
+             "fp8 is for CUDA devices, not for backend '%s'; int8 takes nearly as little memory",
+             model->backend);
+}
+
+static void check_ranks(const struct check *c, const struct config_model *model)
+{
+    long long ranks = model->tensor_parallel;
+
+    if (ranks == 1)
+        return;
+    if (config_adapters_max(model) > 0)
+        FAIL(c, &model->tensor_parallel,
+             "a model of %lld ranks takes no LoRA adapters; leave adapters and max_loras out, or "
+             "set "
+             "tensor_parallel to 1",
+             ranks);
+    if (model->threads > 0 && model->threads < ranks)
+        FAIL(c, &model->tensor_parallel,
+             "%lld ranks need a thread each, but threads is %lld; raise it, or set it to 0", ranks,
+             (long long)model->threads);
+    if (model->placement.parts > 1)
+        FAIL(c, &model->tensor_parallel,
+             "all %lld ranks are in one process, but placement.parts asks for a process on each of "
+             "%lld slices; set one of them to 1",
+             ranks, (long long)model->placement.parts);
+}
+
 static void check_model(const struct check *c, uint32_t index)
 {
     const struct config_model *model = config_model_at(c->config, index);
@@ -507,8 +548,9 @@ static void check_model(const struct check *c, uint32_t index)
     check_kind(c, model);
     check_others(c, index);
     check_adapters(c, model);
+    check_ranks(c, model);
     check_word(c, "backend", &model->backend, backend_words);
-    check_word(c, "kv_cache_dtype", &model->kv_cache_dtype, kv_dtype_words);
+    check_cache_type(c, model);
     check_word(c, "pooling", &model->pooling, pooling_words);
     check_parsers(c, model);
     check_price(c, model);
@@ -593,17 +635,51 @@ static void check_state(const struct check *c)
         return;
     if (state->postgres[0] == '\0')
         FAIL(c, &state->spool, "spool is for what postgres has not taken; set postgres too");
-    else if (stat(state->spool, &info) != 0 || !S_ISDIR(info.st_mode) ||
-             access(state->spool, W_OK | X_OK) != 0)
+    else if (!c->is_elsewhere && (stat(state->spool, &info) != 0 || !S_ISDIR(info.st_mode) ||
+                                  access(state->spool, W_OK | X_OK) != 0))
         FAIL(c, &state->spool, "%s is no folder that this user may write; make it", state->spool);
 }
 
-void config_check(const struct config *config, settings_document *document,
+/* "host", "host:port": what a URL has between its scheme and its path. */
+static bool is_authority(const char *text)
+{
+    char url[HTTP_URL_HOST_BYTES + 16];
+    struct http_url parsed;
+
+    return text[strcspn(text, "/?#@")] == '\0' &&
+           snprintf(url, sizeof(url), "http://%s", text) < (int)sizeof(url) &&
+           http_url_parse(url, &parsed, NULL) == STATUS_OK;
+}
+
+static void check_pool(const struct check *c)
+{
+    const struct config_pool *pool = &c->config->pool;
+
+    if (pool->listen[0] == '\0') {
+        if (pool->advertise[0] != '\0')
+            FAIL(c, &pool->advertise, "advertise needs listen: nobody would answer there");
+        return;
+    }
+    check_address(c, &pool->listen);
+    if (begins_with(pool->listen, "unix:"))
+        FAIL(c, &pool->listen, "other machines reach no Unix socket; write it like 0.0.0.0:8082");
+    if (pool->advertise[0] != '\0' && !is_authority(pool->advertise))
+        FAIL(c, &pool->advertise, "'%s' is no host with a port; write it like gateway.example:8082",
+             pool->advertise);
+    if (pool->advertise[0] == '\0' &&
+        (begins_with(pool->listen, "0.0.0.0:") || begins_with(pool->listen, "[::]:")))
+        FAIL(c, &pool->listen,
+             "%s names no host by which other machines reach it; give advertise too", pool->listen);
+}
+
+void config_check(const struct config *config, settings_document *document, bool is_elsewhere,
                   struct settings_report *report)
 {
-    const struct check c = {config, document, report};
+    const struct check c = {config, document, report, is_elsewhere};
 
     check_server(&c);
+    check_pool(&c);
+    config_pool_check(config, document, report);
     check_keys(&c);
     check_issuers(&c);
     check_limits(&c);

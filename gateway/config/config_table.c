@@ -2,15 +2,11 @@
  * configs/reference.yaml, /admin/config and the reload rule all follow from these rows. A row's
  * `danger` says what goes wrong when it is set badly, because that is what an operator wants to
  * know at three in the morning. */
-#include "clock.h"
 #include "config.h"
+#include "config_pool_table.h"
+#include "config_rollout_table.h"
 #include "log.h"
-
-#define KIB 1024.0
-#define MIB (1024.0 * KIB)
-#define GIB (1024.0 * MIB)
-#define MS  ((double)NS_PER_MS)
-#define SEC ((double)NS_PER_SECOND)
+#include "setting_rows.h"
 
 static const char *const log_level_words[] = {
     [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
@@ -26,27 +22,6 @@ static const char *const quota_per_words[] = {[QUOTA_PER_ALL] = "all",
                                               [QUOTA_PER_TEAM] = "team",
                                               [QUOTA_PER_KEY] = "key",
                                               NULL};
-
-/* A row is a key, its field and then what differs from zero; the macros name the kind and the
- * numbers. */
-#define BOOL(name, type, field, value)                                                             \
-    .key = name, .kind = SETTING_BOOL, .offset = offsetof(struct type, field), .fallback = value
-#define INT(name, type, field, value, low, high)                                                   \
-    .key = name, .kind = SETTING_INT, .offset = offsetof(struct type, field), .fallback = value,   \
-    .min = low, .max = high
-#define FLOAT(name, type, field, value, low, high)                                                 \
-    .key = name, .kind = SETTING_FLOAT, .offset = offsetof(struct type, field), .fallback = value, \
-    .min = low, .max = high
-#define BYTES(name, type, field, value, low, high)                                                 \
-    .key = name, .kind = SETTING_BYTES, .offset = offsetof(struct type, field), .fallback = value, \
-    .min = low, .max = high
-#define DURATION(name, type, field, value, low, high)                                              \
-    .key = name, .kind = SETTING_DURATION, .offset = offsetof(struct type, field),                 \
-    .fallback = value, .min = low, .max = high
-#define TEXT(name, type, field, value)                                                             \
-    .key = name, .kind = SETTING_TEXT, .offset = offsetof(struct type, field), .fallback = value
-#define FILE_PATH(name, type, field, value)                                                        \
-    .key = name, .kind = SETTING_PATH, .offset = offsetof(struct type, field), .fallback = value
 
 // clang-format off
 static const struct setting server_table[] = {
@@ -485,18 +460,50 @@ static const struct setting supervise_table[] = {
      .danger = "Shorter than its longest step keeps requests from a replica that is only busy."},
     {.key = NULL}};
 
+static const struct setting pool_table[] = {
+    {TEXT("listen", config_pool, listen, ""), .reload = RELOAD_RESTART,
+     .help = "Address where replicas on other machines register with the gateway and tell it how they are: 0.0.0.0:8082. TLS "
+             "only, with a certificate that is made at each start and that they are told to expect. \"\" for none.",
+     .danger = "Every machine that runs replicas must reach it; nobody else needs to. With it SIGUSR2 is refused: such replicas end "
+               "with their gateway."},
+    {TEXT("advertise", config_pool, advertise, ""), .reload = RELOAD_RESTART,
+     .help = "How these machines reach it, as host:port with a name or a number; without a port it is that of listen. \"\" for "
+             "listen itself, if that names a host."},
+    {DURATION("lost_timeout", config_pool, lost_timeout_ns, "60s", SEC, 86400 * SEC), .reload = RELOAD_RESTART,
+     .help = "A replica on another machine that has not reached its gateway for so long finishes what it has and ends.",
+     .danger = "Longer keeps slices busy, and paid for, that no gateway knows of; shorter ends replicas at a short failure of the "
+               "network."},
+    {.key = "members", .kind = SETTING_LIST, .offset = offsetof(struct config_pool, members), .table = pool_member_table,
+     .item_bytes = sizeof(struct config_member), .max = 256, .reload = RELOAD_RESTART,
+     .help = "Where slices are: this machine and clusters. None: this machine alone, all of it."},
+    {TEXT("name", config_pool, name, "penstock"), .reload = RELOAD_RESTART,
+     .help = "Marks replicas in clusters as this gateway's.",
+     .danger = "Two gateways with one name in one cluster end each other's replicas."},
+    {.key = "quotas", .kind = SETTING_LIST, .offset = offsetof(struct config_pool, quotas), .table = pool_quota_table,
+     .item_bytes = sizeof(struct config_pool_quota), .max = 1024, .reload = RELOAD_RESTART,
+     .help = "Who may have how much of the pool, as a tree: a parent stands before its children."},
+    {.key = "round_trips", .kind = SETTING_LIST, .offset = offsetof(struct config_pool, round_trips), .table = pool_round_trip_table,
+     .item_bytes = sizeof(struct config_round_trip), .max = 256, .reload = RELOAD_RESTART,
+     .help = "How far regions are from where requests come from, for models that are placed by latency."},
+    {DURATION("drain_time", config_pool, drain_time_ns, "2m", SEC, 86400 * SEC), .reload = RELOAD_RESTART,
+     .help = "What a replica gets to finish when its slice is taken back, drained or needed by a more important one, and its member "
+             "does not say how long."},
+    {BOOL("preempt", config_pool, preempt, "true"), .reload = RELOAD_RESTART,
+     .help = "Replicas that may be preempted end when a more important model finds no slice, or who is guaranteed one."},
+    {.key = NULL}};
+
 static const struct setting speculative_table[] = {
     {.key = "method", .kind = SETTING_ENUM, .offset = offsetof(struct config_speculative, method), .fallback = "none",
-     .words = speculative_method_words, .reload = RELOAD_RESTART,
+     .words = speculative_method_words, .reload = RELOAD_ROLLOUT,
      .help = "ngram guesses from the text so far: where the last tokens stood before, what followed them may follow again. "
              "It drafts only where that is expected to save time, and the answers are the same. none guesses only for "
              "requests that bring a prediction, and from that."},
-    {INT("num_speculative_tokens", config_speculative, num_speculative_tokens, "7", 1, 32), .reload = RELOAD_RESTART,
+    {INT("num_speculative_tokens", config_speculative, num_speculative_tokens, "7", 1, 32), .reload = RELOAD_ROLLOUT,
      .unit = "tokens", .help = "Tokens drafted for a sequence in a step, at most."},
-    {INT("prompt_lookup_max", config_speculative, prompt_lookup_max, "4", 1, 16), .reload = RELOAD_RESTART,
+    {INT("prompt_lookup_max", config_speculative, prompt_lookup_max, "4", 1, 16), .reload = RELOAD_ROLLOUT,
      .unit = "tokens", .help = "The last tokens that are looked for in the text, at first.",
      .danger = "Each length from prompt_lookup_min on takes up to 12 bytes a token."},
-    {INT("prompt_lookup_min", config_speculative, prompt_lookup_min, "2", 1, 16), .reload = RELOAD_RESTART,
+    {INT("prompt_lookup_min", config_speculative, prompt_lookup_min, "2", 1, 16), .reload = RELOAD_ROLLOUT,
      .unit = "tokens", .help = "The fewest of them that must be found; at most prompt_lookup_max."},
     {.key = NULL}};
 
@@ -567,10 +574,10 @@ static const struct setting price_table[] = {
      .danger = "After a quiet night the first requests cost so much more."},
     {.key = NULL}};
 
-static const struct setting model_table[] = {
+const struct setting config_model_table[] = {
     {TEXT("name", config_model, name, NULL), .reload = RELOAD_RESTART,
      .help = "The name that clients put into the request's model field."},
-    {FILE_PATH("path", config_model, path, ""), .reload = RELOAD_RESTART,
+    {FILE_PATH("path", config_model, path, ""), .reload = RELOAD_ROLLOUT,
      .help = "GGUF file of the model, or a folder as Hugging Face's libraries write it (config.json, safetensors, "
              "tokenizer.json). ~/ is the home folder; a relative path starts at this file's folder. A model has a path, "
              "an upstream or versions."},
@@ -598,69 +605,86 @@ static const struct setting model_table[] = {
     {INT("replicas", config_model, replicas, "1", 1, 64), .reload = RELOAD_RESTART, .unit = "replicas",
      .help = "Processes that serve the model; requests go to the one with the least to do.",
      .danger = "Each has its own KV cache and takes its share of the cores."},
-    {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_RESTART,
-     .help = "Kernels: auto, reference, avx2, avx-vnni or avx512-vnni. auto takes the best that the machine has."},
-    {TEXT("weight_cache", config_model, weight_cache, "auto"), .reload = RELOAD_RESTART,
+    {.key = "rollout", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, rollout), .table = model_rollout_table,
+     .help = "How replicas with other settings take the place of those that run, after a reload."},
+    {.key = "autoscale", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, autoscale), .table = model_autoscale_table,
+     .help = "As many replicas as the load needs, instead of `replicas`."},
+    {.key = "placement", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, placement), .table = model_placement_table,
+     .help = "Which slices of the pool its replicas may have, and which they should."},
+    {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_ROLLOUT,
+     .help = "Kernels: auto, reference, avx2, avx-vnni or avx512-vnni, which compute on cores, of which auto takes the best that "
+             "the machine has; or cuda, on the first NVIDIA GPU that the replica sees (CUDA_VISIBLE_DEVICES), with "
+             "libpenstock-cuda.so beside the program or in ../lib/penstock. cuda-emulated is cuda's kernels run on cores, for "
+             "tests: slow.",
+     .danger = "A replica with a GPU that fails ends, and is started again."},
+    {TEXT("weight_cache", config_model, weight_cache, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "Where the weights are kept in the kernels' layout, so that later starts map them instead of laying them out "
              "again, and replicas on one machine share them: auto (beside the model, or under $PENSTOCK_HOME or "
              "~/.cache/penstock when its folder may not be written), off, or the absolute path of a folder.",
      .danger = "Takes about as much disk as the model. Whoever may write there can change what the model says."},
-    {INT("threads", config_model, threads, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "threads",
+    {INT("threads", config_model, threads, "0", 0, 1024), .reload = RELOAD_ROLLOUT, .unit = "threads",
      .help = "Compute threads of a replica. 0 divides the cores that the process may use (its affinity mask and its control "
              "group's quota) among all local replicas.",
      .danger = "More threads than cores make every step wait for the slowest."},
-    {INT("max_model_len", config_model, max_model_len, "0", 0, 16777216), .reload = RELOAD_RESTART, .unit = "tokens",
+    {INT("tensor_parallel", config_model, tensor_parallel, "1", 1, 64), .reload = RELOAD_ROLLOUT, .unit = "ranks",
+     .help = "Ranks that share the model within a replica and compute each step together (vLLM's tensor-parallel-size): of GPUs "
+             "one each, the first that the replica sees; on cores they divide its threads. The number must divide the "
+             "model's attention heads, and divide its key heads or be a multiple of them; no LoRA adapters with more than 1.",
+     .danger = "Ranks wait for each other twice a layer: on one machine's cores they gain nothing over threads, and between GPUs "
+               "they want NVLink and the library NCCL."},
+    {INT("max_model_len", config_model, max_model_len, "0", 0, 16777216), .reload = RELOAD_ROLLOUT, .unit = "tokens",
      .help = "Longest sequence, prompt and answer together. 0 takes the length that the model was trained for."},
-    {INT("max_num_seqs", config_model, max_num_seqs, "64", 1, 4096), .reload = RELOAD_RESTART, .unit = "sequences",
+    {INT("max_num_seqs", config_model, max_num_seqs, "64", 1, 4096), .reload = RELOAD_ROLLOUT, .unit = "sequences",
      .help = "Sequences that are computed together in one step."},
-    {INT("max_num_batched_tokens", config_model, max_num_batched_tokens, "512", 16, 1048576), .reload = RELOAD_RESTART,
+    {INT("max_num_batched_tokens", config_model, max_num_batched_tokens, "512", 16, 1048576), .reload = RELOAD_ROLLOUT,
      .unit = "tokens", .help = "Tokens of one step: one for each running sequence, the rest for prompts.",
      .danger = "Higher makes prompts quicker and every running answer slower while they are read."},
-    {BYTES("kv_cache_memory", config_model, kv_cache_memory, "0", 0, 1024 * GIB), .reload = RELOAD_RESTART,
+    {BYTES("kv_cache_memory", config_model, kv_cache_memory, "0", 0, 1024 * GIB), .reload = RELOAD_ROLLOUT,
      .help = "Memory of the KV cache of a replica. 0 takes what max_num_seqs sequences can use, at most a share of the "
              "free memory, which all local replicas divide.",
      .danger = "Too small makes sequences wait and be computed twice; too large gets the process killed."},
-    {TEXT("kv_cache_dtype", config_model, kv_cache_dtype, "auto"), .reload = RELOAD_RESTART,
-     .help = "What the cache holds keys and values in: auto, f16 or int8. int8, with a scale for each head's key and value, "
-             "takes about half the memory and is the quicker; f16 is closer to the model in floats, and what auto takes.",
-     .danger = "int8 changes answers a little; what it costs is measured in bench/NOTES.md."},
-    {TEXT("tool_parser", config_model, tool_parser, "auto"), .reload = RELOAD_RESTART,
+    {TEXT("kv_cache_dtype", config_model, kv_cache_dtype, "auto"), .reload = RELOAD_ROLLOUT,
+     .help = "What the cache holds keys and values in: auto, f16, int8 or fp8. int8, with a scale for each head's key and value, "
+             "takes about half the memory and is the quicker; fp8 (E4M3 without scales) exactly half, on CUDA devices only; "
+             "f16 is closer to the model in floats, and what auto takes.",
+     .danger = "int8 changes answers a little, fp8 more; what int8 costs is measured in bench/NOTES.md."},
+    {TEXT("tool_parser", config_model, tool_parser, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "How the model writes calls of tools: auto (what its chat template speaks; a model whose template knows no tools "
              "is told of them, and how to call them, in the system message, in the form hermes), none (calls stay text), or "
              "hermes, qwen3_coder, llama3_json, pythonic, mistral, deepseek_v3, openai, granite, phi4_mini_json, gemma, "
              "kimi_k2, glm45.",
      .danger = "With another form than the model's own its calls are not found."},
-    {TEXT("reasoning_parser", config_model, reasoning_parser, "auto"), .reload = RELOAD_RESTART,
+    {TEXT("reasoning_parser", config_model, reasoning_parser, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "How the model marks its reasoning, which then comes apart from its answer: auto (what its chat template "
              "speaks), none (it stays part of the text), think, mistral or openai_gptoss."},
-    {TEXT("pooling", config_model, pooling, "auto"), .reload = RELOAD_RESTART,
+    {TEXT("pooling", config_model, pooling, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "How a model that generates text makes embeddings of its last hidden states: last (that of the last token), mean "
              "(of all tokens), or auto: what its files tell (sentence-transformers' modules, GGUF's pooling_type), else last. "
              "Models that only make embeddings always follow their files.",
      .danger = "Only the way that the model was trained for gives vectors that mean something; with mean no prompt is taken "
                "from the prefix cache."},
-    {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_RESTART,
+    {INT("max_queued_requests", config_model, max_queued_requests, "1024", 1, 1000000), .reload = RELOAD_ROLLOUT,
      .unit = "requests", .help = "Requests that may wait in a replica; beyond it the answer is 429."},
-    {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_RESTART,
+    {INT("max_queued_tokens", config_model, max_queued_tokens, "1048576", 16, 1e12), .reload = RELOAD_ROLLOUT,
      .unit = "tokens", .help = "Prompt tokens of the waiting requests together; beyond it the answer is 429."},
-    {BOOL("trust_request_chat_template", config_model, trust_request_chat_template, "false"), .reload = RELOAD_RESTART,
+    {BOOL("trust_request_chat_template", config_model, trust_request_chat_template, "false"), .reload = RELOAD_ROLLOUT,
      .help = "Let a request bring its own chat template (the field chat_template).",
      .danger = "What such a template writes counts as the model's format, control tokens included: the client can speak in "
                "any role."},
-    {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_RESTART,
+    {BOOL("enable_prefix_caching", config_model, enable_prefix_caching, "true"), .reload = RELOAD_ROLLOUT,
      .help = "Keep computed prompt blocks and use them again for requests of the same tenant that begin alike."},
-    {FLOAT("prompt_cache_pin_max", config_model, prompt_cache_pin_max, "0.5", 0, 1), .reload = RELOAD_RESTART,
+    {FLOAT("prompt_cache_pin_max", config_model, prompt_cache_pin_max, "0.5", 0, 1), .reload = RELOAD_ROLLOUT,
      .help = "Share of the KV cache that prompts may be pinned in, all together: what requests mark (cache_control, "
              "prompt_cache_options, prompt_cache_retention) is given up after everything else until its time has passed. "
              "0 keeps nothing longer than the rest.",
      .danger = "Pins of one client push what others have left in the cache out of it."},
-    {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_RESTART,
+    {FLOAT("inter_token_factor", config_model, inter_token_factor, "1.6", 1.1, 1000), .reload = RELOAD_ROLLOUT,
      .help = "How much further apart the tokens of running answers may come while prompts are read: this factor of the "
              "time that a step takes when all requests at hand generate. Prompts are read in pieces of that size. For the prompt of "
              "a tenant with nothing running, where others have several answers each, only inter_token_target holds.",
      .danger = "Lower makes answers smoother and first tokens later: next to running answers a prompt gets about "
                "(factor - 1) / factor of the machine. 1000 is as good as no limit."},
-    {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_RESTART,
+    {DURATION("inter_token_target", config_model, inter_token_target_ns, "50ms", 0, 60 * SEC), .reload = RELOAD_ROLLOUT,
      .help = "Longest time between the tokens of running answers while prompts are read, whatever the factor allows; 0s "
              "for none.",
      .danger = "Shorter than a step of the running answers alone leaves prompts a tenth of the machine."},
@@ -668,11 +692,11 @@ static const struct setting model_table[] = {
      .item_bytes = sizeof(struct config_adapter), .min = 0, .max = 1024, .reload = RELOAD_LIVE,
      .help = "LoRA adapters of the model, each served under its own name, in the same batches as the model. A reload loads new "
              "ones and takes out those that are gone, whose running requests end as they would."},
-    {INT("max_loras", config_model, max_loras, "0", 0, 1024), .reload = RELOAD_RESTART, .unit = "adapters",
+    {INT("max_loras", config_model, max_loras, "0", 0, 1024), .reload = RELOAD_ROLLOUT, .unit = "adapters",
      .help = "Adapters that a replica holds at most. 0 takes as many as adapters names at the start: none, and no memory is set "
              "aside for them, where it names none.",
      .danger = "Memory for so many, of max_lora_rank, is kept from the KV cache."},
-    {INT("max_lora_rank", config_model, max_lora_rank, "16", 1, 512), .reload = RELOAD_RESTART, .unit = "ranks",
+    {INT("max_lora_rank", config_model, max_lora_rank, "16", 1, 512), .reload = RELOAD_ROLLOUT, .unit = "ranks",
      .help = "The largest rank of an adapter."},
     {BOOL("allow_runtime_lora_updating", config_model, allow_runtime_lora_updating, "false"), .reload = RELOAD_RESTART,
      .help = "Let clients load and unload adapters (/v1/load_lora_adapter, /v1/unload_lora_adapter), at most max_loras. A gateway "
@@ -707,13 +731,14 @@ const struct setting config_table[] = {
     {SECTION("tenants", tenants, tenants_table, "What organisations, teams and keys may use.")},
     {SECTION("state", state, state_table, "What outlives the process.")},
     {SECTION("records", records, records_table, "What is written down of requests and of changes.")},
-    {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = model_table,
+    {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = config_model_table,
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},
     {SECTION("upstream", upstream, upstream_table, "The gateway's patience with replicas.")},
     {SECTION("routing", routing, routing_table, "Which of a model's replicas a request goes to.")},
     {SECTION("admission", admission, admission_table, "The waiting room of each model, in the gateway.")},
     {SECTION("supervise", supervise, supervise_table, "How replicas that die or hang are started again.")},
+    {SECTION("pool", pool, pool_table, "Slices of this machine and of clusters, and replicas on other machines.")},
     {SECTION("responses", responses, responses_table, "Stored answers of /v1/responses.")},
     {SECTION("limits", limits, limits_table, "Limits on everything that comes from outside.")},
     {SECTION("grammar", grammar, grammar_table, "Structured output: schemas, regexes and grammars of requests.")},

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "config.h"
 #include "listen_address.h"
 
@@ -187,6 +188,80 @@ static void a_copy_of_the_text_is_read_as_though_it_stood_in_the_file(void **sta
     config_destroy(config);
 }
 
+static void a_models_settings_for_replicas_may_come_from_another_text(void **state)
+{
+    struct settings_report report;
+    struct config *config = NULL;
+    struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
+    char copy[256];
+    struct config_version_text versions[] = {{"m", copy}, {"not there", copy}};
+
+    (void)state;
+    write_file("old.yaml",
+               "models:\n  - {name: m, path: model.gguf, max_num_seqs: 3, aliases: [z], "
+               "speculative_config: {method: ngram}}\n");
+    (void)snprintf(copy, sizeof(copy), "%s", path_in_folder("old.yaml"));
+    overrides.versions = versions;
+    overrides.version_count = 2;
+    assert_int_equal(load("models:\n  - {name: n, path: model.gguf, max_num_seqs: 9}\n"
+                          "  - {name: m, path: gone.gguf, aliases: [y], idle_timeout: 7s}\n",
+                          &overrides, &config, &report),
+                     STATUS_OK);
+    const struct config_model *model = config_model_at(config, 1);
+    assert_string_equal(model->path, path_in_folder("model.gguf"));
+    assert_int_equal(model->max_num_seqs, 3);
+    assert_int_equal(model->speculative.method, SPECULATIVE_NGRAM);
+    assert_int_equal(config_model_find(config, text_slice_of("y")), 1);
+    assert_int_equal(config_model_find(config, text_slice_of("z")), -1);
+    assert_true(model->idle_timeout_ns == 7ull * NS_PER_SECOND);
+    assert_int_equal(config_model_at(config, 0)->max_num_seqs, 9);
+    config_destroy(config);
+    write_file("old.yaml", "models: 3\n");
+    assert_int_equal(
+        load("models:\n  - {name: m, path: model.gguf}\n", &overrides, &config, &report),
+        STATUS_INVALID);
+    (void)unlink(copy);
+    assert_int_equal(
+        load("models:\n  - {name: m, path: model.gguf}\n", &overrides, &config, &report),
+        STATUS_IO);
+    assert_non_null(strstr(report.errors[0].text, "old.yaml"));
+}
+
+#define MEMBER                                                                                     \
+    "{name: a, kind: slurm, slurm: {url: 'http://127.0.0.1:1', user: u, partition: p, "            \
+    "key_file: /k, working_directory: /}}"
+
+static void files_of_another_machine_are_not_looked_for(void **state)
+{
+    struct settings_report report;
+    struct config *config = NULL;
+    struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
+    static const char text[] =
+        "server: {run_directory: /there, tls_certificate: there.pem, tls_key: there.key}\n"
+        "pool: {listen: '0.0.0.0:8082', advertise: 'gateway.example:443'}\n"
+        "models:\n  - {name: m, path: there.gguf, adapters: [{name: a, path: there}]}\n";
+
+    (void)state;
+    assert_int_equal(load(text, &overrides, &config, &report), STATUS_INVALID);
+    overrides.is_elsewhere = true;
+    assert_int_equal(load(text, &overrides, &config, &report), STATUS_OK);
+    assert_string_equal(config_model_at(config, 0)->path, path_in_folder("there.gguf"));
+    assert_string_equal(config->pool.advertise, "gateway.example:443");
+    config_destroy(config);
+    /* A gateway whose replicas all run on other machines has its own files here, but no weights. */
+    assert_int_equal(load("pool: {listen: '127.0.0.1:8082', members: [" MEMBER "]}\n"
+                          "models: [{name: m, path: there.gguf}]\n",
+                          NULL, &config, &report),
+                     STATUS_OK);
+    assert_false(config_weights_are_here(config));
+    config_destroy(config);
+    assert_int_equal(load("pool: {listen: '127.0.0.1:8082', members: [" MEMBER
+                          ", {name: b, kind: local}]}\n"
+                          "models: [{name: m, path: there.gguf}]\n",
+                          NULL, &config, &report),
+                     STATUS_INVALID);
+}
+
 static void secrets_are_not_in_the_json(void **state)
 {
     struct settings_report report;
@@ -281,8 +356,17 @@ static const struct broken {
      "pooling 'median' is not one of auto, last, mean"},
     {"reasoning parser that is none", MODELS "    reasoning_parser: deepthought\n", 4, 23,
      "reasoning_parser 'deepthought' is not one of auto, none, think, mistral, openai_gptoss"},
-    {"cache type that is none", MODELS "    kv_cache_dtype: fp8\n", 4, 21,
-     "kv_cache_dtype 'fp8' is not one of auto, f16, int8"},
+    {"cache type that is none", MODELS "    kv_cache_dtype: fp4\n", 4, 21,
+     "kv_cache_dtype 'fp4' is not one of auto, f16, int8, fp8; did you mean 'fp8'?"},
+    {"cache type that the backend has not", MODELS "    backend: avx2\n    kv_cache_dtype: fp8\n",
+     5, 21, "fp8 is for CUDA devices, not for backend 'avx2'; int8 takes nearly as little memory"},
+    {"ranks and adapters", MODELS "    tensor_parallel: 3\n    max_loras: 2\n", 4, 22,
+     "a model of 3 ranks takes no LoRA adapters"},
+    {"fewer threads than ranks", MODELS "    tensor_parallel: 4\n    threads: 2\n", 4, 22,
+     "4 ranks need a thread each, but threads is 2"},
+    {"ranks and a gang of processes", MODELS "    tensor_parallel: 2\n    placement: {parts: 2}\n",
+     4, 22,
+     "all 2 ranks are in one process, but placement.parts asks for a process on each of 2 slices"},
     {"batch smaller than its rows", MODELS "    max_num_seqs: 64\n    max_num_batched_tokens: 32\n",
      5, 29, "at least max_num_seqs (64)"},
     {"a shortest lookup above the longest",
@@ -297,6 +381,12 @@ static const struct broken {
     {"certificate that is not there",
      "server:\n  tls_certificate: no.pem\n  tls_key: cert.pem\n" MODELS, 2, 20,
      "path of a PEM file"},
+    {"pool that no other machine reaches", "pool: {listen: '0.0.0.0:8082'}\n" MODELS, 1, 16,
+     "give advertise too"},
+    {"pool on a Unix socket", "pool: {listen: 'unix:/pool'}\n" MODELS, 1, 16, "0.0.0.0:8082"},
+    {"address for nobody", "pool: {advertise: 'h:1'}\n" MODELS, 1, 19, "needs listen"},
+    {"address that is a URL", "pool: {listen: '0.0.0.0:8082', advertise: 'https://h:1'}\n" MODELS,
+     1, 43, "gateway.example:8082"},
     {"port missing", "server:\n  listen: 127.0.0.1\n" MODELS, 2, 11, "like 127.0.0.1:8080"},
     {"port too large", "server:\n  listen: 127.0.0.1:70000\n" MODELS, 2, 11, "0 to 65535"},
     {"host name for an address", "server:\n  listen: localhost:80\n" MODELS, 2, 11,
@@ -391,6 +481,8 @@ int main(void)
         cmocka_unit_test(adapters_of_clients_stand_beside_those_of_the_file),
         cmocka_unit_test(the_command_line_overrides_ports_and_path),
         cmocka_unit_test(a_copy_of_the_text_is_read_as_though_it_stood_in_the_file),
+        cmocka_unit_test(a_models_settings_for_replicas_may_come_from_another_text),
+        cmocka_unit_test(files_of_another_machine_are_not_looked_for),
         cmocka_unit_test(secrets_are_not_in_the_json),
         cmocka_unit_test(every_mistake_is_told_with_its_place_and_remedy),
         cmocka_unit_test(all_mistakes_of_a_file_are_told_at_once),

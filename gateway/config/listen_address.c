@@ -5,20 +5,15 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "decimal.h"
+
 #define HOST_BYTES_MAX 63u
 
 static bool port_is_valid(const char *text)
 {
-    unsigned port = 0;
+    uint64_t port;
 
-    if (*text == '\0' || strlen(text) > 5)
-        return false;
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9')
-            return false;
-        port = port * 10 + (unsigned)(*text - '0');
-    }
-    return port <= 65535;
+    return strlen(text) <= 5 && decimal_read(text_slice_of(text), UINT16_MAX, &port);
 }
 
 /* The host without brackets; false when there is no ":port" or the host is too long. */

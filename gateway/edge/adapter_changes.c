@@ -22,12 +22,13 @@
 #include "clock.h"
 #include "edge_audit.h"
 #include "http_fetch.h"
+#include "join.h"
 #include "json.h"
 #include "log.h"
 #include "memory.h"
 #include "openai.h"
 #include "reply.h"
-#include "run_directory.h"
+#include "version_settings.h"
 #include "wire_format.h"
 
 #define AREA              "gateway/edge"
@@ -191,22 +192,39 @@ static bool is_asked_to_end(const void *context)
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
+/* To the replica, wherever it is. */
+static status call(struct edge *edge, const struct edge_replica *replica, const char *path,
+                   struct text_slice body, int *code, struct buffer *answer,
+                   struct error_note *note)
+{
+    struct replica_link *link = join_link(edge, replica);
+    struct http_fetch fetch = {
+        .body = body, .timeout_ns = CALL_TIMEOUT_NS, .is_over = is_asked_to_end};
+    char url[64];
+    status result;
+
+    if (link != NULL) {
+        result = http_remote_fetch(link->remote, path, &fetch, code, answer, note);
+        replica_link_release(link);
+        return result;
+    }
+    CHECK(strncmp(replica->address, "unix:", 5) == 0);
+    (void)snprintf(url, sizeof(url), "http://replica%s", path);
+    fetch.url = url;
+    fetch.unix_socket = replica->address + strlen("unix:");
+    return http_fetch(&fetch, code, answer, note);
+}
+
 /* The answer's status; 0: there was none. */
-static int tell(const struct edge_replica *replica, bool loads,
+static int tell(struct edge *edge, const struct edge_replica *replica, bool loads,
                 const struct api_adapter_request *wanted, struct buffer *answer)
 {
-    struct http_fetch fetch = {
-        .url =
-            loads ? "http://replica/v1/load_lora_adapter" : "http://replica/v1/unload_lora_adapter",
-        .unix_socket = replica->address + strlen("unix:"),
-        .timeout_ns = CALL_TIMEOUT_NS,
-        .is_over = is_asked_to_end,
-    };
     struct error_note note = {""};
     struct buffer body;
     int code = 0;
 
-    CHECK(strncmp(replica->address, "unix:", 5) == 0);
+    if (edge_replica_state(replica) == REPLICA_STOPPED) /* it will read it when it starts */
+        return 0;
     buffer_init(&body, CALL_BYTES_MAX);
     buffer_append_byte(&body, '{');
     json_write_key(&body, "lora_name");
@@ -216,8 +234,9 @@ static int tell(const struct edge_replica *replica, bool loads,
         json_write_text(&body, wanted->path);
     }
     buffer_append_byte(&body, '}');
-    fetch.body = buffer_slice(&body);
-    if (body.failed == STATUS_OK && http_fetch(&fetch, &code, answer, &note) != STATUS_OK)
+    if (body.failed == STATUS_OK &&
+        call(edge, replica, loads ? "/v1/load_lora_adapter" : "/v1/unload_lora_adapter",
+             buffer_slice(&body), &code, answer, &note) != STATUS_OK)
         code = 0;
     buffer_deinit(&body);
     if (code == 0)
@@ -227,26 +246,32 @@ static int tell(const struct edge_replica *replica, bool loads,
 }
 
 /* All replicas of the model unload it; those that have it not say so. */
-static void take_back(const struct edge_model *model, const struct api_adapter_request *wanted)
+static void take_back(struct edge *edge, const struct edge_model *model,
+                      const struct api_adapter_request *wanted)
 {
     for (uint32_t i = 0; i < model->replica_count; i++) {
         struct buffer unread;
 
+        if (edge_replica_state(&model->replicas[i]) == REPLICA_STOPPED)
+            continue;
         buffer_init(&unread, ANSWER_BYTES_MAX);
-        (void)tell(&model->replicas[i], false, wanted, &unread);
+        (void)tell(edge, &model->replicas[i], false, wanted, &unread);
         buffer_deinit(&unread);
     }
 }
 
 /* True: all that answer have it; the answer of one is in the change. False: none has it, and the change says why. */
-static bool load_everywhere(const struct edge_model *model, struct adapter_change *change)
+static bool load_everywhere(struct edge *edge, const struct edge_model *model,
+                            struct adapter_change *change)
 {
     for (uint32_t i = 0; i < model->replica_count; i++) {
         struct buffer text;
         int code;
 
+        if (edge_replica_state(&model->replicas[i]) == REPLICA_STOPPED)
+            continue;
         buffer_init(&text, ANSWER_BYTES_MAX);
-        code = tell(&model->replicas[i], true, &change->parsed, &text);
+        code = tell(edge, &model->replicas[i], true, &change->parsed, &text);
         if (code != 0 && (change->code == 0 || code != 200)) {
             change->code = code;
             buffer_clear(&change->answer);
@@ -261,7 +286,7 @@ static bool load_everywhere(const struct edge_model *model, struct adapter_chang
     if (change->code == 0)
         api_error_set(&change->error, 503, "server_error", "replicas_silent", "",
                       "No replica of the model '%s' answered", model->name);
-    take_back(model, &change->parsed);
+    take_back(edge, model, &change->parsed);
     return false;
 }
 
@@ -269,7 +294,7 @@ static bool load_everywhere(const struct edge_model *model, struct adapter_chang
 
 static bool all_ready(const struct edge_model *model, struct api_error *error)
 {
-    if (edge_ready_count(model) == model->replica_count)
+    if (edge_ready_count(model) == atomic_load_explicit(&model->wanted, memory_order_relaxed))
         return true;
     api_error_set(error, 503, "server_error", "replicas_starting", "",
                   "Not all replicas of the model '%s' are ready: its adapters can be changed when "
@@ -283,17 +308,10 @@ static bool all_ready(const struct edge_model *model, struct api_error *error)
 static bool put_in_force(struct edge *edge, const struct gateway_options *options,
                          struct api_error *error)
 {
-    struct config_overrides overrides = options->overrides;
     struct settings_report report;
     struct config *config = NULL;
-    char copy[160];
-    status result;
+    status result = version_settings_load(edge, options, &config, &report);
 
-    run_directory_config_path(edge->run_directory, copy, sizeof(copy));
-    overrides.text_file = copy;
-    overrides.adapters = edge->adapters.rows;
-    overrides.adapter_count = edge->adapters.count;
-    result = config_load(options->config_file, &overrides, &config, &report);
     if (result == STATUS_OK)
         result = config_store_swap(&edge->configs, edge->server, config);
     if (result == STATUS_OK)
@@ -357,14 +375,14 @@ static void load(struct edge *edge, const struct gateway_options *options,
         api_error_from_status(error, noted, NULL);
     if (noted != STATUS_OK)
         return;
-    if (all_ready(model, error) && load_everywhere(model, change)) {
+    if (all_ready(model, error) && load_everywhere(edge, model, change)) {
         if (put_in_force(edge, options, error)) {
             log_info(AREA, "adapter %s of model %s: loaded from %s for a client", row.name,
                      row.model, row.path);
             return;
         }
         change->code = 0;
-        take_back(model, &change->parsed);
+        take_back(edge, model, &change->parsed);
     }
     runtime_adapters_remove(&edge->adapters, row.name);
 }
@@ -400,7 +418,7 @@ static void unload(struct edge *edge, const struct gateway_options *options,
             log_error(AREA, "adapter %s: a replica that starts will not have it", name);
         return;
     }
-    take_back(model, &change->parsed);
+    take_back(edge, model, &change->parsed);
     log_info(AREA, "adapter %s of model %s: unloaded for a client", name, model->name);
     change->code = 200;
     buffer_append_format(&change->answer, "Success: LoRA adapter '%s' removed successfully.", name);

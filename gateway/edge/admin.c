@@ -1,6 +1,9 @@
 #include "admin.h"
 
+#include <stdio.h>
+
 #include "clock.h"
+#include "join.h"
 #include "json.h"
 #include "model_cost.h"
 #include "quota.h"
@@ -18,7 +21,9 @@ void admin_collect(void *context)
         uint32_t counts[REPLICA_STATE_COUNT] = {0}, distrusted = 0;
 
         for (uint32_t j = 0; j < edge->models[i].replica_count; j++) {
-            counts[edge_replica_state(&edge->models[i].replicas[j])]++;
+            enum replica_state state = edge_replica_state(&edge->models[i].replicas[j]);
+
+            counts[state] += state != REPLICA_STOPPED; /* nothing is there */
             distrusted += !replica_guard_is_whole(&edge->models[i].replicas[j].guard);
         }
         metrics_set(edge->metrics.models[i].distrusted, distrusted);
@@ -26,6 +31,7 @@ void admin_collect(void *context)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
+    rollout_metrics_collect(&edge->rollout_metrics, edge->models, edge->model_count);
     model_costs_collect(edge);
 }
 
@@ -41,7 +47,22 @@ void admin_metrics(struct edge_record *record, struct text_slice rest)
     buffer_deinit(&out);
 }
 
-static void replica_write(struct edge_replica *replica, uint64_t now_ns, struct buffer *out)
+/* Where it listens; and, of one on another machine, why the last one there failed. */
+static void place_write(struct edge *edge, const struct edge_replica *replica, struct buffer *out)
+{
+    char url[sizeof(((struct join_facts *)NULL)->address) + 16];
+    struct join_facts facts;
+
+    join_facts_get(edge, replica, &facts);
+    (void)snprintf(url, sizeof(url), "https://%s", facts.address);
+    json_write_key(out, "address");
+    json_write_text(out, facts.address[0] != '\0' ? url : replica->address);
+    json_write_key(out, "last_failure");
+    json_write_text(out, facts.reason[0] != '\0' ? facts.reason : NULL);
+}
+
+static void replica_write(struct edge *edge, struct edge_replica *replica, uint64_t now_ns,
+                          struct buffer *out)
 {
     uint64_t since_ns = atomic_load_explicit(&replica->state_since_ns, memory_order_relaxed);
     int32_t pid = atomic_load_explicit(&replica->pid, memory_order_relaxed);
@@ -61,6 +82,8 @@ static void replica_write(struct edge_replica *replica, uint64_t now_ns, struct 
         buffer_append_i64(out, pid);
     else
         json_write_text(out, NULL);
+    json_write_key(out, "version");
+    buffer_append_u64(out, atomic_load_explicit(&replica->version, memory_order_relaxed));
     json_write_key(out, "restarts");
     buffer_append_u64(out, atomic_load_explicit(&replica->restart_count, memory_order_relaxed));
     json_write_key(out, "outstanding");
@@ -69,14 +92,13 @@ static void replica_write(struct edge_replica *replica, uint64_t now_ns, struct 
     json_write_text(out, replica_guard_state_name(&replica->guard));
     json_write_key(out, "stalled");
     json_write_bool(out, atomic_load_explicit(&replica->guard.is_stalled, memory_order_relaxed));
-    json_write_key(out, "address");
-    json_write_text(out, replica->address);
+    place_write(edge, replica, out);
     buffer_append_byte(out, '}');
 }
 
 void admin_replicas(struct edge_record *record, struct text_slice rest)
 {
-    const struct edge *edge = record->edge;
+    struct edge *edge = record->edge;
     uint64_t now_ns = clock_now_ns();
     struct buffer out;
 
@@ -85,7 +107,8 @@ void admin_replicas(struct edge_record *record, struct text_slice rest)
     buffer_append_text(&out, "{\"replicas\":[");
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; j < edge->models[i].replica_count; j++)
-            replica_write(&edge->models[i].replicas[j], now_ns, &out);
+            if (edge_replica_state(&edge->models[i].replicas[j]) != REPLICA_STOPPED)
+                replica_write(edge, &edge->models[i].replicas[j], now_ns, &out);
     }
     buffer_append_text(&out, "]}");
     edge_reply_json(record, 200, &out);

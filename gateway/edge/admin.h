@@ -6,6 +6,8 @@
 /* What the admin listener answers. Loop thread. */
 void admin_metrics(struct edge_record *record, struct text_slice rest);
 void admin_replicas(struct edge_record *record, struct text_slice rest);
+/* Each model's version, and what becomes of the next one. */
+void admin_rollouts(struct edge_record *record, struct text_slice rest);
 /* What the router would be told of a body, and whom it would pick; nothing is sent. */
 void admin_route(struct edge_record *record, struct text_slice rest);
 /* What the ledger has: ?by=&from=&to=&format=&organisation=&team=&key=&model= (usage_query.h). */

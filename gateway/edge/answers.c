@@ -98,7 +98,7 @@ void answer_livez(struct edge_record *record, struct text_slice rest)
 {
     uint64_t now_ns = clock_now_ns();
     bool is_alive = http_server_is_alive(record->edge->server, now_ns, ALIVE_LIMIT_NS) &&
-                    control_is_alive(record->edge->control, now_ns, ALIVE_LIMIT_NS);
+                    control_is_alive(edge_control(record->edge), now_ns, ALIVE_LIMIT_NS);
 
     (void)rest;
     edge_reply(record, is_alive ? 200 : 503, "application/json",
@@ -107,13 +107,15 @@ void answer_livez(struct edge_record *record, struct text_slice rest)
 
 static const char *model_state(const struct edge_model *model)
 {
-    enum replica_state best = REPLICA_FAILED;
+    enum replica_state best = REPLICA_STOPPED;
 
     if (edge_ready_count(model) > 0)
         return replica_state_name(REPLICA_READY);
     for (uint32_t i = 0; i < model->replica_count; i++) {
-        if (edge_replica_state(&model->replicas[i]) != REPLICA_FAILED)
-            best = edge_replica_state(&model->replicas[i]);
+        enum replica_state state = edge_replica_state(&model->replicas[i]);
+
+        if (state != REPLICA_STOPPED && (best == REPLICA_STOPPED || state != REPLICA_FAILED))
+            best = state;
     }
     return replica_state_name(best);
 }
@@ -132,7 +134,11 @@ void answer_readyz(struct edge_record *record, struct text_slice rest)
 
         json_write_key(&out, model->name);
         buffer_append_format(&out, "{\"state\":\"%s\",\"ready\":%u,\"replicas\":%u}",
-                             model_state(model), edge_ready_count(model), model->replica_count);
+                             model_state(model), edge_ready_count(model),
+                             model->replicas != NULL && model->replica_count > 0 &&
+                                     model->replicas[0].upstream != NULL
+                                 ? model->replica_count
+                                 : atomic_load_explicit(&model->wanted, memory_order_relaxed));
     }
     buffer_append_text(&out, "}}");
     edge_reply_json(record, is_ready ? 200 : 503, &out);

@@ -26,6 +26,7 @@
 #include "proxy_state.h"
 #include "shadow_text.h"
 #include "suspects.h"
+#include "targets.h"
 #include "upstream.h"
 #include "upstream_usage.h"
 #include "usage_report.h"
@@ -34,6 +35,8 @@
 /* Of an answer that is kept whole: n=128 long choices with logprobs. */
 #define BODY_BYTES_MAX  (64u << 20)
 #define EVENT_BYTES_MAX (1u << 20) /* of one unfinished event */
+#define TOGETHER_NS                                                                                \
+    (10 * NS_PER_SECOND) /* replicas of a cluster that are lost within it are lost together */
 
 static void usage_take(struct proxy *proxy, const struct api_usage *usage)
 {
@@ -130,6 +133,26 @@ static void trial_end(struct attempt *attempt)
     attempt->is_on_trial = false;
 }
 
+/* For the judgement of its replica's version. */
+static void version_count(const struct proxy *proxy, const struct attempt *attempt,
+                          enum breaker_outcome outcome)
+{
+    const struct edge_replica *replica = attempt->replica;
+    uint32_t version = atomic_load_explicit(&replica->version, memory_order_relaxed);
+    struct model_versions *versions = &replica->model->versions;
+    uint64_t gaps = attempt->splitter.event_count - attempt->events_before;
+
+    if (replica->upstream != NULL || !proxy->waiting.is_queued)
+        return;
+    model_versions_count(versions, version, outcome);
+    if (outcome != BREAKER_GOOD || !attempt->has_event)
+        return;
+    gaps = gaps > 0 ? gaps - 1 : 0;
+    model_versions_count_stream(versions, version, attempt->first_event_ns - attempt->start_ns,
+                                gaps > 0 ? (proxy->last_event_ns - attempt->first_event_ns) / gaps
+                                         : 0);
+}
+
 void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum breaker_outcome outcome)
 {
     struct edge *edge = proxy->record->edge;
@@ -142,6 +165,7 @@ void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum brea
     /* What a process did that is gone says nothing of the one in its place. */
     if (atomic_load_explicit(&replica->generation, memory_order_relaxed) != attempt->generation)
         outcome = BREAKER_UNKNOWN;
+    version_count(proxy, attempt, outcome);
     if (!replica_guard_end(&replica->guard, &policy, outcome, attempt->is_breaker_trial,
                            clock_now_ns()))
         return;
@@ -179,25 +203,40 @@ static enum breaker_outcome outcome_of(const struct proxy *proxy, const struct a
     return status_code >= 500 && status_code != 501 ? BREAKER_FAILED : BREAKER_GOOD;
 }
 
+/* What counts as one loss: a replica here; elsewhere all that go at once, as a cluster does, with whatever was asked of its
+ * replicas in turn. */
+static uint64_t loss_of(const struct attempt *attempt, uint64_t now_ns)
+{
+    const struct edge_replica *replica = attempt->replica;
+
+    if (!attempt->is_elsewhere)
+        return (uint64_t)replica->id << 32 | attempt->generation;
+    return 1ull << 63 |
+           (uint64_t)atomic_load_explicit(&replica->member, memory_order_relaxed) << 32 |
+           (uint32_t)(now_ns / TOGETHER_NS);
+}
+
 /* What the request's end says of it: it may be what the replica has died of, or it is cleared. */
 static void suspicion_note(struct proxy *proxy, const struct attempt *attempt, status result)
 {
     const struct edge *edge = proxy->record->edge;
     uint64_t time_ns = config_store_get(&edge->configs)->config->upstream.quarantine_ns;
-    uint64_t loss = (uint64_t)attempt->replica->id << 32 | attempt->generation;
+    uint64_t now_ns = clock_now_ns();
 
     /* What runs elsewhere is not ours to lose. */
     if (!proxy->waiting.is_queued || time_ns == 0 || attempt->replica->upstream != NULL)
         return;
     if (is_lost(proxy, attempt, result))
-        proxy->losses = suspects_note(edge->suspects, attempt_content_hash(proxy), loss, time_ns,
-                                      clock_now_ns());
+        proxy->losses = suspects_note(edge->suspects, attempt_content_hash(proxy),
+                                      loss_of(attempt, now_ns), time_ns, now_ns);
     else if (outcome_of(proxy, attempt, result) == BREAKER_GOOD && suspects_are_any(edge->suspects))
         suspects_clear(edge->suspects, attempt_content_hash(proxy));
 }
 
 void attempt_lose(struct proxy *proxy, struct attempt *attempt, status result)
 {
+    if (attempt->is_elsewhere && is_lost(proxy, attempt, result))
+        atomic_store_explicit(&attempt->replica->guard.is_doubted, true, memory_order_relaxed);
     suspicion_note(proxy, attempt, result);
     attempt_close(proxy, attempt, outcome_of(proxy, attempt, result));
 }
@@ -221,6 +260,9 @@ static bool retry(struct proxy *proxy)
              http_request_id(proxy->record->request), has_begun ? ", to go on" : "",
              proxy->choice.model->name, proxy->attempt.replica->index);
     proxy->resumption.is_under_way = has_begun;
+    if (has_begun) /* another version would go on differently */
+        proxy->choice.version =
+            atomic_load_explicit(&proxy->attempt.replica->version, memory_order_relaxed);
     replica_choice_avoid(&proxy->choice, proxy->attempt.replica, proxy->attempt.generation,
                          clock_now_ns());
     proxy_dispatch(proxy);
@@ -436,6 +478,7 @@ static void events_measure(struct proxy *proxy, bool had_begun)
         return;
     if (!proxy->attempt.has_event) {
         proxy->attempt.has_event = true;
+        proxy->attempt.first_event_ns = now_ns;
         trial_end(&proxy->attempt);
         replica_choice_first_event(&proxy->choice, proxy->attempt.replica, now_ns);
         resumption_end(proxy, RESUMPTION_DONE);
@@ -542,9 +585,10 @@ status attempt_send(struct proxy *proxy, struct attempt *attempt, struct edge_re
     }
     attempt->replica = replica;
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
+    attempt->is_elsewhere = atomic_load_explicit(&replica->link, memory_order_relaxed) != 0;
     attempt->status_code = 0;
     (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
-    return http_exchange_start(proxy->loop->targets[replica->id], &options, &attempt->exchange);
+    return http_exchange_start(targets_get(proxy->loop, replica), &options, &attempt->exchange);
 }
 
 void attempt_start(struct proxy *proxy, struct edge_replica *replica)

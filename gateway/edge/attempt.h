@@ -14,11 +14,13 @@ struct attempt {
     http_exchange *exchange; /* NULL: none is under way */
     struct edge_replica *replica;
     uint32_t generation;
+    bool is_elsewhere; /* the replica was on another machine */
     uint64_t start_ns;
     uint64_t busy_before_ns; /* what earlier attempts have used of their replicas' time */
     bool is_breaker_trial;   /* replica_guard_begin's */
     bool is_on_trial;        /* it has the replica's trial as a suspect */
     bool has_event;          /* something of its answer has come */
+    uint64_t first_event_ns; /* when that was */
     uint64_t events_before;  /* that the client has had of others */
     int status_code;         /* 0: no head yet */
     bool is_event_stream;

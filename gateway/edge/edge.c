@@ -1,6 +1,7 @@
 #include "edge.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "clock.h"
 #include "hex.h"
@@ -8,6 +9,15 @@
 #include "wire_format.h"
 
 #define ERROR_BODY_BYTES_MAX 16384u /* a message of 1,024 bytes, each escaped */
+
+const struct config *edge_version_config(const struct edge *edge,
+                                         const struct edge_replica *replica)
+{
+    const struct config *config = model_versions_config(
+        &replica->model->versions, atomic_load_explicit(&replica->version, memory_order_relaxed));
+
+    return config != NULL ? config : edge->configs.first->config;
+}
 
 uint32_t edge_ready_count(const struct edge_model *model)
 {
@@ -25,10 +35,15 @@ bool edge_is_ready(const struct edge *edge)
 
         /* A server that is not ours comes and goes without us. */
         if (model->replica_count > 0 && model->replicas[0].upstream == NULL &&
-            edge_ready_count(model) == 0)
+            !model->scales_from_zero && edge_ready_count(model) == 0)
             return false;
     }
     return !atomic_load_explicit(&edge->is_draining, memory_order_relaxed);
+}
+
+void edge_page_path(const struct edge_replica *replica, char out[EDGE_PAGE_PATH_BYTES])
+{
+    (void)snprintf(out, EDGE_PAGE_PATH_BYTES, "%s.page", replica->address + strlen("unix:"));
 }
 
 struct text_slice edge_percent_decode(http_request *request, struct text_slice text)

@@ -12,6 +12,7 @@
 #include "http_client.h"
 #include "http_server.h"
 #include "identity.h"
+#include "model_versions.h"
 #include "quantile_tracker.h"
 #include "queue_metrics.h"
 #include "records.h"
@@ -20,7 +21,9 @@
 #include "request_record.h"
 #include "request_usage.h"
 #include "retry_budget.h"
+#include "rollout_metrics.h"
 #include "runtime_adapters.h"
+#include "scaling_metrics.h"
 #include "shared_page.h"
 #include "stream_metrics.h"
 
@@ -28,7 +31,8 @@
  * start and live as long as the process (a reload that changes them is refused), so pointers to
  * them need no count. */
 
-#define EDGE_ADDRESS_BYTES 128u
+#define EDGE_ADDRESS_BYTES   128u
+#define EDGE_PAGE_PATH_BYTES (EDGE_ADDRESS_BYTES + 8)
 
 /* The control thread writes state, generation and what follows; loops read them, and count what
  * they send. Each is read alone (relaxed): a router that sees an old state sends a request to a
@@ -37,19 +41,25 @@ struct edge_replica {
     uint32_t id;    /* in the replica manager */
     uint32_t index; /* in its model */
     struct edge_model *model;
-    char address[EDGE_ADDRESS_BYTES]; /* "unix:/...", or the URL of a server elsewhere (cut) */
-    struct edge_upstream *upstream;   /* owned; a server that is not ours; NULL: a child of ours */
-    _Atomic uint32_t state;           /* enum replica_state */
+    /* "unix:/...", where it listens if it is on this machine; or the URL of a server that is not ours (cut) */
+    char address[EDGE_ADDRESS_BYTES];
+    struct edge_upstream *upstream; /* owned; a server that is not ours; NULL: a child of ours */
+    _Atomic uint32_t state;         /* enum replica_state */
     _Atomic uint32_t generation;
+    _Atomic uint32_t member; /* of the pool, that the slot's replica is on or was last */
+    _Atomic uint64_t link;   /* to it, where it is on another machine (join.h); 0: its socket */
     _Atomic uint32_t outstanding; /* requests sent and not ended; loops */
     struct replica_guard guard;
     _Atomic uint64_t trial_until_ns; /* of a suspect (suspects.h); 0: none */
-    shared_page *page;               /* owned; what it says of itself; NULL: it is not local */
+    shared_page *page;               /* owned; what it says of itself; NULL: it is not ours */
     bool is_borrowed;                /* another gateway removes its files; main */
     _Atomic uint32_t kv_blocks;      /* of its cache, as the page last said; 0: not known */
     /* When it should have read the prompts that were sent to it; loops (replica_choice.c) */
     _Atomic uint64_t read_until_ns;
-    _Atomic int32_t pid; /* 0: none */
+    _Atomic int32_t pid;      /* on this machine; 0: none */
+    _Atomic uint64_t uid;     /* of the replica in this slot (control.h); 0: none */
+    _Atomic uint32_t version; /* of its model's settings that it was started with, or will be */
+    _Atomic uint32_t sequences_max; /* that it runs at once */
     _Atomic uint64_t restart_count;
     _Atomic uint64_t state_since_ns;
     _Atomic uint64_t expected_ns; /* when it should be ready; UINT64_MAX: it is not wanted */
@@ -60,14 +70,18 @@ struct edge_model {
     const char *name;              /* in the first config's memory, which is kept */
     struct edge_replica *replicas; /* owned; none where the name stands for a choice among others */
     uint32_t replica_count;
-    uint32_t sequences_max;      /* that a replica runs at once */
+    struct model_versions versions;
     struct admission *admission; /* owned */
     struct retry_budget retries;
     struct quantile_tracker
         first_token; /* models[].hedge.quantile of its streams' first tokens; ns */
     /* What its replicas say of it; control thread; 0: none has been ready yet */
     _Atomic uint32_t context_max, capabilities;
-    _Atomic uint32_t turn; /* of equal replicas; loops */
+    _Atomic uint32_t turn;     /* of equal replicas; loops */
+    bool scales_from_zero;     /* there may be no replica; a request has one started */
+    _Atomic uint64_t arrivals; /* requests that came for it; loops */
+    _Atomic uint32_t wanted;   /* replicas that there should be; control thread */
+    _Atomic bool is_asked_for; /* a loop waits for the scaling; the control thread takes it back */
 };
 
 struct model_cost;
@@ -94,6 +108,8 @@ struct edge {
     struct edge_metrics metrics;
     struct queue_metrics queue_metrics;
     struct stream_metrics stream_metrics;
+    struct scaling_metrics scaling_metrics;
+    struct rollout_metrics rollout_metrics;
     struct answer_source answers;
     struct edge_model *models; /* owned */
     struct model_cost *costs;  /* [model_count], owned */
@@ -101,7 +117,10 @@ struct edge {
     struct config_store configs;
     struct runtime_adapters adapters;
     struct adapter_queue adapter_queue;
-    struct control *control;   /* owned */
+    struct control *control; /* owned; loops: see edge_control */
+    _Atomic bool
+        has_control;   /* release by main, acquire by the loops, which turn before it is there */
+    struct join *join; /* owned; NULL: no replicas on other machines */
     struct quota_book *quotas; /* owned */
     struct identity *identity; /* owned */
     struct records *records;   /* owned */
@@ -125,10 +144,10 @@ struct edge {
 struct edge_loop {
     struct edge *edge;
     http_loop *loop;
-    http_target **targets;     /* [edge->replica_count], owned */
-    struct http_message close; /* at the end: the targets go */
-    bool is_closed;            /* nothing is sent to replicas any more */
-    struct proxy *waiting;     /* requests without a slot or a ready replica, oldest first */
+    struct loop_targets *targets; /* owned (targets.h) */
+    struct http_message close;    /* at the end: the targets go */
+    bool is_closed;               /* nothing is sent to replicas any more */
+    struct proxy *waiting;        /* requests without a slot or a ready replica, oldest first */
     struct proxy **waiting_tail;
     uint32_t waiting_count;
     uint32_t shadow_count;    /* copies of requests under way (shadow.c) */
@@ -178,6 +197,15 @@ static inline enum replica_state edge_replica_state(const struct edge_replica *r
     return (enum replica_state)atomic_load_explicit(&replica->state, memory_order_relaxed);
 }
 
+/* The file of the slot's page: beside its socket. */
+void edge_page_path(const struct edge_replica *replica, char out[EDGE_PAGE_PATH_BYTES]);
+
+/* The loops' way to it. NULL: for a moment at the start, when they turn already. */
+static inline struct control *edge_control(const struct edge *edge)
+{
+    return atomic_load_explicit(&edge->has_control, memory_order_acquire) ? edge->control : NULL;
+}
+
 static inline struct edge_replica *edge_replica_at(const struct edge *edge, uint32_t id)
 {
     for (uint32_t i = 0; i < edge->model_count; i++) {
@@ -189,6 +217,9 @@ static inline struct edge_replica *edge_replica_at(const struct edge *edge, uint
     return NULL;
 }
 
+/* The config that the settings of the replica's version are from (model_versions_config). */
+const struct config *edge_version_config(const struct edge *edge,
+                                         const struct edge_replica *replica);
 /* Replicas of a model that take requests. */
 uint32_t edge_ready_count(const struct edge_model *model);
 /* Whether each model has one, and nothing drains. */

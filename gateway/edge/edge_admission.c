@@ -44,7 +44,7 @@ void edge_slots_update(const struct edge *edge, struct edge_model *model)
 {
     uint32_t ahead = atomic_load_explicit(&edge->queue_ahead, memory_order_relaxed);
     double share = atomic_load_explicit(&edge->slot_reserve, memory_order_relaxed);
-    uint32_t slots = 0, whole = 0, reserve;
+    uint32_t slots = 0, whole = 0, at_once = 0, reserve;
 
     for (uint32_t i = 0; i < model->replica_count; i++) {
         const struct edge_replica *replica = &model->replicas[i];
@@ -52,14 +52,17 @@ void edge_slots_update(const struct edge *edge, struct edge_model *model)
         if (edge_replica_state(replica) == REPLICA_READY) /* for one that is not trusted: a trial */
         {
             bool is_whole = replica_guard_is_whole(&replica->guard);
+            uint32_t sequences =
+                atomic_load_explicit(&replica->sequences_max, memory_order_relaxed);
 
-            slots += is_whole ? model->sequences_max + ahead : 1;
+            slots += is_whole ? sequences + ahead : 1;
+            at_once += is_whole ? sequences : 0;
             whole += is_whole;
         }
     }
     admission_set_kv_blocks(model->admission, edge_kv_blocks(model));
     /* Of those that a replica starts at once: what it is given ahead would wait there. */
-    reserve = (uint32_t)(share * whole * model->sequences_max);
+    reserve = (uint32_t)(share * at_once);
     admission_set_slots(model->admission, slots, reserve > 0 ? reserve + whole * ahead : 0);
 }
 

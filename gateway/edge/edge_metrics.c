@@ -34,7 +34,7 @@ static const uint16_t codes[] = {200, 400, 401, 403, 404, 405, 408, 409, 413, 41
 static const char *const code_classes[] = {"2xx", "4xx", "5xx"};
 _Static_assert(ARRAY_COUNT(codes) + ARRAY_COUNT(code_classes) == EDGE_CODE_COUNT,
                "one slot a code");
-_Static_assert(REPLICA_STATE_COUNT <= 8, "one series a state");
+_Static_assert(REPLICA_STATE_COUNT <= 10, "one series a state");
 
 /* vLLM's buckets, so that the gateway's and the replicas' histograms can be laid over each other.
  */
@@ -68,10 +68,7 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
     static const char *const result_label[] = {"result", NULL};
     static const char *const store_label[] = {"store", NULL};
     static const char *const version_label[] = {"version", NULL};
-    const struct {
-        metrics_family **out;
-        struct metrics_family_options options;
-    } rows[] = {
+    const struct metrics_family_row rows[] = {
         {&metrics->requests,
          {METRICS_COUNTER, "penstock_requests_total", "Requests that have ended, by answer.",
           request_labels, NULL, 0, 4000}},
@@ -144,13 +141,7 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {build, {METRICS_GAUGE, "penstock_build_info", "Always 1.", version_label, NULL, 0, 0}},
     };
 
-    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        status result = metrics_family_create(registry, &rows[i].options, rows[i].out);
-
-        if (result != STATUS_OK)
-            return result;
-    }
-    return STATUS_OK;
+    return metrics_families_create(registry, rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 static void model_series(struct edge_model_metrics *model, const struct families *families,

@@ -41,7 +41,7 @@ struct edge_model_metrics {
     metrics_series *shadow_same, *shadow_different, *shadow_failed, *shadow_tokens,
         *shadow_equal_tokens;
     metrics_series *time_to_first_token, *inter_token;
-    metrics_series *replicas[8];                                      /* by enum replica_state */
+    metrics_series *replicas[10];                                     /* by enum replica_state */
     _Atomic(metrics_series *) requests[ROUTE_COUNT][EDGE_CODE_COUNT]; /* made when first needed */
     _Atomic(metrics_series *) duration[ROUTE_COUNT];
 };

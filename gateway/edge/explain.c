@@ -78,7 +78,8 @@ void admin_route(struct edge_record *record, struct text_slice rest)
     json_write_key(&out, "candidates");
     buffer_append_byte(&out, '[');
     for (uint32_t i = 0; i < choice.model->replica_count; i++)
-        candidate_write(&out, &choice.model->replicas[i], &candidates[i], &request);
+        if (edge_replica_state(&choice.model->replicas[i]) != REPLICA_STOPPED)
+            candidate_write(&out, &choice.model->replicas[i], &candidates[i], &request);
     buffer_append_text(&out, "]}");
     edge_reply_json(record, 200, &out);
 }

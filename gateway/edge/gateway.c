@@ -18,6 +18,7 @@
 #include "control.h"
 #include "edge.h"
 #include "edge_admission.h"
+#include "join.h"
 #include "life.h"
 #include "log.h"
 #include "memory.h"
@@ -29,22 +30,16 @@
 #include "run_directory.h"
 #include "suspects.h"
 #include "takeover.h"
+#include "targets.h"
 #include "thread.h"
 #include "upstream.h"
 
 #define LOOP_COUNT_AUTO_MAX 4u
-#define TARGET_IDLE_MAX     256u                /* kept connections a loop and replica */
 #define REPLICA_END_NS      (3 * NS_PER_SECOND) /* for replicas to end, when nothing runs in them */
 #define CUT_GRACE_NS        (1 * NS_PER_SECOND) /* for the last bytes to clients that are cut */
 #define MODEL_COUNT_MAX     64u                 /* the settings table's limit */
 
 /* --- making --- */
-
-/* Beside the socket. */
-static void page_path(const struct edge_replica *replica, char out[EDGE_ADDRESS_BYTES + 8])
-{
-    (void)snprintf(out, EDGE_ADDRESS_BYTES + 8, "%s.page", replica->address + strlen("unix:"));
-}
 
 static uint32_t loop_count(const struct config *config)
 {
@@ -62,12 +57,12 @@ static status local_init(struct edge *edge, struct edge_replica *replica, struct
     const struct edge_model *model = replica->model;
     struct takeover_replica *taken =
         takeover_replica_find(edge->takeover, model->index, replica->index);
-    char path[EDGE_ADDRESS_BYTES + 8];
+    char path[EDGE_PAGE_PATH_BYTES];
     status result;
 
     if (taken != NULL) {
         (void)snprintf(replica->address, sizeof(replica->address), "%s", taken->address);
-        page_path(replica, path);
+        edge_page_path(replica, path);
         replica->is_borrowed = true;
         result = shared_page_open(path, &replica->page);
         if (result != STATUS_OK)
@@ -81,7 +76,7 @@ static status local_init(struct edge *edge, struct edge_replica *replica, struct
                        edge->run_directory);
         return STATUS_TOO_LARGE;
     }
-    page_path(replica, path);
+    edge_page_path(replica, path);
     result = shared_page_create(path, &replica->page);
     if (result != STATUS_OK)
         error_note_set(note, "%s cannot be made: %s", path, strerror(errno));
@@ -104,12 +99,13 @@ static status model_init(struct edge *edge, struct edge_model *model,
                          const struct config_model *row, uint32_t index, struct error_note *note)
 {
     bool is_elsewhere = row->upstream.urls.count > 0;
-    uint32_t count = is_elsewhere ? row->upstream.urls.count : (uint32_t)config_model_replicas(row);
+    uint32_t count = is_elsewhere ? row->upstream.urls.count : (uint32_t)config_model_slots(row);
     status result = STATUS_OK;
 
     model->index = index;
     model->name = row->name;
-    model->sequences_max = (uint32_t)row->max_num_seqs;
+    model->scales_from_zero = row->autoscale.max > 0 && row->autoscale.min == 0;
+    model_versions_init(&model->versions, edge->configs.first->config, row);
     retry_budget_init(&model->retries, (uint32_t)edge->configs.first->config->upstream.retry_burst);
     model->replicas = memory_allocate_array(count, sizeof(model->replicas[0]));
     if (model->replicas == NULL)
@@ -121,6 +117,8 @@ static status model_init(struct edge *edge, struct edge_model *model,
         replica->id = edge->replica_count++;
         replica->index = i;
         replica->model = model;
+        atomic_init(&replica->version, 1);
+        atomic_init(&replica->sequences_max, (uint32_t)row->max_num_seqs);
         replica_guard_init(&replica->guard);
         result = is_elsewhere ? upstream_init(edge, replica, row, note)
                               : local_init(edge, replica, note);
@@ -170,6 +168,12 @@ static status metrics_init(struct edge *edge)
         result = stream_metrics_init(&edge->stream_metrics, edge->registry, edge->metrics.names,
                                      edge->model_count);
     if (result == STATUS_OK)
+        result = scaling_metrics_init(&edge->scaling_metrics, edge->registry, edge->metrics.names,
+                                      edge->model_count);
+    if (result == STATUS_OK)
+        result = rollout_metrics_init(&edge->rollout_metrics, edge->registry, edge->metrics.names,
+                                      edge->model_count);
+    if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
     return result;
 }
@@ -218,7 +222,8 @@ static status server_init(struct edge *edge, const struct config *config, struct
     return http_server_create(&options, &edge->server, note);
 }
 
-static status edge_init(struct edge *edge, struct config *config, struct error_note *note)
+static status edge_init(struct edge *edge, struct config *config, bool has_model_path,
+                        struct error_note *note)
 {
     status result = config_store_init(&edge->configs, config);
 
@@ -245,17 +250,19 @@ static status edge_init(struct edge *edge, struct config *config, struct error_n
                               identity_leader(edge->identity), &edge->records, note);
     if (result == STATUS_OK)
         result = server_init(edge, config, note);
+    if (result == STATUS_OK)
+        result = join_open(edge, config, has_model_path, &edge->join, note);
     return result;
 }
 
 static void replica_deinit(struct edge_replica *replica)
 {
-    char path[EDGE_ADDRESS_BYTES + 8];
+    char path[EDGE_PAGE_PATH_BYTES];
 
     edge_upstream_destroy(replica->upstream);
     if (replica->upstream != NULL || replica->address[0] == '\0')
         return;
-    page_path(replica, path);
+    edge_page_path(replica, path);
     if (replica->is_borrowed) {
         shared_page_close(replica->page);
         return;
@@ -267,9 +274,12 @@ static void replica_deinit(struct edge_replica *replica)
 static void edge_deinit(struct edge *edge)
 {
     http_server_destroy(edge->server);
+    join_close(edge->join);
     records_close(edge->records);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
+    scaling_metrics_deinit(&edge->scaling_metrics);
+    rollout_metrics_deinit(&edge->rollout_metrics);
     stream_metrics_deinit(&edge->stream_metrics);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
@@ -282,6 +292,7 @@ static void edge_deinit(struct edge *edge)
             replica_deinit(&edge->models[i].replicas[j]);
         }
         memory_release(edge->models[i].replicas);
+        model_versions_deinit(&edge->models[i].versions);
         admission_destroy(edge->models[i].admission);
     }
     memory_release(edge->models);
@@ -297,13 +308,17 @@ static void edge_deinit(struct edge *edge)
 static void loop_wake(struct http_message *message, http_loop *loop)
 {
     struct edge_loop *state = CONTAINER_OF(message, struct edge_loop, wake);
+    bool has_changed;
 
     (void)loop;
     /* Before the look: a change after it sends the message again. acq_rel with the control thread's
      * exchange. */
     (void)atomic_exchange_explicit(&state->wake_is_sent, false, memory_order_acq_rel);
-    proxy_wake(state, atomic_exchange_explicit(&state->replicas_have_changed, false,
-                                               memory_order_acquire));
+    has_changed =
+        atomic_exchange_explicit(&state->replicas_have_changed, false, memory_order_acquire);
+    if (has_changed)
+        targets_prune(state);
+    proxy_wake(state, has_changed);
 }
 
 /* Running exchanges end as though their replica had died: with an error that the client can read.
@@ -314,8 +329,7 @@ static void loop_close(struct http_message *message, http_loop *loop)
 
     (void)loop;
     state->is_closed = true;
-    for (uint32_t id = 0; id < state->edge->replica_count; id++)
-        http_target_destroy(state->targets[id]);
+    targets_close(state);
     proxy_wake(state, true);
 }
 
@@ -344,19 +358,7 @@ static void loop_start(void *context, http_loop *loop)
     state->waiting_tail = &state->waiting;
     state->wake.run = loop_wake;
     state->close.run = loop_close;
-    state->targets = memory_allocate_array(edge->replica_count, sizeof(state->targets[0]));
-    CHECK(state->targets != NULL);
-    for (uint32_t id = 0; id < edge->replica_count; id++) {
-        const struct edge_replica *replica = edge_replica_at(edge, id);
-        const struct edge_upstream *upstream = replica->upstream;
-        status result =
-            upstream != NULL
-                ? http_target_create_remote(loop, upstream->remote, TARGET_IDLE_MAX,
-                                            &state->targets[id])
-                : http_target_create(loop, replica->address, TARGET_IDLE_MAX, &state->targets[id]);
-
-        CHECK(result == STATUS_OK);
-    }
+    targets_create(state);
     http_loop_set(loop, EDGE_LOOP_SLOT, state);
 }
 
@@ -369,7 +371,7 @@ static void loops_free(struct edge *edge)
     for (uint32_t i = 0; i < count; i++) {
         struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
 
-        memory_release(state->targets);
+        targets_free(state);
         memory_release(state);
     }
     control_destroy(edge->control);
@@ -440,14 +442,22 @@ static status processes_take(const struct edge *edge, struct control_process **o
         processes[id] = (struct control_process){.pid_fd = -1, .lifeline_fd = -1};
         if (taken == NULL)
             continue;
-        processes[id] = (struct control_process){taken->pid, taken->pid_fd, taken->lifeline_fd};
-        taken->pid_fd = taken->lifeline_fd = -1;
+        processes[id] = taken->process;
+        taken->process.pid_fd = taken->process.lifeline_fd = -1;
     }
     *out = processes;
     return STATUS_OK;
 }
 
-static status replicas_start(struct edge *edge, const struct gateway_options *options)
+/* One on another machine; on its listener's thread. */
+static void replica_has_told(void *context, uint32_t id, uint64_t uid, enum replica_event event)
+{
+    if (event == REPLICA_ANSWERED)
+        control_answered(context, id, uid);
+}
+
+static status replicas_start(struct edge *edge, const struct gateway_options *options,
+                             struct error_note *note)
 {
     char config_copy[160];
     struct control_options control_options = {options->config_file, config_copy,
@@ -460,8 +470,12 @@ static status replicas_start(struct edge *edge, const struct gateway_options *op
         result = processes_take(edge, &processes);
     control_options.processes = processes;
     if (result == STATUS_OK)
-        result = control_start(edge, &control_options, &edge->control);
+        result = control_start(edge, &control_options, &edge->control, note);
     memory_release(processes);
+    if (result == STATUS_OK)
+        atomic_store_explicit(&edge->has_control, true, memory_order_release);
+    if (result == STATUS_OK && edge->join != NULL)
+        result = join_start(edge->join, &(struct join_sink){replica_has_told, edge->control});
     if (result == STATUS_OK)
         result = upstreams_start(edge);
     return result;
@@ -486,17 +500,19 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     if (result == STATUS_OK)
         result = records_start(edge->records);
     if (result == STATUS_OK)
-        result = replicas_start(edge, options);
+        result = replicas_start(edge, options, note);
     if (result == STATUS_OK) {
         listeners_log(edge, edge->configs.first->config);
         result = life_run(edge, options, signals, successor, note);
     } else {
-        error_note_set(note, "the control thread cannot be started: %s", strerror(errno));
+        error_note_prefix(note, "the gateway cannot be started (%s)", status_name(result));
     }
     loops_close(edge);
     identity_stop(edge->identity);
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
+    if (edge->join != NULL)
+        join_stop(edge->join);
     loops_free(edge);
     quota_book_stop(edge->quotas);
     records_stop(edge->records);
@@ -546,7 +562,7 @@ status gateway_run(struct config *config, const struct gateway_options *options,
     edge->start_wall_ms = clock_wall_ms();
     result = takeover_begin(edge, config, options, note);
     if (result == STATUS_OK)
-        result = edge_init(edge, config, note);
+        result = edge_init(edge, config, options->overrides.model_path != NULL, note);
     else
         config_destroy(config);
     if (result == STATUS_OK)

@@ -21,7 +21,7 @@
  * means that the other side is gone. */
 
 /* Rises with every change of these messages, of what is said between gateway and replica, or of the shared page. */
-#define HANDOVER_PROTOCOL 1u
+#define HANDOVER_PROTOCOL 2u
 
 /* The new process finds the number of its socket here. */
 #define HANDOVER_VARIABLE "PENSTOCK_HANDOVER"
@@ -30,7 +30,8 @@ enum handover_kind {
     HANDOVER_HELLO, /* numbers: protocol, epoch of the new one, is the run directory private, pid of the keeper; texts: run
                           directory, version */
     HANDOVER_LISTENER, /* texts: address; descriptors: its sockets */
-    HANDOVER_REPLICA, /* numbers: id of its model, index, pid; texts: model, address; descriptors: pidfd, lifeline */
+    HANDOVER_REPLICA, /* numbers: id of its model, index, pid, thousandths of its slice; sizes: uid, memory of its slice; texts: model, address, slice;
+                         descriptors: pidfd, lifeline */
     HANDOVER_ADAPTER, /* texts: model, name, path */
     HANDOVER_END,
     HANDOVER_ADOPTED, /* numbers: as in REPLICA */
@@ -45,6 +46,7 @@ enum handover_kind {
 struct handover_message {
     uint32_t kind; /* enum handover_kind */
     uint32_t numbers[4];
+    uint64_t sizes[2];
     char texts[3][HANDOVER_TEXT_BYTES]; /* NUL-terminated */
 };
 

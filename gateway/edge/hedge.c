@@ -32,7 +32,7 @@ static bool is_of_class(const struct proxy *proxy, const struct config_hedge *cl
                                               .priority = proxy->waiting.priority};
 
     return proxy->wants_stream && proxy->choice.keeper == NULL &&
-           proxy->choice.model->replica_count > 1 &&
+           edge_ready_count(proxy->choice.model) > 1 &&
            waiting_room_band(&request) <= class->priority_max &&
            patterns_match(class->organisations, caller->organisation);
 }

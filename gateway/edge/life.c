@@ -15,6 +15,7 @@
 #include "service_notify.h"
 #include "takeover.h"
 #include "upgrade.h"
+#include "version_settings.h"
 
 #define LOOK_NS (20 * NS_PER_MS)
 
@@ -152,6 +153,7 @@ static void serve(struct edge *edge, const struct gateway_options *options, cons
             adapter_changes_make(edge, options);
         else if (number != 0)
             is_over = true;
+        version_settings_settle(edge, options);
     }
     adapter_changes_close(edge);
 }

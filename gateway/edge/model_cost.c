@@ -133,10 +133,7 @@ struct families {
 static status families_create(metrics_registry *registry, struct families *families)
 {
     static const char *const labels[] = {"model", NULL};
-    const struct {
-        metrics_family **out;
-        struct metrics_family_options options;
-    } rows[] = {
+    const struct metrics_family_row rows[] = {
         {&families->cost,
          {METRICS_COUNTER, "penstock_request_cost_total",
           "What requests have cost, in the unit of the prices.", labels, NULL, 0, 0}},
@@ -151,13 +148,7 @@ static status families_create(metrics_registry *registry, struct families *famil
           "What the idle time has cost and no request has paid for.", labels, NULL, 0, 0}},
     };
 
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        status result = metrics_family_create(registry, &rows[i].options, rows[i].out);
-
-        if (result != STATUS_OK)
-            return result;
-    }
-    return STATUS_OK;
+    return metrics_families_create(registry, rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 static status cost_init(struct model_cost *cost, const struct edge_model *model,

@@ -21,10 +21,7 @@ status queue_metrics_init(struct queue_metrics *metrics, metrics_registry *regis
     static const char *const band_labels[] = {"model", "band", NULL};
     static const char *const reason_labels[] = {"model", "reason", NULL};
     metrics_family *slots, *running, *tokens, *refusals, *kv_waits;
-    const struct {
-        metrics_family **out;
-        struct metrics_family_options options;
-    } rows[] = {
+    const struct metrics_family_row rows[] = {
         {&metrics->waiting,
          {METRICS_GAUGE, "penstock_queue_requests",
           "Requests that wait for a slot, by model and priority band.", band_labels, NULL, 0, 0}},
@@ -47,13 +44,11 @@ status queue_metrics_init(struct queue_metrics *metrics, metrics_registry *regis
          {METRICS_COUNTER, "penstock_queue_refusals_total",
           "Requests that were refused a slot, by reason.", reason_labels, NULL, 0, 0}},
     };
+    status result;
 
-    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        status result = metrics_family_create(registry, &rows[i].options, rows[i].out);
-
-        if (result != STATUS_OK)
-            return result;
-    }
+    result = metrics_families_create(registry, rows, sizeof(rows) / sizeof(rows[0]));
+    if (result != STATUS_OK)
+        return result;
     metrics->names = model_names;
     metrics->models = memory_allocate_array(model_count, sizeof(metrics->models[0]));
     if (metrics->models == NULL)

@@ -4,11 +4,16 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "check.h"
 #include "control.h"
 #include "edge_admission.h"
 #include "edge_audit.h"
+#include "join.h"
 #include "log.h"
 #include "run_directory.h"
+#include "version_settings.h"
+
+#define MODEL_COUNT_MAX 64u /* the settings table's limit */
 
 /* Keys are named in full up to so many bytes; the audit log has their number as well. */
 #define KEYS_BYTES_MAX 700u
@@ -31,8 +36,16 @@ static void difference_take(void *context, const char *key, const struct setting
         differences->refused_count++;
         log_error("gateway/edge", "reload: %s has changed, which needs a restart", key);
     } else {
-        log_info("gateway/edge", "reload: %s changes", key);
+        log_info("gateway/edge", "reload: %s changes%s", key,
+                 row->reload == RELOAD_ROLLOUT ? ", in new replicas" : "");
     }
+}
+
+/* What replicas are started with is compared version by version (version_settings.h). */
+static void difference_take_rest(void *context, const char *key, const struct setting *row)
+{
+    if (row->reload != RELOAD_ROLLOUT)
+        difference_take(context, key, row);
 }
 
 static void report_log(const struct settings_report *report)
@@ -45,18 +58,21 @@ static void report_log(const struct settings_report *report)
     }
 }
 
-/* What the replicas had set aside at the start bounds what they can hold. */
-static bool adapters_fit(const struct config *first, const struct config *config)
+/* What the replicas had set aside at the start bounds what they can hold; of those to come the new text itself. */
+static bool adapters_fit(struct edge *edge, const struct config *config)
 {
     for (uint32_t i = 0; i < config->models.count; i++) {
         const struct config_model *model = config_model_at(config, i);
-        uint32_t most = config_adapters_max(config_model_at(first, i));
+        struct model_versions *versions = &edge->models[i].versions;
+        const struct config *started =
+            model_versions_config(versions, model_versions_report(versions).stable);
+        uint32_t most = config_adapters_max(config_model_at(started, i));
 
         if (model->adapters.count <= most)
             continue;
         log_error("gateway/edge",
-                  "reload: model %s has %u adapters, and room for %u; more need a higher max_loras "
-                  "and a restart",
+                  "reload: model %s has %u adapters, and room for %u; more need replicas with a "
+                  "higher max_loras first",
                   model->name, model->adapters.count, most);
         return false;
     }
@@ -87,39 +103,89 @@ static void refusal_audit(struct edge *edge, const char *file)
         log_error("gateway/edge", "the audit log does not take it: %s", note.text);
 }
 
-/* What can fail comes first, so that nothing has to be taken back. */
-static bool config_apply(struct edge *edge, struct config *config, struct differences *found)
+/* Whether the reload may be; then it stands in the audit log. */
+static bool config_is_good(struct edge *edge, const struct config *config,
+                           struct version_change *changes, struct differences *found)
 {
-    const struct config *old = config_store_get(&edge->configs)->config;
+    settings_compare(config_table, config_store_get(&edge->configs)->config, config,
+                     difference_take_rest, found);
+    if (found->refused_count > 0 || !adapters_fit(edge, config))
+        return false;
+    version_settings_compare(edge, config, changes, difference_take, found);
+    return differences_audit(edge, found, config->file);
+}
+
+/* The copies for replicas, and what is in force by them; `out`. */
+static status config_prepare(struct edge *edge, const struct gateway_options *options,
+                             const struct config *config, const struct version_change *changes,
+                             struct config **out)
+{
+    struct settings_report report = {0};
+    status result = run_directory_write_config(edge->run_directory, config->text);
+
+    if (result != STATUS_OK) {
+        log_error("gateway/edge", "reload: the copy for replicas cannot be written to %s",
+                  edge->run_directory);
+        return result;
+    }
+    result = version_settings_keep(edge, options, config->text, changes);
+    if (result != STATUS_OK)
+        return result;
+    result = version_settings_load(edge, options, out, &report);
+    if (result != STATUS_OK) {
+        report_log(&report);
+        version_settings_drop(edge, changes);
+    }
+    return result;
+}
+
+/* What can fail comes first, so that little has to be taken back. */
+static bool config_apply(struct edge *edge, const struct gateway_options *options,
+                         const struct config *config, struct differences *found)
+{
+    struct version_change changes[MODEL_COUNT_MAX];
     struct http_limits limits = config_http_limits(config);
     struct error_note note = {""};
+    struct config *in_force = NULL;
 
-    settings_compare(config_table, old, config, difference_take, found);
-    if (found->refused_count > 0 || !adapters_fit(edge->configs.first->config, config) ||
-        !differences_audit(edge, found, config->file))
+    CHECK(edge->model_count <= MODEL_COUNT_MAX);
+    if (!config_is_good(edge, config, changes, found))
         return false;
     if (config->server.tls_certificate[0] != '\0' &&
         http_server_reload_certificates(edge->server, &note) != STATUS_OK) {
         log_error("gateway/edge", "reload: %s", note.text);
         return false;
     }
-    if (run_directory_write_config(edge->run_directory, config->text) != STATUS_OK) {
-        log_error("gateway/edge", "reload: the copy for replicas cannot be written to %s",
-                  edge->run_directory);
+    if (config_prepare(edge, options, config, changes, &in_force) != STATUS_OK)
         return false;
-    }
     log_set_level((enum log_level)config->log.level);
     http_server_set_limits(edge->server, &limits);
     control_set_drain_timeout(edge->control, config->server.drain_timeout_ns);
-    if (config_store_swap(&edge->configs, edge->server, config) != STATUS_OK) {
+    if (config_store_swap(&edge->configs, edge->server, in_force) != STATUS_OK) {
         log_error("gateway/edge", "reload: out of memory");
+        version_settings_drop(edge, changes);
+        config_destroy(in_force);
         return false;
     }
-    edge_admission_apply(edge, config);
+    if (edge->join != NULL &&
+        join_set_config(edge->join, config->text, found->has_adapters) != STATUS_OK)
+        log_error("gateway/edge",
+                  "reload: replicas on other machines go on as they are: out of memory");
+    edge_admission_apply(edge, in_force);
+    version_settings_want(edge, config, changes);
+    control_look(edge->control);
     if (found->has_adapters)
         control_reload_replicas(edge->control);
     log_info("gateway/edge", "reload: done, %u changes", found->count);
     return true;
+}
+
+/* The copy is of what stays in force. */
+static void copy_restore(const struct edge *edge)
+{
+    if (run_directory_write_config(edge->run_directory,
+                                   config_store_get(&edge->configs)->config->text) != STATUS_OK)
+        log_error("gateway/edge", "the copy of the config for replicas cannot be written");
 }
 
 void reload_config(struct edge *edge, const struct gateway_options *options)
@@ -135,9 +201,10 @@ void reload_config(struct edge *edge, const struct gateway_options *options)
 
     buffer_init(&found.keys, KEYS_BYTES_MAX);
     if (result == STATUS_OK) {
-        is_good = config_apply(edge, config, &found);
+        is_good = config_apply(edge, options, config, &found);
         if (!is_good)
-            config_destroy(config);
+            copy_restore(edge);
+        config_destroy(config);
     } else {
         report_log(&report);
     }

@@ -21,6 +21,8 @@
 /* A first event tells of a server's pace when its prompt had so much to read: below, it tells of the way there. */
 #define PACE_TOKENS_MIN 64u
 #define PACE_WEIGHT     0.2f
+/* What shares of requests are counted in. */
+#define VERSION_WEIGHTS 1000000u
 
 /* --- the request --- */
 
@@ -62,7 +64,7 @@ void replica_choice_learn(struct replica_choice *choice, const struct edge_recor
         policy == ROUTER_PREDICTED_TTFT || (policy == ROUTER_CONSISTENT_HASH && !choice->has_group);
     choice->text_bytes = prompt_text_bytes(&target->prompt);
     choice->name_count = prompt_chunk_count(&target->prompt);
-    if (!needs_names || choice->name_count == 0 || choice->model->replica_count < 2) {
+    if (!needs_names || choice->name_count == 0 || edge_ready_count(choice->model) < 2) {
         choice->name_count = 0;
         return;
     }
@@ -138,6 +140,12 @@ static struct paces paces_of(const struct edge_model *model, const struct pages 
     return paces;
 }
 
+static bool is_of_version(const struct replica_choice *choice, const struct edge_replica *replica)
+{
+    return choice->version == 0 ||
+           choice->version == atomic_load_explicit(&replica->version, memory_order_relaxed);
+}
+
 static bool is_open(const struct replica_choice *choice, const struct edge_replica *replica,
                     uint64_t now_ns)
 {
@@ -146,7 +154,7 @@ static bool is_open(const struct replica_choice *choice, const struct edge_repli
                                choice->avoid_generation;
 
     return edge_replica_state(replica) == REPLICA_READY && !has_just_failed &&
-           replica_guard_is_open(&replica->guard, now_ns);
+           is_of_version(choice, replica) && replica_guard_is_open(&replica->guard, now_ns);
 }
 
 /* `state`: what the replica's page says; NULL: it has none. */
@@ -249,6 +257,52 @@ void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
     }
 }
 
+/* The router begins its turn at a candidate by this number: those that are ready take turns evenly, however many empty slots lie
+ * between them. */
+static uint32_t turn_among_ready(const struct router_candidate *candidates, uint32_t count,
+                                 uint32_t turn)
+{
+    uint32_t ready = 0, place, index = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        ready += candidates[i].is_ready;
+    if (ready == 0)
+        return turn;
+    for (place = turn % ready; !candidates[index].is_ready || place > 0; index++)
+        place -= candidates[index].is_ready;
+    return index + turn / ready * count;
+}
+
+/* While versions run side by side with a share for the new one: leaves the candidates of one of them, the same for a session's
+ * requests, unless none of it is ready or all are full. */
+static void version_choose(const struct replica_choice *choice, struct router_candidate *candidates,
+                           const struct router_request *request)
+{
+    struct edge_model *model = choice->model;
+    uint32_t fresh = atomic_load_explicit(&model->versions.fresh, memory_order_relaxed);
+    double share = atomic_load_explicit(&model->versions.fresh_share, memory_order_relaxed);
+    uint32_t weights[2];
+    bool wants_fresh, has_room = false, is_of_it[REPLICA_CHOICE_MAX];
+
+    if (share < 0 || choice->version != 0)
+        return;
+    weights[0] = (uint32_t)(share * VERSION_WEIGHTS);
+    weights[1] = VERSION_WEIGHTS - weights[0];
+    wants_fresh = router_pick_version(weights, ARRAY_COUNT(weights),
+                                      choice->has_group ? choice->group : request->turn) == 0;
+    for (uint32_t i = 0; i < model->replica_count; i++) {
+        const struct edge_replica *replica = &model->replicas[i];
+        uint32_t version = atomic_load_explicit(&replica->version, memory_order_relaxed);
+
+        is_of_it[i] = (version == fresh) == wants_fresh;
+        has_room |= is_of_it[i] && candidates[i].is_ready &&
+                    candidates[i].outstanding <
+                        atomic_load_explicit(&replica->sequences_max, memory_order_relaxed);
+    }
+    for (uint32_t i = 0; has_room && i < model->replica_count; i++)
+        candidates[i].is_ready &= is_of_it[i];
+}
+
 struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t now_ns)
 {
     struct router_candidate candidates[REPLICA_CHOICE_MAX];
@@ -260,6 +314,8 @@ struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t
         return edge_replica_state(choice->keeper) == REPLICA_READY ? choice->keeper : NULL;
     replica_choice_look(choice, now_ns, candidates, &request);
     request.turn = atomic_fetch_add_explicit(&model->turn, 1, memory_order_relaxed);
+    version_choose(choice, candidates, &request);
+    request.turn = turn_among_ready(candidates, model->replica_count, request.turn);
     picked = router_choose(choice->policy, candidates, model->replica_count, &request);
     if (picked == ROUTER_NONE)
         return NULL;
@@ -279,9 +335,14 @@ bool replica_choice_has_hope(const struct replica_choice *choice)
 {
     const struct edge_model *model = choice->model;
 
+    /* None is wanted: the request itself has one started. */
+    if (model->scales_from_zero && atomic_load_explicit(&model->wanted, memory_order_relaxed) == 0)
+        return true;
     for (uint32_t i = 0; i < model->replica_count; i++) {
         enum replica_state state = edge_replica_state(&model->replicas[i]);
 
+        if (!is_of_version(choice, &model->replicas[i]))
+            continue;
         if (state != REPLICA_FAILED && state != REPLICA_STOPPED)
             return true;
     }

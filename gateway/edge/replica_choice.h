@@ -15,7 +15,8 @@ struct replica_choice {
     struct edge_model *model;
     struct edge_replica *keeper; /* has the response that is asked for; NULL: any replica will do */
     enum router_policy policy;
-    bool has_group; /* of a session: x-session-id, prompt_cache_key, user */
+    uint32_t version; /* that the replica must have; 0: any */
+    bool has_group;   /* of a session: x-session-id, prompt_cache_key, user */
     uint64_t group;
     /* What the prompt is made of, and the names of its beginnings; no bytes, no names: nothing is known */
     uint64_t text_bytes;
@@ -43,7 +44,8 @@ void replica_choice_learn(struct replica_choice *choice, const struct edge_recor
                           enum router_policy policy);
 
 /* What the router is told of each replica of the model, and of the request; `out` has REPLICA_CHOICE_MAX. */
-#define REPLICA_CHOICE_MAX 64u /* replicas of a model; the settings table's limit */
+#define REPLICA_CHOICE_MAX                                                                         \
+    96u /* slots of a model (config_model_slots) by the settings table's limit of 64 replicas */
 void replica_choice_look(const struct replica_choice *choice, uint64_t now_ns,
                          struct router_candidate *out, struct router_request *request);
 

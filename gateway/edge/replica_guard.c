@@ -48,6 +48,7 @@ void replica_guard_reset(struct replica_guard *guard)
 {
     lock(guard);
     guard->breaker = (struct breaker){0};
+    atomic_store_explicit(&guard->is_doubted, false, memory_order_relaxed);
     unlock(guard, false);
 }
 

@@ -16,6 +16,8 @@ struct replica_guard {
     _Atomic bool is_watched;           /* the breaker has something to remember */
     _Atomic uint64_t blocked_until_ns; /* breaker_open_until_ns */
     _Atomic bool is_stalled;           /* the control thread's word */
+    /* On another machine, and a connection to it has broken: it is gone, until it reports again */
+    _Atomic bool is_doubted;
 };
 
 void replica_guard_init(struct replica_guard *guard);
@@ -29,14 +31,16 @@ struct breaker_policy replica_guard_policy(const struct config *config);
 static inline bool replica_guard_is_open(const struct replica_guard *guard, uint64_t now_ns)
 {
     return atomic_load_explicit(&guard->blocked_until_ns, memory_order_relaxed) <= now_ns &&
-           !atomic_load_explicit(&guard->is_stalled, memory_order_relaxed);
+           !atomic_load_explicit(&guard->is_stalled, memory_order_relaxed) &&
+           !atomic_load_explicit(&guard->is_doubted, memory_order_relaxed);
 }
 
 /* Whether it gets its full share of requests. */
 static inline bool replica_guard_is_whole(const struct replica_guard *guard)
 {
     return atomic_load_explicit(&guard->blocked_until_ns, memory_order_relaxed) == 0 &&
-           !atomic_load_explicit(&guard->is_stalled, memory_order_relaxed);
+           !atomic_load_explicit(&guard->is_stalled, memory_order_relaxed) &&
+           !atomic_load_explicit(&guard->is_doubted, memory_order_relaxed);
 }
 
 /* Before a request is sent; false: another loop has just taken the only trial. Every true has its

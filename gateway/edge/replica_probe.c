@@ -9,8 +9,12 @@
 
 #include "check.h"
 
-static const char request_text[] =
-    "GET /readyz HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n";
+#define HEAD " HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n"
+
+static const char *const request_texts[] = {
+    [PROBE_READINESS] = "GET /readyz" HEAD "\r\n",
+    [PROBE_SLEEP] = "POST /sleep?level=1" HEAD "content-length: 0\r\n\r\n",
+    [PROBE_WAKE] = "POST /wake_up" HEAD "content-length: 0\r\n\r\n"};
 
 void replica_probe_init(struct replica_probe *probe)
 {
@@ -31,8 +35,9 @@ static enum probe_result over(struct replica_probe *probe, enum probe_result res
 }
 
 enum probe_result replica_probe_start(struct replica_probe *probe, const char *address,
-                                      uint64_t now_ns)
+                                      enum probe_request request, uint64_t now_ns)
 {
+    const char *text = request_texts[request];
     struct sockaddr_un target = {.sun_family = AF_UNIX};
     const char *path = address + strlen("unix:");
 
@@ -42,8 +47,7 @@ enum probe_result replica_probe_start(struct replica_probe *probe, const char *a
     probe->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe->fd < 0 || connect(probe->fd, (struct sockaddr *)&target, sizeof(target)) != 0)
         return over(probe, PROBE_SILENT);
-    if (send(probe->fd, request_text, sizeof(request_text) - 1, MSG_NOSIGNAL) !=
-        (ssize_t)(sizeof(request_text) - 1))
+    if (send(probe->fd, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
         return over(probe, PROBE_SILENT);
     probe->bytes = 0;
     probe->deadline_ns = now_ns + REPLICA_PROBE_TIMEOUT_NS;

@@ -6,7 +6,7 @@
 
 #include "status.h"
 
-/* One GET /readyz over a replica's Unix socket, without blocking, and what the answer's head says of the
+/* One GET /readyz, or one order without a body, over a replica's Unix socket, without blocking, and what the answer's head says of the
  * model (x-penstock-model). The control thread has a client
  * of its own, a few lines long, so that a loop that is busy or stuck is never taken for a replica
  * that is. */
@@ -27,10 +27,13 @@ enum probe_result {
 };
 
 void replica_probe_init(struct replica_probe *probe);
+/* What is asked: GET /readyz, or POST /sleep?level=1, POST /wake_up. */
+enum probe_request { PROBE_READINESS, PROBE_SLEEP, PROBE_WAKE };
+
 /* Connects to `address` ("unix:/path") and sends the request. A connection to a Unix socket is made
  * at once or not at all. On anything but PROBE_PENDING the probe is over. */
 enum probe_result replica_probe_start(struct replica_probe *probe, const char *address,
-                                      uint64_t now_ns);
+                                      enum probe_request request, uint64_t now_ns);
 /* Reads what has come. */
 enum probe_result replica_probe_read(struct replica_probe *probe, uint64_t now_ns);
 void replica_probe_stop(struct replica_probe *probe);

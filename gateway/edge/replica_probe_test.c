@@ -30,7 +30,7 @@ static enum probe_result result_of(int listener, const char *answer)
     int other;
 
     replica_probe_init(&probe);
-    assert_int_equal(replica_probe_start(&probe, address, 0), PROBE_PENDING);
+    assert_int_equal(replica_probe_start(&probe, address, PROBE_READINESS, 0), PROBE_PENDING);
     other = accept(listener, NULL, NULL);
     assert_true(recv(other, request, sizeof(request), 0) > 0);
     assert_memory_equal(request, "GET /readyz HTTP/1.1\r\n", 22);
@@ -87,13 +87,13 @@ static void nobody_there_and_no_answer_in_time_are_silence(void **state)
 
     (void)state;
     replica_probe_init(&probe);
-    assert_int_equal(replica_probe_start(&probe, address, 5), PROBE_PENDING);
+    assert_int_equal(replica_probe_start(&probe, address, PROBE_READINESS, 5), PROBE_PENDING);
     assert_int_equal(replica_probe_read(&probe, 5 + REPLICA_PROBE_TIMEOUT_NS - 1), PROBE_PENDING);
     assert_int_equal(replica_probe_read(&probe, 5 + REPLICA_PROBE_TIMEOUT_NS), PROBE_SILENT);
     close(listener);
-    assert_int_equal(replica_probe_start(&probe, address, 5), PROBE_SILENT);
+    assert_int_equal(replica_probe_start(&probe, address, PROBE_READINESS, 5), PROBE_SILENT);
     (void)unlink(address + 5);
-    assert_int_equal(replica_probe_start(&probe, address, 5), PROBE_SILENT);
+    assert_int_equal(replica_probe_start(&probe, address, PROBE_READINESS, 5), PROBE_SILENT);
     assert_int_equal(probe.fd, -1);
 }
 

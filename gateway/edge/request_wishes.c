@@ -2,22 +2,19 @@
 
 #include "check.h"
 #include "clock.h"
+#include "decimal.h"
 
 #define TIMEOUT_MS_MAX 86400000 /* a day; a longer one is as good as none */
 
 bool request_number_read(struct text_slice text, int64_t min, int64_t max, int64_t *out)
 {
-    bool is_negative = text.bytes > 0 && text.data[0] == '-';
-    int64_t value = 0;
+    bool is_short = text.bytes <= 18, is_negative = text_slice_skip(&text, "-");
+    uint64_t digits;
+    int64_t value;
 
-    if (text.bytes == (size_t)is_negative || text.bytes > 18)
+    if (!is_short || !decimal_read(text, INT64_MAX, &digits))
         return false;
-    for (size_t i = is_negative; i < text.bytes; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return false;
-        value = value * 10 + (text.data[i] - '0');
-    }
-    value = is_negative ? -value : value;
+    value = is_negative ? -(int64_t)digits : (int64_t)digits;
     if (value < min || value > max)
         return false;
     *out = value;

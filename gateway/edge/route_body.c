@@ -1,6 +1,7 @@
 #include "route_body.h"
 
 #include "check.h"
+#include "decimal.h"
 #include "request_wishes.h"
 
 #define MODEL_BYTES_MAX   256u
@@ -84,17 +85,7 @@ static struct text_slice string_inside(struct text_slice raw)
 /* A plain number; what else it may be, the replica judges. */
 static bool number_read(struct text_slice raw, uint64_t *out)
 {
-    uint64_t number = 0;
-
-    if (raw.data == NULL || raw.bytes == 0 || raw.bytes > NUMBER_DIGITS_MAX)
-        return false;
-    for (size_t i = 0; i < raw.bytes; i++) {
-        if (raw.data[i] < '0' || raw.data[i] > '9')
-            return false;
-        number = number * 10 + (uint64_t)(raw.data[i] - '0');
-    }
-    *out = number;
-    return true;
+    return raw.bytes <= NUMBER_DIGITS_MAX && decimal_read(raw, UINT64_MAX, out);
 }
 
 /* `fields`: the three names of the most tokens of an answer, then the number of answers. */

@@ -5,6 +5,7 @@
 
 #include "adapter_changes.h"
 #include "admin.h"
+#include "admin_pool.h"
 #include "allowance.h"
 #include "answers.h"
 #include "check.h"
@@ -13,6 +14,7 @@
 #include "proxy.h"
 #include "reply.h"
 #include "request_records.h"
+#include "scaling_admin.h"
 #include "scope.h"
 #include "wire_format.h"
 
@@ -61,6 +63,11 @@ static const struct route admin_routes[] = {
     {"GET", "/livez", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_livez, NULL},
     {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
     {"GET", "/admin/replicas", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_replicas, NULL},
+    {"GET", "/admin/pool", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_pool, NULL},
+    {"GET", "/admin/pool/slices", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_pool_slices, NULL},
+    {"GET", "/admin/placement/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_placement, NULL},
+    {"GET", "/admin/scaling", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_scaling, NULL},
+    {"GET", "/admin/rollouts", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_rollouts, NULL},
     {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},
     {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},

@@ -62,16 +62,41 @@ static status file_write(const char *path, struct text_slice text)
     return close(fd) == 0 ? result : STATUS_IO;
 }
 
-status run_directory_write_config(const char *folder, struct text_slice text)
+static status file_replace(const char *path, struct text_slice text)
 {
-    char path[160], fresh[176];
+    char fresh[176];
 
-    run_directory_config_path(folder, path, sizeof(path));
     (void)snprintf(fresh, sizeof(fresh), "%s.new", path);
     if (file_write(fresh, text) == STATUS_OK && rename(fresh, path) == 0)
         return STATUS_OK;
     (void)unlink(fresh);
     return STATUS_IO;
+}
+
+status run_directory_write_config(const char *folder, struct text_slice text)
+{
+    char path[160];
+
+    run_directory_config_path(folder, path, sizeof(path));
+    return file_replace(path, text);
+}
+
+#define VERSION_PREFIX "penstock-version-"
+
+void run_directory_version_path(const char *folder, unsigned model_index, unsigned version,
+                                unsigned epoch, char *out, size_t out_bytes)
+{
+    (void)snprintf(out, out_bytes, "%s/" VERSION_PREFIX "%u-%u.%u.yaml", folder, model_index,
+                   version, epoch);
+}
+
+status run_directory_write_version(const char *folder, unsigned model_index, unsigned version,
+                                   unsigned epoch, struct text_slice text)
+{
+    char path[160];
+
+    run_directory_version_path(folder, model_index, version, epoch, path, sizeof(path));
+    return file_replace(path, text);
 }
 
 status run_directory_socket(const char *folder, const char *model, unsigned model_index,
@@ -96,14 +121,14 @@ status run_directory_socket(const char *folder, const char *model, unsigned mode
     return STATUS_OK;
 }
 
-/* What replicas of gateways before this one have left: sockets and pages. */
-static void files_remove(const char *folder)
+/* Those whose names begin so. */
+static void files_remove(const char *folder, const char *prefix)
 {
     DIR *directory = opendir(folder);
     const struct dirent *entry;
 
     while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        if (entry->d_name[0] != '.')
+        if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
             (void)unlinkat(dirfd(directory), entry->d_name, 0);
     }
     if (directory != NULL)
@@ -116,8 +141,9 @@ void run_directory_close(const char *folder, bool is_ours)
 
     run_directory_config_path(folder, path, sizeof(path));
     (void)unlink(path);
+    files_remove(folder, VERSION_PREFIX);
     if (!is_ours)
         return;
-    files_remove(folder);
+    files_remove(folder, ""); /* what replicas of gateways before this one have left, too */
     (void)rmdir(folder);
 }

@@ -20,6 +20,14 @@ NODISCARD status run_directory_write_config(const char *folder, struct text_slic
 /* Path of that file; `out` has at least 128 bytes. */
 void run_directory_config_path(const char *folder, char *out, size_t out_bytes);
 
+/* The text of a version of a model's settings, whole or not at all, and the file's path; `out` has at least 160 bytes. Gateways that take
+ * over from each other count versions each from 1 on. STATUS_OK, STATUS_IO. */
+NODISCARD status run_directory_write_version(const char *folder, unsigned model_index,
+                                             unsigned version, unsigned epoch,
+                                             struct text_slice text);
+void run_directory_version_path(const char *folder, unsigned model_index, unsigned version,
+                                unsigned epoch, char *out, size_t out_bytes);
+
 /* "unix:FOLDER/<model index>-<model>-<replica index>.sock"; what cannot stand in a file's name
  * becomes '_', and long names are cut (`model_index` keeps them apart). Gateways that take over from each other have rising
  * epochs, which stand behind the replica's number from 1 on, since both may have replicas at once. STATUS_TOO_LARGE when a
@@ -28,7 +36,7 @@ NODISCARD status run_directory_socket(const char *folder, const char *model, uns
                                       unsigned replica_index, unsigned epoch, char *out,
                                       size_t out_bytes);
 
-/* Removes the config, and the folder with all that is left in it when it is ours. */
+/* Removes the config and texts of versions, and the folder with all that is left in it when it is ours. */
 void run_directory_close(const char *folder, bool is_ours);
 
 #endif

@@ -1,5 +1,7 @@
 #include "unit_test.h"
 
+#include <stdio.h>
+
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,6 +45,31 @@ static void a_configured_folder_is_left_alone(void **state)
     assert_int_equal(run_directory_write_config("/nowhere", text_slice_of("x")), STATUS_IO);
 }
 
+static void texts_of_versions_go_with_the_gateway_and_nothing_else_does(void **state)
+{
+    char folder[] = "/tmp/penstock-run-test-XXXXXX", path[160], other[64];
+    struct stat info;
+    FILE *file;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    run_directory_version_path(folder, 2, 7, 1, path, sizeof(path));
+    assert_int_equal(run_directory_write_version(folder, 2, 7, 1, text_slice_of("text")),
+                     STATUS_OK);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, 4);
+    (void)snprintf(other, sizeof(other), "%s/notes", folder);
+    file = fopen(other, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    run_directory_close(folder, false);
+    assert_int_not_equal(stat(path, &info), 0);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(run_directory_write_version("/nowhere", 0, 2, 0, text_slice_of("x")),
+                     STATUS_IO);
+}
+
 static void sockets_have_safe_names_that_differ(void **state)
 {
     char a[128], b[128];
@@ -84,6 +111,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_private_folder_is_made_and_removed),
         cmocka_unit_test(a_configured_folder_is_left_alone),
+        cmocka_unit_test(texts_of_versions_go_with_the_gateway_and_nothing_else_does),
         cmocka_unit_test(sockets_have_safe_names_that_differ),
         cmocka_unit_test(a_path_is_refused_one_byte_over_what_a_socket_can_have),
     };

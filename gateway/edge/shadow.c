@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "proxy_state.h"
 #include "shadow_text.h"
+#include "targets.h"
 #include "upstream.h"
 
 /* Of each answer: 2,000 tokens as events; longer ones are not compared, so that no loop is held up. */
@@ -157,7 +158,7 @@ static bool send_copy(struct shadow *shadow, const struct proxy *proxy)
     };
 
     return body_make(shadow, proxy, &options.body) &&
-           http_exchange_start(proxy->loop->targets[shadow->replica->id], &options,
+           http_exchange_start(targets_get(proxy->loop, shadow->replica), &options,
                                &shadow->exchange) == STATUS_OK;
 }
 

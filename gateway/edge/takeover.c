@@ -89,10 +89,15 @@ static status replica_take(struct takeover *takeover, const struct handover_mess
     row = &rows[takeover->replica_count++];
     *row = (struct takeover_replica){.model_index = message->numbers[0],
                                      .index = message->numbers[1],
-                                     .pid = (int32_t)message->numbers[2],
-                                     .pid_fd = descriptors[0],
-                                     .lifeline_fd = descriptors[1]};
+                                     .process = {.uid = message->sizes[0],
+                                                 .pid = (int32_t)message->numbers[2],
+                                                 .pid_fd = descriptors[0],
+                                                 .lifeline_fd = descriptors[1],
+                                                 .memory_bytes = message->sizes[1],
+                                                 .compute_milli = message->numbers[3]}};
     if (text_take(row->model, sizeof(row->model), message->texts[0]) != STATUS_OK)
+        return STATUS_IO;
+    if (text_take(row->process.slice, sizeof(row->process.slice), message->texts[2]) != STATUS_OK)
         return STATUS_IO;
     return text_take(row->address, sizeof(row->address), message->texts[1]);
 }
@@ -176,10 +181,10 @@ void takeover_close(struct takeover *takeover)
             (void)close(takeover->listeners[i].descriptors[k]);
     }
     for (uint32_t i = 0; i < takeover->replica_count; i++) {
-        if (takeover->replicas[i].pid_fd >= 0)
-            (void)close(takeover->replicas[i].pid_fd);
-        if (takeover->replicas[i].lifeline_fd >= 0)
-            (void)close(takeover->replicas[i].lifeline_fd);
+        if (takeover->replicas[i].process.pid_fd >= 0)
+            (void)close(takeover->replicas[i].process.pid_fd);
+        if (takeover->replicas[i].process.lifeline_fd >= 0)
+            (void)close(takeover->replicas[i].process.lifeline_fd);
     }
     memory_release(takeover->replicas);
     (void)close(takeover->socket);
@@ -201,7 +206,7 @@ static void difference_take(void *context, const char *key, const struct setting
     unsigned index = 0;
 
     /* How many there are is no matter of each. */
-    if (row->reload != RELOAD_RESTART || strncmp(key, "server.", strlen("server.")) == 0 ||
+    if (row->reload == RELOAD_LIVE || strncmp(key, "server.", strlen("server.")) == 0 ||
         strcmp(row->key, "replicas") == 0)
         return;
     if (sscanf(key, "models[%u]", &index) != 1) {
@@ -223,7 +228,7 @@ static bool is_of(const struct takeover_replica *replica, const struct config *c
         return false;
     model = config_model_at(config, replica->model_index);
     return strcmp(model->name, replica->model) == 0 && config_model_is_local(model) &&
-           replica->index < (uint32_t)config_model_replicas(model);
+           replica->index < (uint32_t)config_model_slots(model);
 }
 
 void takeover_compare(struct takeover *takeover, const struct config *config,
@@ -277,7 +282,9 @@ struct takeover_replica *takeover_replica_find(struct takeover *takeover, uint32
 static bool is_all_ready(const struct edge *edge)
 {
     for (uint32_t id = 0; id < edge->replica_count; id++) {
-        if (edge_replica_state(edge_replica_at(edge, id)) == REPLICA_STARTING)
+        enum replica_state state = edge_replica_state(edge_replica_at(edge, id));
+
+        if (state == REPLICA_PLACING || state == REPLICA_STARTING)
             return false;
     }
     return edge_is_ready(edge) && identity_is_ready(edge->identity);
@@ -318,7 +325,7 @@ static status ready_say(const struct takeover *takeover, struct handover_message
             continue;
         *message = (struct handover_message){
             .kind = HANDOVER_ADOPTED,
-            .numbers = {replica->model_index, replica->index, (uint32_t)replica->pid, 0}};
+            .numbers = {replica->model_index, replica->index, (uint32_t)replica->process.pid, 0}};
         result = handover_send(takeover->socket, message, NULL, 0);
     }
     *message = (struct handover_message){.kind = HANDOVER_READY};

@@ -1,6 +1,7 @@
 #ifndef PENSTOCK_EDGE_TAKEOVER_H
 #define PENSTOCK_EDGE_TAKEOVER_H
 
+#include "control.h"
 #include "edge.h"
 #include "gateway.h"
 #include "handover.h"
@@ -23,8 +24,7 @@ struct takeover_listener {
 struct takeover_replica {
     char model[160], address[EDGE_ADDRESS_BYTES];
     uint32_t model_index, index;
-    int32_t pid;
-    int pid_fd, lifeline_fd; /* -1: given to the control thread */
+    struct control_process process; /* descriptors -1: given to the control thread */
     bool is_adopted;
 };
 

@@ -20,6 +20,7 @@
 #include "run_directory.h"
 #include "service_notify.h"
 #include "takeover.h"
+#include "version_settings.h"
 
 #define CHILD_SOCKET (STDERR_FILENO + 1)
 #define LOOK_MS      20
@@ -165,13 +166,18 @@ static status replicas_send(struct upgrade *upgrade)
         const struct edge_replica *replica = edge_replica_at(upgrade->edge, id);
         const struct control_process *process = &upgrade->processes[id];
 
-        if (process->pid == 0 || process->pid_fd < 0 || process->lifeline_fd < 0)
-            continue;
-        upgrade->message = (struct handover_message){
-            .kind = HANDOVER_REPLICA,
-            .numbers = {replica->model->index, replica->index, (uint32_t)process->pid, 0}};
+        if (process->pid == 0 || process->pid_fd < 0 || process->lifeline_fd < 0 ||
+            atomic_load_explicit(&replica->version, memory_order_relaxed) !=
+                version_settings_newest(replica->model))
+            continue; /* the next one starts those of the newest version itself */
+        upgrade->message =
+            (struct handover_message){.kind = HANDOVER_REPLICA,
+                                      .numbers = {replica->model->index, replica->index,
+                                                  (uint32_t)process->pid, process->compute_milli},
+                                      .sizes = {process->uid, process->memory_bytes}};
         text_set(upgrade->message.texts[0], replica->model->name);
         text_set(upgrade->message.texts[1], replica->address);
+        text_set(upgrade->message.texts[2], process->slice);
         result = handover_send(upgrade->socket, &upgrade->message,
                                (const int[]){process->pid_fd, process->lifeline_fd}, 2);
     }
@@ -341,12 +347,27 @@ static void upgrade_free(struct upgrade *upgrade)
     memory_release(upgrade);
 }
 
+/* Replicas on other machines know one gateway by its key and are known to it by their sessions, and their reports would reach either of
+ * two that listen on the same sockets: they end with their gateway, so it is restarted instead. */
+static bool is_possible(const struct edge *edge)
+{
+    if (edge->join == NULL)
+        return true;
+    log_error("gateway/edge", "upgrade refused: pool.listen is set, and replicas on other machines "
+                              "cannot be handed over; restart the gateway");
+    metrics_add(edge->metrics.upgrades_bad, 1);
+    return false;
+}
+
 pid_t upgrade_run(struct edge *edge)
 {
-    struct upgrade *upgrade = memory_allocate_array(1, sizeof(*upgrade));
+    struct upgrade *upgrade;
     status result = STATUS_NO_MEMORY;
     pid_t pid = 0;
 
+    if (!is_possible(edge))
+        return 0;
+    upgrade = memory_allocate_array(1, sizeof(*upgrade));
     if (upgrade == NULL)
         return 0;
     upgrade->edge = edge;
@@ -354,7 +375,7 @@ pid_t upgrade_run(struct edge *edge)
     upgrade->processes = memory_allocate_array(edge->replica_count, sizeof(upgrade->processes[0]));
     upgrade->is_adopted = memory_allocate_array(edge->replica_count, sizeof(bool));
     for (uint32_t id = 0; upgrade->processes != NULL && id < edge->replica_count; id++)
-        upgrade->processes[id] = (struct control_process){0, -1, -1};
+        upgrade->processes[id] = (struct control_process){.pid_fd = -1, .lifeline_fd = -1};
     if (upgrade->processes != NULL && upgrade->is_adopted != NULL)
         result = exchange(upgrade);
     if (result == STATUS_OK) {

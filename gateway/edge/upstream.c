@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "control.h"
 #include "edge_admission.h"
+#include "http_fetch.h"
 #include "log.h"
 #include "memory.h"
 #include "thread.h"
@@ -121,12 +122,13 @@ static bool ask(const struct edge_upstream *upstream, const char *path, struct b
 {
     const struct http_header key = {text_slice_of("authorization"),
                                     text_slice_of(upstream->authorization)};
-    bool has_key = upstream->authorization != NULL;
+    const struct http_fetch fetch = {.headers = &key,
+                                     .header_count = upstream->authorization != NULL ? 1 : 0,
+                                     .timeout_ns = FETCH_TIMEOUT_NS};
     int code = 0;
 
     buffer_clear(body);
-    if (http_remote_get(upstream->remote, path, &key, has_key, FETCH_TIMEOUT_NS, &code, body,
-                        note) != STATUS_OK)
+    if (http_remote_fetch(upstream->remote, path, &fetch, &code, body, note) != STATUS_OK)
         return false;
     if (code != 200)
         error_note_set(note, "%s is answered with %d", path, code);

@@ -1,6 +1,7 @@
 #include "upstream_usage.h"
 
 #include "check.h"
+#include "decimal.h"
 #include "json.h"
 #include "text_slice_find.h"
 
@@ -64,16 +65,9 @@ size_t upstream_usage_ask(struct text_slice body, struct text_slice options, cha
 
 static bool number_read(struct text_slice raw, uint32_t *out)
 {
-    uint64_t number = 0;
+    uint64_t number;
 
-    if (raw.bytes == 0 || raw.bytes > 10)
-        return false;
-    for (size_t i = 0; i < raw.bytes; i++) {
-        if (raw.data[i] < '0' || raw.data[i] > '9')
-            return false;
-        number = number * 10 + (uint64_t)(raw.data[i] - '0');
-    }
-    if (number > UINT32_MAX)
+    if (!decimal_read(raw, UINT32_MAX, &number))
         return false;
     *out = (uint32_t)number;
     return true;

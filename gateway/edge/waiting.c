@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "control.h"
 #include "edge_admission.h"
 #include "engine.h"
 #include "log.h"
@@ -278,6 +279,9 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
             queue_metrics_kv_wait(&proxy->record->edge->queue_metrics, proxy->choice.model->index);
         list_add(proxy);
         slot_timer_arm(proxy, now_ns);
+        if (proxy->choice.model->scales_from_zero &&
+            atomic_load_explicit(&proxy->choice.model->wanted, memory_order_relaxed) == 0)
+            control_ask(edge_control(proxy->record->edge), proxy->choice.model);
         break;
     case ADMISSION_FULL:
         refuse(proxy, QUEUE_FULL, retry_after_ms);
@@ -317,6 +321,7 @@ void waiting_start(struct proxy *proxy, const struct config *config)
     waiting->due_ns = request_due_ns(proxy->record->request, proxy->record->caller->ttft_slo_ns);
     waiting->report_interval_ns = config->admission.report_interval_ns;
     first_ns = earlier(waiting->report_interval_ns, config->limits.keepalive_ns);
+    atomic_fetch_add_explicit(&proxy->choice.model->arrivals, 1, memory_order_relaxed);
     waiting->report_ns = proxy->wants_stream && first_ns > 0 ? now_ns + first_ns : UINT64_MAX;
     if (!waiting->is_queued)
         proxy_dispatch(proxy);

@@ -1,11 +1,17 @@
 #include "address.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
+
+#include "decimal.h"
+#include "http_server.h"
 
 static status parse_unix(const char *path, struct address *out, struct error_note *note)
 {
@@ -25,15 +31,10 @@ static status parse_unix(const char *path, struct address *out, struct error_not
 /* 0..65535 in decimal, nothing else; -1: not that. */
 static int parse_port(const char *text)
 {
-    int port = 0;
-    if (*text == '\0' || strlen(text) > 5)
+    uint64_t port;
+    if (strlen(text) > 5 || !decimal_read(text_slice_of(text), UINT16_MAX, &port))
         return -1;
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9')
-            return -1;
-        port = port * 10 + (*text - '0');
-    }
-    return port <= UINT16_MAX ? port : -1;
+    return (int)port;
 }
 
 status address_parse(const char *text, struct address *out, struct error_note *note)
@@ -74,6 +75,46 @@ invalid:
     error_note_set(
         note, "\"%s\" is not an address: expected 127.0.0.1:8080, [::1]:8080 or unix:/path", text);
     return STATUS_INVALID;
+}
+
+/* A datagram socket that is connected has its own end, and nothing has been sent. */
+static bool own_end(const struct addrinfo *there, struct address *out)
+{
+    int descriptor = socket(there->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool is_good;
+    out->bytes = sizeof out->storage;
+    is_good = descriptor >= 0 && connect(descriptor, there->ai_addr, there->ai_addrlen) == 0 &&
+              getsockname(descriptor, (struct sockaddr *)&out->storage, &out->bytes) == 0;
+    if (descriptor >= 0)
+        close(descriptor);
+    return is_good;
+}
+
+status http_address_towards(const char *host, char out[HTTP_ADDRESS_TEXT_BYTES],
+                            struct error_note *note)
+{
+    /* Any port will do; 9 discards (RFC 863). */
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
+    struct addrinfo *list = NULL;
+    struct address end;
+    char text[ADDRESS_TEXT_BYTES];
+    int code = getaddrinfo(host, "9", &hints, &list);
+    if (code != 0) {
+        error_note_set(note, "%s: %s", host,
+                       code == EAI_SYSTEM ? strerrordesc_np(errno) : gai_strerror(code));
+        return STATUS_NOT_FOUND;
+    }
+    const struct addrinfo *at = list;
+    while (at != NULL && !own_end(at, &end))
+        at = at->ai_next;
+    freeaddrinfo(list);
+    if (at == NULL) {
+        error_note_set(note, "there is no way to %s: %s", host, strerrordesc_np(errno));
+        return STATUS_NOT_FOUND;
+    }
+    address_host_text(&end, text);
+    (void)snprintf(out, HTTP_ADDRESS_TEXT_BYTES, strchr(text, ':') != NULL ? "[%s]" : "%s", text);
+    return STATUS_OK;
 }
 
 void address_host_text(const struct address *address, char out[ADDRESS_TEXT_BYTES])

@@ -516,6 +516,13 @@ static status write_head(http_exchange *exchange)
         buffer_append_text(head, ": ");
         buffer_append_slice(head, header->value);
     }
+    const http_remote *remote = exchange->target->remote;
+    if (remote != NULL && remote->secret.bytes > 0) {
+        buffer_append_text(head, "\r\n");
+        buffer_append_slice(head, remote->secret_name);
+        buffer_append_text(head, ": ");
+        buffer_append_slice(head, remote->secret);
+    }
     buffer_append_text(head, "\r\n\r\n");
     return head->failed;
 }

@@ -3,6 +3,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "decimal.h"
+
+#define LENGTH_DIGITS_MAX 18u /* cannot overflow */
+
 /* RFC 9110, 5.6.2: a token's bytes, as themselves but letters in lower case; 0: no tchar. Every byte
  * of every header's name goes through here, so it is one look into a table. */
 #define AS_IT_IS(c) [c] = (c)
@@ -123,16 +127,7 @@ static bool list_has(struct text_slice list, const char *lower_case_word)
 
 static bool parse_length(struct text_slice text, uint64_t *out)
 {
-    uint64_t number = 0;
-    if (text.bytes == 0 || text.bytes > 18) /* 18 digits cannot overflow */
-        return false;
-    for (size_t i = 0; i < text.bytes; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return false;
-        number = number * 10 + (uint64_t)(text.data[i] - '0');
-    }
-    *out = number;
-    return true;
+    return text.bytes <= LENGTH_DIGITS_MAX && decimal_read(text, UINT64_MAX, out);
 }
 
 struct head_facts { /* what the fields say together */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -87,6 +88,32 @@ static status open_tcp(struct listener *listener, uint32_t first, int receive_by
         if (read_port(listener, listener->descriptors[i]) != STATUS_OK)
             return STATUS_IO;
     }
+    return STATUS_OK;
+}
+
+status http_socket_open(const char *address, int *out, char bound[HTTP_ADDRESS_TEXT_BYTES],
+                        struct error_note *note)
+{
+    struct listener listener = {.descriptors = out, .descriptor_count = 1};
+    char host[ADDRESS_TEXT_BYTES];
+    status s = address_parse(address, &listener.address, note);
+    *out = -1;
+    if (s == STATUS_OK && address_is_unix(&listener.address)) {
+        error_note_set(note, "%s is no address that other machines reach", address);
+        return STATUS_INVALID;
+    }
+    if (s != STATUS_OK)
+        return s;
+    s = open_tcp(&listener, 0, 0);
+    if (s != STATUS_OK) {
+        error_note_set(note, "cannot listen on %s: %s", address, strerror(errno));
+        if (*out >= 0)
+            close(*out);
+        return s;
+    }
+    address_host_text(&listener.address, host);
+    (void)snprintf(bound, HTTP_ADDRESS_TEXT_BYTES, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u",
+                   host, address_port(&listener.address));
     return STATUS_OK;
 }
 
@@ -184,7 +211,8 @@ status listener_open(http_server *server, const struct http_listener_options *op
 {
     struct listener *listener = &server->listeners[server->listener_count];
     CHECK(options->descriptor_count <= HTTP_LISTENER_SOCKETS_MAX);
-    *listener = (struct listener){.handler = options->handler,
+    *listener = (struct listener){.identity = options->identity,
+                                  .handler = options->handler,
                                   .context = options->context,
                                   .headers = options->headers,
                                   .header_count = options->header_count,

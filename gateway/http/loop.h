@@ -22,9 +22,10 @@ struct connection;
 
 struct listener {
     struct address address;
-    char *text;               /* owned; as configured */
-    char *certificate, *key;  /* owned; NULL: no TLS */
-    char *client_authorities; /* owned; NULL: clients show no certificates */
+    char *text;                       /* owned; as configured */
+    char *certificate, *key;          /* owned; NULL: no TLS, or `identity` */
+    const http_self_signed *identity; /* borrowed; NULL: none */
+    char *client_authorities;         /* owned; NULL: clients show no certificates */
     bool is_client_certificate_required;
     http_handler_fn *handler;
     void *context;

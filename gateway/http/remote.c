@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "http1_head.h"
 #include "http_fetch.h"
 #include "memory.h"
+#include "self_signed.h"
 
 #define URL_BYTES_MAX 4096u
 
@@ -77,6 +79,74 @@ status http_remote_create(const struct http_url *url, const char *ca_file, http_
     return STATUS_OK;
 }
 
+/* --- a server that is known by its key --- */
+
+static bool text_copy(struct text_slice text, struct text_slice *out)
+{
+    char *copy = memory_allocate(text.bytes + 1);
+
+    if (copy == NULL)
+        return false;
+    memcpy(copy, text.data, text.bytes);
+    copy[text.bytes] = '\0';
+    *out = (struct text_slice){copy, text.bytes};
+    return true;
+}
+
+/* The address never changes: another one would be another server. */
+static status pinned_fill(http_remote *remote, const char *address,
+                          const struct http_header *secret, struct error_note *note)
+{
+    struct remote_address *found = memory_allocate_array(1, sizeof(*found));
+    status result;
+
+    if (found == NULL)
+        return STATUS_NO_MEMORY;
+    atomic_store_explicit(&remote->address, found, memory_order_release);
+    result = address_parse(address, &found->address, note);
+    if (result != STATUS_OK)
+        return result;
+    if (address_is_unix(&found->address) || address_port(&found->address) == 0) {
+        error_note_set(note, "\"%.100s\" has no port to connect to", address);
+        return STATUS_INVALID;
+    }
+    if (!http1_is_token(secret->name) || !http1_is_field_value(secret->value)) {
+        error_note_set(note, "what each request should carry is no header");
+        return STATUS_INVALID;
+    }
+    (void)snprintf(remote->authority, sizeof(remote->authority), "%s", address);
+    (void)snprintf(remote->url.host, sizeof(remote->url.host), "%s", SELF_SIGNED_NAME);
+    if (!text_copy(secret->name, &remote->secret_name) ||
+        !text_copy(secret->value, &remote->secret))
+        return STATUS_NO_MEMORY;
+    return self_signed_expect(remote->pin, &remote->tls);
+}
+
+status http_remote_create_pinned(const char *address, const char *pin,
+                                 const struct http_header *secret, http_remote **out,
+                                 struct error_note *note)
+{
+    http_remote *remote = memory_allocate_array(1, sizeof(*remote));
+    status result;
+
+    if (remote == NULL)
+        return STATUS_NO_MEMORY;
+    remote->ca_file = "";
+    if (!http_pin_read(pin, remote->pin)) {
+        error_note_set(note, "\"%.100s\" is no pin of a key", pin);
+        memory_release(remote);
+        return STATUS_INVALID;
+    }
+    memcpy(remote->pin_text, pin, sizeof(remote->pin_text));
+    result = pinned_fill(remote, address, secret, note);
+    if (result != STATUS_OK) {
+        http_remote_destroy(remote);
+        return result;
+    }
+    *out = remote;
+    return STATUS_OK;
+}
+
 void http_remote_destroy(http_remote *remote)
 {
     struct remote_address *address;
@@ -91,6 +161,10 @@ void http_remote_destroy(http_remote *remote)
         address = older;
     }
     SSL_CTX_free(remote->tls);
+    memory_release((void *)(uintptr_t)remote->secret_name.data);
+    if (remote->secret.bytes > 0)
+        OPENSSL_cleanse((void *)(uintptr_t)remote->secret.data, remote->secret.bytes);
+    memory_release((void *)(uintptr_t)remote->secret.data);
     memory_release(remote);
 }
 
@@ -140,19 +214,38 @@ status http_remote_resolve(http_remote *remote, struct error_note *note)
     return STATUS_OK;
 }
 
-status http_remote_get(const http_remote *remote, const char *path,
-                       const struct http_header *headers, size_t header_count, uint64_t timeout_ns,
-                       int *status_code, struct buffer *body, struct error_note *note)
+/* What the remote's server is known by, added to what the caller wants. */
+static status fetch_fill(const http_remote *remote, const struct http_fetch *wanted,
+                         struct http_fetch *fetch, struct http_header **headers)
+{
+    size_t count = wanted->header_count;
+
+    *fetch = *wanted;
+    fetch->ca_file = remote->ca_file;
+    if (remote->pin_text[0] == '\0')
+        return STATUS_OK;
+    *headers = memory_allocate_array(count + 1, sizeof(**headers));
+    if (*headers == NULL)
+        return STATUS_NO_MEMORY;
+    if (count > 0)
+        memcpy(*headers, wanted->headers, count * sizeof(**headers));
+    (*headers)[count] = (struct http_header){remote->secret_name, remote->secret};
+    fetch->headers = *headers;
+    fetch->header_count = count + 1;
+    fetch->public_key_pin = remote->pin_text;
+    return STATUS_OK;
+}
+
+status http_remote_fetch(const http_remote *remote, const char *path,
+                         const struct http_fetch *wanted, int *status_code, struct buffer *body,
+                         struct error_note *note)
 {
     const struct remote_address *found =
         atomic_load_explicit(&remote->address, memory_order_acquire);
     char address[ADDRESS_TEXT_BYTES];
+    struct http_header *headers = NULL;
+    struct http_fetch fetch;
     struct buffer url;
-    struct http_fetch fetch = {.connect_to = address,
-                               .ca_file = remote->ca_file,
-                               .headers = headers,
-                               .header_count = header_count,
-                               .timeout_ns = timeout_ns};
     status result;
 
     if (found == NULL) {
@@ -164,10 +257,13 @@ status http_remote_get(const http_remote *remote, const char *path,
     buffer_append_format(&url, "%s://%s%s%s", remote->tls != NULL ? "https" : "http",
                          remote->authority, remote->url.prefix, path);
     buffer_append_byte(&url, '\0');
-    result = url.failed;
-    fetch.url = url.data;
-    if (result == STATUS_OK)
+    result = url.failed == STATUS_OK ? fetch_fill(remote, wanted, &fetch, &headers) : url.failed;
+    if (result == STATUS_OK) {
+        fetch.url = url.data;
+        fetch.connect_to = address;
         result = http_fetch(&fetch, status_code, body, note);
+    }
     buffer_deinit(&url);
+    memory_release(headers);
     return result;
 }

@@ -6,6 +6,7 @@
 
 #include "address.h"
 #include "http_remote.h"
+#include "http_self_signed.h"
 
 /* What the client sees of a remote; private to gateway/http. */
 
@@ -19,6 +20,9 @@ struct http_remote {
     char authority[HTTP_URL_HOST_BYTES + 8]; /* for the host header */
     SSL_CTX *tls;                            /* owned; NULL: cleartext */
     const char *ca_file;                     /* "": the system's */
+    unsigned char pin[HTTP_PIN_BYTES];       /* of the server's key, where that is pinned */
+    char pin_text[HTTP_PIN_TEXT_BYTES];      /* "": it is not */
+    struct text_slice secret_name, secret;   /* owned; a header of each request; no bytes: none */
     /* Release by http_remote_resolve, acquire by loops; NULL: not found yet */
     _Atomic(struct remote_address *) address;
 };

@@ -38,9 +38,11 @@ static status load_certificates(http_server *server, SSL_CTX *out[LISTENER_COUNT
 {
     for (uint32_t i = 0; i < server->listener_count; i++) {
         const struct listener *listener = &server->listeners[i];
-        if (listener->certificate == NULL)
+        if (listener->certificate == NULL && listener->identity == NULL)
             continue;
-        status s = tls_context_create(listener->certificate, listener->key, &out[i], note);
+        status s = listener->identity != NULL
+                       ? tls_context_create_self_signed(listener->identity, &out[i], note)
+                       : tls_context_create(listener->certificate, listener->key, &out[i], note);
         if (s == STATUS_OK && listener->client_authorities != NULL)
             s = client_certificate_ask(out[i], listener->client_authorities,
                                        listener->is_client_certificate_required, note);

@@ -3,6 +3,8 @@
 #include <h2o.h>
 #include <openssl/err.h>
 
+#include "self_signed.h"
+
 /* OpenSSL's own reason for the last failure, for the operator. */
 static void note_failure(struct error_note *note, const char *what, const char *file)
 {
@@ -12,14 +14,13 @@ static void note_failure(struct error_note *note, const char *what, const char *
     ERR_clear_error();
 }
 
-status tls_context_create(const char *certificate, const char *key, SSL_CTX **out,
-                          struct error_note *note)
+static SSL_CTX *context_create(void)
 {
     static const h2o_iovec_t protocols[] = {
         {H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     if (context == NULL)
-        return STATUS_NO_MEMORY;
+        return NULL;
     ERR_clear_error();
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
@@ -28,6 +29,15 @@ status tls_context_create(const char *certificate, const char *key, SSL_CTX **ou
     SSL_CTX_set_session_cache_mode(
         context, SSL_SESS_CACHE_OFF); /* tickets are enough, and take no memory of ours */
     h2o_ssl_register_alpn_protocols(context, protocols);
+    return context;
+}
+
+status tls_context_create(const char *certificate, const char *key, SSL_CTX **out,
+                          struct error_note *note)
+{
+    SSL_CTX *context = context_create();
+    if (context == NULL)
+        return STATUS_NO_MEMORY;
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1) {
         note_failure(note, "certificate", certificate);
         goto fail;
@@ -42,4 +52,19 @@ status tls_context_create(const char *certificate, const char *key, SSL_CTX **ou
 fail:
     SSL_CTX_free(context);
     return STATUS_INVALID;
+}
+
+status tls_context_create_self_signed(const http_self_signed *identity, SSL_CTX **out,
+                                      struct error_note *note)
+{
+    SSL_CTX *context = context_create();
+    if (context == NULL)
+        return STATUS_NO_MEMORY;
+    if (self_signed_use(identity, context) != STATUS_OK) {
+        note_failure(note, "certificate", "of this process");
+        SSL_CTX_free(context);
+        return STATUS_INTERNAL;
+    }
+    *out = context;
+    return STATUS_OK;
 }

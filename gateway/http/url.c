@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "decimal.h"
+
 static status refuse(struct error_note *note, const char *text, const char *why)
 {
     error_note_set(note, "\"%.200s\" %s; write it like https://host/v1 or http://127.0.0.1:8000",
@@ -27,17 +29,12 @@ static bool is_host(const char *host, bool is_in_brackets)
 
 static bool port_read(const char *text, size_t bytes, uint16_t *out)
 {
-    uint32_t port = 0;
+    uint64_t port;
 
-    if (bytes == 0 || bytes > 5)
+    if (bytes > 5 || !decimal_read((struct text_slice){text, bytes}, UINT16_MAX, &port))
         return false;
-    for (size_t i = 0; i < bytes; i++) {
-        if (!isdigit((unsigned char)text[i]))
-            return false;
-        port = port * 10 + (uint32_t)(text[i] - '0');
-    }
     *out = (uint16_t)port;
-    return port > 0 && port <= UINT16_MAX;
+    return port > 0;
 }
 
 /* "host", "host:port", "[::1]:port". */

@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 
+#include "base64.h"
 #include "check.h"
 #include "memory.h"
 
@@ -34,43 +35,6 @@ status jwt_algorithm_read(const char *name, enum jwt_algorithm *out)
     return STATUS_NOT_FOUND;
 }
 
-static int sextet(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-status base64url_decode(struct text_slice text, uint8_t *out, size_t *bytes)
-{
-    uint32_t held = 0, bits = 0;
-    size_t count = 0;
-
-    if (text.bytes % 4 == 1)
-        return STATUS_INVALID;
-    for (size_t i = 0; i < text.bytes; i++) {
-        int value = sextet(text.data[i]);
-
-        if (value < 0)
-            return STATUS_INVALID;
-        held = held << 6 | (uint32_t)value;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[count++] = (uint8_t)(held >> bits);
-        }
-    }
-    /* Bits that are left over must be zero, or two texts would say the same. */
-    if ((held & ((1u << bits) - 1)) != 0)
-        return STATUS_INVALID;
-    *bytes = count;
-    return STATUS_OK;
-}
-
 /* A member that is a text; NULL: there is none. */
 static const char *member(const json_t *object, const char *name)
 {
@@ -84,7 +48,7 @@ static bool member_bytes(const json_t *object, const char *name, uint8_t *out, s
     struct text_slice text = text_slice_of(member(object, name));
 
     return text.data != NULL && text.bytes <= bytes_max / 3 * 4 &&
-           base64url_decode(text, out, bytes) == STATUS_OK;
+           base64_read(text, BASE64_URL, out, bytes) == STATUS_OK;
 }
 
 static EVP_PKEY *key_build(const char *kind, OSSL_PARAM *parameters)

@@ -35,8 +35,4 @@ struct jwks {
 NODISCARD status jwks_read(struct text_slice json, struct jwks **out, struct error_note *note);
 void jwks_destroy(struct jwks *keys); /* accepts NULL */
 
-/* Base64 without padding, in the alphabet for URLs (RFC 7515, section 2). `out` has 3 bytes for each begun 4 of the text.
- * STATUS_OK, STATUS_INVALID. */
-NODISCARD status base64url_decode(struct text_slice text, uint8_t *out, size_t *bytes);
-
 #endif

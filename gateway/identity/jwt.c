@@ -4,6 +4,7 @@
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 
+#include "base64.h"
 #include "check.h"
 
 #define ES256_BYTES         64u
@@ -49,7 +50,7 @@ static json_t *object_read(struct text_slice part)
     size_t count;
     json_t *object;
 
-    if (base64url_decode(part, bytes, &count) != STATUS_OK)
+    if (base64_read(part, BASE64_URL, bytes, &count) != STATUS_OK)
         return NULL;
     object = json_loadb((const char *)bytes, count, JSON_REJECT_DUPLICATES, NULL);
     if (json_is_object(object))
@@ -125,7 +126,7 @@ static status signature_check(const struct jwt_parts *parts, enum jwt_algorithm 
     bool is_known = id == NULL;
 
     if (parts->signature.bytes > SIGNATURE_BYTES_MAX / 3 * 4 ||
-        base64url_decode(parts->signature, signature, &bytes) != STATUS_OK)
+        base64_read(parts->signature, BASE64_URL, signature, &bytes) != STATUS_OK)
         return STATUS_DENIED;
     for (uint32_t i = 0; i < keys->count; i++) {
         const struct jwks_key *key = &keys->keys[i];

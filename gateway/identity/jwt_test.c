@@ -107,25 +107,6 @@ static void keys_that_are_of_no_use_are_left_out(void **state)
         assert_int_equal(jwks_read(text_slice_of(none[i]), &keys, &note), STATUS_INVALID);
 }
 
-static void base64_is_read_as_it_must_be_written(void **state)
-{
-    static const struct {
-        const char *text, *bytes;
-    } good[] = {{"", ""}, {"Zg", "f"}, {"Zm8", "fo"}, {"Zm9v", "foo"}, {"Zm9vYg", "foob"}};
-    static const char *const bad[] = {"Z", "Zg==", "Zh", "Zm9v\n", "Zm+v", "Zm/v", "Zm9vZ", "Zm9"};
-    uint8_t out[16];
-    size_t bytes;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        assert_int_equal(base64url_decode(text_slice_of(good[i].text), out, &bytes), STATUS_OK);
-        assert_int_equal(bytes, strlen(good[i].bytes));
-        assert_memory_equal(out, good[i].bytes, bytes);
-    }
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        assert_int_equal(base64url_decode(text_slice_of(bad[i]), out, &bytes), STATUS_INVALID);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,7 +114,6 @@ int main(void)
         cmocka_unit_test(only_the_configs_algorithms_count),
         cmocka_unit_test(the_issuer_is_read_without_a_key),
         cmocka_unit_test(keys_that_are_of_no_use_are_left_out),
-        cmocka_unit_test(base64_is_read_as_it_must_be_written),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

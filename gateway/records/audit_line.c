@@ -5,14 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "decimal.h"
 #include "json.h"
 #include "record_text.h"
 
 #define TEXT_BYTES_MAX                                                                             \
     1000u /* of each of four: escaped sixfold they may be cut by the line's limit */
-#define PREVIOUS_MARK ",\"previous\":\""
-#define HASH_MARK     ",\"hash\":\""
-#define SEQ_MARK      "{\"seq\":"
+#define PREVIOUS_MARK  ",\"previous\":\""
+#define HASH_MARK      ",\"hash\":\""
+#define SEQ_MARK       "{\"seq\":"
+#define SEQ_DIGITS_MAX 18
 
 void audit_link_first(struct audit_link *link)
 {
@@ -81,14 +83,13 @@ static bool hash_read(struct text_slice line, size_t at, const char *mark, char 
 
 static bool seq_read(struct text_slice line, uint64_t *seq)
 {
-    size_t at = strlen(SEQ_MARK), digits = 0;
+    const char *digits;
 
-    if (memcmp(line.data, SEQ_MARK, at) != 0)
+    if (!text_slice_skip(&line, SEQ_MARK))
         return false;
-    *seq = 0;
-    for (; line.data[at] >= '0' && line.data[at] <= '9' && digits < 18; at++, digits++)
-        *seq = *seq * 10 + (uint64_t)(line.data[at] - '0');
-    return digits > 0 && line.data[at] == ',';
+    digits = line.data;
+    return decimal_take(&line, UINT64_MAX, seq) && line.data - digits <= SEQ_DIGITS_MAX &&
+           text_slice_starts_with(line, ",");
 }
 
 bool audit_line_read(struct text_slice line, struct audit_link *link, char *previous)

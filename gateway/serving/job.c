@@ -187,7 +187,8 @@ static enum api_pooling_kind pooling_kind_of(struct text_slice path)
 static struct job *job_create(struct replica *replica, http_request *request, enum job_kind kind,
                               const struct wire_format *format)
 {
-    struct text_slice body = http_request_body(request);
+    struct text_slice body = kind == JOB_SLEEP || kind == JOB_WAKE ? http_request_query(request)
+                                                                   : http_request_body(request);
     struct job *job = memory_allocate_array(1, sizeof *job);
     if (job == NULL)
         return NULL;
@@ -210,17 +211,22 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     return job;
 }
 
-static bool check_phase(const struct replica *replica, http_request *request,
+static bool check_phase(const struct replica *replica, http_request *request, enum job_kind kind,
                         const struct wire_format *format)
 {
     struct api_error error;
     enum replica_phase phase = replica_phase(replica);
-    if (phase == REPLICA_READY)
+    bool is_asleep = kind != JOB_SLEEP && kind != JOB_WAKE && replica_is_asleep(replica);
+    if (phase == REPLICA_READY && !is_asleep)
         return true;
     api_error_from_status(&error, STATUS_CLOSED, NULL);
     if (phase == REPLICA_LOADING) {
         api_error_set(&error, 503, "server_error", "loading", "",
                       "The model is still loading; try again.");
+        error.retry_after_ms = 1000;
+    } else if (phase == REPLICA_READY) {
+        api_error_set(&error, 503, "server_error", "asleep", "",
+                      "The model is asleep on this replica; try again.");
         error.retry_after_ms = 1000;
     }
     reply_error(request, format, &error);
@@ -230,7 +236,7 @@ static bool check_phase(const struct replica *replica, http_request *request,
 static void job_start(struct replica *replica, http_request *request, enum job_kind kind,
                       const struct wire_format *format)
 {
-    if (!check_phase(replica, request, format))
+    if (!check_phase(replica, request, kind, format))
         return;
     struct job *job = job_create(replica, request, kind, format);
     if (job == NULL) {
@@ -296,6 +302,16 @@ void job_start_load_adapter(struct replica *replica, http_request *request)
 void job_start_unload_adapter(struct replica *replica, http_request *request)
 {
     job_start(replica, request, JOB_UNLOAD_ADAPTER, &wire_format_chat);
+}
+
+void job_start_sleep(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_SLEEP, &wire_format_chat);
+}
+
+void job_start_wake(struct replica *replica, http_request *request)
+{
+    job_start(replica, request, JOB_WAKE, &wire_format_chat);
 }
 
 /* What is asked of the texts follows from the path. */

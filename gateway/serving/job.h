@@ -37,13 +37,15 @@ enum job_kind {
     JOB_DETOKENIZE,
     JOB_POOLING,
     JOB_LOAD_ADAPTER,
-    JOB_UNLOAD_ADAPTER
+    JOB_UNLOAD_ADAPTER,
+    JOB_SLEEP,
+    JOB_WAKE
 };
 
 enum job_stage {
     JOB_PREPARING,
     JOB_FAILED,   /* `error` tells */
-    JOB_ANSWERED, /* `body` is the answer (count, tokenize, detokenize, pooling, adapters) */
+    JOB_ANSWERED, /* `body` is the answer (all kinds but completions) */
     JOB_RUNNING   /* the engine has all parts */
 };
 
@@ -104,7 +106,7 @@ struct job {
     const struct wire_format *format;   /* of the answer; tokenize, detokenize: of errors */
     uint64_t start_ns;                  /* monotonic */
 
-    struct buffer body; /* the request's, then (tokenize) the answer's */
+    struct buffer body; /* the request's (sleep, wake: its query), then (tokenize) the answer's */
     struct hash128 tenant_salt;
     uint64_t tenant_name;      /* as prompt_chunks_tenant; of a prompt's names */
     struct prefix_mark *marks; /* owned; [mark_count]; of the only part's prompt; NULL: none */
@@ -206,6 +208,8 @@ void pooling_return_done(struct replica *replica);
 bool job_find_model(struct job *job, const char *model, engine_adapter **adapter);
 /* Loads or unloads one for a client. */
 enum job_stage adapter_answer(struct job *job);
+/* Sleeps or wakes, and writes the state (sleep.c). A worker. */
+enum job_stage sleep_answer(struct job *job);
 
 /* Tools and reasoning (tools.c). Workers. */
 /* How long the answer may reason, part of the job; NULL: as it likes. After rendering. */

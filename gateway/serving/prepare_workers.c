@@ -18,6 +18,8 @@ static enum job_stage prepare(struct job *job)
         return pooling_answer(job);
     if (job->kind == JOB_LOAD_ADAPTER || job->kind == JOB_UNLOAD_ADAPTER)
         return adapter_answer(job);
+    if (job->kind == JOB_SLEEP || job->kind == JOB_WAKE)
+        return sleep_answer(job);
     if (job->replica->engine == NULL && (job->kind == JOB_COUNT || job->kind == JOB_COMPLETION)) {
         api_error_set(
             &job->error, 400, "invalid_request_error", "unsupported_model", "model",

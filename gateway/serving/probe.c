@@ -21,7 +21,7 @@ enum replica_phase replica_phase(const struct replica *replica)
     return (enum replica_phase)atomic_load_explicit(&replica->phase, memory_order_acquire);
 }
 
-static bool is_alive(const struct replica *replica)
+bool replica_is_alive(const struct replica *replica)
 {
     uint64_t now_ns = clock_now_ns();
     uint64_t limit_ns = replica->config->supervise.heartbeat_timeout_ns;
@@ -39,7 +39,9 @@ static const char *readiness(const struct replica *replica)
     case REPLICA_LOADING:
         return "loading";
     case REPLICA_READY:
-        return is_alive(replica) ? "ready" : "stuck";
+        if (!replica_is_alive(replica))
+            return "stuck";
+        return replica_is_asleep(replica) ? "asleep" : "ready";
     case REPLICA_DRAINING:
     case REPLICA_CLOSING:
         break;
@@ -60,11 +62,11 @@ static void reply_status(http_request *request, int http_status, const char *tex
 
 void probe_live(struct replica *replica, http_request *request)
 {
-    bool alive = is_alive(replica);
+    bool alive = replica_is_alive(replica);
     reply_status(request, alive ? 200 : 503, alive ? "alive" : "stuck");
 }
 
-static uint32_t capabilities(const struct replica *replica)
+uint32_t replica_capabilities(const struct replica *replica)
 {
     uint32_t bits =
         API_CAN_COMPLETE | API_CAN_STRUCTURE | API_CAN_EMBED | API_CAN_RERANK | API_CAN_SCORE;
@@ -91,7 +93,7 @@ void probe_ready(struct replica *replica, http_request *request)
     buffer_append_format(&body, "{\"status\":\"%s\"}", state);
     if (is_ready) {
         snprintf(facts, sizeof facts, "context=%u, capabilities=%u", replica_context_max(replica),
-                 capabilities(replica));
+                 replica_capabilities(replica));
         header = (struct http_header){text_slice_of("x-penstock-model"), text_slice_of(facts)};
     }
     http_reply(request, is_ready ? 200 : 503, &header, is_ready ? 1 : 0, "application/json",
@@ -132,6 +134,8 @@ void probe_health(struct replica *replica, http_request *request)
         json_write_key(&body, "backend");
         json_write_text(&body, replica_backend(replica));
         write_figures(replica, &body);
+        json_write_key(&body, "start_seconds");
+        start_moments_write(&replica->start, &body);
     }
     buffer_append_byte(&body, '}');
     reply_json(request, strcmp(state, "ready") == 0 ? 200 : 503, &body);
@@ -212,7 +216,7 @@ static struct api_model model_named(const struct replica *replica, const char *n
         .created_s = replica->created_s,
         .context_max =
             is_loaded ? replica_context_max(replica) : (uint32_t)replica->model->max_model_len,
-        .capabilities = is_loaded ? capabilities(replica) : 0,
+        .capabilities = is_loaded ? replica_capabilities(replica) : 0,
     };
 }
 

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "gateway_link_calls.h"
 #include "job.h"
 #include "log.h"
 #include "memory.h"
@@ -119,7 +120,16 @@ static status create_metrics(struct replica *replica)
         s = metrics_family_create(replica->metrics, &options, &family);
     if (s == STATUS_OK)
         replica->prepare_seconds = metrics_series_get(family, NULL);
+    if (s == STATUS_OK)
+        s = start_moments_init(&replica->start, replica->metrics);
     return s;
+}
+
+/* All come from one address, the gateway's, which bounds what it sends. */
+static void trust_one_address(struct http_limits *limits)
+{
+    limits->connection_per_address_max = limits->accepts_per_second_max = 0;
+    limits->upload_bytes_max = limits->buffered_bytes_max;
 }
 
 static status create_server(struct replica *replica, const char *listen, struct error_note *note)
@@ -145,6 +155,10 @@ static status create_server(struct replica *replica, const char *listen, struct 
         .metrics = replica->metrics,
         .server_name = "penstock/" PENSTOCK_VERSION,
     };
+    if (replica->link != NULL) {
+        gateway_link_listen(replica->link, &listener);
+        trust_one_address(&options.limits);
+    }
     status s = http_server_create(&options, &replica->http, note);
     if (s != STATUS_OK)
         return s;
@@ -165,17 +179,48 @@ static status create_response_store(struct replica *replica)
     return response_store_create(&limits, &replica->salt_key, &replica->responses);
 }
 
-/* A gateway that has started us has made the file beside the socket; without one nobody looks. */
-static void open_page(struct replica *replica, const char *listen)
+/* A gateway that has started us has made the file beside the socket; without one nobody looks. One on another machine is told what
+ * we write for ourselves. */
+static status open_page(struct replica *replica, const char *listen)
 {
     char path[256];
+    if (replica->link != NULL)
+        return shared_page_writer_create(&replica->page);
     int bytes = snprintf(path, sizeof path, "%s.page", listen + strlen("unix:"));
     if (!replica->is_trusted || bytes < 0 || (size_t)bytes >= sizeof path)
-        return;
+        return STATUS_OK;
     status s = shared_page_writer_open(path, &replica->page);
     if (s != STATUS_OK && s != STATUS_NOT_FOUND)
         log_warn("gateway/serving", "the gateway is not told what the cache holds: %s: %s", path,
                  status_name(s));
+    return STATUS_OK;
+}
+
+static void write_page(shared_page_writer *page, const engine *e, const struct engine_stats *now)
+{
+    struct shared_page_state state = {
+        .running = now->running,
+        .waiting = now->waiting,
+        .waiting_tokens = now->waiting_tokens,
+        .blocks_total = now->blocks_total,
+        .blocks_free = now->blocks_free,
+        .blocks_cached = now->blocks_cached,
+        .sleep_level = engine_sleep_level(e),
+        .steps = now->steps,
+        .last_step_ns = now->last_step_ns,
+        .busy_ns = now->busy_ns,
+        .step_ms = now->step_ms,
+        .prefill_ns_alone = now->prefill_ns_alone,
+        .prefill_ns_beside = now->prefill_ns_beside,
+        .prefill_tokens = now->totals.prefill_tokens,
+        .kv_tokens = now->totals.kv_tokens,
+        .requests = now->totals.requests,
+        .prompt_tokens = now->totals.prompt_tokens,
+        .cached_tokens = now->totals.cached_tokens,
+        .output_tokens = now->totals.output_tokens,
+        .output_squares = now->totals.output_squares,
+    };
+    shared_page_write(page, &state);
 }
 
 /* After each step, on the step thread. */
@@ -184,21 +229,11 @@ static void note_turn(void *context, const engine *e)
     struct replica *replica = context;
     struct engine_stats now;
     engine_get_stats(e, &now);
-    struct shared_page_state state = {
-        .running = now.running,
-        .waiting = now.waiting,
-        .waiting_tokens = now.waiting_tokens,
-        .blocks_total = now.blocks_total,
-        .blocks_free = now.blocks_free,
-        .blocks_cached = now.blocks_cached,
-        .steps = now.steps,
-        .last_step_ns = now.last_step_ns,
-        .busy_ns = now.busy_ns,
-        .step_ms = now.step_ms,
-        .prefill_ns_alone = now.prefill_ns_alone,
-        .prefill_ns_beside = now.prefill_ns_beside,
-    };
-    shared_page_write(replica->page, &state);
+    if (now.first_token_ns != 0 && !start_moments_has(&replica->start, START_FIRST_TOKEN))
+        start_moments_note(&replica->start, START_FIRST_TOKEN, now.first_token_ns,
+                           now.first_submitted_ns);
+    if (replica->page != NULL)
+        write_page(replica->page, e, &now);
 }
 
 static void note_mark(void *context, uint64_t hash, bool is_resident)
@@ -216,12 +251,17 @@ status replica_open(const struct config *config, const struct config_model *mode
     replica->config = config;
     replica->model = model;
     replica->runtime_adapters = options->adapters;
-    replica->is_trusted = strncmp(options->listen, "unix:", 5) == 0;
+    replica->link = options->link;
+    replica->is_trusted = options->link != NULL || strncmp(options->listen, "unix:", 5) == 0;
     replica->created_s = clock_wall_ms() / 1000;
     random_bytes(&replica->salt_key, sizeof replica->salt_key);
     set_limits(replica);
-    open_page(replica, options->listen);
-    status s = create_metrics(replica);
+    status s = open_page(replica, options->listen);
+    replica->start.page = replica->page;
+    if (s == STATUS_OK)
+        s = create_metrics(replica);
+    if (s == STATUS_OK)
+        start_moments_note(&replica->start, START_BEGUN, options->begun_ns, options->begun_ns);
     if (s == STATUS_OK)
         s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
     if (s == STATUS_OK)
@@ -234,6 +274,7 @@ status replica_open(const struct config *config, const struct config_model *mode
         replica_close(replica);
         return s;
     }
+    start_moments_note(&replica->start, START_LISTENING, clock_now_ns(), 0);
     *out = replica;
     return STATUS_OK;
 }
@@ -275,6 +316,11 @@ static status load_encoder(struct replica *replica, struct error_note *note)
         .metrics = replica->metrics,
         .served_name = model->name,
     };
+    if (model->tensor_parallel > 1) {
+        error_note_set(note,
+                       "a model that only makes embeddings has one rank; set tensor_parallel to 1");
+        return STATUS_UNSUPPORTED;
+    }
     return encoder_open(&options, &replica->encoder, note);
 }
 
@@ -313,9 +359,10 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .context_max = (uint32_t)model->max_model_len,
         .sequence_count_max = (uint32_t)model->max_num_seqs,
         .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
+        .rank_count = (uint32_t)model->tensor_parallel,
         .kv_cache_dtype = model->kv_cache_dtype,
         .kv_bytes = model->kv_cache_memory,
-        .memory_share_count = config_replica_count(replica->config),
+        .memory_share_count = replica->link != NULL ? 1 : config_replica_count(replica->config),
         .queue_requests_max = (uint32_t)model->max_queued_requests,
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,
         .prefix_cache = model->enable_prefix_caching,
@@ -336,7 +383,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
                            .depth_max = (uint32_t)texts->depth},
         .grammar_cache_bytes = texts->cache_bytes,
         .on_step_published = publish_wake,
-        .on_turn = replica->page != NULL ? note_turn : NULL,
+        .on_turn = note_turn,
         .on_mark = replica->page != NULL ? note_mark : NULL,
         .context = replica,
         .metrics = replica->metrics,
@@ -346,12 +393,25 @@ static status load_engine(struct replica *replica, struct error_note *note)
     return s == STATUS_OK ? choose_pooling(replica, note) : s;
 }
 
+/* An encoder has no more to warm than its weights. */
+static void note_opened(struct replica *replica)
+{
+    uint64_t mapped_ns = clock_now_ns(), warmed_ns = mapped_ns;
+    if (replica->engine != NULL) {
+        mapped_ns = engine_get_info(replica->engine)->mapped_ns;
+        warmed_ns = engine_get_info(replica->engine)->warmed_ns;
+    }
+    start_moments_note(&replica->start, START_MAPPED, mapped_ns, 0);
+    start_moments_note(&replica->start, START_WARMED, warmed_ns, 0);
+}
+
 status replica_load(struct replica *replica, struct error_note *note)
 {
     status s =
         is_encoder(replica->model) ? load_encoder(replica, note) : load_engine(replica, note);
     if (s != STATUS_OK)
         return s;
+    note_opened(replica);
     s = replica_load_adapters(replica, note);
     if (s != STATUS_OK)
         return s;

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "encoder.h"
 #include "engine.h"
+#include "gateway_link.h"
 #include "hash.h"
 #include "http_server.h"
 #include "metrics.h"
@@ -15,6 +16,7 @@
 #include "response_store.h"
 #include "ring.h"
 #include "shared_page.h"
+#include "start_moments.h"
 
 /* The replica role as one object: what all its threads share. Everything but the atomics is
  * written by the main thread before `phase` becomes READY (release) and only read afterwards. */
@@ -39,7 +41,8 @@ struct replica {
     engine *engine;
     encoder *encoder;
     struct api_limits limits;
-    bool is_trusted; /* a Unix socket: x-penstock-* headers count */
+    gateway_link *link; /* borrowed; to the gateway on another machine that it serves; NULL: none */
+    bool is_trusted;    /* a Unix socket, or a link: x-penstock-* headers count */
     uint64_t created_s;
     char fingerprint[REPLICA_FINGERPRINT_BYTES];
     char bos_text[REPLICA_TOKEN_TEXT_BYTES], eos_text[REPLICA_TOKEN_TEXT_BYTES];
@@ -53,6 +56,7 @@ struct replica {
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */
     shared_page_writer *page;        /* owned; where the gateway looks; NULL: nobody does */
+    struct start_moments start;
     metrics_series *prepare_seconds;
 
     /* jobs on their way to the prepare workers; any loop pushes, workers pop */
@@ -73,18 +77,26 @@ struct replica {
 
 enum replica_phase replica_phase(const struct replica *replica);
 
+/* Its loops turn, and its model goes on, as far as it is there. Any thread. */
+bool replica_is_alive(const struct replica *replica);
+/* What its model can do: bits of API_CAN_*. From READY on; any thread. */
+uint32_t replica_capabilities(const struct replica *replica);
+/* It has been put to sleep (sleep.c). Any thread. */
+bool replica_is_asleep(const struct replica *replica);
+
 /* The handler of the listener (routes.c). Loop. */
 void replica_handle(http_request *request, void *context);
 
 /* Handlers of the small routes (probe.c). Loop. */
 typedef void route_fn(struct replica *replica, http_request *request);
 route_fn probe_live, probe_ready, probe_health, probe_version, probe_metrics, probe_models,
-    probe_model, probe_openapi, probe_tokenizer_info;
+    probe_model, probe_openapi, probe_tokenizer_info, probe_sleeping;
 
 /* Handlers that make a job (job.c). Loop. */
 route_fn job_start_chat, job_start_text, job_start_responses, job_start_responses_count,
     job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize,
-    job_start_pooling, job_start_load_adapter, job_start_unload_adapter;
+    job_start_pooling, job_start_load_adapter, job_start_unload_adapter, job_start_sleep,
+    job_start_wake;
 
 /* Handlers of stored responses (responses.c). Loop. */
 route_fn responses_get, responses_delete, responses_cancel;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "gateway_link_calls.h"
 #include "reply.h"
 
 struct route {
@@ -35,6 +36,9 @@ static const struct route routes[] = {
     {"GET",    "/v1/models/",                true,  probe_model,               &wire_format_chat},
     {"POST",   "/v1/load_lora_adapter",      false, job_start_load_adapter,    &wire_format_chat},
     {"POST",   "/v1/unload_lora_adapter",    false, job_start_unload_adapter,  &wire_format_chat},
+    {"POST",   "/sleep",                     false, job_start_sleep,           &wire_format_chat},
+    {"POST",   "/wake_up",                   false, job_start_wake,            &wire_format_chat},
+    {"GET",    "/is_sleeping",               false, probe_sleeping,            &wire_format_chat},
     {"POST",   "/tokenize",                  false, job_start_tokenize,        &wire_format_chat},
     {"POST",   "/detokenize",                false, job_start_detokenize,      &wire_format_chat},
     {"GET",    "/tokenizer_info",            false, probe_tokenizer_info,      &wire_format_chat},
@@ -110,6 +114,12 @@ void replica_handle(http_request *request, void *context)
     struct replica *replica = context;
     struct text_slice path = http_request_path(request);
     struct api_error error;
+    if (replica->link != NULL && !gateway_link_is_gateway(replica->link, request)) {
+        api_error_set(&error, 401, "invalid_request_error", "not_the_gateway", "",
+                      "This replica serves its gateway only.");
+        reply_error(request, &wire_format_chat, &error);
+        return;
+    }
     if (replica_phase(replica) == REPLICA_CLOSING) {
         api_error_from_status(&error, STATUS_CLOSED, NULL);
         reply_error(request, &wire_format_chat, &error);

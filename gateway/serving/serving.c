@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "gateway_link_calls.h"
 #include "log.h"
 #include "replica_life.h"
+#include "reporter.h"
 #include "thread.h"
 
 #define AREA          "gateway/serving"
@@ -208,6 +210,7 @@ status serving_run(const struct config *config, const struct config_model *model
 {
     struct signal_source signals;
     struct replica *replica = NULL;
+    struct reporter *reporter = NULL;
     struct wishes wishes = {false, false};
     status s = signals_open(&signals, note);
     if (s != STATUS_OK)
@@ -215,14 +218,20 @@ status serving_run(const struct config *config, const struct config_model *model
     s = replica_open(config, model, options, &replica, note);
     if (s != STATUS_OK)
         goto close_signals;
-    s = load(replica, &signals, &wishes, note);
+    if (options->link != NULL)
+        s = reporter_start(replica, options->link, &reporter);
+    if (s == STATUS_OK)
+        s = load(replica, &signals, &wishes, note);
     if (s != STATUS_OK)
         goto close_replica;
     replica_set_phase(replica, REPLICA_READY);
-    log_ready(replica, options->listen);
+    start_moments_note(&replica->start, START_READY, clock_now_ns(), 0);
+    log_ready(replica,
+              options->link != NULL ? gateway_link_address(options->link) : options->listen);
     serve(replica, &signals, options->overrides, &wishes);
     drain(replica, &signals);
 close_replica:
+    reporter_stop(reporter);
     replica_close(replica);
     log_info(AREA, "ended");
 close_signals:

@@ -20,7 +20,7 @@
  * (Knuth, TAOCP 6.4, algorithm R). How often each name was given stands in the writer's own memory. A reader may miss a
  * name in the moment in which it is moved, which costs one request a worse choice and nothing else. */
 
-#define SHARED_MAGIC   0x70656e7061676531ull /* "penpage1" */
+#define SHARED_MAGIC   0x70656e7061676532ull /* "penpage2" */
 #define SHARED_CELLS   32768u
 #define PROBES_MAX     512u /* of a reader; the writer keeps runs far shorter at three quarters full */
 #define READ_TRIES_MAX 64u
@@ -33,6 +33,7 @@ struct mapping {
     _Atomic uint64_t sequence;
     _Atomic uint64_t words[WORDS];
     _Atomic float bytes_per_token;
+    _Atomic uint64_t moments[START_MOMENTS];
     _Alignas(64) _Atomic uint64_t cells[SHARED_CELLS];
 };
 
@@ -125,6 +126,48 @@ status shared_page_open(const char *path, shared_page **out)
     return result;
 }
 
+void shared_page_writer_clear(shared_page_writer *writer)
+{
+    struct mapping *mapping = writer->mapping;
+
+    atomic_store_explicit(&mapping->magic, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < SHARED_CELLS; i++)
+        atomic_store_explicit(&mapping->cells[i], 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < WORDS; i++)
+        atomic_store_explicit(&mapping->words[i], 0, memory_order_relaxed);
+    atomic_store_explicit(&mapping->sequence, 0, memory_order_relaxed);
+    atomic_store_explicit(&mapping->bytes_per_token, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < START_MOMENTS; i++)
+        atomic_store_explicit(&mapping->moments[i], 0, memory_order_relaxed);
+    memset(writer->counts, 0, sizeof(writer->counts));
+    writer->name_count = 0;
+    atomic_store_explicit(&mapping->magic, SHARED_MAGIC, memory_order_release);
+}
+
+status shared_page_writer_create(shared_page_writer **out)
+{
+    shared_page_writer *writer = memory_allocate_array(1, sizeof(*writer));
+    void *memory;
+
+    if (writer == NULL)
+        return STATUS_NO_MEMORY;
+    memory = mmap(NULL, sizeof(struct mapping), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (memory == MAP_FAILED) {
+        memory_release(writer);
+        return STATUS_NO_MEMORY;
+    }
+    writer->mapping = memory;
+    shared_page_writer_clear(writer);
+    *out = writer;
+    return STATUS_OK;
+}
+
+const shared_page *shared_page_of(const shared_page_writer *writer)
+{
+    return (const shared_page *)writer->mapping;
+}
+
 status shared_page_writer_open(const char *path, shared_page_writer **out)
 {
     shared_page_writer *writer = memory_allocate_array(1, sizeof(*writer));
@@ -137,15 +180,7 @@ status shared_page_writer_open(const char *path, shared_page_writer **out)
         memory_release(writer);
         return result;
     }
-    /* Whoever wrote it before is gone. */
-    atomic_store_explicit(&writer->mapping->magic, 0, memory_order_relaxed);
-    for (uint32_t i = 0; i < SHARED_CELLS; i++)
-        atomic_store_explicit(&writer->mapping->cells[i], 0, memory_order_relaxed);
-    for (uint32_t i = 0; i < WORDS; i++)
-        atomic_store_explicit(&writer->mapping->words[i], 0, memory_order_relaxed);
-    atomic_store_explicit(&writer->mapping->sequence, 0, memory_order_relaxed);
-    atomic_store_explicit(&writer->mapping->bytes_per_token, 0, memory_order_relaxed);
-    atomic_store_explicit(&writer->mapping->magic, SHARED_MAGIC, memory_order_release);
+    shared_page_writer_clear(writer); /* whoever wrote it before is gone */
     *out = writer;
     return STATUS_OK;
 }
@@ -207,11 +242,28 @@ void shared_page_note_text(shared_page_writer *writer, uint64_t bytes, uint32_t 
                               memory_order_relaxed);
 }
 
+void shared_page_set_text(shared_page_writer *writer, float bytes_per_token)
+{
+    atomic_store_explicit(&writer->mapping->bytes_per_token, bytes_per_token, memory_order_relaxed);
+}
+
 float shared_page_bytes_per_token(const shared_page *page)
 {
     float value = atomic_load_explicit(&page->mapping.bytes_per_token, memory_order_relaxed);
 
     return value > 0.01f && value < 1e6f ? value : 0;
+}
+
+void shared_page_note_moment(shared_page_writer *writer, enum start_moment moment, uint64_t now_ns)
+{
+    atomic_store_explicit(&writer->mapping->moments[moment], now_ns, memory_order_relaxed);
+}
+
+uint64_t shared_page_moment(const shared_page *page, enum start_moment moment)
+{
+    if (atomic_load_explicit(&page->mapping.magic, memory_order_acquire) != SHARED_MAGIC)
+        return 0;
+    return atomic_load_explicit(&page->mapping.moments[moment], memory_order_relaxed);
 }
 
 /* --- the names --- */

@@ -29,7 +29,10 @@ static int remove_folder(void **state)
 
 static void what_the_replica_writes_the_gateway_reads(void **state)
 {
-    struct shared_page_state in = {.running = 3, .waiting_tokens = 1ull << 40, .step_ms = 2.5f},
+    struct shared_page_state in = {.running = 3,
+                                   .waiting_tokens = 1ull << 40,
+                                   .step_ms = 2.5f,
+                                   .output_squares = 7},
                              out;
     shared_page *page = NULL;
     shared_page_writer *writer = NULL;
@@ -51,9 +54,15 @@ static void what_the_replica_writes_the_gateway_reads(void **state)
     assert_true(shared_page_bytes_per_token(page) == 4);
     shared_page_note(writer, 77, true);
     assert_true(shared_page_has(page, 77));
+    for (uint32_t i = 0; i < START_MOMENTS; i++)
+        assert_true(shared_page_moment(page, (enum start_moment)i) == 0);
+    shared_page_note_moment(writer, START_MAPPED, 1ull << 50);
+    assert_true(shared_page_moment(page, START_MAPPED) == 1ull << 50);
+    assert_true(shared_page_moment(page, START_WARMED) == 0);
     shared_page_writer_close(writer);
     /* The next generation knows nothing. */
     assert_int_equal(shared_page_writer_open(path, &writer), STATUS_OK);
+    assert_true(shared_page_moment(page, START_MAPPED) == 0);
     assert_false(shared_page_read(page, &out));
     assert_false(shared_page_has(page, 77));
     shared_page_writer_close(writer);

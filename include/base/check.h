@@ -3,6 +3,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Programmer errors end the process at the place they are seen. CHECK stays in release builds and must be
  * cheap and free of side effects; DCHECK is for costly checks and compiles to nothing with NDEBUG.
  * Errors that the outside can cause are never CHECKs: they are statuses. */
@@ -27,5 +31,9 @@ __attribute__((noreturn, cold)) void check_failed(const char *condition, const c
 void alloc_guard_begin(void);
 void alloc_guard_end(void);
 bool alloc_guard_is_on(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -3,6 +3,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Time comes in as a parameter wherever a decision depends on it; these two calls are the only sources. */
 
 #define NS_PER_US     1000ull
@@ -14,5 +18,9 @@ uint64_t clock_now_ns(void);
 
 /* Wall clock, milliseconds since 1970 UTC; only for what people read (`created`, logs). Any thread. */
 uint64_t clock_wall_ms(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

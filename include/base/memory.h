@@ -3,6 +3,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The only door to the heap for our own code, so that the alloc guard (check.h) sees every
  * allocation. Any thread. Each returns NULL when memory is out or the size overflows; a size of 0
  * gives a unique pointer. */
@@ -19,5 +23,9 @@ void *memory_allocate_aligned(size_t alignment, size_t bytes);
 void *memory_resize(void *block, size_t bytes);
 /* Frees what any of the above gave; NULL is fine. Allowed under the alloc guard. */
 void memory_release(void *block);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -36,6 +36,14 @@ NODISCARD status metrics_family_create(metrics_registry *registry,
                                        const struct metrics_family_options *options,
                                        metrics_family **out);
 
+/* Several, each into its place; those before a failure stay. */
+struct metrics_family_row {
+    metrics_family **out;
+    struct metrics_family_options options;
+};
+NODISCARD status metrics_families_create(metrics_registry *registry,
+                                         const struct metrics_family_row *rows, size_t count);
+
 /* The series with these label values (as many as the family has labels), made if new. Never NULL: past the cap (or
  * out of memory) it is the family's "other" series. Valid until it is removed or the registry is destroyed. */
 metrics_series *metrics_series_get(metrics_family *family, const char *const *label_values);

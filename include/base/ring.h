@@ -45,4 +45,9 @@ void parking_cancel(struct parking *p);
 void parking_wait(struct parking *p, uint32_t ticket, uint64_t timeout_ns);
 void parking_signal(struct parking *p);
 
+/* Waits until is_over(context), which others make true before they signal. First spins for some 100 us, longer than threads of
+ * one step are apart: for those who have nothing else to do and are waited for in turn. is_over must read with acquire order what
+ * it is about. */
+void parking_spin_until(struct parking *p, bool (*is_over)(void *context), void *context);
+
 #endif

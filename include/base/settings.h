@@ -36,8 +36,9 @@ struct setting_list {
 };
 
 enum setting_reload {
-    RELOAD_LIVE,   /* takes effect at once for new requests */
-    RELOAD_RESTART /* needs a restart: a reload that changes it is refused, naming it */
+    RELOAD_LIVE,    /* takes effect at once for new requests */
+    RELOAD_ROLLOUT, /* of a model: replicas that have it take the place of those that run */
+    RELOAD_RESTART  /* needs a restart: a reload that changes it is refused, naming it */
 };
 
 struct setting {
@@ -95,10 +96,19 @@ void settings_report_write(const struct settings_report *report, struct buffer *
  * default where it has one. This is configs/reference.yaml. */
 void settings_write_reference(const struct setting *table, const char *preface, struct buffer *out);
 
+/* Appends the manual as the rows of a page of troff's man macros: each key with its path ("server.listen"), facts, help and
+ * danger. */
+void settings_write_manual(const struct setting *table, struct buffer *out);
+
 /* Compares two structs that the table describes; calls `changed` with the dotted key of each leaf that differs. */
 void settings_compare(const struct setting *table, const void *before, const void *after,
                       void (*changed)(void *context, const char *key, const struct setting *row),
                       void *context);
+
+/* Sets the rows of `target` that have this reload rule, in sections too, to what `source` has; lists as a whole. What they point to stays
+ * where it is: both are in one arena. */
+void settings_take(const struct setting *table, enum setting_reload reload, const void *source,
+                   void *target);
 
 /* "Did you mean": the candidate nearest to `word` by edit distance, NULL when none is near enough to
  * be meant. Pure. */

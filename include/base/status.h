@@ -1,6 +1,10 @@
 #ifndef PENSTOCK_BASE_STATUS_H
 #define PENSTOCK_BASE_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* How every fallible function of the program reports: one small enum, plus, on cold paths (config,
  * load), a text for the person who must mend it. One table (gateway/api/error.c) maps a status to its
  * HTTP code and OpenAI error type. */
@@ -40,5 +44,9 @@ void error_note_set(struct error_note *note, const char *format, ...) PRINTF_LIK
 
 /* Puts "<prefix>: " before the text already there. */
 void error_note_prefix(struct error_note *note, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -27,15 +27,17 @@
 typedef struct engine engine;
 
 struct engine_options {
-    const char *model_path;      /* GGUF file */
-    const char *backend;         /* "auto", "reference", "avx2", "avx-vnni", "avx512-vnni" */
-    const char *weight_cache;    /* see model_options; NULL: none */
-    uint32_t threads;            /* compute team; 0: cores of the slice */
+    const char *model_path;   /* GGUF file */
+    const char *backend;      /* a name of backend_path_find; NULL: "auto" */
+    const char *weight_cache; /* see model_options; NULL: none */
+    uint32_t threads;         /* compute team; 0: cores of the slice */
+    uint32_t
+        rank_count; /* tensor parallel: ranks of the model, which divide threads or have a device each; 0: 1 */
     uint32_t context_max;        /* longest sequence, tokens; 0: the model's own */
     uint32_t sequence_count_max; /* rows of the running batch (max_num_seqs) */
     uint32_t batch_tokens_max;   /* tokens of one step (max_num_batched_tokens) */
     const char *kv_cache_dtype;  /* "auto", "f16", "int8"; NULL: "auto" */
-    /* KV cache size; 0: a share of free memory, at most what sequences can use */
+    /* KV cache size; 0: a share of free memory, or what a device of its own has left; at most what sequences can use */
     uint64_t kv_bytes;
     uint32_t memory_share_count; /* engines that share the free memory, this one counted; 0: 1 */
     uint32_t queue_requests_max; /* waiting requests */
@@ -72,6 +74,20 @@ NODISCARD status engine_open(const struct engine_options *options, engine **out,
 
 /* Refuses new requests from now on; running ones go on. */
 void engine_drain(engine *e);
+/* Sleep: nothing runs for a while, and memory goes to others. Level 1: the KV cache and the buffers of steps go back to the
+ * system and the prefix cache is empty; weights stay in the host's memory. Level 2: the system may have the weights too where
+ * they lie in a weight cache, and they are read again when the engine wakes; others stay. Requests are refused until
+ * engine_wake. Levels are vLLM's.
+ * STATUS_OK: it sleeps, at least so deep; STATUS_AGAIN: it has requests, or another thread's order is under way;
+ * STATUS_INVALID: no such level; STATUS_CLOSED: the device has failed. Any thread that may wait for a step and for the
+ * system; over before engine_close. */
+#define ENGINE_SLEEP_LEVEL_MAX 2u
+NODISCARD status engine_sleep(engine *e, uint32_t level);
+/* STATUS_OK: it takes requests; STATUS_AGAIN: another thread's order is under way; else the weights cannot be had again,
+ * with a note, and it sleeps on. As engine_sleep. */
+NODISCARD status engine_wake(engine *e, struct error_note *note);
+uint32_t engine_sleep_level(const engine *e); /* 0: awake. Any thread */
+
 /* Cancels what is left (their events come), joins the threads, frees everything. Accepts NULL. */
 void engine_close(engine *e);
 
@@ -86,6 +102,8 @@ struct engine_info {
     uint32_t context_max, vocabulary, layers, width, block_count;
     uint32_t threads;
     uint32_t adapters_max; /* 0: the model takes none */
+    /* Monotonic: when tokenizer and weights were there, and when the first step could begin */
+    uint64_t mapped_ns, warmed_ns;
     /* What the model's files tell, else of the last token; and whether they tell one that there is not here */
     enum embedding_pooling pooling;
     bool has_unknown_pooling;
@@ -251,12 +269,22 @@ struct engine_request {
 /* Hands the request over. STATUS_OK; STATUS_FULL: the queue is at its limit of requests or tokens; STATUS_TOO_LARGE: it
  * can never fit (prompt + 1 over context_max, or over the whole cache); STATUS_INVALID: a field out of range, or a past that the
  * request cannot have had (some of on_past may have been called);
- * STATUS_CLOSED: draining. Any thread; never blocks. On anything but OK no event comes. */
+ * STATUS_CLOSED: draining; STATUS_AGAIN: asleep. Any thread; never blocks. On anything but OK no event comes. */
 NODISCARD status engine_submit(engine *e, struct engine_request *request);
 
 /* Asks for an early end: before its next step the step thread drops the request and frees its blocks; the last events
  * come with FINISH_ABORT. Idempotent, any thread, only before the last event has returned. */
 void engine_cancel(engine *e, struct engine_request *request);
+
+/* Sums since the engine was opened: means over any time follow from two looks. */
+struct engine_totals {
+    uint64_t prefill_tokens; /* rows of prompts in steps; also those computed again */
+    uint64_t kv_tokens;      /* in the cache for a step's sequences, summed over the steps */
+    /* Of requests that have started and ended. A prompt's tokens are counted with those that the prefix cache had; outputs
+     * are of all a request's sequences, without what it has brought along (engine_past). */
+    uint64_t requests, prompt_tokens, cached_tokens, output_tokens;
+    uint64_t output_squares; /* of each request's output tokens */
+};
 
 struct engine_stats {
     uint32_t running, waiting;
@@ -268,9 +296,15 @@ struct engine_stats {
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
     uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */
     uint64_t busy_ns;                       /* in steps; the sum of what all requests are told */
-    float step_ms;                          /* moving average */
+    /* Of busy_ns, what the step thread waited for a device: the rest is the host's work. And the time that the device was at
+     * steps. 0: the host computes. */
+    uint64_t device_wait_ns, device_busy_ns;
+    float step_ms; /* moving average */
     /* What a token of a prompt takes in a step, alone and beside sequences that generate: recent average; 0: not known */
     float prefill_ns_alone, prefill_ns_beside;
+    struct engine_totals totals;
+    /* Monotonic: when the first token of all was sampled, and when its request had been submitted; 0: not yet */
+    uint64_t first_submitted_ns, first_token_ns;
 };
 /* A consistent enough snapshot for metrics and routing. Any thread. */
 void engine_get_stats(const engine *e, struct engine_stats *out);

@@ -6,6 +6,10 @@
 
 #include "status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The one table of operations between the engine and a device. The engine never learns what a SIMD register or a
  * CUDA stream is; a backend never learns what a request is. Operations are fused and named for what they do to the
  * rows of one step's batch. `reference` (plain C, scalar float) is the oracle; `cpu` and `cuda` are compared with it.
@@ -79,6 +83,9 @@ typedef struct kv_store kv_store;
 
 typedef struct backend backend;
 
+struct communicator;
+struct communicator_place;
+
 enum gate_kind {
     GATE_SILU,
     GATE_GELU_TANH,
@@ -141,8 +148,17 @@ struct expert_shape {
     uint32_t n_experts, n_used; /* n_used <= EXPERTS_USED_MAX */
     uint32_t d;                 /* outputs of an expert */
     enum router_kind router;
+    /* The experts that are here, where ranks share them out: those outside of [first_held, first_held + held_count) get no
+     * slots, their weights are NULL, and what they would add is left out. held_count 0: all of them are here. */
+    uint32_t first_held, held_count;
 };
 #define EXPERTS_USED_MAX 32u
+
+static inline bool expert_is_held(const struct expert_shape *shape, uint32_t expert)
+{
+    return shape->held_count == 0 ||
+           (expert >= shape->first_held && expert - shape->first_held < shape->held_count);
+}
 
 /* Which experts the rows of a step go to, with which share. A row has a slot in the expert's order for each of them. */
 typedef struct expert_routes expert_routes;
@@ -162,9 +178,16 @@ struct low_rank {
  * queries with them: their products stay, but a magnitude that few elements of every key have, and that would take
  * the others' precision, is spread over all (Ashkboos et al. 2024, QuaRot). It halves the noise of keys; values have no
  * such elements, and turning them gains nothing (bench/NOTES.md). */
-enum kv_type { KV_F16, KV_INT8, KV_TYPE_COUNT };
+enum kv_type {
+    KV_F16,
+    KV_INT8,
+    /* OCP E4M3 as it is (no scale), beyond its range the largest there is. Not on the CPU paths: 8 bits that are not
+     * integers have no instructions there, and int8 with scales is the more exact. */
+    KV_FP8,
+    KV_TYPE_COUNT
+};
 
-const char *kv_type_name(enum kv_type type); /* "f16", "int8" */
+const char *kv_type_name(enum kv_type type); /* "f16", "int8", "fp8" */
 /* The type called `name`; the default for "auto" and NULL. False: there is none. */
 bool kv_type_find(const char *name, enum kv_type *out);
 
@@ -180,6 +203,31 @@ static inline uint32_t kv_rotation_size(uint32_t d_head)
 struct kv_shape {
     uint32_t n_layers, n_kv_heads, d_head, n_blocks;
     enum kv_type type;
+};
+
+/* --- devices that run a step by themselves (memory_is_host false) --- */
+
+/* How many rows the operations of a step are called with. */
+struct step_extent {
+    uint32_t n_rows, n_logit_rows; /* padded: at least those of the batch */
+    /* The operations of the step up to its samples are queued already (a graph of an earlier step of this extent): the
+     * caller leaves them out. */
+    bool is_replayed;
+};
+
+/* A token that the device samples, what comes of it, and what a sequence's samples have in common: device_sampling.h. */
+struct device_sample;
+struct device_sample_result;
+struct device_sampling_state;
+
+/* Room that a device makes once, before its first step. */
+struct step_limits {
+    uint32_t rows_max, sequences_max, logit_rows_max;
+    uint32_t block_table_stride; /* of every step's block tables */
+    uint32_t vocabulary;
+    uint32_t slots_max; /* sampling slots */
+    uint32_t n_heads, d_head;
+    uint32_t steps_max; /* that are queued and not waited for, >= 1 */
 };
 
 /* A weight's bytes as weight_save gave them. */
@@ -203,8 +251,12 @@ struct backend_operations {
     /* Zeroed device memory, 64-byte aligned at least. NULL when there is none. */
     void *(*allocate)(backend *b, uint64_t bytes);
     void (*release)(backend *b, void *memory);
+    /* For a time without steps: what the first `bytes` of such memory hold is of no use any more, and their pages go back to
+     * the system until they are written to. So with activation_discard and kv_discard. All NULL: nothing can go back. */
+    void (*discard)(backend *b, void *memory, uint64_t bytes);
     void (*upload)(backend *b, void *device, const void *host, uint64_t bytes);
     void (*download)(backend *b, void *host, const void *device, uint64_t bytes);
+    void (*clear)(backend *b, void *device, uint64_t bytes); /* zeroes */
     status (*synchronize)(
         backend *b); /* STATUS_INTERNAL: the device has failed, the replica must end */
 
@@ -234,10 +286,12 @@ struct backend_operations {
     /* Room for `rows_max` input rows of `weight`'s n_cols, in the form `weight` reads. */
     status (*activation_create)(backend *b, const weight *w, uint32_t rows_max, activation **out);
     void (*activation_destroy)(backend *b, activation *a);
+    void (*activation_discard)(backend *b, activation *a);
 
     /* --- cache --- */
     status (*kv_create)(backend *b, const struct kv_shape *shape, kv_store **out);
     void (*kv_destroy)(backend *b, kv_store *kv);
+    void (*kv_discard)(backend *b, kv_store *kv);
     uint64_t (*kv_block_bytes)(
         const struct kv_shape *shape); /* one block over all layers, keys and values */
     /* Has the operating system find the memory of a block before a step writes to it; what it holds stays. Not during a
@@ -248,7 +302,8 @@ struct backend_operations {
                            uint32_t count);
 
     /* --- the step --- */
-    /* x[r, :] = scale * row tokens[r] of `table`. x: [n_rows, d]. */
+    /* x[r, :] = scale * row tokens[r] of `table`; zeros for a token that the table has no row for, as where another rank
+     * has it. x: [n_rows, d]. */
     void (*embed)(backend *b, const weight *table, const int32_t *tokens, uint32_t n_rows,
                   float scale, float *x);
 
@@ -293,10 +348,11 @@ struct backend_operations {
     uint32_t (*routes_slots_max)(const struct expert_shape *shape, uint32_t rows_max);
     /* Chooses each row's experts. logits: [n_rows, n_experts]. */
     void (*route)(backend *b, const float *logits, uint32_t n_rows, expert_routes *routes);
-    /* As rms_norm, each row once for each of its slots. */
+    /* As rms_norm, each row once for each of its slots: one for each of its experts that is held. */
     void (*rms_norm_routed)(backend *b, const float *x, const float *gain, float epsilon,
                             uint32_t d, const expert_routes *routes, activation *out);
-    /* As matmul_gated, each slot by its expert's weight. experts: [n_experts]; bias: [n_experts, 2 * n_outputs]. */
+    /* As matmul_gated, each slot by its expert's weight. experts: [n_experts], NULL where not held; bias: [n_experts, 2 *
+     * n_outputs]. */
     void (*matmul_gated_routed)(backend *b, weight *const *experts, const activation *a,
                                 const expert_routes *routes, const float *bias, enum gate_kind gate,
                                 activation *out);
@@ -336,6 +392,53 @@ struct backend_operations {
      * host work on rows (sampling). */
     void (*parallel_for)(backend *b, uint32_t count, void (*body)(void *context, uint32_t index),
                          void *context);
+
+    /* --- steps that are queued, and waited for later. All NULL where memory_is_host ---
+     * step_prepare once; then for each step: step_begin, its operations, step_sample, step_end; step_wait in the order of
+     * step_end, some steps later. Operations between step_begin and step_end get the batch, tokens and logit rows given to
+     * step_begin, and out->n_rows and out->n_logit_rows as extents; they read the copies on the device. Operations may
+     * also be called outside of steps, with host arrays (`synchronize` ends their use). */
+    status (*step_prepare)(backend *b, const struct step_limits *limits);
+    /* Copies the step's description to the device; the arrays are free when it returns. tokens: [n_rows], -1 - k is what
+     * sample k of the step before gave. logit_rows: [logit_row_count]. is_usual: the step's operations follow from its
+     * extent alone (no adapters, no hidden rows, one row a sequence), and may be kept as a graph. STATUS_OK, STATUS_INTERNAL. */
+    status (*step_begin)(backend *b, const struct step_batch *batch, const int32_t *tokens,
+                         const uint32_t *logit_rows, uint32_t logit_row_count, bool is_usual,
+                         struct step_extent *out);
+    /* Samples `count` tokens (<= logit rows) of logits [*, vocabulary]; never left out. masks: host, rows of (vocabulary + 31) / 32 words,
+     * bit t % 32 of word t / 32 allows token t; copied. NULL: no sample has one. mask_count: its rows. */
+    void (*step_sample)(backend *b, const float *logits, const struct device_sample *samples,
+                        uint32_t count, const uint32_t *masks, uint32_t mask_count);
+    /* Nothing is waited for. ticket: for step_wait. */
+    status (*step_end)(backend *b, uint64_t *ticket);
+    /* Blocks until that step is done. results: [count] of its step_sample, valid until steps_max further steps have begun. STATUS_INTERNAL:
+     * the device has failed, nothing of the step may be used. */
+    status (*step_wait)(backend *b, uint64_t ticket, const struct device_sample_result **results);
+    /* Time that the device was at steps which were waited for: from a step's first to its last queued work. */
+    uint64_t (*device_busy_ns)(backend *b);
+    /* Queued: for samples of later steps. STATUS_OK, STATUS_INTERNAL. */
+    status (*sampling_state_set)(backend *b, uint32_t slot,
+                                 const struct device_sampling_state *state);
+    /* Bytes of the device's memory, and those nobody has taken. */
+    status (*memory_info)(backend *b, uint64_t *total, uint64_t *available);
+    /* Pinned host memory, zeroed. NULL when there is none. */
+    void *(*host_allocate)(backend *b, uint64_t bytes);
+    void (*host_release)(backend *b, void *memory);
+    /* Queued copies of whole blocks to and from pinned memory, an image of kv_block_bytes each. A save reads what steps queued before
+     * it wrote, and steps queued after it may write those blocks; a load is there for steps queued after it. kv_settle
+     * waits for all saves and loads: then `host` may be read, written and given back. */
+    void (*kv_save_blocks)(backend *b, const kv_store *kv, const uint32_t *blocks, uint32_t count,
+                           void *host);
+    void (*kv_load_blocks)(backend *b, kv_store *kv, const uint32_t *blocks, uint32_t count,
+                           const void *host);
+    status (*kv_settle)(backend *b);
+
+    /* --- ranks (communicator.h). NULL where the host's kind of communicator does --- */
+    /* Fills id[COMMUNICATOR_ID_BYTES] for a group of ranks. STATUS_NOT_FOUND: its library is not there, with a note. */
+    status (*communicator_id)(uint8_t *id, struct error_note *note);
+    /* Returns when all ranks of the id have called it. STATUS_NO_MEMORY, STATUS_INTERNAL, with a note. */
+    status (*communicator_open)(backend *b, const struct communicator_place *place,
+                                struct communicator **out, struct error_note *note);
 };
 
 /* Every backend instance begins with its table. */
@@ -350,15 +453,19 @@ enum backend_path {
     BACKEND_AVX2,
     BACKEND_AVX_VNNI,
     BACKEND_AVX512_VNNI,
-    BACKEND_AMX
+    BACKEND_AMX,
+    BACKEND_CUDA,         /* libpenstock-cuda.so */
+    BACKEND_CUDA_EMULATED /* libpenstock-cuda-emulated.so: the same kernels on the host, for tests; slow */
 };
 
 struct backend_options {
     enum backend_path path; /* AUTO: the best this CPU can run */
     uint32_t threads; /* compute team incl. the step thread; 0: the cores this process may run on */
+    uint32_t device;  /* CUDA: which of the visible devices */
 };
 
-/* STATUS_UNSUPPORTED when this CPU cannot run `path`. The calling thread becomes the step thread. */
+/* STATUS_UNSUPPORTED when this CPU cannot run `path`; STATUS_NOT_FOUND when a device's library or the device is not there. The
+ * calling thread becomes the step thread. A device is never BACKEND_AUTO's choice. */
 NODISCARD status backend_open(const struct backend_options *options, backend **out,
                               struct error_note *note);
 void backend_close(backend *b); /* accepts NULL */
@@ -373,5 +480,9 @@ const char *backend_path_name(enum backend_path path);
 bool backend_path_find(const char *name, enum backend_path *out);
 /* For tests that run every path this CPU can run. */
 bool backend_path_is_supported(enum backend_path path);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -34,6 +34,12 @@ struct router_request {
 
 #define ROUTER_NONE UINT32_MAX
 
+/* ROUTER_PREDICTED_TTFT weighs every candidate where there are at most ROUTER_LOOK_MAX; of more a sample by chance (from `turn`: the
+ * same call gives the same choice) and those with the most of the prompt in their caches. */
+#define ROUTER_LOOK_MAX 64u
+#define ROUTER_SAMPLE   32u
+#define ROUTER_CACHES   8u
+
 /* The candidate to send the request to; ROUTER_NONE when none is ready. */
 uint32_t router_choose(enum router_policy policy, const struct router_candidate *candidates,
                        uint32_t count, const struct router_request *request);

@@ -56,6 +56,12 @@ static void *cpu_allocate(backend *b, uint64_t bytes)
     return memory;
 }
 
+static void cpu_discard(backend *b, void *memory, uint64_t bytes)
+{
+    (void)b;
+    huge_discard(memory, bytes);
+}
+
 static void cpu_weight_destroy(backend *b, weight *w)
 {
     if (w == NULL)
@@ -175,6 +181,20 @@ static void cpu_activation_destroy(backend *b, activation *a)
     memory_release(a);
 }
 
+static size_t activation_tile_bytes(const activation *a)
+{
+    size_t tiles = (size_t)(round_up(a->rows_max, TILE_ROWS) / TILE_ROWS) * a->n_blocks;
+    return tiles * sizeof(struct row_tile);
+}
+
+static void cpu_activation_discard(backend *b, activation *a)
+{
+    (void)b;
+    if (a->tiles != NULL)
+        huge_discard(a->tiles, activation_tile_bytes(a));
+    huge_discard(a->floats, (size_t)a->rows_max * a->float_stride * sizeof(float));
+}
+
 /* A row stride that is an odd number of cache lines: with a power of two, the rows of a tile would
  * fall into the same few sets of L1. */
 static size_t odd_lines(size_t bytes)
@@ -194,8 +214,7 @@ static status cpu_activation_create(backend *b, const weight *w, uint32_t rows_m
     if (w->needs_codes) {
         a->n_blocks = w->n_cols / BLOCK_COLS;
         a->span_blocks = w->needs_spans ? SPAN_BLOCKS : 1;
-        size_t tiles = (size_t)(round_up(rows_max, TILE_ROWS) / TILE_ROWS) * a->n_blocks;
-        a->tiles = huge_allocate(tiles * sizeof(struct row_tile));
+        a->tiles = huge_allocate(activation_tile_bytes(a));
     }
     size_t row_bytes = odd_lines(w->n_cols * sizeof(float));
     a->float_stride = row_bytes / sizeof(float);
@@ -232,7 +251,7 @@ static uint64_t cpu_kv_block_bytes(const struct kv_shape *shape)
 static status cpu_kv_create(backend *b, const struct kv_shape *shape, kv_store **out)
 {
     CHECK(shape->type < KV_TYPE_COUNT);
-    if (shape->d_head % BLOCK_COLS != 0 || shape->d_head > HEAD_MAX)
+    if (shape->type == KV_FP8 || shape->d_head % BLOCK_COLS != 0 || shape->d_head > HEAD_MAX)
         return STATUS_UNSUPPORTED;
     kv_store *kv = memory_allocate_array(1, sizeof(*kv));
     if (kv == NULL)
@@ -247,6 +266,12 @@ static status cpu_kv_create(backend *b, const struct kv_shape *shape, kv_store *
     }
     *out = kv;
     return STATUS_OK;
+}
+
+static void cpu_kv_discard(backend *b, kv_store *kv)
+{
+    (void)b;
+    huge_discard(kv->data, cpu_kv_block_bytes(&kv->shape) * kv->shape.n_blocks);
 }
 
 static void cpu_kv_touch_block(backend *b, kv_store *kv, uint32_t block)
@@ -275,8 +300,10 @@ static const struct backend_operations cpu_operations = {
     .destroy = cpu_destroy,
     .allocate = cpu_allocate,
     .release = host_release,
+    .discard = cpu_discard,
     .upload = host_upload,
     .download = host_download,
+    .clear = host_clear,
     .synchronize = host_synchronize,
     .weight_create = cpu_weight_create,
     .weight_create_gated = cpu_weight_create_gated,
@@ -288,8 +315,10 @@ static const struct backend_operations cpu_operations = {
     .weight_restore = cpu_weight_restore,
     .activation_create = cpu_activation_create,
     .activation_destroy = cpu_activation_destroy,
+    .activation_discard = cpu_activation_discard,
     .kv_create = cpu_kv_create,
     .kv_destroy = cpu_kv_destroy,
+    .kv_discard = cpu_kv_discard,
     .kv_block_bytes = cpu_kv_block_bytes,
     .kv_touch_block = cpu_kv_touch_block,
     .kv_copy_blocks = cpu_kv_copy_blocks,

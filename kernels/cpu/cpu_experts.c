@@ -15,11 +15,13 @@
 #include "cpu_products.h"
 #include "memory.h"
 
+#define NO_SLOT UINT32_MAX /* another rank has the expert */
+
 struct expert_routes {
     struct expert_shape shape;
     uint32_t rows_max, n_rows;
     uint32_t *experts; /* owned; [rows_max][n_used], best first */
-    uint32_t *slots;   /* owned; as experts: where row and expert meet */
+    uint32_t *slots;   /* owned; as experts: where row and expert meet, or NO_SLOT */
     float *shares;     /* owned; as experts */
     uint32_t *rows;    /* owned; [slots_max] the row of a slot */
     uint32_t *start;   /* owned; [n_experts] first slot */
@@ -121,7 +123,7 @@ static void place_slots(expert_routes *routes)
     uint32_t pairs = routes->n_rows * routes->shape.n_used, next = 0;
     memset(routes->count, 0, routes->shape.n_experts * sizeof(uint32_t));
     for (uint32_t i = 0; i < pairs; i++)
-        routes->count[routes->experts[i]]++;
+        routes->count[routes->experts[i]] += expert_is_held(&routes->shape, routes->experts[i]);
     routes->busy_count = 0;
     for (uint32_t e = 0; e < routes->shape.n_experts; e++) {
         routes->start[e] = next;
@@ -132,6 +134,9 @@ static void place_slots(expert_routes *routes)
     }
     for (uint32_t i = 0; i < pairs; i++) {
         uint32_t e = routes->experts[i];
+        routes->slots[i] = NO_SLOT;
+        if (!expert_is_held(&routes->shape, e))
+            continue;
         routes->slots[i] = routes->start[e] + routes->count[e]++;
         routes->rows[routes->slots[i]] = i / routes->shape.n_used;
     }
@@ -269,14 +274,15 @@ void cpu_matmul_gated_routed(backend *b, weight *const *experts, const activatio
                              const expert_routes *routes, const float *bias, enum gate_kind gate,
                              activation *out)
 {
-    check_expert(experts[0], a, true);
-    CHECK(out->n_cols == experts[0]->n_outputs && a->rows_max == out->rows_max);
+    const weight *any = experts[routes->shape.first_held];
+    check_expert(any, a, true);
+    CHECK(out->n_cols == any->n_outputs && a->rows_max == out->rows_max);
     struct experts_job job = {.product = {.cpu = cpu_of(b), .a = a, .gate = gate, .out = out},
                               .experts = experts,
                               .routes = routes,
                               .bias = bias,
-                              .bias_width = 2 * experts[0]->n_outputs,
-                              .units = product_gated_units(experts[0])};
+                              .bias_width = 2 * any->n_outputs,
+                              .units = product_gated_units(any)};
     run_experts(&job, gated_units);
     struct slots_job slots = {.cpu = cpu_of(b), .routes = routes, .out = out};
     if (out->tiles != NULL)
@@ -301,22 +307,24 @@ static void sum_rows(void *context, uint32_t member, uint32_t first, uint32_t co
         if (!job->accumulate)
             memset(y, 0, d * sizeof(float));
         for (size_t i = (size_t)r * n_used; i < (size_t)(r + 1) * n_used; i++)
-            job->cpu->kernels->add_scaled(routes->products + (size_t)routes->slots[i] * d,
-                                          routes->shares[i], d, y);
+            if (routes->slots[i] != NO_SLOT)
+                job->cpu->kernels->add_scaled(routes->products + (size_t)routes->slots[i] * d,
+                                              routes->shares[i], d, y);
     }
 }
 
 void cpu_matmul_routed(backend *b, weight *const *experts, const activation *a,
                        expert_routes *routes, const float *bias, bool accumulate, float *y)
 {
-    check_expert(experts[0], a, false);
-    CHECK(experts[0]->n_outputs == routes->shape.d);
+    const weight *any = experts[routes->shape.first_held];
+    check_expert(any, a, false);
+    CHECK(any->n_outputs == routes->shape.d);
     struct experts_job job = {.product = {.cpu = cpu_of(b), .a = a, .y = routes->products},
                               .experts = experts,
                               .routes = routes,
                               .bias = bias,
-                              .bias_width = experts[0]->n_outputs,
-                              .units = experts[0]->n_groups};
+                              .bias_width = any->n_outputs,
+                              .units = any->n_groups};
     run_experts(&job, product_units);
     struct sum_job sum = {cpu_of(b), routes, accumulate, y};
     team_run(cpu_of(b)->team, routes->n_rows, 4, sum_rows, &sum);

@@ -3,6 +3,8 @@
  * Small ones (norm and RoPE of a few rows) run on the step thread alone: waking the team costs
  * about what they do. */
 
+#include <string.h>
+
 #include "check.h"
 #include "cpu_backend.h"
 #include "repack.h"
@@ -24,13 +26,17 @@ static void embed_rows(void *context, uint32_t member, uint32_t first, uint32_t 
     (void)member;
     const struct embed_job *job = context;
     for (uint32_t r = first; r < first + count; r++) {
-        CHECK(job->tokens[r] >= 0 && (uint32_t)job->tokens[r] < job->table->n_outputs);
+        CHECK(job->tokens[r] >= 0);
         uint32_t output = (uint32_t)job->tokens[r];
+        float *x = job->x + (size_t)r * job->table->n_cols;
         const struct segment *segment = job->table->segments;
+        if (output >= job->table->n_outputs) {
+            memset(x, 0, job->table->n_cols * sizeof *x);
+            continue;
+        }
         while (output - segment->first_output >= segment->n_outputs)
             segment++;
-        segment_read_row(segment, output - segment->first_output, job->scale,
-                         job->x + (size_t)r * job->table->n_cols);
+        segment_read_row(segment, output - segment->first_output, job->scale, x);
     }
 }
 

@@ -98,6 +98,8 @@ const struct cpu_kernels *cpu_kernels_find(enum backend_path path)
         return has_avx512_vnni() && cpu_tiles_request() ? &kernels_amx : NULL;
     case BACKEND_AUTO:
     case BACKEND_REFERENCE:
+    case BACKEND_CUDA:
+    case BACKEND_CUDA_EMULATED:
         break;
     }
     return NULL;

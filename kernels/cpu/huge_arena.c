@@ -7,6 +7,7 @@
 #include "memory.h"
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
+#define PAGE_BYTES      ((size_t)4096) /* the smallest there is on x86 */
 #define SLAB_BYTES      ((size_t)32 << 20)
 #define PIECE_ALIGNMENT ((size_t)64)
 
@@ -33,6 +34,14 @@ void *huge_allocate(size_t bytes)
     if (memory != NULL)
         (void)madvise(memory, rounded, MADV_HUGEPAGE); /* only speed depends on it */
     return memory;
+}
+
+void huge_discard(void *memory, size_t bytes)
+{
+    uintptr_t first = round_up((uintptr_t)memory, PAGE_BYTES);
+    uintptr_t end = ((uintptr_t)memory + bytes) / PAGE_BYTES * PAGE_BYTES;
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 static struct huge_slab *slab_create(size_t bytes)

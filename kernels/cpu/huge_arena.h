@@ -23,5 +23,7 @@ void huge_arena_deinit(struct huge_arena *arena);
 /* Large memory outside a slab: aligned and advised for huge pages from 2 MiB up. Release with
  * memory_release. */
 void *huge_allocate(size_t bytes);
+/* The pages that lie wholly in it go back to the system, until they are written to; what they held is lost. */
+void huge_discard(void *memory, size_t bytes);
 
 #endif

@@ -46,6 +46,7 @@ static const struct backend_operations reference_operations = {
     .release = host_release,
     .upload = host_upload,
     .download = host_download,
+    .clear = host_clear,
     .synchronize = host_synchronize,
     .weight_create = reference_weight_create,
     .weight_create_gated = reference_weight_create_gated,

@@ -1,5 +1,5 @@
 /* The cache of keys and values: two arrays [n_layers][n_blocks][n_kv_heads][16] of vectors;
- * a vector is d_head halves, or d_head codes and their scale. */
+ * a vector is d_head halves, or d_head codes and their scale, or d_head bytes of E4M3. */
 #include "reference_private.h"
 
 #include <math.h>
@@ -21,8 +21,14 @@ void reference_kv_destroy(backend *b, kv_store *kv)
 
 size_t reference_vector_bytes(const struct kv_shape *shape)
 {
-    return shape->type == KV_INT8 ? shape->d_head + sizeof(float)
-                                  : shape->d_head * sizeof(uint16_t);
+    switch (shape->type) {
+    case KV_INT8:
+        return shape->d_head + sizeof(float);
+    case KV_FP8:
+        return shape->d_head;
+    default:
+        return shape->d_head * sizeof(uint16_t);
+    }
 }
 
 /* Keys, or values, of one block of one layer, all heads. */
@@ -100,6 +106,11 @@ void reference_vector_write(const struct kv_shape *shape, const float *vector, u
         write_codes(vector, shape->d_head, out);
         return;
     }
+    if (shape->type == KV_FP8) {
+        for (uint32_t i = 0; i < shape->d_head; i++)
+            out[i] = f32_to_f8_e4m3(vector[i]);
+        return;
+    }
     for (uint32_t i = 0; i < shape->d_head; i++) {
         uint16_t half = f32_to_f16(vector[i]);
         memcpy(out + i * sizeof(half), &half, sizeof(half));
@@ -126,7 +137,12 @@ void reference_vector_read(const struct kv_shape *shape, const uint8_t *in, floa
     float scale = 0;
     if (shape->type == KV_INT8)
         memcpy(&scale, in + shape->d_head, sizeof(scale));
-    for (uint32_t i = 0; i < shape->d_head; i++)
-        vector[i] = shape->type == KV_INT8 ? scale * (float)(int8_t)in[i]
-                                           : load_f16(in + i * sizeof(uint16_t));
+    for (uint32_t i = 0; i < shape->d_head; i++) {
+        if (shape->type == KV_INT8)
+            vector[i] = scale * (float)(int8_t)in[i];
+        else if (shape->type == KV_FP8)
+            vector[i] = f8_e4m3_to_f32(in[i]);
+        else
+            vector[i] = load_f16(in + i * sizeof(uint16_t));
+    }
 }

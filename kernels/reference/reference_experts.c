@@ -104,6 +104,8 @@ void reference_matmul_gated_routed(backend *b, weight *const *experts, const act
 {
     for (uint32_t slot = 0; slot < routes->n_rows * routes->shape.n_used; slot++) {
         const weight *w = experts[routes->experts[slot]];
+        if (!expert_is_held(&routes->shape, routes->experts[slot]))
+            continue;
         CHECK(w->is_gated && a->n_cols == w->n_cols && out->n_cols == w->n_outputs);
         const struct gated_terms own = {
             bias != NULL ? bias + (size_t)routes->experts[slot] * 2 * w->n_outputs : NULL, NULL};
@@ -122,6 +124,8 @@ void reference_matmul_routed(backend *b, weight *const *experts, const activatio
             double sum = accumulate ? (double)y[(size_t)r * d + o] : 0;
             for (uint32_t slot = r * n_used; slot < (r + 1) * n_used; slot++) {
                 const weight *w = experts[routes->experts[slot]];
+                if (!expert_is_held(&routes->shape, routes->experts[slot]))
+                    continue;
                 CHECK(!w->is_gated && w->n_outputs == d && a->n_cols == w->n_cols);
                 reference_weight_row(w, o, row);
                 double value = dot(row, a->values + (size_t)slot * a->n_cols, w->n_cols);

@@ -2,6 +2,7 @@
 #include "reference_private.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "check.h"
 
@@ -10,8 +11,12 @@ void reference_embed(backend *b, const weight *table, const int32_t *tokens, uin
 {
     (void)b;
     for (uint32_t r = 0; r < n_rows; r++) {
-        CHECK(tokens[r] >= 0 && (uint32_t)tokens[r] < table->n_outputs);
+        CHECK(tokens[r] >= 0);
         float *row = x + (size_t)r * table->n_cols;
+        if ((uint32_t)tokens[r] >= table->n_outputs) {
+            memset(row, 0, table->n_cols * sizeof *row);
+            continue;
+        }
         reference_weight_row(table, (uint32_t)tokens[r], row);
         for (uint32_t c = 0; c < table->n_cols; c++)
             row[c] *= scale;

@@ -148,7 +148,7 @@ def test_reloading_often_changes_nothing_for_clients(start_gateway):
 @pytest.mark.parametrize("before, after, log", [
     ("drain_timeout: 20s", "drain_timeout: 20", "drain_timeout"),
     ("auth:", "auht:", "did you mean"),
-    ("max_model_len: 1024", "max_model_len: 2048", "models[0].max_model_len has changed, which needs a restart"),
+    ("max_model_len: 1024", "replicas: 2", "models[0].replicas has changed, which needs a restart"),
     ("name: smollm2", "name: other", "models[0].name has changed, which needs a restart"),
     ("models:", "models: [", "reload"),
 ])
@@ -313,3 +313,22 @@ def test_hash_key_gives_what_the_config_wants(penstock_binary):
     assert result.stdout == hashlib.sha256(key.encode()).hexdigest() + "\n"
     assert run(penstock_binary, "hash-key", input="short\n").returncode == 1
     assert run(penstock_binary, "hash-key", input="x" * 513).returncode == 1
+
+
+def first_answer(server, path):
+    """Asked again and again from before the listener is there."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            return server.get(path, timeout=5)[0]
+        except OSError:
+            assert server.is_running(), server.log_tail()
+    raise TimeoutError(f"{path} was never answered")
+
+
+def test_whoever_asks_before_all_parts_are_there_is_answered(start_gateway):
+    for path, expected in (("/livez", (200,)), ("/readyz", (200, 503)), ("/metrics", (404,))):
+        server = start_gateway(config_with(OLD_KEY), wait=False)
+        assert first_answer(server, path) in expected
+        server.wait_until_ready()
+        server.stop()

@@ -148,13 +148,14 @@ def start(copied_binary, model_path, tmp_path, request):
 
 
 def replace_binary(server, text=None):
-    """A new file under the old name; the old one's process keeps its own."""
-    fresh = server.binary.with_suffix(".new")
-    if text is None:
-        shutil.copy(server.binary, fresh)
-    else:
-        fresh.write_text(text)
-        fresh.chmod(fresh.stat().st_mode | stat.S_IXUSR)
+    """A new file under the old name; the old one's process keeps its own. Another process writes it: what this one has open for
+    writing, a client that is being started beside it has too, for a moment, and no such file can be run."""
+    fresh, source = server.binary.with_suffix(".new"), server.binary
+    if text is not None:
+        source = server.binary.with_suffix(".text")
+        source.write_text(text)
+        source.chmod(source.stat().st_mode | stat.S_IXUSR)
+    subprocess.run(["cp", source, fresh], check=True)
     os.replace(fresh, server.binary)
 
 
@@ -230,7 +231,7 @@ def test_a_broken_program_changes_nothing(start, how):
 
 
 def test_a_broken_config_changes_nothing_and_a_mended_one_is_taken(start):
-    """What a reload refuses, since it needs a restart, an upgrade takes, with replicas of its own beside the old ones."""
+    """Other settings for replicas are taken by an upgrade too, with replicas of its own beside the old ones."""
     server = start()
     replicas = {replica["pid"] for replica in server.replicas()}
     good = server.config.read_text()

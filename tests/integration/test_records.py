@@ -233,7 +233,7 @@ tenants:
     path.write_text(text)
     server.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "reload: done" in server.log_text())
-    path.write_text(text.replace("max_model_len: 1024", "max_model_len: 512"))
+    path.write_text(text.replace("interval: 10ms", "interval: 20ms"))  # needs a restart
     server.process.send_signal(signal.SIGHUP)
     wait_until(lambda: metric_of(server, "penstock_config_reloads_total", result="failure") == 1)
     assert server.stop() == 0

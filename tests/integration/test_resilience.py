@@ -77,7 +77,9 @@ def lose_replica_with(server, request):
     os.kill(pid, signal.SIGKILL)
     stream.join(60)
     assert any("replica_lost" in line for line in stream.lines), stream.lines[-4:]
-    wait_until(lambda: all(replica["state"] == "ready" for replica in replicas_of(server)))
+    wait_until(
+        lambda: all(replica["state"] == "ready" and replica["pid"] != pid for replica in replicas_of(server))
+    )
 
 
 def test_a_request_that_was_there_at_two_losses_is_refused_and_others_are_served(start_gateway):

@@ -35,7 +35,7 @@ def answer(server):
 def start(start_replica, link, setting=None):
     """(tokens of an answer, the log) of one start."""
     config = CONFIG.replace("MODEL_FILE", str(link)) + (f"    weight_cache: {setting}\n" if setting else "")
-    server = start_replica(config)
+    server = start_replica(config, environment={"PENSTOCK_HOME": str(link.parent / "home")})  # nothing is kept there yet
     tokens = answer(server)
     assert server.stop() == 0
     return tokens, server.log_text()
@@ -103,15 +103,20 @@ def children_of(pid):
 
 
 def test_replicas_that_start_together_share_one_file(start_gateway, model_path, tmp_path):
-    link, cache = model_in(tmp_path, model_path)
-    server = start_gateway(CONFIG.replace("MODEL_FILE", str(link)) + "    replicas: 3\n", wait=False)
+    """A replica of a gateway may not write beside the model: its sandbox leaves it the user's own folder."""
+    link, beside = model_in(tmp_path, model_path)
+    home = tmp_path / "home"
+    server = start_gateway(CONFIG.replace("MODEL_FILE", str(link)) + "    replicas: 3\n", wait=False,
+                           environment={"PENSTOCK_HOME": str(home)})
     server.wait_until_ready()
     replicas = children_of(server.pid)
     assert len(replicas) == 3
     end = time.monotonic() + 60
-    while server.log_text().count(f" from {cache}") < 3:
+    while server.log_text().count(f" from {home}/weights/") < 3:
         assert time.monotonic() < end, server.log_tail()
         time.sleep(0.05)
+    (cache,) = (home / "weights").glob("*.cpu-weights")
+    assert not beside.exists()
     mapped = [maps_of(pid, cache) for pid in replicas]
     assert len(mapped[0]) == 1 and mapped[0] == mapped[1] == mapped[2]
     assert server.log_text().count("laid out and written") == 1

@@ -92,6 +92,23 @@ def test_family_agrees_with_transformers(name, files, kind, tmp_path):
     assert checked >= 1
 
 
+@pytest.mark.parametrize("name", [name for name in fm.VARIANTS if name != "fp8"])  # its factors are of 48 rows: no whole heads
+def test_ranks_agree_with_transformers(name, tmp_path):
+    """Two ranks on the CPU's own kernels; four, of which two hold each key head, on the oracle. Experts go whole to one rank."""
+    kind = FOLDER_KINDS.get(name, ["bf16"])[0]
+    model = write(tmp_path, name, "folder", kind)
+    item = max((item for item in ITEMS if item["name"] == name and item["adapter"] is None), key=lambda item: item["length"])
+    ids = fm.tokens()[:item["length"]]
+    for backend, ranks in (("auto", 2), ("reference", 4)):
+        options = ["--ranks", str(ranks)]
+        whole = run(model, backend, item["context"], ids, fm.LENGTH, fm.LENGTH, options=options)
+        assert run(model, backend, item["context"], ids, 13, 70, options=options) == whole
+        values = differences(item, whole)
+        median, largest = values[len(values) // 2], values[-1]
+        print(f"{name} on {ranks} ranks of {backend}: median {median:.5f}, largest {largest:.5f}")
+        assert median <= FLOAT_MEDIAN and largest <= FLOAT_LARGEST, f"{backend}: median {median}, largest {largest}"
+
+
 @pytest.mark.parametrize("files", ["folder", "gguf"])
 @pytest.mark.parametrize("name", fm.ADAPTED)
 def test_adapters_agree_with_merged_weights_and_keep_to_their_rows(name, files, tmp_path):

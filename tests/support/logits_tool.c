@@ -1,8 +1,9 @@
 /* Log-probabilities of a model over a token sequence, for tests that compare them with other engines'.
  *
- *   logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM [ADAPTER...] < ids > logprobs
+ *   logits_tool [--ranks N] [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM [ADAPTER...] < ids > logprobs
  *
  * ids: u32 count, then so many i32. The sequence is read in steps of CHUNK rows up to DECODE_FROM, one row each after it.
+ * --ranks: so many compute it together, one thread each; without adapters.
  * ADAPTER: a folder, or "-" for none; with several, each step has the rows of one sequence for each of them.
  * logprobs: sequence by sequence, for every position but the last, f32 for each token of the vocabulary; with --hidden
  * instead of them the hidden states behind the last norm, f64 for each of the model's features. Exit status 77:
@@ -13,8 +14,10 @@
 #include <string.h>
 
 #include "check.h"
+#include "communicator.h"
 #include "log_softmax.h"
 #include "model_adapter.h"
+#include "rank_backend.h"
 
 #define IDS_MAX       65536u
 #define SEQUENCES_MAX 4u
@@ -31,6 +34,7 @@ struct tool {
     uint32_t *block_tables;
     int32_t *ids;
     uint32_t count;
+    uint32_t rank_count;
     bool gives_hidden;
     uint32_t width;  /* numbers of a position: vocabulary or features */
     float *logprobs; /* owned, with gives_hidden as `hidden`; [sequences][count - 1][vocabulary] */
@@ -65,7 +69,8 @@ static void open_model(struct tool *t, const char *path, enum backend_path backe
                        uint32_t context)
 {
     struct error_note note = {""};
-    struct backend_options backend_options = {.path = backend_path, .threads = THREADS};
+    struct backend_options all = {.path = backend_path,
+                                  .threads = t->rank_count > 1 ? t->rank_count : THREADS};
     t->blocks = (context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
     struct model_options options = {.batch_tokens_max = SEQUENCES_MAX * CHUNK_MAX,
                                     .logit_rows_max = SEQUENCES_MAX * CHUNK_MAX,
@@ -73,9 +78,11 @@ static void open_model(struct tool *t, const char *path, enum backend_path backe
                                     .context_max = context,
                                     .kv_blocks = t->blocks * SEQUENCES_MAX,
                                     .kv_type = KV_F16,
-                                    .adapter_rank_max = RANK_MAX};
+                                    .adapter_rank_max = t->rank_count > 1 ? 0 : RANK_MAX,
+                                    .rank_count = t->rank_count,
+                                    .rank_backend = all};
     require(model_source_open(path, &t->source, &note), &note);
-    require(backend_open(&backend_options, &t->b, &note), &note);
+    require(rank_backend_open(&all, 0, t->rank_count, &t->b, &note), &note);
     require(model_open(t->source, t->b, &options, &t->m, &note), &note);
     /* Blocks in falling order, so that a cache that ignores the table is found out. */
     t->block_tables = must(calloc(options.kv_blocks, sizeof *t->block_tables));
@@ -118,20 +125,21 @@ static void run_step(struct tool *t, uint32_t first, uint32_t rows)
         }
         row_start[s + 1] = n;
     }
-    struct model_step step = {.tokens = tokens,
-                              .batch = {.n_rows = n,
-                                        .n_sequences = t->sequence_count,
-                                        .row_start = row_start,
-                                        .row_position = positions,
-                                        .row_sequence = sequences,
-                                        .block_tables = t->block_tables,
-                                        .block_table_stride = t->blocks},
-                              .logit_rows = row_numbers,
-                              .logit_row_count = t->gives_hidden ? 0 : n,
-                              .hidden_rows = row_numbers,
-                              .hidden_sums = hidden_sums,
-                              .hidden_row_count = t->gives_hidden ? n : 0,
-                              .adapters = (const model_adapter *const *)t->adapters};
+    struct model_step step = {
+        .tokens = tokens,
+        .batch = {.n_rows = n,
+                  .n_sequences = t->sequence_count,
+                  .row_start = row_start,
+                  .row_position = positions,
+                  .row_sequence = sequences,
+                  .block_tables = t->block_tables,
+                  .block_table_stride = t->blocks},
+        .logit_rows = row_numbers,
+        .logit_row_count = t->gives_hidden ? 0 : n,
+        .hidden_rows = row_numbers,
+        .hidden_sums = hidden_sums,
+        .hidden_row_count = t->gives_hidden ? n : 0,
+        .adapters = t->rank_count > 1 ? NULL : (const model_adapter *const *)t->adapters};
     const float *logits = NULL;
     struct error_note note = {"the step"};
     require(model_forward(t->m, &step, &logits), &note);
@@ -170,17 +178,24 @@ static uint32_t number(const char *text)
 int main(int argc, char **argv)
 {
     enum backend_path path;
-    struct tool t = {0};
+    struct tool t = {.rank_count = 1};
+    if (argc > 2 && strcmp(argv[1], "--ranks") == 0) {
+        t.rank_count = number(argv[2]);
+        argv += 2;
+        argc -= 2;
+    }
     if (argc > 1 && strcmp(argv[1], "--hidden") == 0) {
         t.gives_hidden = true;
         argv++;
         argc--;
     }
     if (argc < 6 || argc - 6 > (int)SEQUENCES_MAX || !backend_path_find(argv[2], &path) ||
-        number(argv[4]) < 1 || number(argv[4]) > CHUNK_MAX) {
-        (void)fprintf(stderr,
-                      "usage: logits_tool [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
-                      "[ADAPTER...] < ids\n");
+        number(argv[4]) < 1 || number(argv[4]) > CHUNK_MAX || t.rank_count < 1 ||
+        t.rank_count > COMMUNICATOR_RANKS_MAX) {
+        (void)fprintf(
+            stderr,
+            "usage: logits_tool [--ranks N] [--hidden] MODEL BACKEND CONTEXT CHUNK DECODE_FROM "
+            "[ADAPTER...] < ids\n");
         return 2;
     }
     if (!backend_path_is_supported(path))

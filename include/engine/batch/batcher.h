@@ -17,6 +17,13 @@
  * prompt as the draft model (prompt_lookup.h).
  *
  * A step:  batcher_plan -> (copies, forward) -> batcher_complete -> (sample) -> batcher_append / batcher_end_sequence
+ *
+ * One step ahead. A device computes steps in the order in which they are queued, so what one has been queued for is as good as
+ * computed to those behind it. Then a step is complete once it is queued; a token that it samples is not known yet, but has
+ * its place, and the next step is planned with it (batcher_extend). batcher_append tells the token when it is there:
+ *
+ *      plan 1  complete 1  extend  |  plan 2  complete 2  extend  |  append of 1  |  plan 3 ...
+ *
  * Thread: step. Allocates only in batcher_create. */
 typedef struct batcher batcher;
 
@@ -76,12 +83,17 @@ struct step_entry {
     uint32_t score_row, score_count;
 };
 
-/* The token of an entry's row `row`. */
+/* The token of an entry's row `row`, until the step is complete; -1 - k: nobody knows it yet, sample k of the step before gives
+ * it. */
 static inline int32_t step_entry_token(const struct step_entry *entry, uint32_t row)
 {
-    uint32_t known = entry->count - entry->draft_count;
-    return row < known ? sequence_token_at(entry->sequence, entry->first + row)
-                       : entry->drafts[row - known];
+    const struct sequence *s = entry->sequence;
+    uint32_t count = entry->count - entry->draft_count;
+    if (row >= count)
+        return entry->drafts[row - count];
+    uint32_t position = entry->first + row;
+    return position < sequence_known_count(s) ? sequence_token_at(s, position)
+                                              : -1 - (int32_t)s->unknown_sample;
 }
 
 /* Does the step compute the sequence's last token? Of a completed step: until something is appended. */
@@ -105,13 +117,17 @@ struct step_plan {
     uint32_t copy_count;
     uint32_t preempted_count; /* sequences that lost their blocks for this step */
     uint32_t admitted_count;  /* sequences that got a slot for this step */
+    double context;           /* positions that its rows attend to, in all */
     double predicted_ns;      /* how long the step should take; 0: too little is known yet */
+    /* Drafts are likely to pay, but for tokens that are not known yet. */
+    bool awaits_drafts;
 };
 
 /* The time that pins are compared with (block_pin); it never goes back. */
 void batcher_set_now(batcher *b, uint64_t now_ns);
 
-/* NULL: nothing can run (then nothing is live but what the caller has yet to end). */
+/* NULL: nothing can run, or not before tokens are known that steps under way give (else nothing is live but what the caller
+ * has yet to end). While there are such tokens nobody is preempted: they may end sequences that have blocks. */
 const struct step_plan *batcher_plan(batcher *b);
 
 /* Length of the run of copies from `start` in which no block is both written and read: one call of the backend. */
@@ -127,16 +143,21 @@ struct step_sample {
     uint32_t draft_count;
 };
 
-/* The planned step has been computed. Makes its full blocks findable and starts the pending sequences of requests whose
+/* The planned step has been computed, or has been queued to a device (above). Makes its full blocks findable and starts the pending sequences of requests whose
  * prompt is done: they share its blocks and sample from the same row. Returns the samples, in rising order of logit row;
  * valid until the next plan. */
 const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count);
 
-/* The completed step took `elapsed_ns` in all, from its plan to its last token: what the size of later chunks is reckoned
- * from. Once a step, before the next plan. */
-void batcher_note_time(batcher *b, uint64_t elapsed_ns);
+/* The step of this plan took `elapsed_ns` in all, from its plan (or the end of the step before it) to its last token: what
+ * the size of later chunks is reckoned from. Once a step. */
+void batcher_note_time(batcher *b, const struct step_plan *plan, uint64_t elapsed_ns);
 
-/* The sampled token; the sequence must not be at output_count_max. A token that was drafted makes its row count as
+/* Sample number `sample` of the completed step gives the sequence a token that is not known yet: the next plan is made as if it
+ * were. At most two of a sequence are unknown at a time, and between steps that are planned only one. */
+void batcher_extend(batcher *b, struct sequence *s, uint32_t sample);
+
+/* The sampled token: the first of those that were not known, or a further one; the sequence must not be at
+ * output_count_max. A token that was drafted makes its row count as
  * computed; the first that was not makes the rest of the drafts void, and the next step writes over them. */
 void batcher_append(batcher *b, struct sequence *s, int32_t token);
 
@@ -151,6 +172,9 @@ void batcher_abandon(batcher *b);
 
 /* Any live request, or NULL; for shutting down. */
 struct batch_request *batcher_any_request(const batcher *b);
+
+/* Empties the prefix cache, of which every block is told as gone. No request may be live. */
+void batcher_forget(batcher *b);
 
 struct batcher_stats {
     uint32_t running_sequences;

@@ -28,6 +28,9 @@ struct sequence {
     uint32_t index;                /* 0 .. n-1 */
     int32_t *outputs;              /* [output_count_max] generated tokens; borrowed */
     uint32_t output_count, output_count_max;
+    /* Tokens behind the outputs that steps under way give it: they have their places, but nobody knows them yet. */
+    uint32_t unknown_count;
+    uint32_t unknown_sample;  /* number of the newest of them among its step's samples */
     struct block_table table; /* capacity: sequence_blocks_max */
     struct hash128 *
         output_hashes; /* hashes of the blocks after the prompt's full ones; NULL without prefix cache */
@@ -37,6 +40,9 @@ struct sequence {
     uint32_t computed_count; /* positions whose KV is in the table's blocks */
     uint32_t hash_count;     /* full blocks whose hash is known; survives preemption */
     enum sequence_state state;
+    uint32_t slot; /* running: its number among the slots */
+    /* Running: what a device keeps by slot is that of this sequence; the caller's, false at each start */
+    bool has_slot_state;
     struct draft_odds odds; /* how good its lookup's guesses were */
     /* Drafts of the completed step that its samples have yet to meet, [draft_count]; borrowed until the next plan. */
     const int32_t *drafts;
@@ -87,11 +93,25 @@ struct batch_request {
     struct batch_request *next, *previous; /* list of live requests */
 };
 
-static inline uint32_t sequence_token_count(const struct sequence *s)
+/* Tokens that are known. */
+static inline uint32_t sequence_known_count(const struct sequence *s)
 {
     return s->request->prompt_count + s->output_count;
 }
 
+/* And those that are not yet. */
+static inline uint32_t sequence_token_count(const struct sequence *s)
+{
+    return sequence_known_count(s) + s->unknown_count;
+}
+
+/* Its last token is known, or on its way: nothing more is computed for it. */
+static inline bool sequence_is_full(const struct sequence *s)
+{
+    return s->output_count + s->unknown_count == s->output_count_max;
+}
+
+/* Of a known one. */
 static inline int32_t sequence_token_at(const struct sequence *s, uint32_t position)
 {
     uint32_t prompt_count = s->request->prompt_count;

@@ -64,6 +64,10 @@ struct block_counts block_allocator_counts(const block_allocator *a);
 /* How many block_acquire calls would succeed now: free + kept. */
 uint32_t block_available_count(const block_allocator *a);
 
+/* Gives up all kept blocks, pinned ones too; the free ones are then handed out in their order, as at first. No block may be
+ * referenced. */
+void block_allocator_forget(block_allocator *a);
+
 /* Walks everything and compares it with the counts. For tests, fuzzing and debug builds: linear time. */
 bool block_allocator_is_consistent(const block_allocator *a);
 

@@ -2,6 +2,7 @@
 #define PENSTOCK_ENGINE_MODEL_H
 
 #include "backend.h"
+#include "device_sampling.h"
 #include "fim_tokens.h"
 #include "model_source.h"
 #include "pooling_facts.h"
@@ -25,9 +26,11 @@ struct model_info {
     uint32_t n_experts, n_experts_used; /* of a layer, and of them for one token; 0: dense */
     uint64_t parameter_count; /* elements of the files' tensors; a tied head counts once */
     uint64_t weight_bytes;    /* in the backend's layout; from model_file_info: of the CPU paths */
-    uint64_t kv_block_bytes;  /* keys and values of KV_BLOCK_TOKENS positions, all layers */
+    uint64_t
+        kv_block_bytes; /* keys and values of KV_BLOCK_TOKENS positions, all layers; of all ranks */
     struct pooling_facts pooling; /* from model_file_info */
     bool has_unknown_pooling;     /* the files tell one that is none of those known */
+    uint64_t mapped_ns; /* monotonic, when the weights were there; from model_file_info: 0 */
 };
 
 struct model_options {
@@ -43,10 +46,16 @@ struct model_options {
      * NULL: nowhere. Not needed after model_open. */
     const char *weight_cache;
     const char *model_path; /* of the source; needed for weight_cache */
+    /* Tensor parallel: this many ranks compute each step together, each with its part of the weights and of the cache. 0, 1: one. The
+     * backend given to model_open is the first's (rank_backend_open); the others open theirs, of what rank_backend
+     * says that all have together, on threads of their own. No adapters with more than one. */
+    uint32_t rank_count;
+    struct backend_options rank_backend;
 };
 
 /* Loads from an open source, which must stay open until the model is closed. Counts in `options`
- * are > 0. STATUS_UNSUPPORTED names the architecture or feature; STATUS_INVALID the key or
+ * are > 0. STATUS_UNSUPPORTED names the architecture or feature, or why so many
+ * ranks cannot share the model; STATUS_INVALID the key or
  * tensor that is wrong; STATUS_NO_MEMORY. */
 NODISCARD status model_open(const model_source *source, backend *b,
                             const struct model_options *options, model **out,
@@ -58,8 +67,14 @@ const struct model_info *model_get_info(const model *m);
 NODISCARD status model_file_info(const model_source *source, enum kv_type kv_type,
                                  struct model_info *out, struct error_note *note);
 
+/* Whether `rank_count` ranks can share the model's heads, MLP or experts, and vocabulary. STATUS_OK; STATUS_UNSUPPORTED with the
+ * numbers; else as model_file_info. That no block of a quantised matrix would have to be cut, model_open finds out. */
+NODISCARD status model_file_check_ranks(const model_source *source, uint32_t rank_count,
+                                        struct error_note *note);
+
 struct model_step {
-    const int32_t *tokens; /* [batch.n_rows] */
+    /* [batch.n_rows]; -1 - k: what sample k of the step before gives (model_runs_ahead) */
+    const int32_t *tokens;
     struct step_batch batch;
     const uint32_t *logit_rows; /* [logit_row_count] rows of the batch, rising */
     uint32_t logit_row_count;
@@ -68,11 +83,53 @@ struct model_step {
     double *const *hidden_sums;  /* [hidden_row_count]; host */
     uint32_t hidden_row_count;
     const model_adapter *const *adapters; /* [batch.n_sequences], each may be NULL; or NULL: none */
+    /* What a device is to do with logits (model_is_queued): tokens that it samples itself, with masks as step_sample's; and rows
+     * of logits that the host is to see, by number. */
+    const struct device_sample *samples; /* [sample_count] */
+    uint32_t sample_count;
+    const uint32_t *masks; /* [mask_count, mask words] */
+    uint32_t mask_count;
+    const uint32_t *host_rows; /* [host_row_count] */
+    uint32_t host_row_count;
 };
-/* Runs the step; logits: host [logit_row_count, vocabulary] f32, valid until the next step.
- * Allocates nothing. Tokens must be in the vocabulary, positions below context_max, and counts
- * within the options: the caller has checked them. STATUS_INTERNAL: the device failed. */
+
+/* A device of its own runs the model's steps: it is asked for one, and its results are waited for later. Else a step is done
+ * when model_launch returns, and the host sees all its logits. */
+bool model_is_queued(const model *m);
+/* A step may be launched before the one before it is collected, with tokens that only the device knows. At most
+ * MODEL_STEPS_MAX are under way. */
+bool model_runs_ahead(const model *m);
+#define MODEL_STEPS_MAX 2u
+
+/* Starts the step. Allocates nothing, and but for host_rows, hidden_rows and hidden_sums reads nothing of the caller's later; a step
+ * with those is collected before another is launched. Tokens must be in the vocabulary, positions below context_max, and
+ * counts within the options: the caller has checked them. ticket: for model_collect. STATUS_INTERNAL: the device failed. */
+NODISCARD status model_launch(model *m, const struct model_step *step, uint64_t *ticket);
+
+/* What a step has brought, valid until the next step is launched. */
+struct model_result {
+    const float *logits; /* host [logit_row_count, vocabulary] f32: all of them, or host_rows */
+    const struct device_sample_result *samples; /* [sample_count] */
+};
+/* Waits for a launched step; in the order of their launches. STATUS_INTERNAL: the device failed, and nothing of the step may be
+ * used. */
+NODISCARD status model_collect(model *m, uint64_t ticket, struct model_result *out);
+
+/* Launches a step without samples, and collects it with all its logits. */
 NODISCARD status model_forward(model *m, const struct model_step *step, const float **logits);
+
+/* What samples of `slot` wish for from now on (device_sampling.h). Only where model_is_queued. STATUS_INTERNAL. */
+NODISCARD status model_set_sampling(model *m, uint32_t slot,
+                                    const struct device_sampling_state *state);
+
+/* For a time without steps: the memory of the cache and of the step's buffers goes back to the system, and with it what they
+ * hold. Level 1 leaves the weights where they are; level 2 lets the system have those that lie in a weight cache, which
+ * are read again at the end. (A device with memory of its own would copy its weights to the host at level 1.) Again with a
+ * higher level: sleeps deeper. */
+void model_sleep(model *m, uint32_t level);
+/* The end of it; the cache's content is undefined. STATUS_OK, also where it did not sleep; STATUS_IO, STATUS_INVALID: the
+ * weights cannot be had again, with a note, and it sleeps on. */
+NODISCARD status model_wake(model *m, struct error_note *note);
 
 /* Has the operating system find the memory of a block of the cache; what it holds stays. Between steps. */
 void model_kv_touch_block(model *m, uint32_t block);

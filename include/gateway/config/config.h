@@ -3,6 +3,8 @@
 
 #include "arena.h"
 #include "http_server.h"
+#include "pool_settings.h"
+#include "rollout_settings.h"
 #include "settings.h"
 
 /* The serving config: plain structs that the settings table (gateway/config/config_table.c) fills from YAML. Immutable once
@@ -210,10 +212,14 @@ struct config_model {
     struct config_hedge hedge;
     uint64_t first_byte_timeout_ns, idle_timeout_ns; /* 0: as upstream.* say */
     struct setting_list aliases;                     /* const char * */
-    int64_t replicas;
+    int64_t replicas;                                /* autoscale.max 0: so many, always */
+    struct config_autoscale autoscale;
+    struct config_rollout rollout;
+    struct config_placement placement;
     const char *backend;
     const char *weight_cache; /* "auto", "off" or a folder */
     int64_t threads;          /* 0: the cores divided among local replicas */
+    int64_t tensor_parallel;  /* ranks of a replica */
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
     uint64_t kv_cache_memory;
     const char *kv_cache_dtype;
@@ -250,6 +256,7 @@ struct config {
     struct config_tenants tenants;
     struct config_records records;
     struct config_supervise supervise;
+    struct config_pool pool;
     struct config_responses responses;
     struct setting_list models;  /* struct config_model */
     arena *memory;               /* owns all of the above's texts and lists */
@@ -264,6 +271,12 @@ struct config_runtime_adapter {
     const char *model, *name, *path;
 };
 
+/* A model whose replicas have other settings than the text says: those that a rollout changes (RELOAD_ROLLOUT) are read from `file`, as
+ * though it stood in the same place. */
+struct config_version_text {
+    const char *model, *file;
+};
+
 /* What the command line and clients say on top of the file; a reload applies it again. Borrowed during the load. */
 struct config_overrides {
     const char *text_file;  /* read the YAML here, as though it stood in `file`; NULL: in `file` */
@@ -273,10 +286,16 @@ struct config_overrides {
     /* [adapter_count] beside those of the file */
     const struct config_runtime_adapter *adapters;
     uint32_t adapter_count;
+    bool
+        is_elsewhere; /* it was written for another machine: the files that it names need not be here */
+    const struct config_version_text *versions; /* [version_count] */
+    uint32_t version_count;
 };
-#define CONFIG_OVERRIDES_NONE ((struct config_overrides){NULL, NULL, NULL, -1, -1, NULL, 0})
+#define CONFIG_OVERRIDES_NONE                                                                      \
+    ((struct config_overrides){NULL, NULL, NULL, -1, -1, NULL, 0, false, NULL, 0})
 
 extern const struct setting config_table[];
+extern const struct setting config_model_table[]; /* of a struct config_model */
 
 /* Reads and checks (also across keys: names unique, model files there, TLS pair complete). `overrides` may be NULL.
  * On STATUS_INVALID the report has every mistake with line, column and remedy; on STATUS_IO it says why the file could
@@ -307,14 +326,31 @@ static inline bool config_model_is_local(const struct config_model *row)
 {
     return row->upstream.urls.count == 0 && row->versions.count == 0;
 }
-/* The processes that serve it here. */
+/* The most replicas of it that there should be; 0: it is served elsewhere. */
 static inline int64_t config_model_replicas(const struct config_model *row)
 {
-    return config_model_is_local(row) ? row->replicas : 0;
+    if (!config_model_is_local(row))
+        return 0;
+    return row->autoscale.max > 0 ? row->autoscale.max : row->replicas;
 }
+/* Beside these some more, while they are replaced: moved off a slice that goes, or by another version. */
+static inline int64_t config_model_slots(const struct config_model *row)
+{
+    int64_t replicas = config_model_replicas(row);
+
+    return replicas == 0 ? 0 : replicas + 1 + replicas / 4;
+}
+
+/* 0: monday; -1: no day. */
+int config_weekday(const char *text);
+/* "08:30" in minutes of the day; false: it is none. */
+bool config_minute(const char *text, uint32_t *out);
 
 /* Bits of enum fallback_cause; without a word in the list all but context_length. Words that are none give 0. */
 uint32_t config_fallback_causes(const struct setting_list *words);
+
+/* Whether replicas may run on this machine: else the paths of models and adapters are those of other ones. */
+bool config_weights_are_here(const struct config *config);
 
 /* Local replicas of all models: so many share the cores and the memory. */
 uint32_t config_replica_count(const struct config *config);

@@ -24,6 +24,12 @@ NODISCARD status http_url_parse(const char *text, struct http_url *out, struct e
 /* `ca_file`: PEM file of authorities, "" for the system's; borrowed as long as the remote lives. STATUS_OK, STATUS_INVALID (the file), STATUS_NO_MEMORY. */
 NODISCARD status http_remote_create(const struct http_url *url, const char *ca_file,
                                     http_remote **out, struct error_note *note);
+/* A server that has told its address ("host:port", numeric) and the pin of its key (http_self_signed.h) by a way that is trusted: TLS
+ * 1.3 to whoever has that key. Each request carries `secret`, by which the server knows that it comes from here; it is copied.
+ * STATUS_OK; STATUS_INVALID with the note (address, pin or header); STATUS_NO_MEMORY. */
+NODISCARD status http_remote_create_pinned(const char *address, const char *pin,
+                                           const struct http_header *secret, http_remote **out,
+                                           struct error_note *note);
 /* When no loop has a target of it any more. Accepts NULL. */
 void http_remote_destroy(http_remote *remote);
 
@@ -34,11 +40,11 @@ const char *http_remote_prefix(const http_remote *remote);
  * time. STATUS_OK, STATUS_NOT_FOUND with the reason, STATUS_NO_MEMORY. */
 NODISCARD status http_remote_resolve(http_remote *remote, struct error_note *note);
 
-/* GETs `path`, which the URL's prefix is put before, from the address that was found last. `headers` may be NULL. Else as
- * http_fetch. */
-NODISCARD status http_remote_get(const http_remote *remote, const char *path,
-                                 const struct http_header *headers, size_t header_count,
-                                 uint64_t timeout_ns, int *status_code, struct buffer *body,
-                                 struct error_note *note);
+/* http_fetch of `path`, which the URL's prefix is put before, from the address that was found last, with what the remote's server
+ * is known by. Of `fetch` its url, connect_to, ca_file and pin are the remote's to set. */
+struct http_fetch;
+NODISCARD status http_remote_fetch(const http_remote *remote, const char *path,
+                                   const struct http_fetch *fetch, int *status_code,
+                                   struct buffer *body, struct error_note *note);
 
 #endif

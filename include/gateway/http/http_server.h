@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "http_header.h"
+#include "http_self_signed.h"
 #include "metrics.h"
 #include "status.h"
 #include "text_slice.h"
@@ -48,11 +50,6 @@ struct http_limits {             /* every one is a row of the settings table */
     uint64_t keepalive_comment_ns;
 };
 
-struct http_header {
-    struct text_slice name;  /* lower-case token */
-    struct text_slice value; /* no CR, LF or NUL: such a header is dropped and logged */
-};
-
 struct http_listener_options {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     /* Sockets that listen there already, from the process before this one; taken over, also on failure. All are accepted
@@ -61,6 +58,8 @@ struct http_listener_options {
     uint32_t descriptor_count; /* up to HTTP_LISTENER_SOCKETS_MAX */
     const char *certificate,
         *key; /* PEM files: TLS beside cleartext on the same port (first byte tells); NULL: none */
+    const http_self_signed
+        *identity; /* instead of files; borrowed for the server's life; NULL: none */
     /* PEM file with authorities: clients are asked for certificates that these have signed; NULL: they are not */
     const char *client_authorities;
     bool is_client_certificate_required; /* else a connection without one goes on */
@@ -74,6 +73,16 @@ struct http_listener_options {
 };
 
 #define HTTP_LISTENER_SOCKETS_MAX 64u
+
+/* A TCP socket that listens at the address, for `descriptors`: who must tell its port before it can make the server has it here.
+ * `bound` gets the address with the port that it got. STATUS_OK; STATUS_INVALID, STATUS_IO (in use) with the note. */
+#define HTTP_ADDRESS_TEXT_BYTES 144u
+NODISCARD status http_socket_open(const char *address, int *out,
+                                  char bound[HTTP_ADDRESS_TEXT_BYTES], struct error_note *note);
+/* The numeric address of this machine on the way to `host` ("[...]" around one with colons), as the kernel routes it now; nothing
+ * is sent. Names are looked up: not on a loop. STATUS_OK, STATUS_NOT_FOUND with the note. */
+NODISCARD status http_address_towards(const char *host, char out[HTTP_ADDRESS_TEXT_BYTES],
+                                      struct error_note *note);
 
 struct http_server_options {
     uint32_t loop_count; /* up to HTTP_LISTENER_SOCKETS_MAX */

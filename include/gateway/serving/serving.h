@@ -2,14 +2,18 @@
 #define PENSTOCK_GATEWAY_SERVING_H
 
 #include "config.h"
+#include "gateway_link.h"
 #include "status.h"
 
 struct serving_options {
-    const char *listen; /* "127.0.0.1:8000", "[::1]:0", "unix:/path" */
+    const char *listen; /* "127.0.0.1:8000", "[::1]:0", "unix:/path"; NULL: as `link` has bound */
+    /* A gateway on another machine: it is served, over TLS, nobody else is, and it is told how the replica is. NULL: none. */
+    gateway_link *link;
     const struct config_overrides
         *overrides; /* with which the config was loaded; a reload takes them again */
     /* "NAME=PATH" lines: adapters beside those of the config, which clients have loaded at the gateway */
     const char *adapters;
+    uint64_t begun_ns; /* monotonic: when the process began (START_BEGUN) */
 };
 
 /* The replica role: one model on one slice behind the OpenAI API.
@@ -28,7 +32,7 @@ struct serving_options {
  * time of the call, and SIGPIPE is ignored.
  *
  * The headers x-penstock-tenant and x-penstock-priority, by which the gateway role speaks for its
- * clients, are honoured on Unix sockets only; whoever can open the socket is the gateway.
+ * clients, are honoured on Unix sockets, since whoever can open the socket is the gateway, and over a link.
  *
  * Returns STATUS_OK after an end that a signal asked for; STATUS_IO (address in use),
  * STATUS_INVALID, STATUS_UNSUPPORTED (the model file), STATUS_NO_MEMORY, STATUS_INTERNAL, with the

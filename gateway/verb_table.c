@@ -1,0 +1,82 @@
+/* Every verb, once: `penstock help`, the manual page and the shells' completions follow from these rows. */
+#include "check.h"
+#include "verbs.h"
+
+const struct verb verb_table[] = {
+    {"serve", "CONFIG [--port N] [--admin-port N] [--model-path FILE]",
+     "runs the gateway and its replicas", verb_serve},
+    {"replica", "CONFIG --model NAME --listen ADDRESS [--model-path FILE]",
+     "runs one model as an OpenAI server of its own; or, with --join [--listen ADDRESS], for the "
+     "gateway "
+     "that has started it on another machine",
+     verb_replica},
+    {"check",
+     "CONFIG [--model-path FILE] [--device H200] [--tensor-parallel N] [--pipeline-parallel N]",
+     "checks a config and prints the memory plan of each model; for accelerators, which need not "
+     "be here, with the times to expect",
+     verb_check},
+    {"manual", "[settings]",
+     "prints the manual page of this program, or of its config file, for man", verb_manual},
+    {"completion", "bash|zsh|fish", "prints what a shell needs to complete this command line",
+     verb_completion},
+    {"reference-config", "", "prints every setting with its meaning, default and range",
+     verb_reference_config},
+    {"keys",
+     "create CONFIG --name NAME [--organisation NAME] [--team NAME] [--scopes LIST] [--models "
+     "LIST]\n"
+     "               [--days N] [--weight N] [--priority-max N] [--ttft-slo-ms N]\n"
+     "           list CONFIG\n"
+     "           rotate CONFIG --id ID [--overlap-hours N]\n"
+     "           revoke CONFIG --id ID",
+     "makes, shows, renews and ends the API keys in state.database; a running gateway notices "
+     "within a "
+     "second",
+     verb_keys},
+    {"usage",
+     "CONFIG [--by organisation,team,key,model,day,hour] [--from TIME] [--to TIME]\n"
+     "               [--organisation NAME] [--team NAME] [--key ID-OR-NAME] [--model NAME]\n"
+     "               [--format table|csv|json]",
+     "what the ledger in state.database has of requests, tokens and costs; times are whole hours "
+     "of "
+     "UTC "
+     "(2026-01-31, 2026-01-31T23), --to is not part of it",
+     verb_usage},
+    {"audit",
+     "verify CONFIG\n"
+     "           show CONFIG",
+     "checks the hash chain of records.audit_log and names the first line that is wrong; prints it",
+     verb_audit},
+    {"explain", "CONFIG|URL [--model NAME] [--limit N] [--json]",
+     "asks a running gateway's admin listener for its pool; with --model, where one more replica "
+     "of "
+     "it would go now and why each slice was passed over, who waits, and the last decisions. Where "
+     "auth.admin asks for a key, it goes into the environment: PENSTOCK_ADMIN_KEY",
+     verb_explain},
+    {"simulate",
+     "[--rules LIST] [--seed N] [--clusters N] [--slices N] [--models N] [--hours N]\n"
+     "               [--begin-hour N] [--load-percent N] [--failures on|off] [--trace FILE]\n"
+     "               [--format table|json]",
+     "a day of a pool of clusters on a virtual clock, with this server's autoscaler, placement and "
+     "router\n"
+     "      --rules         penstock (this server's), queue (as HPA), concurrency (as Knative), "
+     "static (the peak),\n"
+     "                      clairvoyant, and sharing: tenants' guarantees and gangs; default: the "
+     "first five\n"
+     "      --seed          of traffic, failures and starts; the same gives the same day (1)\n"
+     "      --clusters      of --slices slices each, in nodes of eight (10, 40)\n"
+     "      --models        that share them by Zipf's law (10)\n"
+     "      --hours         from --begin-hour of the week, Monday 0:00 being 0 (24, 0)\n"
+     "      --load-percent  of the slices that the busiest hour needs (60)\n"
+     "      --failures      of nodes, clusters and zones, and spot slices taken back (on)\n"
+     "      --trace         traffic of your own instead: a file of seconds,model,prompt_tokens,"
+     "output_tokens\n"
+     "                      with this line first; a model's name begins with chat, agent, "
+     "reasoning "
+     "or large",
+     verb_simulate},
+    {"hash-key", "", "reads an API key from standard input and prints its hash for auth.keys",
+     verb_hash_key},
+    {"version", "", "prints the version", verb_version},
+    {"help", "[VERB]", "prints this, or a verb's usage", verb_help},
+};
+const size_t verb_count = ARRAY_COUNT(verb_table);
