@@ -12,6 +12,7 @@ import pytest
 from support import servers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+FAILURES = os.environ.get("PENSTOCK_FAILURES")
 FOLDER_MARKERS = {"integration", "parity", "fault", "api", "edge", "pool", "cuda", "observe"}
 
 
@@ -26,9 +27,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Adds the end of each running server's log to the report of a test that failed."""
+    """Adds the end of each running server's log to the report of a test that failed, and its name to the file PENSTOCK_FAILURES."""
     report = (yield).get_result()
     if report.failed:
+        if FAILURES:
+            with open(FAILURES, "a") as names:
+                names.write(f"{item.config.rootpath}/{item.nodeid}\n")
         for server in servers.running_or_just_ended():
             report.sections.append((f"log of {server.name} (pid {server.pid})", server.log_tail()))
 

@@ -66,7 +66,7 @@ def differences(item, logprobs):
     return sorted(out)
 
 
-@pytest.mark.parametrize("name,files,kind", cases())
+@pytest.mark.parametrize("name,files,kind", list(cases()))
 def test_family_agrees_with_transformers(name, files, kind, tmp_path):
     model = write(tmp_path, name, files, kind)
     ids = fm.tokens()
