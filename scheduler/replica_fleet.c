@@ -23,108 +23,14 @@
 #include "check.h"
 #include "clock.h"
 #include "hash.h"
-#include "log.h"
 #include "memory.h"
 
-#define ROUND_NS  NS_PER_SECOND         /* back-offs end by themselves */
-#define REPACK_NS (10 * NS_PER_SECOND)  /* between looks for room for gangs */
-#define MOVES_MAX 8u                    /* replicas moved for one gang */
-#define KEEP_NS   (120 * NS_PER_SECOND) /* for so long a gang's slices are kept while others move */
 /* A member that has heard a stop knows by then whether it has what is to be stopped: as long as a list of replicas may be old. */
 #define UNBORN_NS (30 * NS_PER_SECOND)
-
-#define PREEMPTED "preempted: a more important one needs its slice"
 
 #define RETRY_FIRST_NS (500 * NS_PER_MS)
 #define RETRY_MAX_NS   (30 * NS_PER_SECOND)
 #define EVENTS_MAX     65536u
-
-/* --- entries --- */
-
-struct fleet_entry *fleet_entry_find(struct replica_fleet *fleet, uint64_t uid)
-{
-    for (uint32_t i = 0; i < fleet->entry_count; i++) {
-        if (fleet->entries[i].uid == uid)
-            return &fleet->entries[i];
-    }
-    return NULL;
-}
-
-struct fleet_entry *fleet_entry_add(struct replica_fleet *fleet,
-                                    const struct placement_request *request, uint64_t now_ns)
-{
-    struct fleet_entry *entry;
-
-    if (fleet->entry_count == fleet->entry_max)
-        return NULL;
-    entry = &fleet->entries[fleet->entry_count++];
-    *entry = (struct fleet_entry){.uid = request->uid,
-                                  .request = *request,
-                                  .member = POOL_MEMBER_NONE,
-                                  .wanted_ns = now_ns,
-                                  .since_ns = now_ns,
-                                  .leave_by_ns = UINT64_MAX};
-    entry->request.reserve_ns = UINT64_MAX;
-    return entry;
-}
-
-static void entry_remove(struct replica_fleet *fleet, struct fleet_entry *entry)
-{
-    *entry = fleet->entries[--fleet->entry_count];
-}
-
-void fleet_entry_end(struct replica_fleet *fleet, struct fleet_entry *entry,
-                     enum member_cause cause, const char *reason)
-{
-    const struct replica_fleet_events *events = &fleet->options.events;
-    uint64_t uid = entry->uid;
-    bool is_given_up = entry->is_given_up;
-
-    (void)placement_queue_remove(fleet->queue, uid);
-    (void)pool_release(fleet->pool, uid);
-    entry_remove(fleet, entry);
-    fleet->has_changed = true;
-    if (!is_given_up)
-        events->ended(events->context, uid, cause, reason);
-}
-
-bool fleet_entry_may_leave(const struct fleet_entry *entry)
-{
-    return entry->leave_by_ns == UINT64_MAX && !entry->is_given_up && entry->state != ENTRY_DEAD;
-}
-
-void fleet_entry_leave(struct replica_fleet *fleet, struct fleet_entry *entry, uint64_t by_ns,
-                       const char *why)
-{
-    const struct replica_fleet_events *events = &fleet->options.events;
-
-    if (by_ns >= entry->leave_by_ns || entry->is_given_up || entry->state == ENTRY_DEAD)
-        return;
-    entry->leave_by_ns = by_ns;
-    events->leave(events->context, entry->uid, by_ns, why);
-}
-
-bool fleet_entry_stop(struct replica_fleet *fleet, struct fleet_entry *entry, uint64_t grace_ns)
-{
-    status result = member_runner_stop(fleet->members[entry->member].runner, entry->uid, grace_ns);
-
-    entry->owes_stop = result == STATUS_NO_MEMORY;
-    return result != STATUS_NOT_FOUND;
-}
-
-void fleet_entry_wait(struct replica_fleet *fleet, struct fleet_entry *entry)
-{
-    (void)pool_release(fleet->pool, entry->uid);
-    entry->state = ENTRY_WAITING;
-    entry->member = POOL_MEMBER_NONE;
-    entry->leave_by_ns = UINT64_MAX;
-    fleet->has_changed = true;
-    if (placement_queue_add(fleet->queue, &entry->request, entry->wanted_ns) != STATUS_OK) {
-        entry->state = ENTRY_DEAD;
-        entry->cause = MEMBER_CAUSE_REFUSED;
-        (void)snprintf(entry->reason, sizeof(entry->reason), "too many replicas wait for a slice");
-    }
-}
 
 /* --- the owner's calls --- */
 
@@ -142,7 +48,7 @@ status replica_fleet_want(struct replica_fleet *fleet, const struct placement_re
         return STATUS_FULL;
     result = placement_queue_add(fleet->queue, &entry->request, now_ns);
     if (result != STATUS_OK)
-        entry_remove(fleet, entry);
+        fleet_entry_remove(fleet, entry);
     fleet->has_changed = true;
     return result;
 }
@@ -277,124 +183,6 @@ uint32_t replica_fleet_member_of(const struct replica_fleet *fleet, uint64_t uid
     return POOL_MEMBER_NONE;
 }
 
-/* --- placing --- */
-
-/* What the order says of each slice, as its member calls it. */
-static uint32_t parts_write(struct replica_fleet *fleet, const struct placement_decision *decision)
-{
-    const struct pool_columns *columns = pool_columns(fleet->pool);
-
-    for (uint32_t i = 0; i < decision->part_count; i++) {
-        const struct booking_part *part = &decision->parts[i].booking;
-
-        fleet->parts[i] =
-            (struct member_part){pool_name_text(fleet->pool, columns->id[part->slice]),
-                                 part->memory_bytes, part->compute_milli};
-    }
-    return decision->part_count;
-}
-
-static void placed(void *context, const struct placement_request *request,
-                   const struct placement_decision *decision)
-{
-    struct replica_fleet *fleet = context;
-    const struct replica_fleet_events *events = &fleet->options.events;
-    struct fleet_entry *entry = fleet_entry_find(fleet, request->uid);
-    uint32_t member = pool_columns(fleet->pool)->member[decision->parts[0].booking.slice];
-    struct member_order order = {.uid = request->uid, .image = "", .environment = NULL};
-    status result;
-
-    CHECK(entry != NULL);
-    placement_log_place(fleet->log, fleet->pool, request, decision, fleet->now_ns);
-    result = events->compose(events->context, request, member, decision, &order);
-    order.uid = request->uid;
-    order.parts = fleet->parts;
-    order.part_count = parts_write(fleet, decision);
-    order.priority = request->priority;
-    order.is_preemptible = request->is_preemptible;
-    if (result == STATUS_OK)
-        result = member_runner_start(fleet->members[member].runner, &order);
-    entry->state = ENTRY_ORDERED;
-    entry->member = member;
-    entry->since_ns = fleet->now_ns;
-    entry->was_told = true;
-    entry->is_known = false;
-    if (result == STATUS_OK)
-        return;
-    entry->state = ENTRY_DEAD; /* told after the round: the queue may not change within it */
-    entry->cause = MEMBER_CAUSE_REFUSED;
-    (void)snprintf(entry->reason, sizeof(entry->reason), "its order cannot be written: %s",
-                   status_name(result));
-    placement_log_mark(fleet->log, entry->uid, PLACEMENT_REFUSED, entry->reason);
-}
-
-/* Within a round. */
-static void preempt(void *context, const struct placement_request *request,
-                    const struct placement_preemption *preemption)
-{
-    struct replica_fleet *fleet = context;
-
-    (void)request;
-    for (uint32_t i = 0; i < preemption->victim_count; i++) {
-        struct fleet_entry *entry = fleet_entry_find(fleet, preemption->victims[i]);
-
-        placement_log_mark(fleet->log, preemption->victims[i], PLACEMENT_PREEMPTED, PREEMPTED);
-
-        if (entry != NULL)
-            entry->is_preempted =
-                true; /* told after the round: the queue may not change within it */
-    }
-}
-
-/* The first gang that waits without an expected start; false: there is none. */
-static bool gang_find(const struct replica_fleet *fleet, struct placement_waiting *out)
-{
-    for (uint32_t i = 0; placement_queue_get(fleet->queue, i, out); i++) {
-        if (out->request->part_count > 1 && out->start_ns == POOL_NO_END)
-            return true;
-    }
-    return false;
-}
-
-static void repack(struct replica_fleet *fleet, uint64_t now_ns)
-{
-    struct placement_repacking *found = &fleet->repacking;
-    struct placement_waiting gang;
-
-    if (!gang_find(fleet, &gang) ||
-        placement_repack(fleet->placement, gang.request, MOVES_MAX, now_ns, found) != STATUS_OK ||
-        found->move_count == 0 ||
-        placement_queue_keep(fleet->queue, gang.request->uid, &found->decision, now_ns + KEEP_NS) !=
-            STATUS_OK)
-        return;
-    for (uint32_t i = 0; i < found->move_count; i++) {
-        struct fleet_entry *entry = fleet_entry_find(fleet, found->moves[i].uid);
-
-        if (entry != NULL)
-            fleet_entry_leave(fleet, entry, now_ns + KEEP_NS, "moved: a gang needs its slice");
-    }
-}
-
-static void round_do(struct replica_fleet *fleet, uint64_t now_ns)
-{
-    const struct placement_queue_driver driver = {.placed = placed,
-                                                  .preempt =
-                                                      fleet->options.may_preempt ? preempt : NULL,
-                                                  .context = fleet,
-                                                  .drain_ns = fleet->options.drain_ns,
-                                                  .min_run_ns = fleet->options.min_run_ns};
-
-    fleet->has_changed = false;
-    fleet->round_ns = now_ns + ROUND_NS;
-    fleet->is_in_round = true;
-    (void)placement_queue_round(fleet->queue, &driver, now_ns);
-    fleet->is_in_round = false;
-    if (now_ns < fleet->repack_ns)
-        return;
-    fleet->repack_ns = now_ns + REPACK_NS;
-    repack(fleet, now_ns);
-}
-
 /* --- turns --- */
 
 /* The next entry whose end is to be told; NULL: none. Anew each time, as the owner may want and stop others meanwhile. */
@@ -458,7 +246,7 @@ static void owner_tell(struct replica_fleet *fleet, uint64_t now_ns)
         fleet_entry_end(fleet, entry, MEMBER_CAUSE_NONE, "its member never had it");
     while ((entry = victim_find(fleet)) != NULL) {
         entry->is_preempted = false;
-        fleet_entry_leave(fleet, entry, now_ns + fleet->options.drain_ns, PREEMPTED);
+        fleet_entry_leave(fleet, entry, now_ns + fleet->options.drain_ns, FLEET_PREEMPTED);
     }
 }
 
@@ -475,7 +263,7 @@ static uint64_t stopping_tick(struct replica_fleet *fleet, uint64_t now_ns)
             if (!fleet_entry_stop(fleet, entry,
                                   entry->stop_by_ns > now_ns ? entry->stop_by_ns - now_ns : 0))
                 mark_dead(entry, "it was not begun yet");
-            due_ns = now_ns + ROUND_NS;
+            due_ns = now_ns + FLEET_ROUND_NS;
         }
         if (entry->state == ENTRY_STOPPING && !entry->is_given_up && entry->stop_by_ns > now_ns)
             due_ns = entry->stop_by_ns;
@@ -502,7 +290,7 @@ uint64_t replica_fleet_turn(struct replica_fleet *fleet, uint64_t now_ns)
     if (placement_queue_count(fleet->queue) == 0)
         fleet->has_changed = false;
     else if (fleet->has_changed || now_ns >= fleet->round_ns) {
-        round_do(fleet, now_ns);
+        fleet_round(fleet, now_ns);
         owner_tell(fleet, now_ns);
     }
     stopping_ns = stopping_tick(fleet, now_ns);

@@ -1,11 +1,14 @@
 #ifndef PENSTOCK_SCHEDULER_REPLICA_FLEET_INTERNAL_H
 #define PENSTOCK_SCHEDULER_REPLICA_FLEET_INTERNAL_H
 
+#include "clock.h"
 #include "member_runner.h"
 #include "replica_fleet.h"
 #include "slice_faults.h"
 
 #define FLEET_REASON_BYTES 200u
+#define FLEET_ROUND_NS     NS_PER_SECOND /* back-offs end by themselves */
+#define FLEET_PREEMPTED    "preempted: a more important one needs its slice"
 
 enum entry_state {
     ENTRY_WAITING,  /* in the queue */
@@ -69,6 +72,8 @@ struct fleet_entry *fleet_entry_find(struct replica_fleet *fleet, uint64_t uid);
 /* NULL: there are entry_max. */
 struct fleet_entry *fleet_entry_add(struct replica_fleet *fleet,
                                     const struct placement_request *request, uint64_t now_ns);
+/* Forgets it, and no more: another may stand in its place afterwards. */
+void fleet_entry_remove(struct replica_fleet *fleet, struct fleet_entry *entry);
 /* Gives its slices back, forgets it, tells the owner. No entry may be held across this. */
 void fleet_entry_end(struct replica_fleet *fleet, struct fleet_entry *entry,
                      enum member_cause cause, const char *reason);
@@ -84,6 +89,9 @@ void fleet_fault_note(struct replica_fleet *fleet, const struct fleet_entry *ent
                       enum member_cause cause);
 /* Keeps slices that are in quarantine closed and opens those whose time is over. Returns when to call again. */
 uint64_t fleet_faults_tick(struct replica_fleet *fleet, uint64_t now_ns);
+
+/* A round of the queue, and now and then a look for room for gangs. No entry may be held across this. (replica_fleet_round.c) */
+void fleet_round(struct replica_fleet *fleet, uint64_t now_ns);
 
 /* It goes back to the queue. */
 void fleet_entry_wait(struct replica_fleet *fleet, struct fleet_entry *entry);

@@ -49,7 +49,8 @@ static inline void facts_say(const char *path, char **files, int file_count)
     struct rlimit data;
     int policy;
 
-    (void)snprintf(fresh, sizeof fresh, "%s.%d", path, (int)getpid()); /* parts of a gang say so at once */
+    (void)snprintf(fresh, sizeof fresh, "%s.%d", path,
+                   (int)getpid()); /* parts of a gang say so at once */
     out = fopen(fresh, "we");
     if (out == NULL)
         exit(9);
