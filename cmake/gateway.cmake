@@ -21,10 +21,11 @@ pkg_check_modules(H2O REQUIRED IMPORTED_TARGET libh2o-evloop)
 penstock_module(gateway_shared FOLDER gateway/shared DEPENDS base LIBRARIES Threads::Threads m)
 penstock_module(gateway_http FOLDER gateway/http DEPENDS base_http base LIBRARIES PkgConfig::H2O PkgConfig::OPENSSL)
 penstock_module(gateway_config FOLDER gateway/config DEPENDS gateway_http scheduler_local scheduler engine_text base LIBRARIES PkgConfig::OPENSSL)
+penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base LIBRARIES PkgConfig::JANSSON Threads::Threads m)
 penstock_module(gateway_api FOLDER gateway/api
   DEPENDS gateway_http engine engine_grammar engine_text engine_sample base LIBRARIES PkgConfig::JANSSON m)
 penstock_module(gateway_serving FOLDER gateway/serving
-  DEPENDS gateway_api gateway_config gateway_http gateway_shared engine engine_kv engine_encoder engine_grammar
+  DEPENDS gateway_observe gateway_api gateway_config gateway_http gateway_shared engine engine_kv engine_encoder engine_grammar
     engine_text engine_sample base_http base
   LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL m)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
@@ -38,13 +39,13 @@ penstock_module(gateway_records FOLDER gateway/records
   DEPENDS gateway_identity gateway_state gateway_config gateway_http base LIBRARIES PkgConfig::OPENSSL PkgConfig::JANSSON)
 penstock_module(gateway_admission FOLDER gateway/admission DEPENDS gateway_identity gateway_state gateway_config gateway_http base LIBRARIES m)
 penstock_module(gateway_edge FOLDER gateway/edge
-  DEPENDS gateway_records gateway_admission gateway_identity gateway_state gateway_api gateway_config gateway_http base_http gateway_shared scheduler_local scheduler_slurm scheduler_kube scheduler base engine engine_grammar engine_text engine_sample
+  DEPENDS gateway_observe gateway_records gateway_admission gateway_identity gateway_state gateway_api gateway_config gateway_http base_http gateway_shared scheduler_local scheduler_slurm scheduler_kube scheduler base engine engine_grammar engine_text engine_sample
   LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL m)
 
 file(GLOB penstock_main CONFIGURE_DEPENDS gateway/*.c)
 if(penstock_main)
   add_executable(penstock ${penstock_main})
-  target_link_libraries(penstock PRIVATE gateway_edge gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_api gateway_config gateway_http
+  target_link_libraries(penstock PRIVATE gateway_edge gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_observe gateway_api gateway_config gateway_http
     gateway_shared scheduler_sim scheduler_local scheduler_slurm scheduler_kube scheduler base_http engine engine_encoder engine_model engine_grammar engine_text engine_sample kernels base PkgConfig::H2O PkgConfig::OPENSSL)
   target_include_directories(penstock PRIVATE gateway)
   # Many threads, many small short-lived blocks: jemalloc keeps the resident size steady. Sanitizers bring an allocator.

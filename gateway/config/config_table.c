@@ -3,6 +3,7 @@
  * `danger` says what goes wrong when it is set badly, because that is what an operator wants to
  * know at three in the morning. */
 #include "config.h"
+#include "config_observability_table.h"
 #include "config_pool_table.h"
 #include "config_rollout_table.h"
 #include "log.h"
@@ -731,6 +732,7 @@ const struct setting config_table[] = {
     {SECTION("tenants", tenants, tenants_table, "What organisations, teams and keys may use.")},
     {SECTION("state", state, state_table, "What outlives the process.")},
     {SECTION("records", records, records_table, "What is written down of requests and of changes.")},
+    {SECTION("observability", observability, observability_table, "What can be asked of requests and replicas afterwards.")},
     {.key = "models", .kind = SETTING_LIST, .offset = offsetof(struct config, models), .table = config_model_table,
      .item_bytes = sizeof(struct config_model), .min = 1, .max = 64, .reload = RELOAD_RESTART,
      .help = "The models that are served. A request without a model field goes to the only one, if there is only one."},

@@ -3,6 +3,7 @@
 
 #include "arena.h"
 #include "http_server.h"
+#include "observability_settings.h"
 #include "pool_settings.h"
 #include "rollout_settings.h"
 #include "settings.h"
@@ -255,6 +256,7 @@ struct config {
     struct config_state state;
     struct config_tenants tenants;
     struct config_records records;
+    struct config_observability observability;
     struct config_supervise supervise;
     struct config_pool pool;
     struct config_responses responses;

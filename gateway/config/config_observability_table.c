@@ -1,0 +1,14 @@
+#include "config_observability_table.h"
+
+#include "observability_settings.h"
+#include "setting_rows.h"
+
+#define SECTION(name, field, rows, text)                                                           \
+    .key = name, .kind = SETTING_SECTION, .offset = offsetof(struct config_observability, field),  \
+    .table = rows, .help = text
+
+// clang-format off
+const struct setting observability_table[] = {
+    {SECTION("requests", requests, observability_requests_table, "What has happened to requests, and what replicas have done last.")},
+    {.key = NULL}};
+// clang-format on
