@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "clock.h"
 #include "hash.h"
 #include "memory.h"
 
@@ -51,6 +52,7 @@ static void series_destroy(metrics_series *series)
     if (series == NULL)
         return;
     memory_release(series->labels);
+    memory_release(series->exemplars);
     memory_release(series);
 }
 
@@ -156,6 +158,14 @@ static metrics_series *series_create(metrics_family *family, char *labels)
     }
     series->family = family;
     series->labels = labels;
+    series->labels_bytes = (uint32_t)strlen(labels);
+    if (!family->keeps_exemplars)
+        return series;
+    series->exemplars = memory_allocate_array(count, sizeof *series->exemplars);
+    if (series->exemplars == NULL) {
+        series_destroy(series);
+        return NULL;
+    }
     return series;
 }
 
@@ -236,6 +246,18 @@ status metrics_family_create(metrics_registry *registry,
     else
         *out = family;
     return result;
+}
+
+void metrics_family_keep_exemplars(metrics_family *family)
+{
+    CHECK(family->kind == METRICS_HISTOGRAM);
+    lock_take(&family->registry->lock);
+    family->keeps_exemplars = true;
+    if (family->other->exemplars == NULL)
+        family->other->exemplars =
+            memory_allocate_array(family->bound_count + 1, sizeof *family->other->exemplars);
+    CHECK(family->other->exemplars != NULL);
+    lock_leave(&family->registry->lock);
 }
 
 status metrics_families_create(metrics_registry *registry, const struct metrics_family_row *rows,
@@ -356,17 +378,77 @@ void metrics_set(metrics_series *series, double value)
     atomic_store_explicit(&series->value_bits, double_to_bits(value), memory_order_relaxed);
 }
 
-void metrics_observe(metrics_series *series, double value)
+/* Release, so that who reads the sequence again sees that somebody has begun, before any of the words. */
+static void exemplar_write(struct metrics_exemplar *exemplar, double value, const char *trace_id)
+{
+    uint64_t words[ARRAY_COUNT(exemplar->trace_id)];
+    uint32_t before = atomic_load_explicit(&exemplar->sequence, memory_order_relaxed);
+
+    if ((before & 1u) != 0 ||
+        !atomic_compare_exchange_strong_explicit(&exemplar->sequence, &before, before + 1,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return;
+    atomic_thread_fence(memory_order_release);
+    memcpy(words, trace_id, sizeof words);
+    atomic_store_explicit(&exemplar->value_bits, double_to_bits(value), memory_order_relaxed);
+    atomic_store_explicit(&exemplar->wall_ms, clock_wall_ms(), memory_order_relaxed);
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++)
+        atomic_store_explicit(&exemplar->trace_id[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&exemplar->sequence, before + 2, memory_order_release);
+}
+
+/* The bucket that the value fell into. */
+static uint32_t observe(metrics_series *series, double value)
 {
     const metrics_family *family = series->family;
-    DCHECK(family->kind == METRICS_HISTOGRAM);
-    if (isnan(value))
-        return; /* would make _sum useless for ever */
     uint32_t at = 0;
     while (at < family->bound_count && value > family->bounds[at])
         at++;
     atomic_fetch_add_explicit(&series->counts[at], 1, memory_order_relaxed);
     value_add(series, value);
+    return at;
+}
+
+void metrics_observe(metrics_series *series, double value)
+{
+    DCHECK(series->family->kind == METRICS_HISTOGRAM);
+    if (!isnan(value)) /* would make _sum useless for ever */
+        (void)observe(series, value);
+}
+
+void metrics_observe_traced(metrics_series *series, double value, const char *trace_id)
+{
+    DCHECK(series->family->kind == METRICS_HISTOGRAM);
+    if (isnan(value))
+        return;
+    uint32_t at = observe(series, value);
+    if (trace_id != NULL && trace_id[0] != '\0' && series->exemplars != NULL)
+        exemplar_write(&series->exemplars[at], value, trace_id);
+}
+
+#define EXEMPLAR_TRIES 4u
+
+bool metrics_exemplar_read(struct metrics_exemplar *exemplar, struct metrics_exemplar_view *out)
+{
+    uint64_t words[ARRAY_COUNT(exemplar->trace_id)];
+
+    for (unsigned i = 0; i < EXEMPLAR_TRIES; i++) {
+        uint32_t before = atomic_load_explicit(&exemplar->sequence, memory_order_acquire);
+        if (before == 0)
+            return false;
+        out->value =
+            bits_to_double(atomic_load_explicit(&exemplar->value_bits, memory_order_relaxed));
+        out->wall_ms = atomic_load_explicit(&exemplar->wall_ms, memory_order_relaxed);
+        for (size_t word = 0; word < ARRAY_COUNT(words); word++)
+            words[word] = atomic_load_explicit(&exemplar->trace_id[word], memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1u) == 0 &&
+            atomic_load_explicit(&exemplar->sequence, memory_order_relaxed) == before) {
+            memcpy(out->trace_id, words, sizeof words);
+            return true;
+        }
+    }
+    return false;
 }
 
 double metrics_value(const metrics_series *series)

@@ -10,14 +10,23 @@
 #define METRICS_BUCKET_COUNT                                                                       \
     64u /* chains of a family's table; a family has at most some thousand series */
 
+/* The last traced observation of a bucket behind a sequence lock: odd while somebody writes, 0: there was none. */
+struct metrics_exemplar {
+    _Atomic uint32_t sequence;
+    _Atomic uint64_t value_bits, wall_ms;
+    _Atomic uint64_t trace_id[METRICS_TRACE_ID_BYTES / sizeof(uint64_t)];
+};
+
 struct metrics_series {
     metrics_family *family;         /* borrowed */
     metrics_series *next;           /* owned by the family, in order of creation; lock */
     metrics_series *next_in_bucket; /* lock */
-    char *labels;  /* owned; `name="value",name="value"`, escaped; "" without labels */
-    bool is_shown; /* the "other" series only once somebody got it; lock */
-    _Atomic uint64_t value_bits; /* a double: value, or sum of a histogram */
-    _Atomic uint64_t counts[];   /* histogram: bound_count + 1, not cumulative */
+    char *labels; /* owned; `name="value",name="value"`, escaped; "" without labels */
+    uint32_t labels_bytes;
+    bool is_shown;                      /* the "other" series only once somebody got it; lock */
+    struct metrics_exemplar *exemplars; /* owned; one a bucket; NULL: none are kept */
+    _Atomic uint64_t value_bits;        /* a double: value, or sum of a histogram */
+    _Atomic uint64_t counts[];          /* histogram: bound_count + 1, not cumulative */
 };
 
 struct metrics_family {
@@ -29,6 +38,7 @@ struct metrics_family {
     uint32_t label_count;
     double *bounds; /* owned, bound_count of them */
     uint32_t bound_count;
+    bool keeps_exemplars;  /* lock */
     uint32_t series_count; /* without "other"; lock */
     uint32_t series_max;
     metrics_series *first, **last;                 /* lock */
@@ -48,6 +58,14 @@ struct metrics_registry {
     struct metrics_collector *collectors; /* owned; scrape_lock */
     size_t collector_count;
 };
+
+/* What an exemplar says, or false: there is none, or somebody writes it all the time. */
+struct metrics_exemplar_view {
+    double value;
+    uint64_t wall_ms;
+    char trace_id[METRICS_TRACE_ID_BYTES];
+};
+bool metrics_exemplar_read(struct metrics_exemplar *exemplar, struct metrics_exemplar_view *out);
 
 /* Appends `text` with the escapes of the text format; quotes too when it is a label's value. */
 void metrics_write_escaped(struct buffer *out, const char *text, bool is_label);

@@ -37,13 +37,18 @@ static metrics_family *family(metrics_registry *registry, enum metrics_kind kind
     return out;
 }
 
-static char *exposition(metrics_registry *registry)
+static char *written(metrics_registry *registry, enum metrics_format format)
 {
     struct buffer out;
     buffer_init(&out, 1 << 20);
-    metrics_write(registry, &out);
+    metrics_write(registry, format, &out);
     assert_int_equal(buffer_reserve(&out, 0), STATUS_OK);
     return out.data;
+}
+
+static char *exposition(metrics_registry *registry)
+{
+    return written(registry, METRICS_TEXT);
 }
 
 static void counters_and_gauges_are_written_as_prometheus_wants(void **state)
@@ -85,7 +90,7 @@ static void histograms_are_cumulative_and_close_with_infinity(void **state)
     char *text = exposition(registry);
     assert_non_null(strstr(text, "# TYPE h histogram\n"
                                  "h_bucket{model=\"m\",le=\"0.5\"} 1\n"
-                                 "h_bucket{model=\"m\",le=\"1\"} 3\n"
+                                 "h_bucket{model=\"m\",le=\"1.0\"} 3\n"
                                  "h_bucket{model=\"m\",le=\"2.5\"} 4\n"
                                  "h_bucket{model=\"m\",le=\"+Inf\"} 6\n"
                                  "h_sum{model=\"m\"} 1000000007.00001\n"
@@ -93,6 +98,185 @@ static void histograms_are_cumulative_and_close_with_infinity(void **state)
     assert_true(metrics_value(series) == 6);
     free(text);
     metrics_registry_destroy(registry);
+}
+
+static void openmetrics_names_families_units_and_the_end(void **state)
+{
+    (void)state;
+    metrics_registry *registry = make();
+    metrics_add(
+        metrics_series_get(family(registry, METRICS_COUNTER, "busy_seconds_total", NULL), NULL),
+        1.25);
+    metrics_observe(metrics_series_get(family(registry, METRICS_HISTOGRAM, "h_seconds", one_label),
+                                       (const char *const[]){"m"}),
+                    0.7);
+    char *text = written(registry, METRICS_OPENMETRICS);
+    assert_string_equal(text, "# HELP busy_seconds What it \\\\ counts\\nin two lines.\n"
+                              "# TYPE busy_seconds counter\n"
+                              "# UNIT busy_seconds seconds\n"
+                              "busy_seconds_total 1.25\n"
+                              "# HELP h_seconds What it \\\\ counts\\nin two lines.\n"
+                              "# TYPE h_seconds histogram\n"
+                              "# UNIT h_seconds seconds\n"
+                              "h_seconds_bucket{model=\"m\",le=\"0.5\"} 0\n"
+                              "h_seconds_bucket{model=\"m\",le=\"1.0\"} 1\n"
+                              "h_seconds_bucket{model=\"m\",le=\"2.5\"} 1\n"
+                              "h_seconds_bucket{model=\"m\",le=\"+Inf\"} 1\n"
+                              "h_seconds_sum{model=\"m\"} 0.7\n"
+                              "h_seconds_count{model=\"m\"} 1\n"
+                              "# EOF\n");
+    free(text);
+    metrics_registry_destroy(registry);
+}
+
+static void numbers_read_back_as_they_were(void **state)
+{
+    (void)state;
+    static const double values[] = {
+        0,        0.1,     1.0 / 3, -2.5,     1e-9,     1.5e-9,
+        12345678, 1e15,    1e21,    1e300,    5e-324,   9007199.25474,
+        -1e-7,    0.7 * 3, 1e9 / 7, 123456.7, 1 + 1e-9, 9007199254740994.0};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        metrics_registry *registry = make();
+        metrics_set(metrics_series_get(family(registry, METRICS_GAUGE, "g", NULL), NULL),
+                    values[i]);
+        char *text = exposition(registry);
+        const char *line = strstr(text, "\ng ");
+        assert_non_null(line);
+        if (strtod(line + 3, NULL) != values[i])
+            fail_msg("%.17g became %s", values[i], line + 3);
+        free(text);
+        metrics_registry_destroy(registry);
+    }
+}
+
+static void buckets_have_the_last_trace_that_fell_into_them(void **state)
+{
+    (void)state;
+    static const char *const ids[] = {"0af7651916cd43dd8448eb211c80319c",
+                                      "4bf92f3577b34da6a3ce929d0e0e4736"};
+    metrics_registry *registry = make();
+    metrics_family *f = family(registry, METRICS_HISTOGRAM, "h", NULL);
+    metrics_family_keep_exemplars(f);
+    metrics_family *plain = family(registry, METRICS_HISTOGRAM, "plain", one_label);
+    metrics_series *series = metrics_series_get(f, NULL);
+    metrics_series *untraced = metrics_series_get(plain, (const char *const[]){"x"});
+    metrics_observe_traced(series, 0.7, ids[0]);
+    metrics_observe_traced(series, 0.75, ids[1]);
+    metrics_observe_traced(series, 0.8, "");
+    metrics_observe_traced(series, 0.9, NULL);
+    metrics_observe_traced(series, 7, ids[0]);
+    metrics_observe_traced(untraced, 0.7, ids[0]);
+    char *text = written(registry, METRICS_OPENMETRICS);
+    unsigned long long seconds = 0;
+    const char *line = strstr(text, "h_bucket{le=\"1.0\"} 4 ");
+    assert_non_null(line);
+    assert_int_equal(
+        sscanf(line,
+               "h_bucket{le=\"1.0\"} 4 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.75 %llu",
+               &seconds),
+        1);
+    assert_true(seconds > 1600000000);
+    assert_non_null(strstr(text, "h_bucket{le=\"0.5\"} 0\n"));
+    assert_non_null(strstr(text, "h_bucket{le=\"2.5\"} 4\n"));
+    assert_non_null(strstr(
+        text, "h_bucket{le=\"+Inf\"} 5 # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 7 "));
+    assert_non_null(strstr(text, "plain_bucket{model=\"x\",le=\"1.0\"} 1\n"));
+    free(text);
+    text = exposition(registry); /* the text format has none */
+    assert_null(strstr(text, "trace_id"));
+    free(text);
+    metrics_registry_destroy(registry);
+}
+
+#define TRACER_COUNT 3
+#define TRACE_COUNT  20000
+
+struct tracer {
+    metrics_series *series;
+    char digit;
+};
+
+static void *trace_many(void *context)
+{
+    const struct tracer *tracer = context;
+    char id[METRICS_TRACE_ID_BYTES + 1] = {0};
+    memset(id, tracer->digit, METRICS_TRACE_ID_BYTES);
+    for (int i = 0; i < TRACE_COUNT; i++)
+        metrics_observe_traced(tracer->series, tracer->digit - '0', id);
+    return NULL;
+}
+
+/* Every exemplar's value is that of the thread whose digit its trace is made of. */
+static void an_exemplar_is_never_half_of_two(void **state)
+{
+    (void)state;
+    metrics_registry *registry = make();
+    metrics_family *f = family(registry, METRICS_HISTOGRAM, "h", NULL);
+    metrics_family_keep_exemplars(f);
+    struct tracer tracers[TRACER_COUNT];
+    pthread_t threads[TRACER_COUNT];
+    for (int i = 0; i < TRACER_COUNT; i++) {
+        tracers[i] = (struct tracer){metrics_series_get(f, NULL), (char)('7' + i)};
+        assert_int_equal(thread_start(&threads[i], "tracer", trace_many, &tracers[i]), STATUS_OK);
+    }
+    for (int i = 0; i < 200; i++) {
+        char *text = written(registry, METRICS_OPENMETRICS);
+        const char *mark = strstr(text, "trace_id=\"");
+        if (mark != NULL) {
+            char digit = mark[strlen("trace_id=\"")];
+            char wanted[64] = "";
+            memset(wanted, digit, METRICS_TRACE_ID_BYTES);
+            (void)snprintf(wanted + METRICS_TRACE_ID_BYTES, 32, "\"} %c ", digit);
+            assert_memory_equal(mark + strlen("trace_id=\""), wanted, strlen(wanted));
+        }
+        free(text);
+    }
+    for (int i = 0; i < TRACER_COUNT; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_true(metrics_value(tracers[0].series) == TRACER_COUNT * TRACE_COUNT);
+    char *text = written(registry, METRICS_OPENMETRICS);
+    assert_non_null(strstr(text, "trace_id"));
+    free(text);
+    metrics_registry_destroy(registry);
+}
+
+static void what_a_scrape_asks_for_is_what_it_gets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *accept;
+        enum metrics_format format;
+    } cases[] = {
+        {"", METRICS_TEXT},
+        {"*/*", METRICS_TEXT},
+        {"text/html", METRICS_TEXT},
+        {"application/openmetrics-text", METRICS_OPENMETRICS},
+        {"application/openmetrics-text; version=1.0.0; charset=utf-8", METRICS_OPENMETRICS},
+        {"Application/OpenMetrics-Text;Version=0.0.1", METRICS_OPENMETRICS},
+        {"application/openmetrics-text;version=2.0.0", METRICS_TEXT},
+        {"application/openmetrics-text;q=0", METRICS_TEXT},
+        {"application/openmetrics-text;q=0.5,text/plain;version=0.0.4", METRICS_TEXT},
+        {"application/openmetrics-text;q=0.5,text/plain;q=0.5", METRICS_OPENMETRICS},
+        {"application/openmetrics-text;q=1.5,text/plain;q=0.1", METRICS_TEXT},
+        {"application/openmetrics-text;q=0.x,text/plain;q=0.1", METRICS_TEXT},
+        {",;,=;q=,application/openmetrics-text ;\t q = 0.125 ,", METRICS_OPENMETRICS},
+        /* Prometheus 2.42 and 3.5. */
+        {"application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q="
+         "0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+         METRICS_OPENMETRICS},
+        {"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/"
+         "openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+         "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+         METRICS_OPENMETRICS},
+        {"text/plain;version=0.0.4;q=0.5,*/*;q=0.1", METRICS_TEXT},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        if (metrics_format_accepted(text_slice_of(cases[i].accept)) != cases[i].format)
+            fail_msg("'%s'", cases[i].accept);
+    }
+    assert_non_null(strstr(metrics_content_type(METRICS_TEXT), "text/plain; version=0.0.4"));
+    assert_non_null(strstr(metrics_content_type(METRICS_OPENMETRICS), "application/openmetrics"));
 }
 
 static void past_the_cap_series_become_other(void **state)
@@ -278,6 +462,7 @@ static void memory_that_runs_out_leaks_nothing_and_counts_as_other(void **state)
         }
         assert_int_equal(result, STATUS_NO_MEMORY);
     }
+    metrics_family_keep_exemplars(f);
     for (unsigned long n = 1;; n++) {
         fail_nth_begin(n);
         metrics_series *series = metrics_series_get(f, (const char *const[]){"x"});
@@ -288,7 +473,7 @@ static void memory_that_runs_out_leaks_nothing_and_counts_as_other(void **state)
         metrics_observe(series, 1);
     }
     char *text = exposition(registry);
-    assert_non_null(strstr(text, "h_count{model=\"other\"} 2\n"));
+    assert_non_null(strstr(text, "h_count{model=\"other\"} 3\n"));
     assert_non_null(strstr(text, "h_count{model=\"x\"} 0\n"));
     free(text);
     metrics_registry_destroy(registry);
@@ -337,6 +522,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counters_and_gauges_are_written_as_prometheus_wants),
         cmocka_unit_test(histograms_are_cumulative_and_close_with_infinity),
+        cmocka_unit_test(openmetrics_names_families_units_and_the_end),
+        cmocka_unit_test(numbers_read_back_as_they_were),
+        cmocka_unit_test(buckets_have_the_last_trace_that_fell_into_them),
+        cmocka_unit_test(an_exemplar_is_never_half_of_two),
+        cmocka_unit_test(what_a_scrape_asks_for_is_what_it_gets),
         cmocka_unit_test(past_the_cap_series_become_other),
         cmocka_unit_test(a_label_set_too_long_to_keep_becomes_other),
         cmocka_unit_test(wrong_families_are_refused),

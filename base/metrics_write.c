@@ -1,11 +1,22 @@
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "check.h"
 #include "metrics_private.h"
 #include "number.h"
+#include "text_out.h"
 #include "utf8.h"
 
-/* The text exposition format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). */
+/* The text exposition format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats) and OpenMetrics 1.0
+ * (prometheus.io/docs/specs/om/open_metrics_spec).
+ *
+ * A gateway with many models and tenants has tens of thousands of lines, nearly all of them buckets, and a scrape should take no
+ * more than two milliseconds: room for a line is made once and its parts are copied into it, and numbers that
+ * are whole or short decimals, nearly all of them, are written without printf. */
+
+/* Of a number, a time or an exemplar's text, each with what is around it. */
+#define TAIL_BYTES_MAX 256u
 
 void metrics_write_escaped(struct buffer *out, const char *text, bool is_label)
 {
@@ -29,96 +40,247 @@ void metrics_write_escaped(struct buffer *out, const char *text, bool is_label)
     }
 }
 
-static void write_value(struct buffer *out, double value)
+/* --- numbers --- */
+
+#define DECIMALS     9u
+#define DECIMAL_ONE  1000000000u
+#define WHOLE_MAX    9007199254740992.0 /* 2^53 */
+#define DECIMALS_MAX (WHOLE_MAX / DECIMAL_ONE)
+
+/* Nine decimals at most, trailing zeros left out. `nano` and DECIMAL_ONE are exact as doubles, so their quotient is the double that
+ * is nearest to what is written: reading it gives the same number. */
+static char *decimals_out(char *at, uint64_t nano)
 {
+    char digits[DECIMALS];
+    uint64_t rest = nano % DECIMAL_ONE;
+    size_t count = DECIMALS;
+
+    at = text_out_decimal(at, nano / DECIMAL_ONE);
+    if (rest == 0)
+        return at;
+    for (size_t i = DECIMALS; i > 0; i--, rest /= 10)
+        digits[i - 1] = (char)('0' + rest % 10);
+    while (digits[count - 1] == '0')
+        count--;
+    *at++ = '.';
+    return text_out(at, digits, count);
+}
+
+static char *value_out(char *at, double value)
+{
+    double magnitude = fabs(value);
+
     if (isnan(value))
-        buffer_append_text(out, "NaN");
-    else if (isinf(value))
-        buffer_append_text(out, value > 0 ? "+Inf" : "-Inf");
-    else
-        number_write_shortest(out, value);
+        return text_out(at, "NaN", 3);
+    if (isinf(value))
+        return text_out(at, value > 0 ? "+Inf" : "-Inf", 4);
+    if (magnitude < WHOLE_MAX && magnitude == floor(magnitude)) {
+        if (value < 0)
+            *at++ = '-';
+        return text_out_decimal(at, (uint64_t)magnitude);
+    }
+    if (magnitude < DECIMALS_MAX) {
+        uint64_t nano = (uint64_t)(magnitude * DECIMAL_ONE + 0.5);
+
+        if ((double)nano / DECIMAL_ONE == magnitude) {
+            if (value < 0)
+                *at++ = '-';
+            return decimals_out(at, nano);
+        }
+    }
+    struct buffer text;
+    buffer_init(&text, TAIL_BYTES_MAX);
+    number_write_shortest(&text, value);
+    at = text_out(at, text.data, text.bytes); /* no memory: the line says nothing, and is refused */
+    buffer_deinit(&text);
+    return at;
+}
+
+/* A bound as the client libraries write it, with a point or an exponent. */
+static char *bound_out(char *at, double bound)
+{
+    char *end = value_out(at, bound);
+
+    if (!isinf(bound) && memchr(at, '.', (size_t)(end - at)) == NULL &&
+        memchr(at, 'e', (size_t)(end - at)) == NULL)
+        end = text_out(end, ".0", 2);
+    return end;
+}
+
+/* --- lines --- */
+
+struct writer {
+    struct buffer *out;
+    enum metrics_format format;
+    size_t name_bytes; /* of the family's name */
+};
+
+/* Room for a line of the series; NULL: there is none, which `out` remembers. */
+static char *line_begin(const struct writer *writer, const metrics_series *series)
+{
+    size_t bytes = writer->name_bytes + series->labels_bytes + TAIL_BYTES_MAX;
+
+    return buffer_reserve(writer->out, bytes) == STATUS_OK ? writer->out->data + writer->out->bytes
+                                                           : NULL;
+}
+
+static void line_end(const struct writer *writer, char *end)
+{
+    *end++ = '\n';
+    *end = '\0';
+    writer->out->bytes = (size_t)(end - writer->out->data);
 }
 
 /* `name{labels} `, with `suffix` behind the name and, unless NULL, an le label. */
-static void write_name(const metrics_series *series, const char *suffix, const double *le,
-                       struct buffer *out)
+static char *name_out(char *at, const struct writer *writer, const metrics_series *series,
+                      const char *suffix, const double *le)
 {
-    bool has_labels = series->family->label_count > 0;
-    buffer_append_text(out, series->family->name);
-    buffer_append_text(out, suffix);
-    if (has_labels || le != NULL) {
-        buffer_append_byte(out, '{');
-        buffer_append_text(out, series->labels);
+    at = text_out(at, series->family->name, writer->name_bytes);
+    at = text_out(at, suffix, strlen(suffix));
+    if (series->labels_bytes > 0 || le != NULL) {
+        *at++ = '{';
+        at = text_out(at, series->labels, series->labels_bytes);
         if (le != NULL) {
-            buffer_append_text(out, has_labels ? ",le=\"" : "le=\"");
-            write_value(out, *le);
-            buffer_append_byte(out, '"');
+            if (series->labels_bytes > 0)
+                *at++ = ',';
+            at = text_out(at, "le=\"", 4);
+            at = bound_out(at, *le);
+            *at++ = '"';
         }
-        buffer_append_byte(out, '}');
+        *at++ = '}';
     }
-    buffer_append_byte(out, ' ');
+    *at++ = ' ';
+    return at;
 }
 
-static void write_histogram(const metrics_series *series, struct buffer *out)
+static char *exemplar_out(char *at, struct metrics_exemplar *exemplar)
+{
+    struct metrics_exemplar_view view;
+
+    if (!metrics_exemplar_read(exemplar, &view))
+        return at;
+    at = text_out(at, " # {trace_id=\"", 14);
+    at = text_out(at, view.trace_id, sizeof view.trace_id);
+    at = text_out(at, "\"} ", 3);
+    at = value_out(at, view.value);
+    *at++ = ' ';
+    return value_out(at, (double)view.wall_ms / 1000);
+}
+
+static void write_histogram(const struct writer *writer, const metrics_series *series)
 {
     const metrics_family *family = series->family;
-    uint64_t count = 0;
-    for (uint32_t i = 0; i <= family->bound_count; i++) {
-        count += atomic_load_explicit(&series->counts[i], memory_order_relaxed);
-        double bound = i < family->bound_count ? family->bounds[i] : (double)INFINITY;
-        write_name(series, "_bucket", &bound, out);
-        buffer_append_u64(out, count);
-        buffer_append_byte(out, '\n');
-    }
-    uint64_t sum_bits = atomic_load_explicit(&series->value_bits, memory_order_relaxed);
+    uint64_t count = 0, sum_bits;
     double sum;
-    memcpy(&sum, &sum_bits, sizeof sum);
-    write_name(series, "_sum", NULL, out);
-    write_value(out, sum);
-    buffer_append_byte(out, '\n');
-    write_name(series, "_count", NULL, out);
-    buffer_append_u64(out, count);
-    buffer_append_byte(out, '\n');
-}
+    char *at;
 
-static void write_series(const metrics_series *series, struct buffer *out)
-{
-    if (series->family->kind == METRICS_HISTOGRAM) {
-        write_histogram(series, out);
-        return;
+    for (uint32_t i = 0; i <= family->bound_count; i++) {
+        double bound = i < family->bound_count ? family->bounds[i] : (double)INFINITY;
+
+        count += atomic_load_explicit(&series->counts[i], memory_order_relaxed);
+        if ((at = line_begin(writer, series)) == NULL)
+            return;
+        at = text_out_decimal(name_out(at, writer, series, "_bucket", &bound), count);
+        if (writer->format == METRICS_OPENMETRICS && series->exemplars != NULL)
+            at = exemplar_out(at, &series->exemplars[i]);
+        line_end(writer, at);
     }
-    write_name(series, "", NULL, out);
-    write_value(out, metrics_value(series));
-    buffer_append_byte(out, '\n');
+    sum_bits = atomic_load_explicit(&series->value_bits, memory_order_relaxed);
+    memcpy(&sum, &sum_bits, sizeof sum);
+    if ((at = line_begin(writer, series)) == NULL)
+        return;
+    line_end(writer, value_out(name_out(at, writer, series, "_sum", NULL), sum));
+    if ((at = line_begin(writer, series)) == NULL)
+        return;
+    line_end(writer, text_out_decimal(name_out(at, writer, series, "_count", NULL), count));
 }
 
-static void write_family(const metrics_family *family, struct buffer *out)
+static void write_series(const struct writer *writer, const metrics_series *series)
+{
+    char *at;
+
+    if (series->family->kind == METRICS_HISTOGRAM)
+        write_histogram(writer, series);
+    else if ((at = line_begin(writer, series)) != NULL)
+        line_end(writer, value_out(name_out(at, writer, series, "", NULL), metrics_value(series)));
+}
+
+/* --- families --- */
+
+/* The unit that a name ends with; NULL: none. OpenMetrics wants to be told. */
+static const char *unit_of(const char *name, size_t bytes)
+{
+    static const char *const units[] = {"seconds", "bytes", "joules", "ratio"};
+
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        size_t unit_bytes = strlen(units[i]);
+
+        if (bytes > unit_bytes && name[bytes - unit_bytes - 1] == '_' &&
+            memcmp(name + bytes - unit_bytes, units[i], unit_bytes) == 0)
+            return units[i];
+    }
+    return NULL;
+}
+
+static void write_head(const struct writer *writer, const metrics_family *family)
 {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    if (family->first == NULL && !family->other->is_shown)
-        return;
-    buffer_append_format(out, "# HELP %s ", family->name);
-    metrics_write_escaped(out, family->help, false);
-    buffer_append_format(out, "\n# TYPE %s %s\n", family->name, kinds[family->kind]);
-    for (const metrics_series *series = family->first; series != NULL; series = series->next)
-        write_series(series, out);
-    if (family->other->is_shown)
-        write_series(family->other, out);
+    bool is_open = writer->format == METRICS_OPENMETRICS;
+    /* There a counter's family is called without the "_total" of its samples. */
+    int bytes = (int)writer->name_bytes -
+                (is_open && family->kind == METRICS_COUNTER ? (int)strlen("_total") : 0);
+    const char *unit = is_open ? unit_of(family->name, (size_t)bytes) : NULL;
+
+    buffer_append_format(writer->out, "# HELP %.*s ", bytes, family->name);
+    metrics_write_escaped(writer->out, family->help, is_open);
+    buffer_append_format(writer->out, "\n# TYPE %.*s %s\n", bytes, family->name,
+                         kinds[family->kind]);
+    if (unit != NULL)
+        buffer_append_format(writer->out, "# UNIT %.*s %s\n", bytes, family->name, unit);
 }
 
-void metrics_write(metrics_registry *registry, struct buffer *out)
+static void write_family(struct writer *writer, const metrics_family *family)
 {
-    int rc = pthread_mutex_lock(&registry->scrape_lock);
+    if (family->first == NULL && !family->other->is_shown)
+        return;
+    writer->name_bytes = strlen(family->name);
+    write_head(writer, family);
+    for (const metrics_series *series = family->first; series != NULL; series = series->next)
+        write_series(writer, series);
+    if (family->other->is_shown)
+        write_series(writer, family->other);
+}
+
+static void lock_take(pthread_mutex_t *lock)
+{
+    int rc = pthread_mutex_lock(lock);
     CHECK(rc == 0);
+}
+
+static void lock_leave(pthread_mutex_t *lock)
+{
+    int rc = pthread_mutex_unlock(lock);
+    CHECK(rc == 0);
+}
+
+void metrics_write(metrics_registry *registry, enum metrics_format format, struct buffer *out)
+{
+    struct writer writer = {.out = out, .format = format};
+    const metrics_family *family;
+
+    lock_take(&registry->scrape_lock);
     /* Collectors make and set series, which takes `lock`: they run without it. */
     for (size_t i = 0; i < registry->collector_count; i++)
         registry->collectors[i].collect(registry->collectors[i].context);
-    rc = pthread_mutex_lock(&registry->lock);
-    CHECK(rc == 0);
-    for (const metrics_family *family = registry->first; family != NULL; family = family->next)
-        write_family(family, out);
-    rc = pthread_mutex_unlock(&registry->lock);
-    CHECK(rc == 0);
-    rc = pthread_mutex_unlock(&registry->scrape_lock);
-    CHECK(rc == 0);
+    /* Families stay, so the lock may be left between two of them for who waits to make a series. */
+    lock_take(&registry->lock);
+    for (family = registry->first; family != NULL; family = family->next) {
+        write_family(&writer, family);
+        lock_leave(&registry->lock);
+        lock_take(&registry->lock);
+    }
+    lock_leave(&registry->lock);
+    lock_leave(&registry->scrape_lock);
+    if (format == METRICS_OPENMETRICS)
+        buffer_append_text(out, "# EOF\n");
 }

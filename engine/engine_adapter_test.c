@@ -195,7 +195,7 @@ static void metrics_name_the_adapters_that_are_at_work(void **state)
     }
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    metrics_write(registry, &text);
+    metrics_write(registry, METRICS_TEXT, &text);
     assert_true(metric_of(&text,
                           "vllm:lora_requests_info{max_lora=\"4\","
                           "waiting_lora_adapters=\"two\",running_lora_adapters=\"one\"}") > 1.6e9);
@@ -206,7 +206,7 @@ static void metrics_name_the_adapters_that_are_at_work(void **state)
     }
     assert_becomes_empty(e);
     buffer_clear(&text);
-    metrics_write(registry, &text);
+    metrics_write(registry, METRICS_TEXT, &text);
     assert_true(metric_of(&text, "vllm:lora_requests_info{max_lora=\"4\","
                                  "waiting_lora_adapters=\"\",running_lora_adapters=\"\"}") > 1.6e9);
     assert_null(strstr(text.data, "\"one\""));

@@ -28,7 +28,7 @@ static void drafts_are_counted_and_save_steps(void **state)
     assert_int_equal(stats.steps, 450 * count - stats.accepted_tokens);
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    metrics_write(registry, &text);
+    metrics_write(registry, METRICS_TEXT, &text);
     double by_place = 0.0;
     for (uint32_t i = 0; i < options.draft_tokens_max; i++) {
         char name[128];

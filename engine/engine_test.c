@@ -537,7 +537,7 @@ static void metrics_count_each_request_once(void **state)
     assert_becomes_empty(e);
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    metrics_write(registry, &text);
+    metrics_write(registry, METRICS_TEXT, &text);
     static const struct {
         const char *name;
         double value;

@@ -42,7 +42,7 @@ static void an_engine_asleep_refuses_and_awake_says_the_same(void **state)
     assert_int_equal(engine_sleep_level(e), 2);
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    metrics_write(metrics, &text);
+    metrics_write(metrics, METRICS_TEXT, &text);
     assert_true(metric_of(&text, "sleep_state=\"awake\"") == 0);
     assert_true(metric_of(&text, "sleep_state=\"discard_all\"") == 1);
     buffer_deinit(&text);

@@ -37,13 +37,15 @@ void admin_collect(void *context)
 
 void admin_metrics(struct edge_record *record, struct text_slice rest)
 {
+    enum metrics_format format =
+        metrics_format_accepted(http_request_header(record->request, "accept"));
     struct buffer out;
 
     (void)rest;
     buffer_init(&out, ADMIN_BYTES_MAX);
-    metrics_write(record->edge->registry, &out);
-    edge_reply(record, out.failed == STATUS_OK ? 200 : 500,
-               "text/plain; version=0.0.4; charset=utf-8", buffer_slice(&out));
+    metrics_write(record->edge->registry, format, &out);
+    edge_reply(record, out.failed == STATUS_OK ? 200 : 500, metrics_content_type(format),
+               buffer_slice(&out));
     buffer_deinit(&out);
 }
 

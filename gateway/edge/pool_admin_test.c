@@ -690,7 +690,7 @@ static void metrics_say_the_same(void **state)
     for (uint32_t i = 0; i < 2; i++) /* once more changes nothing */
         pool_metrics_collect(&metrics, &stage.admin, stage.now_ns);
     buffer_init(&out, 1u << 20);
-    metrics_write(registry, &out);
+    metrics_write(registry, METRICS_TEXT, &out);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         if (strstr(out.data, lines[i]) == NULL)
             fail_msg("no%sin %s", lines[i], out.data);

@@ -132,7 +132,7 @@ static double metric(const struct fixture *fixture, const char *line_begin)
     double value = -1;
 
     buffer_init(&text, 1u << 20);
-    metrics_write(fixture->registry, &text);
+    metrics_write(fixture->registry, METRICS_TEXT, &text);
     buffer_append_byte(&text, '\0');
     at = strstr(text.data, line_begin);
     if (at != NULL)

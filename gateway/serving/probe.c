@@ -158,9 +158,9 @@ void probe_metrics(struct replica *replica, http_request *request)
 {
     struct buffer body;
     buffer_init(&body, METRICS_BYTES_MAX);
-    metrics_write(replica->metrics, &body);
-    http_reply(request, 200, NULL, 0, "text/plain; version=0.0.4; charset=utf-8",
-               buffer_slice(&body));
+    enum metrics_format format = metrics_format_accepted(http_request_header(request, "accept"));
+    metrics_write(replica->metrics, format, &body);
+    http_reply(request, 200, NULL, 0, metrics_content_type(format), buffer_slice(&body));
     buffer_deinit(&body);
 }
 

@@ -5,12 +5,14 @@
 
 #include "buffer.h"
 #include "status.h"
+#include "text_slice.h"
 
 /* Prometheus metrics. A registry holds families, a family holds series (one per combination of label values), made at
  * start or when a tenant, model or replica appears, never per request. Updating a series is one or two relaxed
  * atomic operations by any thread and never blocks; making or finding a series takes a lock; scraping walks the lists. A family has a cap on
  * its series: past it, label values become "other" (trust: outsiders must not be able to fill memory with labels).
- * Text format 0.0.4 of Prometheus; HELP and TYPE lines, histograms cumulative, +Inf, _sum and _count. */
+ * Two formats: Prometheus' text 0.0.4, and OpenMetrics 1.0 with units and exemplars. Bounds are written as floats in both ("1.0",
+ * as vLLM's client library does), so that a series is the same one whichever format a scrape asks for. */
 
 typedef struct metrics_registry metrics_registry;
 typedef struct metrics_family metrics_family;
@@ -57,11 +59,27 @@ void metrics_set(metrics_series *series,
 void metrics_observe(metrics_series *series, double value); /* histogram */
 double metrics_value(const metrics_series *series); /* counter and gauge; histogram: count */
 
+#define METRICS_TRACE_ID_BYTES 32u /* hex digits, without a NUL */
+
+/* Histogram: the series that are made from now on keep an exemplar for each of their buckets. Call it at start: out of
+ * memory ends the process. */
+void metrics_family_keep_exemplars(metrics_family *family);
+/* Like metrics_observe; the bucket's exemplar becomes this value with its trace, now. `trace_id`: METRICS_TRACE_ID_BYTES hex
+ * digits of a W3C trace context; NULL or "": there is none. Never blocks: of two threads at one bucket at once, one's exemplar
+ * is dropped. */
+void metrics_observe_traced(metrics_series *series, double value, const char *trace_id);
+
 /* Called before each scrape, in order of registration, on the scraping thread: the place to set gauges. Scrapes do not
  * overlap. Call it at start: out of memory ends the process. */
 void metrics_on_scrape(metrics_registry *registry, void (*collect)(void *context), void *context);
 
-/* Appends the whole exposition. Any thread. */
-void metrics_write(metrics_registry *registry, struct buffer *out);
+enum metrics_format { METRICS_TEXT, METRICS_OPENMETRICS };
+
+/* The format that an Accept header prefers; METRICS_TEXT when it is empty, broken or asks for neither. */
+enum metrics_format metrics_format_accepted(struct text_slice accept);
+const char *metrics_content_type(enum metrics_format format);
+
+/* Appends the whole exposition. Any thread; who makes a series meanwhile waits for one family at most. */
+void metrics_write(metrics_registry *registry, enum metrics_format format, struct buffer *out);
 
 #endif

@@ -12,7 +12,7 @@ static bool has_line(metrics_registry *registry, const char *line)
     bool is_there;
 
     buffer_init(&text, 1 << 20);
-    metrics_write(registry, &text);
+    metrics_write(registry, METRICS_TEXT, &text);
     assert_int_equal(text.failed, STATUS_OK);
     is_there = text.data != NULL && strstr(text.data, line) != NULL;
     buffer_deinit(&text);

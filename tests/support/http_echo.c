@@ -200,7 +200,7 @@ static void on_request(http_request *request, void *context)
         buffer_append_u64(&text, atomic_load(&gone_count));
         serve_buffer(request, &text);
     } else if (text_slice_is(path, "/metrics")) {
-        metrics_write(registry, &text);
+        metrics_write(registry, METRICS_TEXT, &text);
         serve_buffer(request, &text);
     } else if (text_slice_is(path, "/headers")) {
         serve_headers(request);
