@@ -24,6 +24,7 @@
 #include "log.h"
 #include "openai.h"
 #include "proxy_state.h"
+#include "request_stories.h"
 #include "shadow_text.h"
 #include "suspects.h"
 #include "targets.h"
@@ -159,6 +160,7 @@ void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum brea
     struct edge_replica *replica = attempt->replica;
     struct breaker_policy policy = replica_guard_policy(config_store_get(&edge->configs)->config);
 
+    request_stories_attempt_end(proxy, attempt);
     attempt->exchange = NULL;
     (void)atomic_fetch_sub_explicit(&replica->outstanding, 1, memory_order_relaxed);
     trial_end(attempt);
@@ -238,6 +240,7 @@ void attempt_lose(struct proxy *proxy, struct attempt *attempt, status result)
     if (attempt->is_elsewhere && is_lost(proxy, attempt, result))
         atomic_store_explicit(&attempt->replica->guard.is_doubted, true, memory_order_relaxed);
     suspicion_note(proxy, attempt, result);
+    request_stories_result(attempt, result);
     attempt_close(proxy, attempt, outcome_of(proxy, attempt, result));
 }
 
@@ -445,6 +448,7 @@ static void on_head(http_exchange *exchange, int status_code, const struct http_
     if (!hedge_meet_head(proxy, exchange, status_code))
         return;
     proxy->attempt.status_code = status_code;
+    request_stories_head(proxy);
     if (proxy->attempt.replica->upstream == NULL)
         usage_of_head(proxy, headers, header_count);
     proxy->attempt.answer_header_count = upstream_headers_copy(
@@ -493,6 +497,8 @@ static void events_measure(struct proxy *proxy, bool had_begun)
                         (double)(now_ns - proxy->last_event_ns) / 1e9);
     }
     proxy->last_event_ns = now_ns;
+    request_story_note(proxy->record->story, STORY_FIRST_TOKEN, now_ns);
+    request_story_note(proxy->record->story, STORY_LAST_TOKEN, now_ns);
 }
 
 /* `bytes` ends the event of which the beginning may be held: in one piece, as a report's line may be cut anywhere. */
@@ -587,6 +593,7 @@ status attempt_send(struct proxy *proxy, struct attempt *attempt, struct edge_re
     attempt->generation = atomic_load_explicit(&replica->generation, memory_order_relaxed);
     attempt->is_elsewhere = atomic_load_explicit(&replica->link, memory_order_relaxed) != 0;
     attempt->status_code = 0;
+    request_stories_attempt(proxy, attempt);
     (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
     return http_exchange_start(targets_get(proxy->loop, replica), &options, &attempt->exchange);
 }
@@ -607,9 +614,11 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     attempt->has_event = false;
     buffer_clear(&attempt->held);
     if (attempt_send(proxy, attempt, replica, proxy->number) == STATUS_OK) {
+        proxy->attempt_number++;
         hedge_arm(proxy);
         return;
     }
+    request_stories_not_sent(attempt);
     attempt_close(proxy, attempt, BREAKER_UNKNOWN);
     proxy_fail(proxy, 503, "overloaded",
                "The gateway has no room for another request; try again later", 1000);

@@ -27,7 +27,8 @@ struct attempt {
     struct http_header *answer_headers;
     size_t answer_header_count;
     const char *content_type;
-    struct buffer held; /* the answer, or its unfinished event */
+    struct buffer held;         /* the answer, or its unfinished event */
+    struct story_attempt *told; /* of the request's story; NULL: none is under way, or no room */
     struct sse_splitter splitter;
 };
 

@@ -19,6 +19,7 @@
 #include "replica.h"
 #include "replica_guard.h"
 #include "request_record.h"
+#include "request_story.h"
 #include "request_usage.h"
 #include "retry_budget.h"
 #include "rollout_metrics.h"
@@ -93,6 +94,7 @@ struct quota_hold;
 struct budget_hold;
 struct proxy;
 struct wire_format;
+struct story_book;
 
 /* Changes of adapters on their way from the loops to main (adapter_changes.c). */
 struct adapter_queue {
@@ -121,9 +123,10 @@ struct edge {
     _Atomic bool
         has_control;   /* release by main, acquire by the loops, which turn before it is there */
     struct join *join; /* owned; NULL: no replicas on other machines */
-    struct quota_book *quotas; /* owned */
-    struct identity *identity; /* owned */
-    struct records *records;   /* owned */
+    struct quota_book *quotas;      /* owned */
+    struct identity *identity;      /* owned */
+    struct records *records;        /* owned */
+    struct story_sinks story_sinks; /* who is told of requests that have ended */
     _Atomic bool is_draining;
     _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
     _Atomic double slot_reserve;  /* admission.reserve */
@@ -150,8 +153,9 @@ struct edge_loop {
     struct proxy *waiting;        /* requests without a slot or a ready replica, oldest first */
     struct proxy **waiting_tail;
     uint32_t waiting_count;
-    uint32_t shadow_count;    /* copies of requests under way (shadow.c) */
-    struct http_message wake; /* slots were given, or a replica's state has changed */
+    uint32_t shadow_count;      /* copies of requests under way (shadow.c) */
+    struct story_book *stories; /* owned; of its requests */
+    struct http_message wake;   /* slots were given, or a replica's state has changed */
     _Atomic bool wake_is_sent, replicas_have_changed;
 };
 
@@ -170,6 +174,7 @@ struct edge_record {
     struct proxy *proxy;              /* NULL: answered by the gateway itself */
     const struct wire_format *format; /* how errors are written */
     struct request_record *kept;      /* room that is kept for what it leaves; NULL: none */
+    struct request_story *story; /* borrowed until its end; NULL: it is not passed on to a model */
     uint32_t retries;
     char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;

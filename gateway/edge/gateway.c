@@ -28,6 +28,7 @@
 #include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
+#include "story_book.h"
 #include "suspects.h"
 #include "takeover.h"
 #include "targets.h"
@@ -346,6 +347,15 @@ static void loops_close(struct edge *edge)
         (void)usleep(1000);
 }
 
+/* Of a loop: together they keep what is asked for. */
+static uint32_t stories_kept(const struct edge *edge)
+{
+    uint32_t loops = http_server_loop_count(edge->server);
+    uint32_t kept = (uint32_t)edge->configs.first->config->observability.requests.kept;
+
+    return (kept + loops - 1) / loops;
+}
+
 /* Memory that ran out here ends the process: without a loop's state nothing can be served. */
 static void loop_start(void *context, http_loop *loop)
 {
@@ -358,6 +368,8 @@ static void loop_start(void *context, http_loop *loop)
     state->waiting_tail = &state->waiting;
     state->wake.run = loop_wake;
     state->close.run = loop_close;
+    CHECK(story_book_create(http_loop_index(loop), stories_kept(edge), &state->stories) ==
+          STATUS_OK);
     targets_create(state);
     http_loop_set(loop, EDGE_LOOP_SLOT, state);
 }
@@ -372,6 +384,7 @@ static void loops_free(struct edge *edge)
         struct edge_loop *state = http_loop_get(http_server_loop(edge->server, i), EDGE_LOOP_SLOT);
 
         targets_free(state);
+        story_book_destroy(state->stories);
         memory_release(state);
     }
     control_destroy(edge->control);

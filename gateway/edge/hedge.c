@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "log.h"
 #include "proxy_state.h"
+#include "request_stories.h"
 #include "scope.h"
 
 static void count(const struct proxy *proxy, enum hedge_outcome outcome)
@@ -89,8 +90,10 @@ static void send_copy(struct proxy *proxy)
     log_info("gateway/edge", "request_id=%s is given to replica %s#%u too: %s#%u has not answered",
              http_request_id(proxy->record->request), proxy->choice.model->name, replica->index,
              proxy->choice.model->name, proxy->attempt.replica->index);
-    if (attempt_send(proxy, &hedge->attempt, replica, hedge->number) != STATUS_OK)
+    if (attempt_send(proxy, &hedge->attempt, replica, hedge->number) != STATUS_OK) {
+        request_stories_not_sent(&hedge->attempt);
         attempt_close(proxy, &hedge->attempt, BREAKER_UNKNOWN);
+    }
 }
 
 static void timer_run(struct http_timer *timer, http_loop *loop)
@@ -145,6 +148,8 @@ static void become_own(struct proxy *proxy)
     proxy->attempt.replica = hedge->attempt.replica;
     proxy->attempt.generation = hedge->attempt.generation;
     proxy->attempt.is_breaker_trial = hedge->attempt.is_breaker_trial;
+    proxy->attempt.told = hedge->attempt.told;
+    hedge->attempt.told = NULL;
     proxy->attempt.status_code = 0;
     proxy->attempt.is_event_stream = false;
     buffer_clear(&proxy->attempt.held);

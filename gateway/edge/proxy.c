@@ -21,6 +21,7 @@
 #include "hash.h"
 #include "log.h"
 #include "proxy_state.h"
+#include "request_stories.h"
 #include "request_wishes.h"
 #include "route_body.h"
 #include "suspects.h"
@@ -211,6 +212,8 @@ static void model_take(struct proxy *proxy, const struct config *config)
     bool is_asked_for = index == proxy->target.model && proxy->target.has_name && upstream == NULL;
 
     proxy->choice.model = model;
+    proxy->attempt_number = 0;
+    request_stories_model(proxy);
     proxy->first_byte_timeout_ns =
         timeout_of(row->first_byte_timeout_ns, config->upstream.first_byte_timeout_ns);
     proxy->idle_timeout_ns = timeout_of(row->idle_timeout_ns, config->upstream.idle_timeout_ns);
@@ -297,6 +300,8 @@ static void start(struct edge_record *record, const struct proxy *given)
     *proxy = *given;
     proxy->record = record;
     proxy->loop = http_loop_get(http_request_loop(request), EDGE_LOOP_SLOT);
+    proxy->choice.story = record->story;
+    request_stories_admit(proxy);
     proxy->connect_timeout_ns = config->upstream.connect_timeout_ns;
     model_take(proxy, config);
     retry_budget_earn(&proxy->choice.model->retries, config->upstream.retry_budget,

@@ -31,7 +31,8 @@ struct proxy {
     uint64_t connect_timeout_ns, first_byte_timeout_ns,
         idle_timeout_ns; /* copied: a reload may come */
     uint32_t retries_left;
-    uint32_t losses; /* replicas that were lost while they had a request of this content */
+    uint32_t attempt_number; /* of those to the model that it is with */
+    uint32_t losses;         /* replicas that were lost while they had a request of this content */
 
     struct waiting waiting;
     struct attempt attempt;

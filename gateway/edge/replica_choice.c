@@ -12,6 +12,7 @@
 #include "check.h"
 #include "clock.h"
 #include "hash.h"
+#include "request_stories.h"
 #include "upstream.h"
 
 /* English text in JSON; until a replica has measured its own. */
@@ -317,6 +318,7 @@ struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t
     version_choose(choice, candidates, &request);
     request.turn = turn_among_ready(candidates, model->replica_count, request.turn);
     picked = router_choose(choice->policy, candidates, model->replica_count, &request);
+    request_stories_decide(choice->story, choice, candidates, &request, picked, now_ns);
     if (picked == ROUTER_NONE)
         return NULL;
     count_on(choice, &model->replicas[picked], &candidates[picked], &request, now_ns);

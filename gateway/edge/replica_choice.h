@@ -26,6 +26,7 @@ struct replica_choice {
     uint32_t reading_tokens;
     bool is_read_alone;
     uint64_t picked_ns;
+    struct request_story *story; /* where the decision is told; NULL: nowhere */
     /* the replica that failed last; NULL: none */
     const struct edge_replica *avoid;
     uint32_t avoid_generation;

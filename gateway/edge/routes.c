@@ -14,6 +14,7 @@
 #include "proxy.h"
 #include "reply.h"
 #include "request_records.h"
+#include "request_stories.h"
 #include "scaling_admin.h"
 #include "scope.h"
 #include "wire_format.h"
@@ -135,6 +136,7 @@ static void record_end(void *context)
 
     allowance_settle(record);
     request_records_end(record, now_ns);
+    request_stories_end(record, now_ns);
     if (record->proxy != NULL) {
         metrics_add(metrics->models[model].in_flight, -1);
         proxy_release(record->proxy);
@@ -196,6 +198,8 @@ static void handle(http_request *request, struct edge *edge, const struct route 
     record->is_admin = route->scope == SCOPE_ADMIN;
     if (asks_for_key(record, route) && !authenticate(record, route))
         return;
+    if (route->is_passed_on)
+        request_stories_begin(record);
     if (route->is_passed_on && strcmp(route->method, "POST") == 0 &&
         !api_check_content_type(request, &error))
         edge_reply_error(record, &error);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "proxy_state.h"
 #include "quota.h"
+#include "request_stories.h"
 #include "request_wishes.h"
 #include "suspects.h"
 
@@ -160,6 +161,8 @@ static void slot_timer_arm(struct proxy *proxy, uint64_t now_ns)
         until_ns = waiting->due_ns;
     if (waiting->ready_deadline_ns > now_ns && waiting->ready_deadline_ns < until_ns)
         until_ns = waiting->ready_deadline_ns;
+    if (request_story_place_due_ns(proxy->record->story) < until_ns)
+        until_ns = request_story_place_due_ns(proxy->record->story);
     timer_arm(proxy, until_ns);
 }
 
@@ -202,6 +205,7 @@ static void wait_over(struct http_timer *timer, http_loop *loop)
         report_if_due(proxy, now_ns);
         proxy_dispatch(proxy);
     } else if (!slot_give_up(proxy, now_ns)) {
+        request_stories_place(proxy, now_ns);
         report_if_due(proxy, now_ns);
         slot_timer_arm(proxy, now_ns);
     }
@@ -214,6 +218,7 @@ static void wait_observe(struct proxy *proxy)
     queue_metrics_waited(&proxy->record->edge->queue_metrics, proxy->choice.model->index,
                          waiting_room_band(&ticket->request),
                          (double)(ticket->granted_ns - ticket->enter_ns) / 1e9);
+    request_story_note(proxy->record->story, STORY_SLOT, ticket->granted_ns);
 }
 
 /* The shares of the KV cache that the request is held to; at most `entry` gets. */
@@ -266,6 +271,7 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
     };
     uint64_t retry_after_ms = 0;
 
+    request_story_note(proxy->record->story, STORY_QUEUED, now_ns);
     claims_make(proxy, &entry);
 
     switch (admission_enter(proxy->choice.model->admission, &waiting->ticket, &entry, now_ns,
@@ -278,6 +284,7 @@ static void slot_enter(struct proxy *proxy, uint64_t now_ns)
         if (waiting->ticket.waited_for_share)
             queue_metrics_kv_wait(&proxy->record->edge->queue_metrics, proxy->choice.model->index);
         list_add(proxy);
+        request_stories_place(proxy, now_ns);
         slot_timer_arm(proxy, now_ns);
         if (proxy->choice.model->scales_from_zero &&
             atomic_load_explicit(&proxy->choice.model->wanted, memory_order_relaxed) == 0)

@@ -83,7 +83,8 @@ struct story_attempt *request_story_attempt(struct request_story *story, uint64_
     if (story == NULL || story->attempt_count++ >= STORY_ATTEMPTS_MAX)
         return NULL;
     attempt = &story->attempts[story->attempt_count - 1];
-    *attempt = (struct story_attempt){.model = "", .start_ns = request_story_moment(story, now_ns)};
+    *attempt = (struct story_attempt){
+        .model = "", .member = "", .start_ns = request_story_moment(story, now_ns)};
     return attempt;
 }
 

@@ -13,7 +13,6 @@
 
 #define STORY_TEXT_BYTES     129u /* ids and names; what is longer is cut */
 #define STORY_CODE_BYTES     64u
-#define STORY_MEMBER_BYTES   64u
 #define STORY_ATTEMPTS_MAX   8u
 #define STORY_CANDIDATES_MAX 16u
 #define STORY_PLACES_MAX     16u
@@ -68,10 +67,10 @@ enum story_pass {
 
 /* One exchange with a replica. */
 struct story_attempt {
-    const char *model;                  /* lives as long as the process */
-    uint32_t replica;                   /* index in its model */
-    uint32_t member;                    /* of the pool, that it is on */
-    uint64_t uid;                       /* of the replica that had the slot; 0: it is not ours */
+    const char *model;  /* lives as long as the process */
+    uint32_t replica;   /* index in its model */
+    const char *member; /* of the pool, that it is on; lives as long as the process; "": none */
+    uint64_t uid;       /* of the replica that had the slot; 0: it is not ours */
     uint64_t start_ns, head_ns, end_ns; /* moments; end_ns 0: under way */
     uint8_t reason, result;             /* enum story_reason, story_result */
     bool is_remote, is_upstream;        /* on another machine; a server that is not ours */
