@@ -12,6 +12,9 @@ void admin_rollouts(struct edge_record *record, struct text_slice rest);
 void admin_route(struct edge_record *record, struct text_slice rest);
 /* What the ledger has: ?by=&from=&to=&format=&organisation=&team=&key=&model= (usage_query.h). */
 void admin_usage(struct edge_record *record, struct text_slice rest);
+/* What has happened to requests: ?state=live|ended&limit=&model=, and to one of them. */
+void admin_requests(struct edge_record *record, struct text_slice rest);
+void admin_request(struct edge_record *record, struct text_slice rest);
 void admin_config(struct edge_record *record, struct text_slice rest);
 
 /* Sets the gauges that mirror the replicas' states; before each scrape. */

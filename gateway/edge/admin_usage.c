@@ -4,9 +4,9 @@
 #include "admin.h"
 #include "check.h"
 #include "memory.h"
+#include "query_words.h"
 #include "wire_format.h"
 
-#define WORD_BYTES       160u
 #define ANSWER_BYTES_MAX (64u << 20)
 
 enum { BY, FROM, TO, FORMAT, ORGANISATION, TEAM, KEY, MODEL, WORD_COUNT };
@@ -19,7 +19,7 @@ struct admin_question {
     struct http_message message; /* to the loop: it is answered */
     http_loop *loop;
     struct edge_record *record; /* loop; NULL: the client has gone */
-    char words[WORD_COUNT][WORD_BYTES];
+    char words[WORD_COUNT][QUERY_WORD_BYTES];
 };
 
 static void question_destroy(struct admin_question *question)
@@ -72,55 +72,14 @@ static void on_gone(http_request *request, void *context)
 
 /* --- the question --- */
 
-/* One NAME=VALUE of the query. False: there is no such name, or its value is too long. */
-static bool word_take(struct edge_record *record, struct admin_question *question,
-                      struct text_slice pair)
-{
-    const char *mark = memchr(pair.data, '=', pair.bytes);
-    struct text_slice name = {pair.data, mark != NULL ? (size_t)(mark - pair.data) : pair.bytes};
-    struct text_slice value;
-
-    for (unsigned i = 0; mark != NULL && i < WORD_COUNT; i++) {
-        if (!text_slice_is(name, word_names[i]))
-            continue;
-        value = edge_percent_decode(record->request,
-                                    (struct text_slice){mark + 1, pair.bytes - name.bytes - 1});
-        if (value.bytes >= WORD_BYTES || memchr(value.data, '\0', value.bytes) != NULL)
-            return false;
-        memcpy(question->words[i], value.data, value.bytes + 1);
-        return true;
-    }
-    return false;
-}
-
-static bool words_take(struct edge_record *record, struct admin_question *question)
-{
-    struct text_slice rest = http_request_query(record->request);
-
-    while (rest.bytes > 0) {
-        const char *end = memchr(rest.data, '&', rest.bytes);
-        size_t bytes = end != NULL ? (size_t)(end - rest.data) : rest.bytes;
-
-        if (bytes > 0 && !word_take(record, question, (struct text_slice){rest.data, bytes}))
-            return false;
-        rest.data += bytes;
-        rest.bytes -= bytes;
-        if (rest.bytes > 0) {
-            rest.data++;
-            rest.bytes--;
-        }
-    }
-    return true;
-}
-
 /* False: `note` says what is wrong. */
 static bool question_read(struct edge_record *record, struct admin_question *question,
                           struct error_note *note)
 {
-    const char(*words)[WORD_BYTES] = question->words;
+    const char(*words)[QUERY_WORD_BYTES] = question->words;
     const struct usage_words given = {words[BY], words[FROM], words[TO], words[FORMAT]};
 
-    if (!words_take(record, question)) {
+    if (!query_words_take(record->request, word_names, WORD_COUNT, question->words)) {
         error_note_set(note, "The query may have by, from, to, format, organisation, team, key and "
                              "model, each a name or a time");
         return false;

@@ -71,6 +71,8 @@ static const struct route admin_routes[] = {
     {"GET", "/admin/rollouts", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_rollouts, NULL},
     {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},
     {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
+    {"GET", "/admin/requests", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_requests, NULL},
+    {"GET", "/admin/requests/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_request, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on
