@@ -87,7 +87,7 @@ static bool is_wanted(const struct story_question *question, const struct reques
 static bool row_take(void *context, const struct request_story *story)
 {
     struct story_question *question = context;
-    size_t at = question->rows.bytes;
+    size_t at = question->rows.bytes + 1; /* behind the comma */
     uint64_t moment_ns = story->is_over ? story->moments_ns[STORY_ENDED] : 0;
 
     if (!is_wanted(question, story))
@@ -95,7 +95,6 @@ static bool row_take(void *context, const struct request_story *story)
     request_story_write_row(story, clock_now_ns(), &question->rows);
     if (question->rows.failed != STATUS_OK)
         return false;
-    at += at > 0; /* the comma */
     question->items[question->row_count++] =
         (struct row){story->is_over, story->start_ns + moment_ns, at, question->rows.bytes - at};
     return ++question->loop_row_count < question->limit;
