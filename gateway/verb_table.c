@@ -15,6 +15,15 @@ const struct verb verb_table[] = {
      "checks a config and prints the memory plan of each model; for accelerators, which need not "
      "be here, with the times to expect",
      verb_check},
+    {"pull",
+     "URL|ORGANISATION/NAME [--into FOLDER] [--sha256 HEX]\n"
+     "               [--endpoint URL] [--revision NAME] [--file PATTERN] [--token-file FILE] "
+     "[--quiet]",
+     "fetches a model: a file from a URL, or a repository's files from a server that speaks as the "
+     "Hugging Face Hub (--endpoint, or HF_ENDPOINT). It goes on where it was cut off, and checks "
+     "hashes. Into ~/.cache/penstock/models where nothing else is said; a token comes from a file, "
+     "or for repositories from HF_TOKEN",
+     verb_pull},
     {"manual", "[settings]",
      "prints the manual page of this program, or of its config file, for man", verb_manual},
     {"completion", "bash|zsh|fish", "prints what a shell needs to complete this command line",
