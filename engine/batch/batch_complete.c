@@ -85,6 +85,7 @@ const struct step_sample *batcher_complete(batcher *b, uint32_t *sample_count)
 {
     CHECK(b->has_plan);
     b->has_plan = false;
+    batch_host_done(b);
     uint32_t count = 0;
     for (uint32_t i = 0; i < b->plan.entry_count; i++) {
         const struct step_entry *entry = &b->entries[i];

@@ -102,6 +102,14 @@ static void preempt(batcher *b, struct sequence *victim)
     b->plan.preempted_count++;
 }
 
+static bool generates(const batcher *b)
+{
+    uint32_t i = 0;
+    while (i < b->running_count && !is_generating(b->running[i]))
+        i++;
+    return i < b->running_count;
+}
+
 /* Gives `s` a block of its own for its next position. STATUS_NO_MEMORY: not without a preemption.
  */
 static status make_room(batcher *b, struct sequence *s)
@@ -229,18 +237,23 @@ static uint32_t chunk_to_score(const batcher *b, const struct sequence *s, uint3
     return chunk < most ? chunk : most;
 }
 
-/* Shares what the cache holds of the tokens of `s`, but leaves at least one to compute: its row
- * gives the logits; and those whose rows have yet to score the prompt. */
-static void match_prefix(batcher *b, struct sequence *s)
+uint32_t batcher_shareable_blocks(const struct sequence *s)
 {
-    if (b->prefixes == NULL || s->request->computes_all)
-        return;
-    struct block_table *table = &s->table;
     uint32_t limit = (sequence_token_count(s) - 1) / BLOCK_TOKENS;
     limit = limit < s->hash_count ? limit : s->hash_count;
     uint32_t scored = s->request->scored_count / BLOCK_TOKENS;
     if (s->request->scored_count < rows_to_score(s) && scored < limit)
         limit = scored;
+    return limit;
+}
+
+/* Shares what the cache holds of the tokens of `s`. */
+static void match_prefix(batcher *b, struct sequence *s)
+{
+    if (b->prefixes == NULL || s->request->computes_all)
+        return;
+    struct block_table *table = &s->table;
+    uint32_t limit = batcher_shareable_blocks(s);
     uint32_t prompt_blocks = s->request->prompt_count / BLOCK_TOKENS;
     uint32_t first_part = limit < prompt_blocks ? limit : prompt_blocks;
     table->count =
@@ -263,6 +276,8 @@ static void count_prefix_hit(batcher *b, const struct sequence *s)
     request->cached_tokens = matched * BLOCK_TOKENS;
     b->prefix_query_tokens += request->prompt_count;
     b->prefix_hit_tokens += request->cached_tokens;
+    if (b->host.is_open)
+        b->host.totals.query_tokens += request->prompt_count - request->cached_tokens;
     bool is_whole = request->prompt_count == (matched + 1) * BLOCK_TOKENS;
     if (is_whole && prefix_cache_has(b->prefixes, sequence_block_hash(s, matched)))
         b->recomputed_tokens += BLOCK_TOKENS;
@@ -347,6 +362,8 @@ static void plan_prefills(batcher *b)
                 continue;
         }
         i++; /* who was admitted stands at or before i, and who was there at i + 1 */
+        if (batch_host_load(b, s))
+            continue;
         uint32_t chunk =
             chunk_rows(b, limit_ns, s->computed_count, sequence_token_count(s) - s->computed_count);
         if (chunk == 0)
@@ -364,6 +381,7 @@ const struct step_plan *batcher_plan(batcher *b)
         (struct step_plan){.entries = b->entries, .copy_from = b->copy_from, .copy_to = b->copy_to};
     if (b->unknown_count > 0 && !decodes_have_room(b))
         return NULL; /* what is on its way may end somebody */
+    batch_host_begin(b, generates(b));
     plan_decodes(b);
     struct step_shape decodes = plan_shape(b);
     b->plan_decodes_ns =
@@ -378,6 +396,7 @@ const struct step_plan *batcher_plan(batcher *b)
     struct step_shape shape = plan_shape(b);
     if (cost_model_is_ready(&b->cost))
         b->plan.predicted_ns = cost_model_predict_ns(&b->cost, &shape);
+    batch_host_tell(b, &b->plan);
     b->has_plan = true;
     return &b->plan;
 }

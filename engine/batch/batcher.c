@@ -57,8 +57,7 @@
  * tokens, outputs included, as the prompt. The next token is a pure function of tokens, seed, index
  * and position, so the client sees a pause and nothing else. Full blocks stay findable in the
  * prefix cache until somebody needs them, so often only the last few tokens are computed again.
- * (Moving blocks to host memory would also work; for the lengths at hand computing is quicker than
- * copying, and it needs no second pool.)
+ * Where there is a tier below the cache they are found there after that (batch_host.c).
  *
  * Drafts. Behind the row of a sequence that generates, rows with guesses of its next tokens cost
  * little while the weights are what a step waits for. What is sampled from such a row is kept as
@@ -104,7 +103,8 @@ status batcher_create(const struct batcher_options *options, batcher **out)
 {
     if (options->block_count == 0 || options->sequence_count_max == 0 ||
         options->batch_tokens_max < options->sequence_count_max ||
-        options->draft_tokens_max > DRAFT_TOKENS_LIMIT)
+        options->draft_tokens_max > DRAFT_TOKENS_LIMIT ||
+        (options->host_slots > 0 && !options->prefix_cache))
         return STATUS_INVALID;
     batcher *b = memory_allocate_array(1, sizeof *b);
     if (b == NULL)
@@ -119,6 +119,8 @@ status batcher_create(const struct batcher_options *options, batcher **out)
         s = block_allocator_create(options->block_count, &b->blocks);
     if (s == STATUS_OK && options->prefix_cache)
         s = prefix_cache_create(b->blocks, &options->hash_key, &b->prefixes);
+    if (s == STATUS_OK)
+        s = batch_host_create(b);
     if (s == STATUS_OK)
         block_allocator_set_pinned_max(b->blocks, options->pinned_blocks_max);
     if (s == STATUS_OK && b->prefixes != NULL && options->mark_changed != NULL)
@@ -139,6 +141,7 @@ void batcher_destroy(batcher *b)
     if (b == NULL)
         return;
     CHECK(b->requests == NULL);
+    batch_host_destroy(b);
     prefix_cache_destroy(b->prefixes);
     prefix_marks_destroy(b->marks);
     block_allocator_destroy(b->blocks);
@@ -252,13 +255,14 @@ void batcher_stop_sequence(batcher *b, struct sequence *s)
     queue_gate_set_free_slots(b->options.gate, b->options.sequence_count_max - b->running_count);
 }
 
-/* Prompt tokens that the cache does not hold now. Some may be gone when the request starts. */
+/* Prompt tokens that neither the cache nor the tier below holds now. Some may be gone when the request starts. */
 static uint32_t uncached_tokens(const batcher *b, const struct batch_request *request)
 {
     uint32_t blocks = request->prompt_count / BLOCK_TOKENS;
     uint32_t held = 0;
     while (b->prefixes != NULL && held < blocks &&
-           prefix_cache_has(b->prefixes, request->prompt_hashes[held]))
+           (prefix_cache_has(b->prefixes, request->prompt_hashes[held]) ||
+            (b->host.is_open && host_tier_has(b->host.tier, request->prompt_hashes[held]))))
         held++;
     uint32_t uncached = request->prompt_count - held * BLOCK_TOKENS;
     return uncached > 0 ? uncached : 1;
@@ -360,6 +364,7 @@ void batcher_end_request(batcher *b, struct batch_request *request)
 void batcher_abandon(batcher *b)
 {
     b->has_plan = false;
+    batch_host_done(b);
 }
 
 void batcher_extend(batcher *b, struct sequence *s, uint32_t sample)
@@ -412,7 +417,12 @@ struct batch_request *batcher_any_request(const batcher *b)
 void batcher_forget(batcher *b)
 {
     CHECK(b->requests == NULL);
+    if (b->host.is_open)
+        prefix_cache_set_leave(b->prefixes, NULL, NULL);
     block_allocator_forget(b->blocks);
+    batch_host_forget(b);
+    if (b->host.is_open)
+        batcher_open_host(b, b->host.block_ns);
 }
 
 void batcher_get_stats(const batcher *b, struct batcher_stats *out)
@@ -427,6 +437,7 @@ void batcher_get_stats(const batcher *b, struct batcher_stats *out)
         .prefix_hit_tokens = b->prefix_hit_tokens,
         .recomputed_tokens = b->recomputed_tokens,
     };
+    batch_host_get_stats(b, &out->host);
 }
 
 /* Is the running list in order, and does every sequence in it have what it says? */
@@ -487,7 +498,8 @@ bool batcher_is_consistent(const batcher *b)
     bool is_consistent = running_is_consistent(b) && tenants == b->running_tenant_count &&
                          block_tables_are_consistent(b->blocks, tables, running) &&
                          block_allocator_is_consistent(b->blocks) &&
-                         (b->prefixes == NULL || prefix_cache_is_consistent(b->prefixes));
+                         (b->prefixes == NULL || prefix_cache_is_consistent(b->prefixes)) &&
+                         (b->host.tier == NULL || host_tier_is_consistent(b->host.tier));
     memory_release(tables);
     return is_consistent;
 }

@@ -6,13 +6,27 @@
 #include "prefix_cache.h"
 #include "sequence_queue.h"
 
+/* The tier below the cache (batch_host.c), and the copies that go before the next step. They stay in the lists until a plan that
+ * names them is complete. Arrays of block_count. */
+struct batch_host {
+    host_tier *tier;                          /* owned; NULL: none */
+    uint32_t *save_from, *save_to;            /* owned; a block, its slot */
+    uint32_t *load_from, *load_to;            /* owned; a slot, held; its block */
+    uint32_t save_count, load_count;
+    uint32_t copies_left;                     /* of the plan in hand */
+    bool is_open;
+    uint64_t block_ns; /* what a copy takes */
+    struct batcher_host_stats totals;         /* but for slots and used */
+};
+
 /* The batcher's state, shared by batcher.c (requests come, change and go), batch_plan.c (which rows next), batch_drafts.c
- * (guesses beside them) and batch_complete.c (what the step has brought). */
+ * (guesses beside them), batch_host.c (the tier below) and batch_complete.c (what the step has brought). */
 struct batcher {
     struct batcher_options options;
     block_allocator *blocks; /* owned */
     prefix_cache *prefixes;  /* owned; NULL: off */
     prefix_marks *marks;     /* owned; NULL: none are kept */
+    struct batch_host host;
     struct cost_model cost;
     struct draft_odds draft_odds; /* of all sequences */
 
@@ -65,9 +79,27 @@ void batcher_publish_blocks(batcher *b, struct sequence *s, uint32_t first);
 void batcher_count_computed(batcher *b, struct sequence *s, uint32_t count);
 /* Block `index` of `s`, a full and findable one of its prompt, is kept as long as the request's pins say. */
 void batcher_pin_block(batcher *b, const struct sequence *s, uint32_t index);
+/* How many blocks of `s` may be other people's, from its first on: not the one with its last token, whose row gives the logits,
+ * and none with rows that have yet to score the prompt. */
+uint32_t batcher_shareable_blocks(const struct sequence *s);
 /* Adds drafts to the decodes of the plan in hand where they are worth their time. */
 void batcher_plan_drafts(batcher *b);
 /* Keeps `is_waiting` and the gate true after a change of running_count or live_count. */
 void batcher_update_waiting(batcher *b, struct batch_request *request);
+
+/* --- batch_host.c --- */
+NODISCARD status batch_host_create(batcher *b);
+void batch_host_destroy(batcher *b);
+/* A plan begins. is_generating: somebody waits for the step's tokens. */
+void batch_host_begin(batcher *b, bool is_generating);
+/* Brings up the blocks behind those that `s` has computed, as far as the host has them and the step has time for it; they count
+ * as computed. True: more are to come, so that nothing of it is computed in this step. */
+bool batch_host_load(batcher *b, struct sequence *s);
+/* The copies of the plan that is handed out: they will be made before its step. */
+void batch_host_tell(const batcher *b, struct step_plan *plan);
+/* They have been; nothing is held any more. */
+void batch_host_done(batcher *b);
+void batch_host_forget(batcher *b);
+void batch_host_get_stats(const batcher *b, struct batcher_host_stats *out);
 
 #endif

@@ -35,7 +35,7 @@ static void assert_nobody_is_passed_by_too_much(const struct world *w)
     }
 }
 
-static uint64_t drafted_in_all_worlds, accepted_in_all_worlds;
+static uint64_t drafted_in_all_worlds, accepted_in_all_worlds, loaded_in_all_worlds;
 
 static void run_world(uint64_t seed)
 {
@@ -50,6 +50,7 @@ static void run_world(uint64_t seed)
         .draft_tokens_max = next_random(3) * next_random(7),
     };
     options.batch_tokens_max = options.sequence_count_max + next_random(100);
+    options.host_slots = choose_host_slots(options.prefix_cache);
     struct world w;
     world_open(&w, &options);
     w.request_count = 1 + next_random(REQUESTS_MAX);
@@ -90,15 +91,7 @@ static void run_world(uint64_t seed)
     drafted_in_all_worlds += w.drafted_total;
     accepted_in_all_worlds += w.accepted_total;
     world_close(&w);
-}
-
-static uint64_t seed_in_hand; /* cmocka leaves a test by longjmp; this names the seed */
-
-static int print_seed(void **state)
-{
-    (void)state;
-    print_message("last seed: %llu\n", (unsigned long long)seed_in_hand);
-    return 0;
+    loaded_in_all_worlds += w.loaded_total;
 }
 
 static void thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak(void **state)
@@ -108,6 +101,7 @@ static void thousands_of_random_worlds_end_with_the_right_tokens_and_no_leak(voi
         run_world(seed_in_hand);
     assert_true(accepted_in_all_worlds > 10000);
     assert_true(drafted_in_all_worlds > accepted_in_all_worlds + 10000);
+    assert_true(loaded_in_all_worlds > 1000);
 }
 
 static const struct batcher_options small = {

@@ -37,6 +37,15 @@ static inline uint64_t mix(uint64_t digest, uint64_t value)
     return digest ^ digest >> 29;
 }
 
+static uint64_t seed_in_hand; /* cmocka leaves a test by longjmp; this names the seed */
+
+static inline int print_seed(void **state)
+{
+    (void)state;
+    print_message("last seed: %llu\n", (unsigned long long)seed_in_hand);
+    return 0;
+}
+
 struct fake_request {
     struct batch_request request; /* first */
     struct sequence sequences[N_MAX];
@@ -74,11 +83,13 @@ struct world {
     struct queue_gate gate;
     struct batcher_options options;
     uint64_t kv[BLOCKS_MAX][BLOCK_TOKENS];
+    uint64_t host[BLOCKS_MAX][BLOCK_TOKENS]; /* the tier below, by slot */
     struct fake_request *requests;
     uint32_t request_count;
     uint64_t step;
     uint32_t preempted_total;
     uint64_t drafted_total, accepted_total;
+    uint64_t loaded_total; /* once it is closed */
 };
 
 static const struct hash_key key = {11, 22};
@@ -102,6 +113,28 @@ static inline void make_lookups(struct world *w, struct fake_request *r)
         status made =
             prompt_lookup_create(index, s->outputs, s->output_count_max, r->memory, &s->lookup);
         assert_int_equal(made, STATUS_OK);
+    }
+}
+
+static inline void hash_prompt(struct fake_request *r)
+{
+    struct hash128 parent = r->request.hash_root;
+    for (uint32_t i = 0; i < r->request.prompt_count / BLOCK_TOKENS; i++)
+        r->prompt_hashes[i] = parent =
+            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
+}
+
+/* Of a request whose prompt and number of sequences are there. */
+static inline void make_sequences(struct fake_request *r, uint32_t output_max)
+{
+    for (uint32_t i = 0; i < r->request.sequence_count; i++) {
+        r->sequences[i] = (struct sequence){.request = &r->request,
+                                            .index = i,
+                                            .outputs = r->outputs[i],
+                                            .output_count_max = output_max,
+                                            .output_hashes = r->output_hashes[i]};
+        block_table_init(&r->sequences[i].table, r->tables[i],
+                         sequence_blocks_max(r->request.prompt_count, output_max));
     }
 }
 
@@ -131,19 +164,8 @@ static inline void request_make(struct world *w, struct fake_request *r, uint64_
         .sequences = r->sequences,
         .sequence_count = next_random(3) == 0 ? 1 + next_random(N_MAX) : 1,
     };
-    struct hash128 parent = r->request.hash_root;
-    for (uint32_t i = 0; i < prompt_count / BLOCK_TOKENS; i++)
-        r->prompt_hashes[i] = parent =
-            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
-    for (uint32_t i = 0; i < r->request.sequence_count; i++) {
-        r->sequences[i] = (struct sequence){.request = &r->request,
-                                            .index = i,
-                                            .outputs = r->outputs[i],
-                                            .output_count_max = output_max,
-                                            .output_hashes = r->output_hashes[i]};
-        block_table_init(&r->sequences[i].table, r->tables[i],
-                         sequence_blocks_max(prompt_count, output_max));
-    }
+    hash_prompt(r);
+    make_sequences(r, output_max);
     r->request.scores_prompt = next_random(4) == 0;
     r->request.pins = r->pins;
     r->request.pin_count = next_random(3);
@@ -187,6 +209,10 @@ static inline uint64_t *kv_at(struct world *w, const struct sequence *s, uint32_
 
 static inline void run_copies(struct world *w, const struct step_plan *plan)
 {
+    for (uint32_t i = 0; i < plan->save_count; i++)
+        memcpy(w->host[plan->save_to[i]], w->kv[plan->save_from[i]], sizeof w->kv[0]);
+    for (uint32_t i = 0; i < plan->load_count; i++)
+        memcpy(w->kv[plan->load_to[i]], w->host[plan->load_from[i]], sizeof w->kv[0]);
     for (uint32_t at = 0; at < plan->copy_count;) {
         uint32_t run = step_plan_copy_run(plan, at);
         assert_true(run > 0);
@@ -358,6 +384,17 @@ static inline void run_step(struct world *w)
     }
 }
 
+static uint64_t host_block_ns; /* of the tier below, for worlds that are opened from now on */
+
+/* Slots of a tier below the cache, or none; and what its copies take: nothing, less than computing, more than that. */
+static inline uint32_t choose_host_slots(bool has_cache)
+{
+    static const uint64_t block_ns[] = {0, 20000, 10000000};
+    uint32_t slots = next_random(2) * (1 + next_random(BLOCKS_MAX));
+    host_block_ns = block_ns[next_random(3)];
+    return has_cache ? slots : 0;
+}
+
 static inline void world_open(struct world *w, const struct batcher_options *options)
 {
     memset(w, 0, sizeof *w);
@@ -366,6 +403,8 @@ static inline void world_open(struct world *w, const struct batcher_options *opt
     w->options.gate = &w->gate;
     queue_gate_init(&w->gate, REQUESTS_MAX, UINT64_MAX / 2, options->sequence_count_max);
     assert_int_equal(batcher_create(&w->options, &w->b), STATUS_OK);
+    if (options->host_slots > 0)
+        batcher_open_host(w->b, host_block_ns);
     w->requests = calloc(REQUESTS_MAX, sizeof *w->requests);
     assert_non_null(w->requests);
 }
@@ -378,6 +417,7 @@ static inline void world_close(struct world *w)
     assert_int_equal(stats.blocks.tokens_used, 0);
     assert_int_equal(stats.running_sequences, 0);
     assert_int_equal(stats.waiting_requests, 0);
+    w->loaded_total = stats.host.loaded_blocks;
     assert_int_equal(atomic_load(&w->gate.requests), 0);
     assert_int_equal(atomic_load(&w->gate.tokens), 0);
     assert_true(batcher_is_consistent(w->b));
@@ -392,14 +432,6 @@ static inline void submit(struct world *w, struct fake_request *r)
     assert_int_equal(queue_gate_enter(&w->gate, r->request.prompt_count), STATUS_OK);
     batcher_submit(w->b, &r->request);
     r->was_submitted = true;
-}
-
-static inline void hash_prompt(struct fake_request *r)
-{
-    struct hash128 parent = r->request.hash_root;
-    for (uint32_t i = 0; i < r->request.prompt_count / BLOCK_TOKENS; i++)
-        r->prompt_hashes[i] = parent =
-            prefix_hash_next(&key, parent, i, r->prompt + i * BLOCK_TOKENS);
 }
 
 /* A request with prompt tokens 0, 1, 2, ...; only its length ends it. */
@@ -421,15 +453,7 @@ static inline struct fake_request *make(struct world *w, uint32_t prompt_count,
     for (uint32_t i = 0; i < prompt_count; i++)
         r->prompt[i] = (int32_t)(i % VOCABULARY);
     hash_prompt(r);
-    for (uint32_t i = 0; i < n; i++) {
-        r->sequences[i] = (struct sequence){.request = &r->request,
-                                            .index = i,
-                                            .outputs = r->outputs[i],
-                                            .output_count_max = output_count,
-                                            .output_hashes = r->output_hashes[i]};
-        block_table_init(&r->sequences[i].table, r->tables[i],
-                         sequence_blocks_max(prompt_count, output_count));
-    }
+    make_sequences(r, output_count);
     r->period = 0;
     make_lookups(w, r);
     return r;

@@ -56,6 +56,8 @@
 struct prefix_cache {
     block_allocator *allocator; /* borrowed */
     prefix_marks *marks;        /* borrowed; NULL: none */
+    prefix_leave_fn *leave;     /* NULL: none */
+    void *leave_context;        /* borrowed */
     struct hash_key key;        /* secret of this process */
     struct hash128 *hashes;     /* owned; [blocks]: hash of each findable block */
     uint32_t *cells;            /* owned; [mask + 1]: block id or BLOCK_NONE */
@@ -106,6 +108,8 @@ static void forget_block(void *context, uint32_t block)
     prefix_cache *cache = context;
     uint32_t cell = cell_find(cache, cache->hashes[block]);
     CHECK(cache->cells[cell] == block);
+    if (cache->leave != NULL)
+        cache->leave(cache->leave_context, cache->hashes[block], block);
     cell_remove(cache, cell);
     if (cache->marks != NULL)
         prefix_marks_forget(cache->marks, block);
@@ -147,6 +151,12 @@ void prefix_cache_destroy(prefix_cache *cache)
     memory_release(cache->cells);
     memory_release(cache->hashes);
     memory_release(cache);
+}
+
+void prefix_cache_set_leave(prefix_cache *cache, prefix_leave_fn *leave, void *context)
+{
+    cache->leave = leave;
+    cache->leave_context = context;
 }
 
 void prefix_cache_set_marks(prefix_cache *cache, prefix_marks *marks)

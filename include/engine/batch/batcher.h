@@ -6,6 +6,7 @@
 
 #include "block_allocator.h"
 #include "hash.h"
+#include "host_tier.h"
 #include "prefix_marks.h"
 #include "queue_gate.h"
 #include "sequence.h"
@@ -41,6 +42,9 @@ struct batcher_options {
     uint32_t batch_tokens_max;   /* rows of one step; >= sequence_count_max */
     bool prefix_cache;
     uint32_t pinned_blocks_max; /* that requests may pin in it, all together */
+    /* Slots of host memory below the cache (host_tier.h), once batcher_open_host has been called; only with the prefix cache. 0:
+     * none */
+    uint32_t host_slots;
     struct hash_key hash_key;   /* random; for the prefix cache */
     /* Told of names of prompts that come into the prefix cache or go; NULL: none are kept */
     prefix_mark_fn *mark_changed;
@@ -53,10 +57,15 @@ struct batcher_options {
     struct queue_gate *gate;   /* borrowed; counts the waiting */
 };
 
-/* STATUS_INVALID: no blocks, no slots, or fewer rows than slots; STATUS_NO_MEMORY. */
+/* STATUS_INVALID: no blocks, no slots, fewer rows than slots, or a tier without the prefix cache; STATUS_NO_MEMORY. */
 NODISCARD status batcher_create(const struct batcher_options *options, batcher **out);
 /* Every request must have ended. Accepts NULL. */
 void batcher_destroy(batcher *b);
+
+/* There is memory behind the slots: from now on blocks that would be forgotten are copied to it (step_plan.save_from), and
+ * copied back (load_from), when that is quicker than computing them. block_ns: what copying one takes, in either direction;
+ * 0: nothing. Without this call the slots stay empty. */
+void batcher_open_host(batcher *b, uint64_t block_ns);
 
 /* The longest sequence (prompt and output) that can run alone in the cache. */
 uint32_t batcher_tokens_max(const batcher *b);
@@ -112,8 +121,13 @@ struct step_plan {
     uint32_t draft_count;  /* rows that hold drafts */
     uint32_t score_count;  /* rows that score prompts */
     uint32_t logit_row_count;
-    const uint32_t *copy_from; /* blocks to copy before the step, in this order */
-    const uint32_t *copy_to;
+    /* Before the step, each in its order: blocks to copy to slots of the host, then slots to copy to blocks, then blocks to
+     * copy to blocks. */
+    const uint32_t *save_from, *save_to;
+    uint32_t save_count;
+    const uint32_t *load_from, *load_to;
+    uint32_t load_count;
+    const uint32_t *copy_from, *copy_to;
     uint32_t copy_count;
     uint32_t preempted_count; /* sequences that lost their blocks for this step */
     uint32_t admitted_count;  /* sequences that got a slot for this step */
@@ -173,7 +187,7 @@ void batcher_abandon(batcher *b);
 /* Any live request, or NULL; for shutting down. */
 struct batch_request *batcher_any_request(const batcher *b);
 
-/* Empties the prefix cache, of which every block is told as gone. No request may be live. */
+/* Empties the prefix cache, of which every block is told as gone, and the host's slots. No request may be live. */
 void batcher_forget(batcher *b);
 
 struct batcher_stats {
@@ -186,6 +200,12 @@ struct batcher_stats {
     uint64_t prefix_hit_tokens;
     /* cached prompt tokens computed all the same, because some row must give logits */
     uint64_t recomputed_tokens;
+    struct batcher_host_stats {
+        uint32_t slots, used;
+        uint64_t saved_blocks, loaded_blocks;
+        /* Of the prompts of first admissions, those that the prefix cache lacked; and of them those that came from the host */
+        uint64_t query_tokens, hit_tokens;
+    } host;
 };
 void batcher_get_stats(const batcher *b, struct batcher_stats *out);
 

@@ -86,6 +86,7 @@ struct batch_request {
     bool is_waiting;           /* counted in the queue gate */
     bool was_admitted;         /* has run at least once */
     uint32_t cached_tokens;    /* of the prompt, found at first admission */
+    uint32_t host_tokens;      /* of them, those that came from the tier below the cache */
     uint32_t written_tokens;   /* of the prompt, in blocks that the cache did not hold */
     uint32_t mark_next;        /* the first of the marks whose block has not been filled yet */
     uint32_t scored_count;     /* scores_prompt: rows of the prompt whose logits a step has given */

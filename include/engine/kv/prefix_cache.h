@@ -21,6 +21,10 @@ NODISCARD status prefix_cache_create(block_allocator *a, const struct hash_key *
 /* Accepts NULL. The allocator must not evict afterwards. */
 void prefix_cache_destroy(prefix_cache *cache);
 
+/* Told of a block that is about to be forgotten; what it holds is still there. NULL: nobody is. */
+typedef void prefix_leave_fn(void *context, struct hash128 hash, uint32_t block);
+void prefix_cache_set_leave(prefix_cache *cache, prefix_leave_fn *leave, void *context);
+
 /* Names that go when their block is forgotten; borrowed for the cache's life. */
 void prefix_cache_set_marks(prefix_cache *cache, prefix_marks *marks);
 
