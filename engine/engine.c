@@ -162,6 +162,7 @@ static status make_batcher(engine *e)
         .batch_tokens_max = e->options.batch_tokens_max,
         .prefix_cache = e->options.prefix_cache,
         .pinned_blocks_max = (uint32_t)(e->options.pinned_share * e->info.block_count),
+        .host_slots = e->host_slots,
         .hash_key = e->hash_key,
         .inter_token_target_ns = e->options.inter_token_target_ns,
         .inter_token_factor = e->options.inter_token_factor,
@@ -272,6 +273,7 @@ static status make_metrics(engine *e, const struct engine_options *options)
         .block_count = e->info.block_count,
         .draft_tokens_max = e->options.draft_tokens_max,
         .cache_dtype = e->info.kv_cache_dtype,
+        .has_host = e->host_slots > 0,
     };
     status s = engine_metrics_create(&metrics, &e->metrics);
     if (s == STATUS_OK && e->options.adapters_max > 0)
@@ -451,6 +453,8 @@ void engine_get_stats(const engine *e, struct engine_stats *out)
         .preemptions = GET(preemptions),
         .prefix_query_tokens = GET(prefix_query_tokens),
         .prefix_hit_tokens = GET(prefix_hit_tokens),
+        .host_saved_blocks = GET(host_saved_blocks),
+        .host_loaded_blocks = GET(host_loaded_blocks),
         .draft_tokens = GET(draft_tokens),
         .accepted_tokens = GET(accepted_tokens),
         .busy_ns = GET(busy_ns),

@@ -15,6 +15,7 @@ struct outcome {
     status opened;
     char note[160];
     bool was_alive, all_ended;
+    uint64_t host_bytes; /* below its cache */
     struct {
         uint32_t token_count;
         int32_t tokens[OUTPUT];
@@ -23,6 +24,7 @@ struct outcome {
 };
 
 static struct outcome *whole, *shared; /* in memory that the processes share */
+static uint64_t host_bytes_wanted = 64 * BLOCK_BYTES;
 
 static struct client *ask(engine *e, uint32_t i)
 {
@@ -67,10 +69,12 @@ static void be_the_process(const char *faults, uint64_t limit_ns, struct outcome
     struct engine_options options = options_on(model_file, "cuda-emulated", 64 * BLOCK_BYTES);
     struct error_note note = {""};
     engine *e = NULL;
+    options.host_bytes = host_bytes_wanted;
     (void)setenv("PENSTOCK_FAKE_DEVICE", faults, 1);
     out->opened = engine_open(&options, &e, &note);
     (void)snprintf(out->note, sizeof out->note, "%.159s", note.text);
     if (out->opened == STATUS_OK) {
+        out->host_bytes = engine_get_info(e)->host_bytes;
         run_clients(e, limit_ns, out);
         if (out->all_ended) /* one that hangs cannot be closed, only ended */
             engine_close(e);
@@ -114,6 +118,7 @@ static int run_without_faults(void **state)
     run_with("seed=1", PATIENCE_S, whole);
     assert_int_equal(whole->opened, STATUS_OK);
     assert_true(whole->all_ended && whole->was_alive);
+    assert_int_equal(whole->host_bytes, host_bytes_wanted);
     return 0;
 }
 
@@ -161,6 +166,21 @@ static void a_device_without_memory_is_told_at_the_start(void **state)
     assert_true(shared->opened != STATUS_OK);
 }
 
+static void a_host_without_memory_to_pin_goes_on_without(void **state)
+{
+    (void)state;
+    uint64_t before = host_bytes_wanted;
+    host_bytes_wanted = (uint64_t)1 << 30;
+    run_with("pinned=268435456", PATIENCE_S, shared);
+    host_bytes_wanted = before;
+    assert_int_equal(shared->opened, STATUS_OK);
+    assert_int_equal(shared->host_bytes, 0);
+    assert_true(shared->all_ended && shared->was_alive);
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        assert_int_equal(shared->clients[i].finish, FINISH_LENGTH);
+    assert_is_a_beginning("pinned", shared);
+}
+
 static void a_device_that_hangs_is_not_alive_and_says_nothing_wrong(void **state)
 {
     (void)state;
@@ -183,6 +203,7 @@ int main(void)
         cmocka_unit_test(a_device_that_fails_tells_everybody_and_nothing_wrong),
         cmocka_unit_test(a_device_that_hangs_is_not_alive_and_says_nothing_wrong),
         cmocka_unit_test(a_device_without_memory_is_told_at_the_start),
+        cmocka_unit_test(a_host_without_memory_to_pin_goes_on_without),
     };
     return cmocka_run_group_tests(tests, run_without_faults, end);
 }

@@ -43,6 +43,31 @@ static status plan_device(const engine *e, uint32_t context_max, uint64_t *kv_by
     return s;
 }
 
+/* Slots below the cache. */
+static status plan_host(engine *e, uint64_t block_bytes, struct error_note *note)
+{
+    uint64_t bytes = e->options.host_bytes;
+    if (bytes == 0)
+        return STATUS_OK;
+    if (e->device->operations->kv_save_blocks == NULL) {
+        error_note_set(note,
+                       "host memory below the cache is for devices with memory of their own; with "
+                       "the %s backend the cache itself is in the host's: make it larger instead",
+                       e->device->operations->name);
+        return STATUS_UNSUPPORTED;
+    }
+    if (!e->options.prefix_cache || bytes < block_bytes) {
+        error_note_set(note, "%s",
+                       e->options.prefix_cache
+                           ? "the host memory below the cache holds not one block"
+                           : "host memory below the cache needs the prefix cache");
+        return STATUS_INVALID;
+    }
+    uint64_t slots = bytes / block_bytes;
+    e->host_slots = slots < UINT32_MAX / 4 ? (uint32_t)slots : UINT32_MAX / 4;
+    return STATUS_OK;
+}
+
 status engine_plan_memory(engine *e, struct error_note *note)
 {
     uint32_t trained = e->file_info.context_trained;
@@ -71,6 +96,8 @@ status engine_plan_memory(engine *e, struct error_note *note)
         .context_max = wanted,
     };
     s = memory_plan_kv_blocks(&input, &e->info.block_count, note);
+    if (s == STATUS_OK)
+        s = plan_host(e, input.kv_block_bytes, note);
     if (s != STATUS_OK)
         return s;
     /* A sequence that could not finish alone in the cache would be preempted for ever. */

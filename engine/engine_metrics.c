@@ -63,11 +63,13 @@ enum histogram_id {
 
 struct engine_metrics {
     metrics_series *running, *waiting, *waiting_capacity, *waiting_deferred, *kv_usage, *pinned;
-    metrics_series *source_compute, *source_cache;
+    metrics_series *source_compute, *source_cache, *source_host;
     metrics_series *sleep_states[ENGINE_SLEEP_LEVEL_MAX + 1]; /* by level */
     metrics_series *finished[FINISH_ERROR + 1]; /* by enum finish_reason; NONE unused */
     metrics_series *counters[COUNTER_COUNT];
     metrics_series *histograms[HISTOGRAM_COUNT];
+    /* Memory below the cache; NULL where there is none. */
+    metrics_series *host_usage, *host_queries, *host_hits, *host_saved, *host_loaded;
     /* Speculation; NULL where there is none. */
     metrics_series *drafts, *draft_tokens, *accepted_tokens;
     metrics_series *accepted_at[DRAFT_TOKENS_LIMIT]; /* by place in the draft */
@@ -239,8 +241,9 @@ static status make_labelled_counters(struct engine_metrics *m,
     status s = make_series(o, f, "finished_reason", reasons, &m->finished[FINISH_STOP]);
     if (s != STATUS_OK)
         return s;
-    static const char *const sources[] = {"local_compute", "local_cache_hit", NULL};
-    metrics_series *by_source[2];
+    static const char *const sources[] = {"local_compute", "local_cache_hit",
+                                          "external_kv_transfer", NULL};
+    metrics_series *by_source[3];
     f.name = "vllm:prompt_tokens_by_source_total";
     f.help = "Prompt tokens by where their KV came from.";
     s = make_series(o, f, "source", sources, by_source);
@@ -248,6 +251,7 @@ static status make_labelled_counters(struct engine_metrics *m,
         return s;
     m->source_compute = by_source[0];
     m->source_cache = by_source[1];
+    m->source_host = by_source[2];
     return STATUS_OK;
 }
 
@@ -304,6 +308,36 @@ static status make_speculation(struct engine_metrics *m, const struct engine_met
     return make_series(o, f, "position", values, m->accepted_at);
 }
 
+static status make_host(struct engine_metrics *m, const struct engine_metrics_options *o)
+{
+    const struct {
+        enum metrics_kind kind;
+        const char *name, *help;
+        metrics_series **out;
+    } rows[] = {
+        {METRICS_GAUGE, "penstock_kv_host_usage_ratio",
+         "Share of the host memory below the KV cache that holds blocks, 0 to 1.", &m->host_usage},
+        {METRICS_COUNTER, "vllm:external_prefix_cache_queries_total",
+         "Prompt tokens looked up in the host memory below the KV cache, once a request.",
+         &m->host_queries},
+        {METRICS_COUNTER, "vllm:external_prefix_cache_hits_total",
+         "Prompt tokens whose KV came from the host memory below the KV cache, once a request.",
+         &m->host_hits},
+        {METRICS_COUNTER, "penstock_kv_host_saved_blocks_total",
+         "Blocks copied from the KV cache to the host's memory.", &m->host_saved},
+        {METRICS_COUNTER, "penstock_kv_host_loaded_blocks_total",
+         "Blocks copied from the host's memory back to the KV cache.", &m->host_loaded},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct metrics_family_options f = {
+            .kind = rows[i].kind, .name = rows[i].name, .help = rows[i].help};
+        status s = make_series(o, f, NULL, NULL, rows[i].out);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
+
 static status make_all(struct engine_metrics *m, const struct engine_metrics_options *o)
 {
     status s = make_gauges(m, o);
@@ -315,6 +349,8 @@ static status make_all(struct engine_metrics *m, const struct engine_metrics_opt
         s = make_cache_info(o);
     if (s == STATUS_OK && o->draft_tokens_max > 0)
         s = make_speculation(m, o);
+    if (s == STATUS_OK && o->has_host)
+        s = make_host(m, o);
     for (size_t i = 0; s == STATUS_OK && i < COUNTER_COUNT; i++) {
         struct metrics_family_options f = {
             .kind = METRICS_COUNTER, .name = counter_rows[i].name, .help = counter_rows[i].help};
@@ -371,6 +407,8 @@ void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gau
     metrics_set(m->waiting, gauges->waiting);
     metrics_set(m->waiting_capacity, gauges->waiting);
     metrics_set(m->pinned, gauges->blocks_pinned);
+    if (m->host_usage != NULL)
+        metrics_set(m->host_usage, gauges->host_usage);
     metrics_set(m->kv_usage, (double)gauges->tokens_used / (double)gauges->tokens_total);
 }
 
@@ -388,20 +426,30 @@ void engine_metrics_step(struct engine_metrics *m, const struct engine_step_reco
         metrics_add(m->counters[COUNTER_PREEMPTIONS], (double)step->preemptions);
     if (step->recomputed_tokens > 0)
         metrics_add(m->counters[COUNTER_RECOMPUTED], (double)step->recomputed_tokens);
+    if (step->saved_blocks > 0)
+        metrics_add(m->host_saved, (double)step->saved_blocks);
+    if (step->loaded_blocks > 0)
+        metrics_add(m->host_loaded, (double)step->loaded_blocks);
 }
 
-void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
-                             uint32_t cached_tokens, bool has_cache)
+void engine_metrics_admitted(struct engine_metrics *m, const struct engine_admission_record *r)
 {
     if (m == NULL)
         return;
-    metrics_add(m->counters[COUNTER_PROMPT_TOKENS], prompt_tokens);
-    metrics_add(m->counters[COUNTER_CACHED], cached_tokens);
-    metrics_add(m->source_compute, prompt_tokens - cached_tokens);
-    metrics_add(m->source_cache, cached_tokens);
-    if (has_cache) {
-        metrics_add(m->counters[COUNTER_PREFIX_QUERIES], prompt_tokens);
-        metrics_add(m->counters[COUNTER_PREFIX_HITS], cached_tokens);
+    uint32_t computed = r->prompt_tokens - r->cached_tokens;
+    uint32_t own = r->cached_tokens - r->host_tokens;
+    metrics_add(m->counters[COUNTER_PROMPT_TOKENS], r->prompt_tokens);
+    metrics_add(m->counters[COUNTER_CACHED], r->cached_tokens);
+    metrics_add(m->source_compute, computed);
+    metrics_add(m->source_cache, own);
+    metrics_add(m->source_host, r->host_tokens);
+    if (r->has_cache) {
+        metrics_add(m->counters[COUNTER_PREFIX_QUERIES], r->prompt_tokens);
+        metrics_add(m->counters[COUNTER_PREFIX_HITS], own);
+    }
+    if (m->host_usage != NULL) {
+        metrics_add(m->host_queries, r->prompt_tokens - own);
+        metrics_add(m->host_hits, r->host_tokens);
     }
 }
 

@@ -17,6 +17,7 @@ struct engine_metrics_options {
     uint32_t context_max, block_count;
     uint32_t draft_tokens_max; /* 0: no speculation, and no families of it */
     const char *cache_dtype;
+    bool has_host; /* memory below the cache is wanted; else no families of it */
 };
 NODISCARD status engine_metrics_create(const struct engine_metrics_options *options,
                                        struct engine_metrics **out);
@@ -27,6 +28,7 @@ struct engine_gauges {
     uint32_t running, waiting;
     uint64_t tokens_used, tokens_total; /* positions of the KV cache */
     uint32_t blocks_pinned;
+    double host_usage; /* share of the slots below the cache that hold a block */
 };
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges);
 /* Step thread: it sleeps so deep; 0: it is awake. */
@@ -35,13 +37,20 @@ void engine_metrics_sleep(struct engine_metrics *m, uint32_t level);
 struct engine_step_record {
     uint32_t rows, decodes, drafts; /* of the rows, one a sequence that generates; and drafts */
     uint64_t elapsed_ns;
-    double predicted_ns;                     /* 0: there was no prediction */
-    uint64_t preemptions, recomputed_tokens; /* since the step before */
+    double predicted_ns; /* 0: there was no prediction */
+    /* Since the step before */
+    uint64_t preemptions, recomputed_tokens, saved_blocks, loaded_blocks;
 };
 void engine_metrics_step(struct engine_metrics *m, const struct engine_step_record *step);
-/* Step thread: a request starts for the first time. has_cache: the prefix cache was asked. */
-void engine_metrics_admitted(struct engine_metrics *m, uint32_t prompt_tokens,
-                             uint32_t cached_tokens, bool has_cache);
+/* Step thread: a request starts for the first time. */
+struct engine_admission_record {
+    uint32_t prompt_tokens;
+    uint32_t cached_tokens,
+        host_tokens; /* of the prompt; host_tokens, from below the cache, of those */
+    bool has_cache;  /* the prefix cache was asked */
+};
+void engine_metrics_admitted(struct engine_metrics *m,
+                             const struct engine_admission_record *record);
 /* Step thread: a sequence's step had `drafted` drafts, of which the first `accepted` were right. */
 void engine_metrics_drafts(struct engine_metrics *m, uint32_t drafted, uint32_t accepted);
 /* Step thread: a row of logits was not finite. */

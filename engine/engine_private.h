@@ -205,19 +205,21 @@ struct engine {
     enum kv_type kv_type;
     bool device_samples;             /* tokens are sampled by the device, where it knows how */
     bool has_device_memory;          /* of its own, not the host's */
+    uint32_t host_slots;             /* blocks that options.host_bytes hold */
     uint64_t device_available_bytes; /* of it, when it was opened */
 
     /* The step thread's. */
-    backend *device;                            /* owned */
-    model *model;                               /* owned */
-    batcher *batch;                             /* owned */
-    struct step_buffers step;                   /* owned arrays */
-    uint32_t kv_touched;                        /* blocks from the first whose memory is there */
-    uint64_t preemptions_seen, recomputed_seen; /* already in the metrics */
-    struct step_flights flights;                /* owned arrays */
-    uint64_t busy_until_ns; /* up to then steps' time is shared; 0: it has slept since */
-    uint64_t step_end_ns;   /* of the step that was collected last */
-    status failure;         /* not OK: the device failed, nothing runs any more */
+    backend *device;          /* owned */
+    model *model;             /* owned */
+    batcher *batch;           /* owned */
+    struct step_buffers step; /* owned arrays */
+    uint32_t kv_touched;      /* blocks from the first whose memory is there */
+    /* Already in the metrics */
+    uint64_t preemptions_seen, recomputed_seen, saved_seen, loaded_seen;
+    struct step_flights flights; /* owned arrays */
+    uint64_t busy_until_ns;      /* up to then steps' time is shared; 0: it has slept since */
+    uint64_t step_end_ns;        /* of the step that was collected last */
+    status failure;              /* not OK: the device failed, nothing runs any more */
 
     struct engine_metrics *metrics;          /* owned; NULL: none */
     struct adapter_metrics *adapter_metrics; /* owned; NULL: none */
@@ -243,8 +245,8 @@ struct engine {
     struct {
         _Atomic uint32_t running, blocks_free, blocks_kept, blocks_pinned;
         _Atomic uint64_t steps, last_step_ns, prompt_tokens, generated_tokens, preemptions,
-            prefix_query_tokens, prefix_hit_tokens, draft_tokens, accepted_tokens, busy_ns,
-            device_wait_ns, device_busy_ns;
+            prefix_query_tokens, prefix_hit_tokens, host_saved_blocks, host_loaded_blocks,
+            draft_tokens, accepted_tokens, busy_ns, device_wait_ns, device_busy_ns;
         _Atomic float step_ms, prefill_ns_alone, prefill_ns_beside;
     } stats;
     struct { /* load_totals.h; written by the step thread, read by anybody; relaxed */

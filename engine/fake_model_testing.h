@@ -257,6 +257,26 @@ void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, ui
         copy_kv(from, to, count);
 }
 
+/* The made-up cache lies in the host's memory: there is nothing below it. */
+uint32_t model_host_slots(const model *m, uint64_t *block_ns)
+{
+    (void)m;
+    *block_ns = 0;
+    return 0;
+}
+
+void model_kv_save_blocks(model *m, const uint32_t *blocks, const uint32_t *slots, uint32_t count)
+{
+    (void)m, (void)blocks, (void)slots;
+    CHECK(count == 0);
+}
+
+void model_kv_load_blocks(model *m, const uint32_t *slots, const uint32_t *blocks, uint32_t count)
+{
+    (void)m, (void)blocks, (void)slots;
+    CHECK(count == 0);
+}
+
 static uint64_t mix(uint64_t digest, uint64_t value)
 {
     digest = (digest ^ value) * 0x9E3779B97F4A7C15ull;

@@ -5,8 +5,6 @@
 
 void note_admissions(engine *e, const struct step_plan *plan, uint64_t now_ns)
 {
-    if (plan->admitted_count == 0)
-        return;
     for (uint32_t i = plan->decode_count; i < plan->entry_count; i++) {
         struct live_request *r = (struct live_request *)plan->entries[i].sequence->request;
         if (r->admitted_ns != 0)
@@ -15,8 +13,11 @@ void note_admissions(engine *e, const struct step_plan *plan, uint64_t now_ns)
         adapter_start_request(r->adapter);
         atomic_fetch_add_explicit(&e->stats.prompt_tokens, r->batch.prompt_count,
                                   memory_order_relaxed);
-        engine_metrics_admitted(e->metrics, r->batch.prompt_count, r->batch.cached_tokens,
-                                e->options.prefix_cache);
+        struct engine_admission_record record = {.prompt_tokens = r->batch.prompt_count,
+                                                 .cached_tokens = r->batch.cached_tokens,
+                                                 .host_tokens = r->batch.host_tokens,
+                                                 .has_cache = e->options.prefix_cache};
+        engine_metrics_admitted(e->metrics, &record);
     }
 }
 
@@ -46,14 +47,18 @@ void publish_stats(engine *e)
     SET(preemptions, now.preemptions);
     SET(prefix_query_tokens, now.prefix_query_tokens);
     SET(prefix_hit_tokens, now.prefix_hit_tokens);
+    SET(host_saved_blocks, now.host.saved_blocks);
+    SET(host_loaded_blocks, now.host.loaded_blocks);
     if (e->device->operations->device_busy_ns != NULL)
         SET(device_busy_ns, e->device->operations->device_busy_ns(e->device));
 #undef SET
-    struct engine_gauges gauges = {.running = now.running_requests,
-                                   .waiting = now.waiting_requests,
-                                   .tokens_used = now.blocks.tokens_used,
-                                   .tokens_total = (uint64_t)now.blocks.total * BLOCK_TOKENS,
-                                   .blocks_pinned = now.blocks.pinned};
+    struct engine_gauges gauges = {
+        .running = now.running_requests,
+        .waiting = now.waiting_requests,
+        .tokens_used = now.blocks.tokens_used,
+        .tokens_total = (uint64_t)now.blocks.total * BLOCK_TOKENS,
+        .blocks_pinned = now.blocks.pinned,
+        .host_usage = now.host.slots > 0 ? (double)now.host.used / now.host.slots : 0.0};
     engine_metrics_set_gauges(e->metrics, &gauges);
 }
 
@@ -90,10 +95,14 @@ static void count_step(engine *e, const struct step_plan *plan, uint64_t elapsed
         .predicted_ns = plan->predicted_ns,
         .preemptions = now.preemptions - e->preemptions_seen,
         .recomputed_tokens = now.recomputed_tokens - e->recomputed_seen,
+        .saved_blocks = now.host.saved_blocks - e->saved_seen,
+        .loaded_blocks = now.host.loaded_blocks - e->loaded_seen,
     };
     engine_metrics_step(e->metrics, &record);
     e->preemptions_seen = now.preemptions;
     e->recomputed_seen = now.recomputed_tokens;
+    e->saved_seen = now.host.saved_blocks;
+    e->loaded_seen = now.host.loaded_blocks;
     note_prefill(e, plan, elapsed_ns);
     float ms = (float)elapsed_ns / (float)NS_PER_MS;
     float average = atomic_load_explicit(&e->stats.step_ms, memory_order_relaxed);

@@ -38,6 +38,10 @@ static bool lay_out_rows(struct step_buffers *b, const struct step_plan *plan, u
 
 static void copy_blocks(engine *e, const struct step_plan *plan)
 {
+    if (plan->save_count > 0)
+        model_kv_save_blocks(e->model, plan->save_from, plan->save_to, plan->save_count);
+    if (plan->load_count > 0)
+        model_kv_load_blocks(e->model, plan->load_from, plan->load_to, plan->load_count);
     for (uint32_t at = 0; at < plan->copy_count;) {
         uint32_t run = step_plan_copy_run(plan, at);
         model_kv_copy_blocks(e->model, plan->copy_from + at, plan->copy_to + at, run);

@@ -162,6 +162,16 @@ static status open_device(engine *e, struct error_note *note)
     return s;
 }
 
+/* Below the cache, if there is such memory. */
+static void open_host(engine *e)
+{
+    uint64_t block_ns;
+    uint32_t slots = model_host_slots(e->model, &block_ns);
+    e->info.host_bytes = (uint64_t)slots * BLOCK_TOKENS * e->info.kv_bytes_per_token;
+    if (slots > 0)
+        batcher_open_host(e->batch, block_ns);
+}
+
 static status open_model(engine *e, struct error_note *note)
 {
     struct model_options options = {
@@ -171,6 +181,7 @@ static status open_model(engine *e, struct error_note *note)
         .context_max = e->info.context_max,
         .kv_blocks = e->info.block_count,
         .kv_type = e->kv_type,
+        .host_slots = e->host_slots,
         .adapter_rank_max = e->options.adapters_max > 0 ? e->options.adapter_rank_max : 0,
         .weight_cache = e->weight_cache,
         .model_path = e->model_path,
@@ -178,6 +189,8 @@ static status open_model(engine *e, struct error_note *note)
         .rank_backend = {.path = e->path, .threads = e->info.threads},
     };
     status s = model_open(e->source, e->device, &options, &e->model, note);
+    if (s == STATUS_OK)
+        open_host(e);
     return explained(s, "the model cannot be opened", note);
 }
 

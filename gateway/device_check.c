@@ -63,6 +63,17 @@ static struct device_plan_input input_of(const struct config_model *row,
     };
 }
 
+/* What the ranks together pin, and how many tokens' keys and values it holds. */
+static void host_print(const struct config_model *row, const struct device_plan_input *input,
+                       const struct device_plan *plan)
+{
+    uint64_t token_bytes = plan->kv_token_bytes * input->tensor * input->pipeline;
+
+    if (row->kv_host_memory > 0)
+        (void)printf("  host       %.2f GB pinned below the cache: %" PRIu64 " tokens\n",
+                     (double)row->kv_host_memory / 1e9, row->kv_host_memory / token_bytes);
+}
+
 static void plan_print(const struct device_plan_input *input, const struct device_plan *plan)
 {
     const double gb = 1e9, ms = 1e3;
@@ -152,5 +163,6 @@ bool device_check(const struct config *config, const struct config_model *row,
         return false;
     }
     plan_print(&input, &plan);
+    host_print(row, &input, &plan);
     return true;
 }

@@ -65,8 +65,8 @@ static bool is_quicker(const batcher *b, uint64_t copies_ns, uint32_t first)
     const struct step_shape empty = {0};
     const struct step_shape rows = {.rows = BLOCK_TOKENS,
                                     .context = context_of_rows(first, BLOCK_TOKENS)};
-    return (double)copies_ns < cost_model_predict_ns(&b->cost, &rows) -
-                                   cost_model_predict_ns(&b->cost, &empty);
+    return (double)copies_ns <
+           cost_model_predict_ns(&b->cost, &rows) - cost_model_predict_ns(&b->cost, &empty);
 }
 
 /* The prefix cache gives up a block. */
@@ -119,7 +119,6 @@ static void add_load(batcher *b, uint32_t slot, const struct sequence *s, uint32
     if (is_first && index < request->prompt_count / BLOCK_TOKENS) {
         request->cached_tokens += BLOCK_TOKENS;
         request->host_tokens += BLOCK_TOKENS;
-        h->totals.hit_tokens += BLOCK_TOKENS;
     }
 }
 

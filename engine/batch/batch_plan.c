@@ -276,8 +276,6 @@ static void count_prefix_hit(batcher *b, const struct sequence *s)
     request->cached_tokens = matched * BLOCK_TOKENS;
     b->prefix_query_tokens += request->prompt_count;
     b->prefix_hit_tokens += request->cached_tokens;
-    if (b->host.is_open)
-        b->host.totals.query_tokens += request->prompt_count - request->cached_tokens;
     bool is_whole = request->prompt_count == (matched + 1) * BLOCK_TOKENS;
     if (is_whole && prefix_cache_has(b->prefixes, sequence_block_hash(s, matched)))
         b->recomputed_tokens += BLOCK_TOKENS;

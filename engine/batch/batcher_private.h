@@ -9,14 +9,14 @@
 /* The tier below the cache (batch_host.c), and the copies that go before the next step. They stay in the lists until a plan that
  * names them is complete. Arrays of block_count. */
 struct batch_host {
-    host_tier *tier;                          /* owned; NULL: none */
-    uint32_t *save_from, *save_to;            /* owned; a block, its slot */
-    uint32_t *load_from, *load_to;            /* owned; a slot, held; its block */
+    host_tier *tier;               /* owned; NULL: none */
+    uint32_t *save_from, *save_to; /* owned; a block, its slot */
+    uint32_t *load_from, *load_to; /* owned; a slot, held; its block */
     uint32_t save_count, load_count;
-    uint32_t copies_left;                     /* of the plan in hand */
+    uint32_t copies_left; /* of the plan in hand */
     bool is_open;
-    uint64_t block_ns; /* what a copy takes */
-    struct batcher_host_stats totals;         /* but for slots and used */
+    uint64_t block_ns;                /* what a copy takes */
+    struct batcher_host_stats totals; /* but for slots and used */
 };
 
 /* The batcher's state, shared by batcher.c (requests come, change and go), batch_plan.c (which rows next), batch_drafts.c

@@ -363,3 +363,26 @@ void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, ui
         model_ranks_kv_copy_blocks(m->ranks, from, to, count);
     m->operations->kv_copy_blocks(m->b, m->kv, from, to, count);
 }
+
+uint32_t model_host_slots(const model *m, uint64_t *block_ns)
+{
+    uint32_t slots = m->host.slots;
+    *block_ns = m->host.block_ns;
+    if (m->ranks != NULL)
+        model_ranks_host_slots(m->ranks, &slots, block_ns);
+    return slots;
+}
+
+void model_kv_save_blocks(model *m, const uint32_t *blocks, const uint32_t *slots, uint32_t count)
+{
+    if (m->ranks != NULL)
+        model_ranks_kv_save_blocks(m->ranks, blocks, slots, count);
+    host_save(&m->host, m->b, m->kv, blocks, slots, count);
+}
+
+void model_kv_load_blocks(model *m, const uint32_t *slots, const uint32_t *blocks, uint32_t count)
+{
+    if (m->ranks != NULL)
+        model_ranks_kv_load_blocks(m->ranks, slots, blocks, count);
+    host_load(&m->host, m->b, m->kv, slots, blocks, count);
+}

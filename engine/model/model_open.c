@@ -274,6 +274,17 @@ static status open_weights(model *m, const model_source *source, uint32_t rank,
     return s;
 }
 
+/* After all that the device's memory is needed for. */
+static status open_host(model *m, struct error_note *note)
+{
+    status s = host_open(&m->host, m->b, m->kv, m->info.kv_block_bytes, m->options.kv_blocks,
+                         m->options.host_slots);
+    if (s != STATUS_OK)
+        error_note_set(note, "the %s backend cannot copy blocks of the cache to the host (%s)",
+                       m->operations->name, status_name(s));
+    return s;
+}
+
 /* Last, when all that a rank needs is there: who cannot come any more tells the others by failing the group. */
 static status join(model *m, communicator_group *group, uint32_t rank, struct error_note *note)
 {
@@ -310,6 +321,8 @@ static status open_parts(model *m, const model_source *source, communicator_grou
     }
     if (s == STATUS_OK)
         s = open_queue(m, note);
+    if (s == STATUS_OK)
+        s = open_host(m, note);
     return s == STATUS_OK ? join(m, group, rank, note) : s;
 }
 
@@ -395,6 +408,7 @@ void model_close(model *m)
     communicator_close(m->c);
     for (uint32_t i = 0; i < m->form_count; i++)
         m->operations->activation_destroy(m->b, m->forms[i].rows);
+    host_close(&m->host, m->b);
     if (m->kv != NULL)
         m->operations->kv_destroy(m->b, m->kv);
     hidden_close(&m->hidden);

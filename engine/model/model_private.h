@@ -5,6 +5,7 @@
 #include "model.h"
 #include "model_adapt.h"
 #include "model_hidden.h"
+#include "model_host.h"
 #include "model_part.h"
 #include "model_ranks.h"
 #include "model_shape.h"
@@ -43,7 +44,8 @@ struct model {
     struct rope_table rope, local_rope;
     float *frequencies, *local_frequencies; /* owned; [d_rope / 2] */
     kv_store *kv;                           /* owned */
-    expert_routes *routes;                  /* owned; NULL: no experts */
+    struct model_host host;
+    expert_routes *routes; /* owned; NULL: no experts */
     struct adapt adapt;
     struct model_hidden hidden;
 

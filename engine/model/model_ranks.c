@@ -25,7 +25,16 @@
 #include "ring.h"
 #include "thread.h"
 
-enum order_kind { ORDER_STEP, ORDER_COPY, ORDER_TOUCH, ORDER_SLEEP, ORDER_WAKE, ORDER_END };
+enum order_kind {
+    ORDER_STEP,
+    ORDER_COPY,
+    ORDER_SAVE,
+    ORDER_LOAD,
+    ORDER_TOUCH,
+    ORDER_SLEEP,
+    ORDER_WAKE,
+    ORDER_END
+};
 
 struct order {
     enum order_kind kind;
@@ -103,6 +112,12 @@ static status carry_out(struct rank_thread *t, const struct order *order)
         return run_step(t, order->step);
     case ORDER_COPY:
         model_kv_copy_blocks(t->m, order->from, order->to, order->number);
+        break;
+    case ORDER_SAVE:
+        model_kv_save_blocks(t->m, order->from, order->to, order->number);
+        break;
+    case ORDER_LOAD:
+        model_kv_load_blocks(t->m, order->from, order->to, order->number);
         break;
     case ORDER_TOUCH:
         model_kv_touch_block(t->m, order->number);
@@ -210,6 +225,16 @@ static status wait_with_note(struct model_ranks *ranks, struct error_note *note)
     return failed->result;
 }
 
+void model_ranks_host_slots(const struct model_ranks *ranks, uint32_t *slots, uint64_t *block_ns)
+{
+    for (uint32_t i = 0; i < ranks->count; i++) {
+        uint64_t own_ns;
+        uint32_t own = model_host_slots(ranks->threads[i].m, &own_ns);
+        *slots = own < *slots ? own : *slots;
+        *block_ns = own_ns > *block_ns ? own_ns : *block_ns;
+    }
+}
+
 void model_ranks_launch(struct model_ranks *ranks, const struct model_step *step)
 {
     post(ranks, &(struct order){.kind = ORDER_STEP, .step = step});
@@ -224,6 +249,20 @@ void model_ranks_kv_copy_blocks(struct model_ranks *ranks, const uint32_t *from,
                                 uint32_t count)
 {
     post(ranks, &(struct order){.kind = ORDER_COPY, .from = from, .to = to, .number = count});
+    wait_for(ranks, &ranks->done);
+}
+
+void model_ranks_kv_save_blocks(struct model_ranks *ranks, const uint32_t *blocks,
+                                const uint32_t *slots, uint32_t count)
+{
+    post(ranks, &(struct order){.kind = ORDER_SAVE, .from = blocks, .to = slots, .number = count});
+    wait_for(ranks, &ranks->done);
+}
+
+void model_ranks_kv_load_blocks(struct model_ranks *ranks, const uint32_t *slots,
+                                const uint32_t *blocks, uint32_t count)
+{
+    post(ranks, &(struct order){.kind = ORDER_LOAD, .from = slots, .to = blocks, .number = count});
     wait_for(ranks, &ranks->done);
 }
 

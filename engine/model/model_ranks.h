@@ -26,6 +26,9 @@ communicator_group *model_ranks_group(struct model_ranks *ranks);
 uint64_t model_ranks_weight_bytes(const struct model_ranks *ranks);
 uint64_t model_ranks_kv_block_bytes(const struct model_ranks *ranks);
 
+/* Makes *slots 0 if one of the other ranks has none, and *block_ns what the slowest of them takes. */
+void model_ranks_host_slots(const struct model_ranks *ranks, uint32_t *slots, uint64_t *block_ns);
+
 /* The others launch the step, without what only the first rank does (samples, rows for the host), and then collect it.
  * `step` and what it points to may be let go when model_ranks_wait_launched has returned. */
 void model_ranks_launch(struct model_ranks *ranks, const struct model_step *step);
@@ -36,6 +39,10 @@ NODISCARD status model_ranks_wait(struct model_ranks *ranks);
 /* Each returns when all ranks have done it. */
 void model_ranks_kv_copy_blocks(struct model_ranks *ranks, const uint32_t *from, const uint32_t *to,
                                 uint32_t count);
+void model_ranks_kv_save_blocks(struct model_ranks *ranks, const uint32_t *blocks,
+                                const uint32_t *slots, uint32_t count);
+void model_ranks_kv_load_blocks(struct model_ranks *ranks, const uint32_t *slots,
+                                const uint32_t *blocks, uint32_t count);
 void model_ranks_kv_touch_block(struct model_ranks *ranks, uint32_t block);
 void model_ranks_sleep(struct model_ranks *ranks, uint32_t level);
 NODISCARD status model_ranks_wake(struct model_ranks *ranks, struct error_note *note);

@@ -516,6 +516,22 @@ static void check_cache_type(const struct check *c, const struct config_model *m
              model->backend);
 }
 
+/* Below a cache that lies in a device's memory. */
+static void check_host_memory(const struct check *c, const struct config_model *model)
+{
+    if (model->kv_host_memory == 0)
+        return;
+    if (!model->enable_prefix_caching)
+        FAIL(c, &model->kv_host_memory,
+             "kv_host_memory keeps what the prefix cache has no room for; set "
+             "enable_prefix_caching, or leave it out");
+    if (strncmp(model->backend, "cuda", 4) != 0 && strcmp(model->backend, "auto") != 0)
+        FAIL(c, &model->kv_host_memory,
+             "kv_host_memory is for CUDA devices; with backend '%s' the cache itself is in the "
+             "host's memory: raise kv_cache_memory",
+             model->backend);
+}
+
 static void check_ranks(const struct check *c, const struct config_model *model)
 {
     long long ranks = model->tensor_parallel;
@@ -551,6 +567,7 @@ static void check_model(const struct check *c, uint32_t index)
     check_ranks(c, model);
     check_word(c, "backend", &model->backend, backend_words);
     check_cache_type(c, model);
+    check_host_memory(c, model);
     check_word(c, "pooling", &model->pooling, pooling_words);
     check_parsers(c, model);
     check_price(c, model);

@@ -644,6 +644,12 @@ const struct setting config_model_table[] = {
      .help = "Memory of the KV cache of a replica. 0 takes what max_num_seqs sequences can use, at most a share of the "
              "free memory, which all local replicas divide.",
      .danger = "Too small makes sequences wait and be computed twice; too large gets the process killed."},
+    {BYTES("kv_host_memory", config_model, kv_host_memory, "0", 0, 65536 * GIB), .reload = RELOAD_ROLLOUT,
+     .help = "Pinned memory of the host, for each replica on a CUDA device, that takes what the KV cache has no room for (vLLM's "
+             "kv_offloading_size, formerly swap_space): the cache of old conversations and of preempted answers is copied down "
+             "there and back when that is quicker than computing it again, by the bandwidth measured at the start. 0: none. "
+             "Needs enable_prefix_caching.",
+     .danger = "Pinned memory is taken from everything else on the machine at the start, and never paged out."},
     {TEXT("kv_cache_dtype", config_model, kv_cache_dtype, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "What the cache holds keys and values in: auto, f16, int8 or fp8. int8, with a scale for each head's key and value, "
              "takes about half the memory and is the quicker; fp8 (E4M3 without scales) exactly half, on CUDA devices only; "

@@ -362,6 +362,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .rank_count = (uint32_t)model->tensor_parallel,
         .kv_cache_dtype = model->kv_cache_dtype,
         .kv_bytes = model->kv_cache_memory,
+        .host_bytes = model->kv_host_memory,
         .memory_share_count = replica->link != NULL ? 1 : config_replica_count(replica->config),
         .queue_requests_max = (uint32_t)model->max_queued_requests,
         .queue_tokens_max = (uint64_t)model->max_queued_tokens,

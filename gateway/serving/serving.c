@@ -142,15 +142,30 @@ static void describe(const struct replica *replica, char *how, size_t bytes)
         return;
     }
     const struct engine_info *info = engine_get_info(replica->engine);
-    (void)snprintf(how, bytes, "%s, %u blocks of %s cache, %llu bytes a token", info->backend,
-                   info->block_count, info->kv_cache_dtype,
-                   (unsigned long long)info->kv_bytes_per_token);
+    int length = snprintf(how, bytes, "%s, %u blocks of %s cache, %llu bytes a token",
+                          info->backend, info->block_count, info->kv_cache_dtype,
+                          (unsigned long long)info->kv_bytes_per_token);
+    if (info->host_bytes > 0 && length > 0 && (size_t)length < bytes)
+        (void)snprintf(how + length, bytes - (size_t)length, ", %llu MiB of host memory below it",
+                       (unsigned long long)(info->host_bytes >> 20));
+}
+
+/* It goes on without what could not be pinned, and says so. */
+static void warn_host_memory(const struct replica *replica)
+{
+    if (replica->engine != NULL && replica->model->kv_host_memory > 0 &&
+        engine_get_info(replica->engine)->host_bytes == 0)
+        log_warn(AREA,
+                 "kv_host_memory: %llu MiB cannot be pinned; there is no memory below the "
+                 "cache",
+                 (unsigned long long)(replica->model->kv_host_memory >> 20));
 }
 
 static void log_ready(const struct replica *replica, const char *listen)
 {
-    char how[128];
+    char how[160];
     describe(replica, how, sizeof how);
+    warn_host_memory(replica);
     if (replica->is_trusted)
         log_info(AREA, "serving %s on %s (%s)", replica->model->name, listen, how);
     else

@@ -39,6 +39,10 @@ struct engine_options {
     const char *kv_cache_dtype;  /* "auto", "f16", "int8"; NULL: "auto" */
     /* KV cache size; 0: a share of free memory, or what a device of its own has left; at most what sequences can use */
     uint64_t kv_bytes;
+    /* Host memory for blocks that the cache has no room for, where it lies in a device's memory: they are found there and copied back
+     * when that is quicker than computing them; only with prefix_cache. Where it cannot be pinned the engine goes on without
+     * (engine_info.host_bytes). 0: none */
+    uint64_t host_bytes;
     uint32_t memory_share_count; /* engines that share the free memory, this one counted; 0: 1 */
     uint32_t queue_requests_max; /* waiting requests */
     uint64_t queue_tokens_max;   /* their prompt tokens together */
@@ -100,6 +104,7 @@ struct engine_info {
     const char *kv_cache_dtype;      /* the type chosen */
     uint64_t parameter_count, weight_bytes, kv_bytes_per_token;
     uint32_t context_max, vocabulary, layers, width, block_count;
+    uint64_t host_bytes; /* of memory below the cache that there is */
     uint32_t threads;
     uint32_t adapters_max; /* 0: the model takes none */
     /* Monotonic: when tokenizer and weights were there, and when the first step could begin */
@@ -294,6 +299,8 @@ struct engine_stats {
     uint32_t blocks_pinned;       /* of those in use and cached */
     uint64_t steps, last_step_ns; /* monotonic time the last step ended */
     uint64_t prompt_tokens, generated_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens;
+    uint64_t host_saved_blocks,
+        host_loaded_blocks;                 /* to the host's memory below the cache, and back */
     uint64_t draft_tokens, accepted_tokens; /* drafts computed, and those that were right */
     uint64_t busy_ns;                       /* in steps; the sum of what all requests are told */
     /* Of busy_ns, what the step thread waited for a device: the rest is the host's work. And the time that the device was at

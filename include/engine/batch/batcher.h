@@ -45,7 +45,7 @@ struct batcher_options {
     /* Slots of host memory below the cache (host_tier.h), once batcher_open_host has been called; only with the prefix cache. 0:
      * none */
     uint32_t host_slots;
-    struct hash_key hash_key;   /* random; for the prefix cache */
+    struct hash_key hash_key; /* random; for the prefix cache */
     /* Told of names of prompts that come into the prefix cache or go; NULL: none are kept */
     prefix_mark_fn *mark_changed;
     void *mark_context;
@@ -203,8 +203,6 @@ struct batcher_stats {
     struct batcher_host_stats {
         uint32_t slots, used;
         uint64_t saved_blocks, loaded_blocks;
-        /* Of the prompts of first admissions, those that the prefix cache lacked; and of them those that came from the host */
-        uint64_t query_tokens, hit_tokens;
     } host;
 };
 void batcher_get_stats(const batcher *b, struct batcher_stats *out);

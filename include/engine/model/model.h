@@ -40,6 +40,9 @@ struct model_options {
     uint32_t context_max;
     uint32_t kv_blocks; /* blocks of KV_BLOCK_TOKENS */
     enum kv_type kv_type;
+    /* Slots of a block each, in pinned memory of the host, for blocks that the cache has no room for; only where the backend
+     * copies them (kv_save_blocks). 0: none */
+    uint32_t host_slots;
     uint32_t adapter_rank_max; /* of LoRA adapters (model_adapter.h); 0: the model takes none */
     /* Where the weights in the backend's layout are kept for later starts, and looked for: a folder;
      * "auto": beside the model, or in the user's cache folder when that may not be written; "off" or
@@ -133,6 +136,14 @@ NODISCARD status model_wake(model *m, struct error_note *note);
 
 /* Has the operating system find the memory of a block of the cache; what it holds stays. Between steps. */
 void model_kv_touch_block(model *m, uint32_t block);
+
+/* Slots below the cache: host_slots, or none where a rank's host has no such memory to pin. block_ns: what it takes to copy a
+ * block of all ranks into or out of one, as measured when the model was opened. */
+uint32_t model_host_slots(const model *m, uint64_t *block_ns);
+/* Whole blocks over all layers, each to its slot or from it, between the cache and the slots: queued between the steps around them, and in the
+ * order of the calls. */
+void model_kv_save_blocks(model *m, const uint32_t *blocks, const uint32_t *slots, uint32_t count);
+void model_kv_load_blocks(model *m, const uint32_t *slots, const uint32_t *blocks, uint32_t count);
 
 /* Copy on write: whole blocks over all layers. Pairs do not overlap. */
 void model_kv_copy_blocks(model *m, const uint32_t *from, const uint32_t *to, uint32_t count);

@@ -222,7 +222,7 @@ struct config_model {
     int64_t threads;          /* 0: the cores divided among local replicas */
     int64_t tensor_parallel;  /* ranks of a replica */
     int64_t max_model_len, max_num_seqs, max_num_batched_tokens;
-    uint64_t kv_cache_memory;
+    uint64_t kv_cache_memory, kv_host_memory;
     const char *kv_cache_dtype;
     const char *tool_parser, *reasoning_parser; /* "auto", "none" or the name of a form */
     const char *pooling;                        /* "auto", "last" or "mean" */

@@ -88,7 +88,7 @@ void device_release(device *d, void *memory)
 void *device_allocate_pinned(device *d, uint64_t bytes)
 {
     fake_check_not_captured(d, "device_allocate_pinned");
-    if (fake_allocation_fails())
+    if (fake_allocation_fails() || bytes > fake_pinned_bytes() - d->memory.pinned_bytes())
         return nullptr;
     fake_block *block = d->memory.allocate(bytes, true);
     return block != nullptr ? block->address : nullptr;

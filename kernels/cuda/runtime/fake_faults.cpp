@@ -17,6 +17,7 @@ namespace
 struct settings {
     fake_faults faults = {};
     uint64_t seed = 1, memory_bytes = MEMORY_BYTES_DEFAULT, devices = 1;
+    uint64_t pinned_bytes = UINT64_MAX;
 
     settings()
     {
@@ -40,6 +41,7 @@ struct settings {
             {"hang", &faults.hang},
             {"flip", &faults.flip},
             {"devices", &devices},
+            {"pinned", &pinned_bytes},
         };
         for (const auto &word : words) {
             size_t length = strlen(word.name);
@@ -107,6 +109,11 @@ uint64_t fake_seed()
 uint64_t fake_memory_bytes()
 {
     return get_settings().memory_bytes;
+}
+
+uint64_t fake_pinned_bytes()
+{
+    return get_settings().pinned_bytes;
 }
 
 uint32_t fake_device_count()

@@ -31,7 +31,7 @@ fake_block *fake_memory::allocate(uint64_t bytes, bool is_pinned)
     uint64_t poisoned = bytes < POISONED_BYTES_MAX ? bytes : POISONED_BYTES_MAX;
     memset(address, is_pinned ? 0 : FAKE_POISON, is_pinned ? bytes : poisoned);
     fake_block block = {static_cast<uint8_t *>(address), bytes, ++last_id_, is_pinned};
-    device_bytes_ += is_pinned ? 0 : bytes;
+    (is_pinned ? pinned_bytes_ : device_bytes_) += bytes;
     return &(blocks_[reinterpret_cast<uintptr_t>(address)] = block);
 }
 
@@ -41,7 +41,7 @@ void fake_memory::release(uintptr_t address)
     if (found == blocks_.end())
         fake_abort("memory is released that is none of the device's, or is released twice");
     fake_block block = found->second;
-    device_bytes_ -= block.is_pinned ? 0 : block.bytes;
+    (block.is_pinned ? pinned_bytes_ : device_bytes_) -= block.bytes;
     blocks_.erase(found);
     memset(block.address, FAKE_POISON,
            block.bytes < POISONED_BYTES_MAX ? block.bytes : POISONED_BYTES_MAX);

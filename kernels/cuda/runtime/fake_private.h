@@ -58,10 +58,14 @@ class fake_memory
     {
         return device_bytes_;
     }
+    uint64_t pinned_bytes() const
+    {
+        return pinned_bytes_;
+    }
 
   private:
     std::map<uintptr_t, fake_block> blocks_;
-    uint64_t device_bytes_ = 0;
+    uint64_t device_bytes_ = 0, pinned_bytes_ = 0;
     uint64_t last_id_ = 0;
 };
 
@@ -138,6 +142,7 @@ bool fake_copy_flips();
 __attribute__((noreturn)) void fake_hang();
 uint64_t fake_seed();
 uint64_t fake_memory_bytes();
+uint64_t fake_pinned_bytes();
 uint32_t fake_device_count();
 
 #endif
