@@ -11,12 +11,12 @@
 
 /* From the vendors' data sheets: dense rates, without sparsity; links one way. */
 static const struct device_figures DEVICES[] = {
-    {"L40S", 48000 * (uint64_t)1000000, 864 * GB, 362 * TERA, 733 * TERA, 32 * GB, 8},
-    {"A100", 80000 * (uint64_t)1000000, 2039 * GB, 312 * TERA, 0, 300 * GB, 8},
-    {"H100", 80000 * (uint64_t)1000000, 3350 * GB, 989 * TERA, 1979 * TERA, 450 * GB, 8},
-    {"H200", 141000 * (uint64_t)1000000, 4800 * GB, 989 * TERA, 1979 * TERA, 450 * GB, 8},
-    {"B200", 180000 * (uint64_t)1000000, 8000 * GB, 2250 * TERA, 4500 * TERA, 900 * GB, 8},
-    {"MI300X", 192000 * (uint64_t)1000000, 5300 * GB, 1307 * TERA, 2615 * TERA, 448 * GB, 8},
+    {"L40S", 48000 * (uint64_t)1000000, 864 * GB, 362 * TERA, 733 * TERA, 32 * GB, 8, false},
+    {"A100", 80000 * (uint64_t)1000000, 2039 * GB, 312 * TERA, 0, 300 * GB, 8, false},
+    {"H100", 80000 * (uint64_t)1000000, 3350 * GB, 989 * TERA, 1979 * TERA, 450 * GB, 8, false},
+    {"H200", 141000 * (uint64_t)1000000, 4800 * GB, 989 * TERA, 1979 * TERA, 450 * GB, 8, false},
+    {"B200", 180000 * (uint64_t)1000000, 8000 * GB, 2250 * TERA, 4500 * TERA, 900 * GB, 8, false},
+    {"MI300X", 192000 * (uint64_t)1000000, 5300 * GB, 1307 * TERA, 2615 * TERA, 448 * GB, 8, true},
 };
 
 /* Shares of the peaks that servers reach: vLLM reads an 8B model's weights at 70 % of an H100's rate, and products of large

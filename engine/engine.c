@@ -333,6 +333,8 @@ status engine_open(const struct engine_options *options, engine **out, struct er
         return STATUS_NO_MEMORY;
     e->options = *options;
     e->options.model_path = e->options.backend = e->options.served_name = NULL;
+    e->options.slice_vendor = NULL;
+    e->place = device_place_of(options->slice_vendor);
     e->options.weight_cache = e->options.kv_cache_dtype = NULL;
     e->model_path = options->model_path;
     e->weight_cache = options->weight_cache;

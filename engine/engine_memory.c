@@ -11,10 +11,9 @@
 
 /* Of a device's own memory the cache gets what the weights and the steps leave, so far as nobody else has it. Of several ranks' what
  * the first one's leave counts, as often as there are ranks. */
-static status plan_device(const engine *e, uint32_t context_max, uint64_t *kv_bytes,
-                          struct error_note *note)
+static status plan_device(const engine *e, uint64_t available, uint32_t context_max,
+                          uint64_t *kv_bytes, struct error_note *note)
 {
-    uint64_t available = e->device_available_bytes;
     uint64_t adapters = adapter_bytes_max(&e->file_info, e->options.adapters_max,
                                           e->options.adapter_rank_max, e->options.batch_tokens_max);
     const struct device_figures device = {.name = "accelerator",
@@ -24,22 +23,23 @@ static status plan_device(const engine *e, uint32_t context_max, uint64_t *kv_by
                                           .bf16_rate = 1.0,
                                           .link_rate = 1.0,
                                           .node_devices = 1};
+    uint32_t tensor = e->options.rank_count > 1 ? e->options.rank_count : 1;
     struct model_parts parts;
     model_parts_count(e->source, &e->file_info, &parts);
-    const struct device_plan_input input = {
-        .model = &e->file_info,
-        .parts = &parts,
-        .device = &device,
-        .tensor = e->options.rank_count > 1 ? e->options.rank_count : 1,
-        .pipeline = 1,
-        .sequence_count_max = e->options.sequence_count_max,
-        .context_max = context_max,
-        .batch_tokens_max = e->options.batch_tokens_max,
-        .prompt_tokens = 1};
+    const struct device_plan_input input = {.model = &e->file_info,
+                                            .parts = &parts,
+                                            .device = &device,
+                                            .tensor = tensor,
+                                            .pipeline = 1,
+                                            .sequence_count_max = e->options.sequence_count_max,
+                                            .context_max = context_max,
+                                            .batch_tokens_max = e->options.batch_tokens_max,
+                                            .prompt_tokens = 1,
+                                            .kv_bytes = *kv_bytes / tensor};
     struct device_plan plan;
     status s = device_plan_make(&input, &plan, note);
     if (s == STATUS_OK)
-        *kv_bytes = plan.kv_bytes * input.tensor;
+        *kv_bytes = plan.kv_bytes * tensor;
     return s;
 }
 
@@ -68,6 +68,15 @@ static status plan_host(engine *e, uint64_t block_bytes, struct error_note *note
     return STATUS_OK;
 }
 
+status engine_device_fits(void *context, uint64_t available_bytes, struct error_note *note)
+{
+    const engine *e = context;
+    uint32_t wanted =
+        e->options.context_max != 0 ? e->options.context_max : e->file_info.context_trained;
+    uint64_t kv_bytes = e->options.kv_bytes;
+    return plan_device(e, available_bytes, wanted > 0 ? wanted : CONTEXT_MIN, &kv_bytes, note);
+}
+
 status engine_plan_memory(engine *e, struct error_note *note)
 {
     uint32_t trained = e->file_info.context_trained;
@@ -80,7 +89,7 @@ status engine_plan_memory(engine *e, struct error_note *note)
     uint64_t kv_bytes = e->options.kv_bytes;
     status s = STATUS_OK;
     if (kv_bytes == 0 && e->has_device_memory)
-        s = plan_device(e, wanted, &kv_bytes, note);
+        s = plan_device(e, e->device_available_bytes, wanted, &kv_bytes, note);
     if (s != STATUS_OK)
         return s;
     struct memory_plan_input input = {

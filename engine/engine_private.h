@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "backend.h"
 #include "batcher.h"
+#include "device_choice.h"
 #include "engine.h"
 #include "engine_metrics.h"
 #include "gguf.h"
@@ -201,7 +202,8 @@ struct engine {
     grammar_vocabulary *grammar_vocabulary; /* owned */
     grammar_cache *grammars;                /* owned */
     struct hash_key hash_key;               /* of the prefix cache */
-    enum backend_path path;
+    enum backend_path path;                 /* as asked for; then as opened */
+    enum device_place place;
     enum kv_type kv_type;
     bool device_samples;             /* tokens are sampled by the device, where it knows how */
     bool has_device_memory;          /* of its own, not the host's */
@@ -278,6 +280,11 @@ static inline uint32_t engine_logit_rows_max(const engine *e)
 /* How long a sequence may get, and how many blocks there are for them: after the device is open. STATUS_OK; STATUS_INVALID,
  * STATUS_TOO_LARGE with a note. */
 NODISCARD status engine_plan_memory(engine *e, struct error_note *note);
+
+/* Whether the model and its cache have room in so many bytes of each rank's device. `engine`: struct engine, its file open.
+ * STATUS_OK; STATUS_INVALID, STATUS_TOO_LARGE with a note. */
+NODISCARD status engine_device_fits(void *engine, uint64_t available_bytes,
+                                    struct error_note *note);
 
 /* Thread bodies; context is the engine. */
 void *step_thread_run(void *context);

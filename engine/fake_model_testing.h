@@ -454,8 +454,10 @@ status backend_open(const struct backend_options *options, backend **out, struct
     static const struct backend_operations queue = {
         .name = "fake queue", .parallel_for = serial_for, .step_begin = begin_nothing};
     static backend fake;
-    (void)options;
-    (void)note;
+    if (options->path == BACKEND_CUDA) {
+        error_note_set(note, "there is no device");
+        return STATUS_NOT_FOUND;
+    }
     steps_open = 0;
     fake.operations = fake_is_queued ? &queue : &operations;
     *out = &fake;

@@ -1,7 +1,7 @@
 #include "engine_private.h"
 
 #include "clock.h"
-#include "rank_backend.h"
+#include "device_choice.h"
 #include "sleep.h"
 #include "step_collect.h"
 #include "step_ends.h"
@@ -145,9 +145,15 @@ static status explained(status s, const char *what, struct error_note *note)
 
 static status open_device(engine *e, struct error_note *note)
 {
-    uint32_t ranks = e->options.rank_count > 1 ? e->options.rank_count : 1;
-    const struct backend_options all = {.path = e->path, .threads = e->info.threads};
-    status s = rank_backend_open(&all, 0, ranks, &e->device, note);
+    struct device_choice choice = {
+        .all = {.path = e->path, .threads = e->info.threads},
+        .rank_count = e->options.rank_count > 1 ? e->options.rank_count : 1,
+        .place = e->place,
+        .fits = engine_device_fits,
+        .context = e,
+    };
+    status s = device_choice_open(&choice, &e->device, note);
+    e->path = choice.all.path;
     if (s != STATUS_OK)
         return explained(s, "the backend cannot be opened", note);
     const struct backend_operations *o = e->device->operations;

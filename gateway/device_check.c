@@ -93,6 +93,9 @@ static void plan_print(const struct device_plan_input *input, const struct devic
     (void)printf("             with %u streams of that length one every %.2f ms each, %.0f "
                  "tokens a second in all\n",
                  plan->full_streams, plan->inter_token_full_s * ms, plan->output_tokens_s);
+    if (input->device->is_planned_only)
+        (void)printf("  note       a roofline only: the backend is CUDA's, and no replica of this "
+                     "version runs on this device\n");
     if (input->pipeline > 1)
         (void)printf("  note       replicas of this version are tensor parallel only: stages are "
                      "reckoned, not run\n");

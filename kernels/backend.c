@@ -19,6 +19,7 @@ static const char *const path_names[] = {
     [BACKEND_AMX] = "amx",
     [BACKEND_CUDA] = "cuda",
     [BACKEND_CUDA_EMULATED] = "cuda-emulated",
+    [BACKEND_CPU] = "cpu",
 };
 
 const char *backend_path_name(enum backend_path path)
@@ -39,8 +40,8 @@ bool backend_path_find(const char *name, enum backend_path *out)
 
 bool backend_path_is_supported(enum backend_path path)
 {
-    return path == BACKEND_AUTO || path == BACKEND_REFERENCE || cpu_kernels_find(path) != NULL ||
-           device_library_is_found(path);
+    return path == BACKEND_AUTO || path == BACKEND_CPU || path == BACKEND_REFERENCE ||
+           cpu_kernels_find(path) != NULL || device_library_is_found(path);
 }
 
 static enum backend_path best_path(void)
@@ -55,7 +56,8 @@ static enum backend_path best_path(void)
 
 status backend_open(const struct backend_options *options, backend **out, struct error_note *note)
 {
-    enum backend_path path = options->path == BACKEND_AUTO ? best_path() : options->path;
+    bool is_open_to_all = options->path == BACKEND_AUTO || options->path == BACKEND_CPU;
+    enum backend_path path = is_open_to_all ? best_path() : options->path;
     if (device_library_holds(path))
         return device_library_open(options, out, note);
     if (!backend_path_is_supported(path)) {

@@ -47,9 +47,21 @@ static bool program_folder(char *out, size_t bytes)
     return true;
 }
 
+/* Loading our library takes CUDA's with it, hundreds of megabytes: not where there is no driver. */
+static bool has_driver(struct error_note *note)
+{
+    if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != NULL)
+        return true;
+    error_note_set(note,
+                   "the NVIDIA driver is missing (%s): install it, or start the container with its "
+                   "GPUs; nvidia-smi shows whether it works",
+                   dlerror());
+    return false;
+}
+
 /* The first of the places that has the library. The loader counts openings of one file, and these are never closed: the
  * code of a backend outlives it. */
-static void *library_load(const char *file, struct error_note *note)
+static void *library_load(enum backend_path path, const char *file, struct error_note *note)
 {
     const char *named = getenv("PENSTOCK_CUDA_LIBRARY");
     if (named != NULL && named[0] != '\0') {
@@ -59,14 +71,14 @@ static void *library_load(const char *file, struct error_note *note)
         return library;
     }
     static const char *const places[] = {"", "/../lib/penstock"};
-    char folder[PATH_MAX], path[PATH_MAX + 64];
-    if (!program_folder(folder, sizeof(folder)))
+    char folder[PATH_MAX], place[PATH_MAX + 64];
+    if (!program_folder(folder, sizeof(folder)) || (path == BACKEND_CUDA && !has_driver(note)))
         return NULL;
     for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
-        (void)snprintf(path, sizeof(path), "%s%s/%s", folder, places[i], file);
-        if (access(path, F_OK) != 0)
+        (void)snprintf(place, sizeof(place), "%s%s/%s", folder, places[i], file);
+        if (access(place, F_OK) != 0)
             continue;
-        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        void *library = dlopen(place, RTLD_NOW | RTLD_LOCAL);
         if (library == NULL)
             error_note_set(note, "%s", dlerror());
         return library;
@@ -75,9 +87,11 @@ static void *library_load(const char *file, struct error_note *note)
     return NULL;
 }
 
-static open_fn *library_open_function(const char *file, struct error_note *note)
+static open_fn *library_open_function(enum backend_path path, struct error_note *note)
 {
-    void *library = library_load(file, note);
+    const char *file = file_of(path);
+    CHECK(file != NULL);
+    void *library = library_load(path, file, note);
     if (library == NULL)
         return NULL;
     void *symbol = dlsym(library, "penstock_cuda_open");
@@ -93,15 +107,12 @@ static open_fn *library_open_function(const char *file, struct error_note *note)
 bool device_library_is_found(enum backend_path path)
 {
     struct error_note note;
-    const char *file = file_of(path);
-    return file != NULL && library_open_function(file, &note) != NULL;
+    return device_library_holds(path) && library_open_function(path, &note) != NULL;
 }
 
 status device_library_open(const struct backend_options *options, backend **out,
                            struct error_note *note)
 {
-    const char *file = file_of(options->path);
-    CHECK(file != NULL);
-    open_fn *function = library_open_function(file, note);
+    open_fn *function = library_open_function(options->path, note);
     return function != NULL ? function(options, out, note) : STATUS_NOT_FOUND;
 }

@@ -10,7 +10,7 @@
 bool device_library_holds(enum backend_path path);
 
 /* Opens the library of `path` (the file that PENSTOCK_CUDA_LIBRARY names; else beside the program, else in ../lib/penstock
- * from there; it stays open) and its backend. STATUS_NOT_FOUND: no library, or no device; else as its backend says. */
+ * from there; it stays open) and its backend. STATUS_NOT_FOUND: no driver, library or device, with a note; else as its backend says. */
 NODISCARD status device_library_open(const struct backend_options *options, backend **out,
                                      struct error_note *note);
 

@@ -62,6 +62,7 @@ struct peak peak_int8(enum backend_path path)
     case BACKEND_AMX:
         return peak_amx();
     case BACKEND_AUTO:
+    case BACKEND_CPU:
     case BACKEND_REFERENCE:
     case BACKEND_CUDA:
     case BACKEND_CUDA_EMULATED:
@@ -80,6 +81,7 @@ struct peak peak_float(enum backend_path path)
     case BACKEND_AMX:
         return (struct peak){fma_avx512, ops_of(16)};
     case BACKEND_AUTO:
+    case BACKEND_CPU:
     case BACKEND_REFERENCE:
     case BACKEND_CUDA:
     case BACKEND_CUDA_EMULATED:

@@ -213,6 +213,7 @@ status encoder_open(const struct encoder_options *options, encoder **out, struct
         s = check_sizes(e, note);
     if (s == STATUS_OK) {
         fill_info(e);
+        count_weights(e);
         s = make_state(e);
     }
     if (s == STATUS_OK)
@@ -222,6 +223,7 @@ status encoder_open(const struct encoder_options *options, encoder **out, struct
         return s;
     }
     e->options.model_path = e->options.backend = e->options.served_name = NULL;
+    e->options.slice_vendor = NULL;
     *out = e;
     return STATUS_OK;
 }

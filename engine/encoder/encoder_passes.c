@@ -1,15 +1,31 @@
 /* What the encoder's thread does: requests off the inbox, and passes of their texts. */
 
 #include "clock.h"
+#include "device_choice.h"
 #include "encoder_private.h"
 #include "time_shares.h"
+
+/* Weights, with as much again for what a pass holds: encoders are small beside devices. */
+static status fits_device(void *context, uint64_t available_bytes, struct error_note *note)
+{
+    const encoder *e = context;
+    if (available_bytes / 2 > e->info.weight_bytes)
+        return STATUS_OK;
+    error_note_set(note, "%.1f MB of weights do not fit into the %.1f MB that a device has left",
+                   (double)e->info.weight_bytes / 1e6, (double)available_bytes / 1e6);
+    return STATUS_TOO_LARGE;
+}
 
 /* The model is opened by the thread that will use it: a backend belongs to its opener. */
 static status open_model(encoder *e, struct error_note *note)
 {
-    struct backend_options device = {.path = e->path, .threads = e->options.threads};
+    struct device_choice choice = {.all = {.path = e->path, .threads = e->info.threads},
+                                   .rank_count = 1,
+                                   .place = device_place_of(e->options.slice_vendor),
+                                   .fits = fits_device,
+                                   .context = e};
     const gguf *file = e->source != NULL ? model_source_gguf(e->source) : NULL;
-    status s = backend_open(&device, &e->device, note);
+    status s = device_choice_open(&choice, &e->device, note);
     if (s == STATUS_OK)
         s = encoder_model_open(e->folder, file, e->device, &e->shape, e->rows_max, e->texts_max,
                                &e->model, note);

@@ -19,8 +19,8 @@
 #define SHA256_HEX_DIGITS 64u
 #define ISSUER_BYTES_MAX  255u
 
-static const char *const backend_words[] = {"auto",        "reference", "avx2",          "avx-vnni",
-                                            "avx512-vnni", "cuda",      "cuda-emulated", NULL};
+static const char *const backend_words[] = {
+    "auto", "cpu", "reference", "avx2", "avx-vnni", "avx512-vnni", "cuda", "cuda-emulated", NULL};
 static const char *const pooling_words[] = {"auto", "last", "mean", NULL};
 static const char *const kv_dtype_words[] = {"auto", "f16", "int8", "fp8", NULL};
 

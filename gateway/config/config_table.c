@@ -613,10 +613,11 @@ const struct setting config_model_table[] = {
     {.key = "placement", .kind = SETTING_SECTION, .offset = offsetof(struct config_model, placement), .table = model_placement_table,
      .help = "Which slices of the pool its replicas may have, and which they should."},
     {TEXT("backend", config_model, backend, "auto"), .reload = RELOAD_ROLLOUT,
-     .help = "Kernels: auto, reference, avx2, avx-vnni or avx512-vnni, which compute on cores, of which auto takes the best that "
-             "the machine has; or cuda, on the first NVIDIA GPU that the replica sees (CUDA_VISIBLE_DEVICES), with "
-             "libpenstock-cuda.so beside the program or in ../lib/penstock. cuda-emulated is cuda's kernels run on cores, for "
-             "tests: slow.",
+     .help = "Kernels: cuda, on the NVIDIA GPUs that the replica sees (CUDA_VISIBLE_DEVICES), with libpenstock-cuda.so beside the "
+             "program or in ../lib/penstock; cpu, the best of reference, avx2, avx-vnni and avx512-vnni that the machine has; or "
+             "auto: a replica on a slice of a GPU (placement.vendors) takes cuda and never cores, one on a slice of cores takes "
+             "cpu, and one that nobody placed takes cuda where a GPU has room for the model, else cpu; its log says why. "
+             "cuda-emulated is cuda's kernels run on cores, for tests: slow.",
      .danger = "A replica with a GPU that fails ends, and is started again."},
     {TEXT("weight_cache", config_model, weight_cache, "auto"), .reload = RELOAD_ROLLOUT,
      .help = "Where the weights are kept in the kernels' layout, so that later starts map them instead of laying them out "

@@ -171,6 +171,11 @@ const struct replica_driver control_slot_driver = {.start = slot_start,
 
 /* --- what the fleet tells --- */
 
+static enum slice_vendor slice_vendor_at(const struct control *control, uint32_t slice)
+{
+    return (enum slice_vendor)pool_columns(replica_fleet_pool(control->fleet))->vendor[slice];
+}
+
 static status fleet_compose(void *context, const struct placement_request *request, uint32_t member,
                             const struct placement_decision *decision, struct member_order *order)
 {
@@ -191,8 +196,9 @@ static status fleet_compose(void *context, const struct placement_request *reque
     if (slot->is_here)
         (void)unlink(slot->replica->address + strlen("unix:"));
     return replica_order_write(control->edge, slot->replica, request->uid,
-                               &control->members.rows[member], &control->texts,
-                               &control->order_memory, order);
+                               &control->members.rows[member],
+                               slice_vendor_at(control, decision->parts[0].booking.slice),
+                               &control->texts, &control->order_memory, order);
 }
 
 static void pid_note(struct control *control, struct control_slot *slot)

@@ -159,8 +159,10 @@ static status shape_make(const struct config_model *row, uint32_t core_milli, st
             placement->cores > 0 ? (uint32_t)(placement->cores * 1000 + 0.5) : core_milli,
         .price_max_nano_hour = (int64_t)(placement->price_max * NANO),
     };
-    /* No kernels for other devices are in this program. */
-    if (shape->kinds == 0 && shape->vendors == 0)
+    /* Where nothing is said, what its kernels run on. */
+    if (shape->kinds == 0 && shape->vendors == 0 && strcmp(row->backend, "cuda") == 0)
+        shape->vendors = 1u << SLICE_NVIDIA;
+    else if (shape->kinds == 0 && shape->vendors == 0)
         shape->kinds = 1u << SLICE_CPU_SET;
     result = name_take(pool, placement->region, &shape->region);
     if (result == STATUS_OK)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "heartbeat.h"
 #include "join.h"
 #include "run_directory.h"
 
@@ -121,33 +122,34 @@ static status local_write(struct edge *edge, const struct edge_replica *replica,
 /* Elsewhere it has nothing but what it is told: it registers, and is given the rest. */
 static status remote_write(struct edge *edge, struct edge_replica *replica, uint64_t uid,
                            const struct config_member *member, struct replica_order_memory *memory,
-                           struct arguments *arguments, struct member_order *out)
+                           struct arguments *arguments)
 {
-    const char **environment =
-        arena_allocate_array(memory->texts, ENVIRONMENT_MAX + 1, sizeof(environment[0]));
-    size_t count = 0;
-    status result;
-
-    if (environment == NULL)
-        return STATUS_NO_MEMORY;
     add(arguments, member->program[0] != '\0' ? member->program : "penstock");
     add(arguments, "replica");
     add(arguments, "--join");
-    buffer_clear(&memory->environment);
-    result = join_order(edge, replica, uid, &memory->environment);
+    return join_order(edge, replica, uid, &memory->environment);
+}
+
+/* The variables of memory->environment, each with its NUL. */
+static status environment_list(struct replica_order_memory *memory, struct member_order *out)
+{
+    const char **list = arena_allocate_array(memory->texts, ENVIRONMENT_MAX + 1, sizeof(list[0]));
+    size_t count = 0;
+
+    if (list == NULL)
+        return STATUS_NO_MEMORY;
     for (size_t at = 0; at < memory->environment.bytes && count < ENVIRONMENT_MAX;
          at += strlen(memory->environment.data + at) + 1)
-        environment[count++] = memory->environment.data + at;
-    out->environment = environment;
-    return result;
+        list[count++] = memory->environment.data + at;
+    out->environment = list;
+    return memory->environment.failed;
 }
 
 status replica_order_write(struct edge *edge, struct edge_replica *replica, uint64_t uid,
-                           const struct config_member *member,
+                           const struct config_member *member, enum slice_vendor vendor,
                            const struct replica_order_texts *texts,
                            struct replica_order_memory *memory, struct member_order *out)
 {
-    static const char *const no_environment[] = {NULL};
     const struct replica_paths_source paths = {
         .run_directory = edge->run_directory,
         .config_file = texts->config_file,
@@ -163,13 +165,18 @@ status replica_order_write(struct edge *edge, struct edge_replica *replica, uint
     if (arguments.items == NULL || out->name == NULL)
         return STATUS_NO_MEMORY;
     out->arguments = arguments.items;
-    out->environment = no_environment;
-    if (member->kind != MEMBER_LOCAL)
-        return remote_write(edge, replica, uid, member, memory, &arguments, out);
-    result = local_write(edge, replica, texts, memory->texts, &arguments);
-    if (result == STATUS_OK)
-        result = replica_paths_write(&paths, memory->texts, &out->paths, &out->path_count);
-    return result;
+    buffer_clear(&memory->environment);
+    buffer_append_format(&memory->environment, SLICE_VENDOR_VARIABLE "=%s",
+                         slice_vendor_name(vendor));
+    buffer_append_byte(&memory->environment, '\0');
+    if (member->kind != MEMBER_LOCAL) {
+        result = remote_write(edge, replica, uid, member, memory, &arguments);
+    } else {
+        result = local_write(edge, replica, texts, memory->texts, &arguments);
+        if (result == STATUS_OK)
+            result = replica_paths_write(&paths, memory->texts, &out->paths, &out->path_count);
+    }
+    return result == STATUS_OK ? environment_list(memory, out) : result;
 }
 
 status replica_order_memory_init(struct replica_order_memory *memory)

@@ -21,10 +21,10 @@ struct replica_order_memory {
 NODISCARD status replica_order_memory_init(struct replica_order_memory *memory);
 void replica_order_memory_deinit(struct replica_order_memory *memory);
 
-/* Fills program, environment, files and name, for a replica on this machine or on another. STATUS_OK, STATUS_NO_MEMORY, STATUS_TOO_LARGE,
+/* Fills program, environment, files and name, for a replica on this machine or on another, on a slice of `vendor`'s. STATUS_OK, STATUS_NO_MEMORY, STATUS_TOO_LARGE,
  * and join_order's. Thread: control. */
 NODISCARD status replica_order_write(struct edge *edge, struct edge_replica *replica, uint64_t uid,
-                                     const struct config_member *member,
+                                     const struct config_member *member, enum slice_vendor vendor,
                                      const struct replica_order_texts *texts,
                                      struct replica_order_memory *memory, struct member_order *out);
 

@@ -12,11 +12,13 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "clock.h"
 #include "gateway_link_calls.h"
+#include "heartbeat.h"
 #include "job.h"
 #include "log.h"
 #include "memory.h"
@@ -307,6 +309,7 @@ static status load_encoder(struct replica *replica, struct error_note *note)
     struct encoder_options options = {
         .model_path = model->path,
         .backend = model->backend,
+        .slice_vendor = getenv(SLICE_VENDOR_VARIABLE), // NOLINT: nobody changes it
         .threads = (uint32_t)model->threads,
         .context_max = (uint32_t)model->max_model_len,
         .batch_tokens_max = (uint32_t)model->max_num_batched_tokens,
@@ -354,6 +357,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
     struct engine_options options = {
         .model_path = model->path,
         .backend = model->backend,
+        .slice_vendor = getenv(SLICE_VENDOR_VARIABLE), // NOLINT: nobody changes it
         .weight_cache = model->weight_cache,
         .threads = (uint32_t)model->threads,
         .context_max = (uint32_t)model->max_model_len,

@@ -17,6 +17,7 @@ struct device_figures {
     double bf16_rate, fp8_rate; /* dense operations a second; fp8 0: it has none */
     double link_rate;           /* bytes a second and direction, to the others of its node */
     uint32_t node_devices;      /* that these links reach */
+    bool is_planned_only;       /* there are no kernels for it: CUDA's run on NVIDIA's devices */
 };
 
 /* By its name, or a product's name that has it as a word: "NVIDIA H100 80GB HBM3". NULL: it is none of those known. */

@@ -29,6 +29,7 @@ typedef struct engine engine;
 struct engine_options {
     const char *model_path;   /* GGUF file */
     const char *backend;      /* a name of backend_path_find; NULL: "auto" */
+    const char *slice_vendor; /* of the slice that it was placed on, as device_place_of takes it */
     const char *weight_cache; /* see model_options; NULL: none */
     uint32_t threads;         /* compute team; 0: cores of the slice */
     uint32_t

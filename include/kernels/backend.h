@@ -239,6 +239,12 @@ struct weight_image {
     uint64_t bytes;
 };
 
+/* The device of a backend that has one. */
+struct backend_device {
+    const char *name;       /* the product's; the backend's */
+    uint32_t visible_count; /* devices that this process sees */
+};
+
 struct backend_operations {
     const char *name; /* "reference", "cpu-avx2", "cpu-avx512-vnni", "cuda" */
 
@@ -421,6 +427,7 @@ struct backend_operations {
                                  const struct device_sampling_state *state);
     /* Bytes of the device's memory, and those nobody has taken. */
     status (*memory_info)(backend *b, uint64_t *total, uint64_t *available);
+    void (*device_describe)(const backend *b, struct backend_device *out);
     /* Pinned host memory, zeroed. NULL when there is none. */
     void *(*host_allocate)(backend *b, uint64_t bytes);
     void (*host_release)(backend *b, void *memory);
@@ -454,18 +461,19 @@ enum backend_path {
     BACKEND_AVX_VNNI,
     BACKEND_AVX512_VNNI,
     BACKEND_AMX,
-    BACKEND_CUDA,         /* libpenstock-cuda.so */
-    BACKEND_CUDA_EMULATED /* libpenstock-cuda-emulated.so: the same kernels on the host, for tests; slow */
+    BACKEND_CUDA,          /* libpenstock-cuda.so */
+    BACKEND_CUDA_EMULATED, /* libpenstock-cuda-emulated.so: the same kernels on the host, for tests; slow */
+    BACKEND_CPU            /* the best that this CPU can run */
 };
 
 struct backend_options {
-    enum backend_path path; /* AUTO: the best this CPU can run */
+    enum backend_path path; /* AUTO: as CPU; who may have a device asks for it (device_choice.h) */
     uint32_t threads; /* compute team incl. the step thread; 0: the cores this process may run on */
     uint32_t device;  /* CUDA: which of the visible devices */
 };
 
 /* STATUS_UNSUPPORTED when this CPU cannot run `path`; STATUS_NOT_FOUND when a device's library or the device is not there. The
- * calling thread becomes the step thread. A device is never BACKEND_AUTO's choice. */
+ * calling thread becomes the step thread. */
 NODISCARD status backend_open(const struct backend_options *options, backend **out,
                               struct error_note *note);
 void backend_close(backend *b); /* accepts NULL */

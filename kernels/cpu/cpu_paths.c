@@ -97,6 +97,7 @@ const struct cpu_kernels *cpu_kernels_find(enum backend_path path)
     case BACKEND_AMX:
         return has_avx512_vnni() && cpu_tiles_request() ? &kernels_amx : NULL;
     case BACKEND_AUTO:
+    case BACKEND_CPU:
     case BACKEND_REFERENCE:
     case BACKEND_CUDA:
     case BACKEND_CUDA_EMULATED:

@@ -101,6 +101,7 @@ def test_a_layout_that_fits_is_planned_without_a_device(check, folders, model, d
     together = number(r"of that length one every ([\d.]+) ms", result.stdout)
     assert 0 < every <= together and first > every
     assert ("not run" in result.stdout) == (pipeline > 1)
+    assert ("a roofline only" in result.stdout) == (device == "MI300X")
 
 
 def test_a_layout_that_does_not_fit_is_refused_with_one_that_does(check, folders):

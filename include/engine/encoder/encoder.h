@@ -22,6 +22,7 @@ typedef struct encoder encoder;
 struct encoder_options {
     const char *model_path;      /* folder or GGUF file */
     const char *backend;         /* as engine_options */
+    const char *slice_vendor;    /* as engine_options */
     uint32_t threads;            /* compute team; 0: cores of the slice */
     uint32_t context_max;        /* longest text, tokens; 0: the model's own */
     uint32_t batch_tokens_max;   /* rows of one pass; at least context_max is taken */

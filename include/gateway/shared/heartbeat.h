@@ -18,6 +18,8 @@
 #define JOIN_PIN_VARIABLE     "PENSTOCK_JOIN_PIN"     /* of the gateway's key */
 #define JOIN_TOKEN_VARIABLE   "PENSTOCK_JOIN_TOKEN"   /* good once */
 #define JOIN_TIMEOUT_VARIABLE "PENSTOCK_JOIN_TIMEOUT" /* seconds that it is good for */
+/* Beside them, and also for replicas that need not join: whose the slice is (slice_vendor_name). */
+#define SLICE_VENDOR_VARIABLE "PENSTOCK_SLICE_VENDOR"
 
 #define JOIN_PATH      "/replicas/join"
 #define JOIN_BEAT_PATH "/replicas/heartbeat"

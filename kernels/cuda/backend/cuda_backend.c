@@ -41,6 +41,13 @@ status cuda_told(struct cuda_backend *b, status result)
     return result;
 }
 
+static void cuda_device_describe(const backend *base, struct backend_device *out)
+{
+    const struct cuda_backend *b = (const struct cuda_backend *)base;
+    out->name = device_facts_of(b->device)->name;
+    out->visible_count = device_count();
+}
+
 static void cuda_destroy(backend *base)
 {
     struct cuda_backend *b = of_cuda(base);
@@ -108,6 +115,7 @@ static const struct backend_operations cuda_operations = {
     .device_busy_ns = cuda_device_busy_ns,
     .sampling_state_set = cuda_sampling_state_set,
     .memory_info = cuda_memory_info,
+    .device_describe = cuda_device_describe,
     .host_allocate = cuda_host_allocate,
     .host_release = cuda_host_release,
     .kv_save_blocks = cuda_kv_save_blocks,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cuda_private.h"
+#include "driver_versions.h"
 
 #define CAPABILITY_MAJOR_MIN 8
 
@@ -36,7 +37,13 @@ uint32_t device_count(void)
 
 static status select_device(uint32_t ordinal, cudaDeviceProp *properties, struct error_note *note)
 {
-    int count = 0, index = static_cast<int>(ordinal);
+    int count = 0, index = static_cast<int>(ordinal), driver = 0, runtime = 0;
+    (void)cudaDriverGetVersion(&driver);
+    (void)cudaRuntimeGetVersion(&runtime);
+    status result =
+        driver_versions_check(static_cast<uint32_t>(driver), static_cast<uint32_t>(runtime), note);
+    if (result != STATUS_OK)
+        return result;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess) {
         error_note_set(note, "CUDA: %s", cudaGetErrorString(error));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "driver_versions.h"
 #include "fake_private.h"
 
 uint32_t device_count(void)
@@ -13,6 +14,9 @@ uint32_t device_count(void)
 
 status device_open(uint32_t ordinal, device **out, struct error_note *note)
 {
+    status result = driver_versions_check(fake_driver_version(), FAKE_RUNTIME_VERSION, note);
+    if (result != STATUS_OK)
+        return result;
     if (ordinal >= device_count()) {
         error_note_set(note, "there is no device %u: %u in all", ordinal, device_count());
         return STATUS_NOT_FOUND;

@@ -17,7 +17,7 @@ namespace
 struct settings {
     fake_faults faults = {};
     uint64_t seed = 1, memory_bytes = MEMORY_BYTES_DEFAULT, devices = 1;
-    uint64_t pinned_bytes = UINT64_MAX;
+    uint64_t pinned_bytes = UINT64_MAX, driver = FAKE_RUNTIME_VERSION;
 
     settings()
     {
@@ -42,6 +42,7 @@ struct settings {
             {"flip", &faults.flip},
             {"devices", &devices},
             {"pinned", &pinned_bytes},
+            {"driver", &driver},
         };
         for (const auto &word : words) {
             size_t length = strlen(word.name);
@@ -114,6 +115,11 @@ uint64_t fake_memory_bytes()
 uint64_t fake_pinned_bytes()
 {
     return get_settings().pinned_bytes;
+}
+
+uint32_t fake_driver_version()
+{
+    return static_cast<uint32_t>(get_settings().driver);
 }
 
 uint32_t fake_device_count()

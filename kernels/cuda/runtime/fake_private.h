@@ -143,6 +143,9 @@ __attribute__((noreturn)) void fake_hang();
 uint64_t fake_seed();
 uint64_t fake_memory_bytes();
 uint64_t fake_pinned_bytes();
+/* As CUDA counts its versions: what the driver knows, and what the runtime is. */
+#define FAKE_RUNTIME_VERSION 12080u
+uint32_t fake_driver_version();
 uint32_t fake_device_count();
 
 #endif

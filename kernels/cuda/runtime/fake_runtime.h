@@ -5,8 +5,9 @@
 #include <stdint.h>
 
 /* What tests may tell the host runtime. The same can be said in the environment, for a program that is tested as a whole:
- *     PENSTOCK_FAKE_DEVICE="memory=268435456,seed=3,allocation=7,launch=100,sticky=500,hang=900,flip=20,devices=2,pinned=1048576"
- * (pinned: bytes of host memory that each device pins, at most). It is read when the first device is opened; calls to these functions count from then on.
+ *     PENSTOCK_FAKE_DEVICE="memory=268435456,seed=3,allocation=7,launch=100,sticky=500,hang=900,flip=20,devices=2,pinned=1048576,driver=11080"
+ * (pinned: bytes of host memory that each device pins, at most; driver: the CUDA it knows, 1000 * major + 10 * minor). It is read
+ * when the first device is opened; calls to these functions count from then on.
  *
  * Thread: none while a device is open in another thread. */
 
