@@ -15,6 +15,26 @@ const struct verb verb_table[] = {
      "checks a config and prints the memory plan of each model; for accelerators, which need not "
      "be here, with the times to expect",
      verb_check},
+    {"bench",
+     "URL [--model NAME] [--rate R | --concurrency N] [--requests N] [--seconds N]\n"
+     "               [--prompt-tokens N] [--output-tokens N] [--shared-tokens N] [--seed N]\n"
+     "               [--ttft-slo-ms N] [--inter-token-slo-ms N] [--ca-file FILE] "
+     "[--format text|json]\n"
+     "           URL --calibrate [--model NAME] [--concurrency N]",
+     "sends streamed chat completions to a server with the OpenAI API and tells what came of them, "
+     "and when\n"
+     "      --rate            requests a second, by a Poisson process; without it --concurrency "
+     "(8) "
+     "clients\n"
+     "                        ask again as soon as they have their answer\n"
+     "      --requests        to send (100); --seconds: none is sent after\n"
+     "      --prompt-tokens   of each request's own, about (128); --shared-tokens: of a beginning "
+     "that all share\n"
+     "      --output-tokens   of each answer (64)\n"
+     "      --ttft-slo-ms, --inter-token-slo-ms  what a good answer holds, for the goodput\n"
+     "      --calibrate       prints what a step costs, for `penstock check --calibration`\n"
+     "      A key goes into the environment: PENSTOCK_API_KEY",
+     verb_bench},
     {"pull",
      "URL|ORGANISATION/NAME [--into FOLDER] [--sha256 HEX]\n"
      "               [--endpoint URL] [--revision NAME] [--file PATTERN] [--token-file FILE] "

@@ -18,6 +18,7 @@ int verb_reference_config(int argument_count, char **arguments);
 int verb_keys(int argument_count, char **arguments);
 int verb_usage(int argument_count, char **arguments);
 int verb_audit(int argument_count, char **arguments);
+int verb_bench(int argument_count, char **arguments);
 int verb_pull(int argument_count, char **arguments);
 int verb_explain(int argument_count, char **arguments);
 int verb_simulate(int argument_count, char **arguments);

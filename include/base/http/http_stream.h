@@ -12,7 +12,7 @@ void http_streams_destroy(struct http_streams *streams); /* accepts NULL; all st
 
 struct http_stream;
 
-/* Asks; nothing is waited for. `fetch` is read during the call; its session, is_over and retry_after_s are not used, and its timeout is
+/* Asks; nothing is waited for. `fetch` is read during the call, but for what it sends (fetch->body), which is borrowed until the stream is closed; its session, is_over and retry_after_s are not used, and its timeout is
  * that of the connection alone. `body` is borrowed until the stream is closed; its owner consumes what it has read; what has not been
  * consumed may not go over its ceiling. STATUS_OK, STATUS_NO_MEMORY, STATUS_TOO_LARGE (a header). */
 NODISCARD status http_stream_open(struct http_streams *streams, const struct http_fetch *fetch,

@@ -3,11 +3,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "check.h"
 #include "clock.h"
 #include "json.h"
+#include "memory.h"
 
 struct workload {
     struct workload_options options;
@@ -62,14 +62,14 @@ static void append_words(struct buffer *out, uint64_t seed, uint32_t count)
 status workload_create(const struct workload_options *options, workload **out,
                        struct error_note *note)
 {
-    workload *w = calloc(1, sizeof(*w));
+    workload *w = memory_allocate_array(1, sizeof(*w));
     if (w == NULL)
         return STATUS_NO_MEMORY;
     w->options = *options;
     w->random = options->seed * 0x2545f4914f6cdd1dull + 1;
     if (options->trace != NULL && (w->trace = fopen(options->trace, "r")) == NULL) {
         error_note_set(note, "%s: cannot open the trace: %m", options->trace);
-        free(w);
+        memory_release(w);
         return STATUS_IO;
     }
     *out = w;
@@ -82,7 +82,7 @@ void workload_destroy(workload *w)
         return;
     if (w->trace != NULL)
         (void)fclose(w->trace);
-    free(w);
+    memory_release(w);
 }
 
 static bool trace_next(workload *w, struct workload_request *out)
