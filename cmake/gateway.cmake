@@ -24,13 +24,15 @@ penstock_module(gateway_config FOLDER gateway/config DEPENDS gateway_http schedu
 penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base LIBRARIES PkgConfig::JANSSON Threads::Threads m)
 penstock_module(gateway_bench FOLDER gateway/bench DEPENDS scheduler base_http base LIBRARIES PkgConfig::JANSSON m)
 penstock_module(gateway_pull FOLDER gateway/pull DEPENDS base_http base LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base
+  LIBRARIES PkgConfig::JANSSON PkgConfig::SQLITE Threads::Threads m)
 penstock_module(gateway_api FOLDER gateway/api
   DEPENDS gateway_http engine engine_grammar engine_text engine_sample base LIBRARIES PkgConfig::JANSSON m)
 penstock_module(gateway_serving FOLDER gateway/serving
   DEPENDS gateway_observe gateway_api gateway_config gateway_http gateway_shared engine engine_kv engine_encoder engine_grammar
     engine_text engine_sample base_http base
   LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL m)
-pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(POSTGRES REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(REDIS REQUIRED IMPORTED_TARGET hiredis)
 penstock_module(gateway_state FOLDER gateway/state
