@@ -7,6 +7,7 @@
 
 #include "budget.h"
 #include "clock.h"
+#include "model_activity.h"
 #include "model_cost.h"
 #include "openai.h"
 #include "proxy_state.h"
@@ -188,11 +189,15 @@ bool allowance_take(struct edge_record *record, const struct edge_model *asked,
     const struct config_tenants *config =
         &config_store_get(&record->edge->configs)->config->tenants;
     struct request_usage most = {0};
+    struct edge *edge = record->edge; /* the record is dead when it has been refused */
 
     if (target != NULL)
         most = usage_expected(record, config, target);
-    return rates_take(record, config, asked->name, &most) &&
-           money_take(record, config, model_cost_most(record->edge, first, &most));
+    if (rates_take(record, config, asked->name, &most) &&
+        money_take(record, config, model_cost_most(edge, first, &most)))
+        return true;
+    model_activity_refuse(&edge->activities[first->index]);
+    return false;
 }
 
 void allowance_settle(struct edge_record *record)

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "control.h"
 #include "control_question.h"
+#include "history_sample.h"
 #include "model_slices.h"
 #include "pool_members.h"
 #include "pool_metrics.h"
@@ -51,6 +52,7 @@ struct control {
     struct control_questions questions;
     struct pool_metrics pool_metrics;
     uint64_t pool_metrics_ns; /* when they are set next */
+    struct history_sample history_sample;
     uint64_t stall_timeout_ns;
     struct control_slot *slots; /* owned; [edge->replica_count] */
     int epoll_fd, wake_fd;

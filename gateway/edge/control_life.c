@@ -167,6 +167,8 @@ static status control_build(struct control *control, const struct config *config
         result = fleet_make(control, config, note);
     if (result == STATUS_OK)
         result = models_make(control, config);
+    if (result == STATUS_OK)
+        result = history_sample_init(&control->history_sample, control, clock_now_ns());
     return result;
 }
 
@@ -236,6 +238,7 @@ void control_destroy(struct control *control)
         close(control->epoll_fd);
     if (control->wake_fd >= 0)
         close(control->wake_fd);
+    history_sample_deinit(&control->history_sample);
     memory_release(control->scalings);
     memory_release(control->rollouts);
     memory_release(control->slices);

@@ -9,6 +9,7 @@
 #include "caller.h"
 #include "config_snapshot.h"
 #include "edge_metrics.h"
+#include "history.h"
 #include "http_client.h"
 #include "http_server.h"
 #include "identity.h"
@@ -85,6 +86,7 @@ struct edge_model {
     _Atomic bool is_asked_for; /* a loop waits for the scaling; the control thread takes it back */
 };
 
+struct model_activity;
 struct model_cost;
 struct adapter_change;
 struct control;
@@ -115,6 +117,8 @@ struct edge {
     struct answer_source answers;
     struct edge_model *models; /* owned */
     struct model_cost *costs;  /* [model_count], owned */
+    struct model_activity *activities; /* [model_count], owned */
+    history *history;                  /* owned */
     uint32_t model_count, replica_count;
     struct config_store configs;
     struct runtime_adapters adapters;

@@ -22,12 +22,14 @@
 #include "life.h"
 #include "log.h"
 #include "memory.h"
+#include "model_activity.h"
 #include "model_cost.h"
 #include "proxy.h"
 #include "quota.h"
 #include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
+#include "state_database.h"
 #include "story_book.h"
 #include "suspects.h"
 #include "takeover.h"
@@ -39,6 +41,7 @@
 #define REPLICA_END_NS      (3 * NS_PER_SECOND) /* for replicas to end, when nothing runs in them */
 #define CUT_GRACE_NS        (1 * NS_PER_SECOND) /* for the last bytes to clients that are cut */
 #define MODEL_COUNT_MAX     64u                 /* the settings table's limit */
+#define PATH_BYTES_MAX      4096u               /* the kernel's limit */
 
 /* --- making --- */
 
@@ -179,6 +182,29 @@ static status metrics_init(struct edge *edge)
     return result;
 }
 
+/* Its file: as set, else with what else is kept on this machine, else none. */
+static status history_init(struct edge *edge, const struct config *config, struct error_note *note)
+{
+    const char *names[MODEL_COUNT_MAX];
+    char beside[PATH_BYTES_MAX];
+    struct history_options options = {.path = config->observability.history.file,
+                                      .settings = config->observability.history,
+                                      .anomalies = config->observability.anomalies,
+                                      .models = names,
+                                      .model_count = edge->model_count,
+                                      .registry = edge->registry};
+
+    for (uint32_t i = 0; i < edge->model_count; i++)
+        names[i] = edge->models[i].name;
+    if (options.path[0] == '\0' &&
+        state_spool_path(&config->state, "history.sqlite", beside, sizeof(beside)))
+        options.path = beside;
+    edge->activities = memory_allocate_array(edge->model_count, sizeof(edge->activities[0]));
+    if (edge->activities == NULL)
+        return STATUS_NO_MEMORY;
+    return history_open(&options, &edge->history, note);
+}
+
 /* Sockets of the gateway before this one, where it listens on the same address. */
 static void sockets_take(const struct edge *edge, struct http_listener_options *options)
 {
@@ -247,6 +273,8 @@ static status edge_init(struct edge *edge, struct config *config, bool has_model
     if (result == STATUS_OK)
         result = metrics_init(edge);
     if (result == STATUS_OK)
+        result = history_init(edge, config, note);
+    if (result == STATUS_OK)
         result = records_open(config, loop_count(config), edge->registry,
                               identity_leader(edge->identity), &edge->records, note);
     if (result == STATUS_OK)
@@ -285,6 +313,8 @@ static void edge_deinit(struct edge *edge)
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
     model_costs_deinit(edge);
+    history_close(edge->history);
+    memory_release(edge->activities);
     metrics_registry_destroy(edge->registry);
     for (uint32_t i = 0; i < edge->model_count; i++) {
         for (uint32_t j = 0; edge->models[i].replicas != NULL && j < edge->models[i].replica_count;
@@ -513,6 +543,8 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     if (result == STATUS_OK)
         result = records_start(edge->records);
     if (result == STATUS_OK)
+        result = history_start(edge->history);
+    if (result == STATUS_OK)
         result = replicas_start(edge, options, note);
     if (result == STATUS_OK) {
         listeners_log(edge, edge->configs.first->config);
@@ -524,6 +556,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     identity_stop(edge->identity);
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
+    history_stop(edge->history);
     if (edge->join != NULL)
         join_stop(edge->join);
     loops_free(edge);

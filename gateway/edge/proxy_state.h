@@ -3,6 +3,7 @@
 
 #include "attempt.h"
 #include "hedge.h"
+#include "model_activity.h"
 #include "proxy.h"
 #include "replica_choice.h"
 #include "resumption.h"
@@ -69,6 +70,11 @@ bool proxy_fall_back(struct proxy *proxy, int http_status, struct text_slice bod
 static inline struct edge_model_metrics *proxy_metrics(const struct proxy *proxy)
 {
     return &proxy->record->edge->metrics.models[proxy->choice.model->index];
+}
+
+static inline struct model_activity *proxy_activity(const struct proxy *proxy)
+{
+    return &proxy->record->edge->activities[proxy->choice.model->index];
 }
 
 #endif

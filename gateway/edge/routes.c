@@ -5,12 +5,14 @@
 
 #include "adapter_changes.h"
 #include "admin.h"
+#include "admin_history.h"
 #include "admin_pool.h"
 #include "allowance.h"
 #include "answers.h"
 #include "check.h"
 #include "clock.h"
 #include "edge.h"
+#include "model_activity.h"
 #include "proxy.h"
 #include "reply.h"
 #include "request_records.h"
@@ -73,6 +75,8 @@ static const struct route admin_routes[] = {
     {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
     {"GET", "/admin/requests", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_requests, NULL},
     {"GET", "/admin/requests/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_request, NULL},
+    {"GET", "/admin/history", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_history, NULL},
+    {"GET", "/admin/anomalies", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_anomalies, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},
 };
 // clang-format on
@@ -139,6 +143,7 @@ static void record_end(void *context)
     allowance_settle(record);
     request_records_end(record, now_ns);
     request_stories_end(record, now_ns);
+    model_activity_note(record);
     if (record->proxy != NULL) {
         metrics_add(metrics->models[model].in_flight, -1);
         proxy_release(record->proxy);

@@ -221,6 +221,8 @@ static void write_page(shared_page_writer *page, const engine *e, const struct e
         .cached_tokens = now->totals.cached_tokens,
         .output_tokens = now->totals.output_tokens,
         .output_squares = now->totals.output_squares,
+        .draft_tokens = now->draft_tokens,
+        .accepted_tokens = now->accepted_tokens,
     };
     shared_page_write(page, &state);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MAGIC          0x31746270u /* "pbt1" */
+#define MAGIC          0x32746270u /* "pbt2" */
 #define NO_AGE         UINT64_MAX
 #define NAME_MAX_BYTES (HEARTBEAT_NAMES_MAX * sizeof(uint64_t))
 

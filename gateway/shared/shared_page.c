@@ -20,7 +20,7 @@
  * (Knuth, TAOCP 6.4, algorithm R). How often each name was given stands in the writer's own memory. A reader may miss a
  * name in the moment in which it is moved, which costs one request a worse choice and nothing else. */
 
-#define SHARED_MAGIC   0x70656e7061676532ull /* "penpage2" */
+#define SHARED_MAGIC   0x70656e7061676533ull /* "penpage3" */
 #define SHARED_CELLS   32768u
 #define PROBES_MAX     512u /* of a reader; the writer keeps runs far shorter at three quarters full */
 #define READ_TRIES_MAX 64u

@@ -32,6 +32,7 @@ struct shared_page_state {
     /* of requests that have started and ended: of prompts, those found in the cache counted, and of outputs */
     uint64_t requests, prompt_tokens, cached_tokens, output_tokens;
     uint64_t output_squares; /* of each request's output tokens */
+    uint64_t draft_tokens, accepted_tokens; /* of speculation: drafts, and those that were right */
 };
 
 /* The moments of a replica's start, in their order. What lies before each is a phase of it. */
