@@ -1,11 +1,11 @@
 /* The loop reads the words, the history's thread answers, the loop sends the answer. */
 #include "admin_history.h"
 
-#include "query_words.h"
 #include "check.h"
 #include "clock.h"
 #include "history.h"
 #include "memory.h"
+#include "query_words.h"
 #include "wire_format.h"
 
 #define ANSWER_BYTES_MAX (64u << 20)

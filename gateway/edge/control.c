@@ -122,8 +122,7 @@ static uint64_t turn(struct control *control, uint64_t now_ns)
     for (uint32_t id = 0; id < control->edge->replica_count; id++)
         until_ns = earlier(until_ns, control_probe_tick(control, id, now_ns));
     until_ns = earlier(until_ns, control_pool_metrics_tick(control, now_ns));
-    until_ns = earlier(until_ns,
-                       history_sample_tick(&control->history_sample, control, now_ns));
+    until_ns = earlier(until_ns, history_sample_tick(&control->history_sample, control, now_ns));
     control_questions_answer(&control->questions, control);
     return control->has_changed ? now_ns : until_ns;
 }

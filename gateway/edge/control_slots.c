@@ -52,6 +52,7 @@ static void slot_changed(void *context, uint32_t id, const struct replica *repli
               replica_state_name(before), replica_state_name(replica->state));
     control->slots[id].probe_next_ns = 0;
     control->has_changed = true;
+    control->history_sample.must_look = true;
     model_rollout_note(&control->rollouts[shared->model->index], shared, replica);
     if (replica->state == REPLICA_READY)
         replica_guard_reset(&shared->guard);

@@ -115,8 +115,8 @@ struct edge {
     struct scaling_metrics scaling_metrics;
     struct rollout_metrics rollout_metrics;
     struct answer_source answers;
-    struct edge_model *models; /* owned */
-    struct model_cost *costs;  /* [model_count], owned */
+    struct edge_model *models;         /* owned */
+    struct model_cost *costs;          /* [model_count], owned */
     struct model_activity *activities; /* [model_count], owned */
     history *history;                  /* owned */
     uint32_t model_count, replica_count;

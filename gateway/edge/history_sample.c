@@ -11,8 +11,11 @@
 
 #define LOOK_NS NS_PER_SECOND
 
-/* What a replica's page said at the last look: its numbers are sums since its process began. */
+/* What a replica was at the last look, and what its page said: its numbers are sums since its process began. */
 struct history_seen {
+    bool is_there;
+    enum replica_life life;
+    enum slice_wait wait;
     uint32_t generation;
     uint64_t busy_ns, prefill_tokens, draft_tokens, accepted_tokens;
     double assumed_seconds; /* that were taken for busy since a step has no end yet */
@@ -25,10 +28,14 @@ static status series_make(struct history_sample *sample, const struct edge *edge
     static const char *const labels[] = {"model", "state", NULL};
     metrics_family *family;
     const struct metrics_family_options options = {
-        METRICS_COUNTER, "penstock_slice_state_seconds_total",
+        METRICS_COUNTER,
+        "penstock_slice_state_seconds_total",
         "What replicas' time goes to; without a model: the time of slices without a replica, in "
         "devices.",
-        labels, NULL, 0, 0};
+        labels,
+        NULL,
+        0,
+        0};
     status result = metrics_family_create(edge->registry, &options, &family);
 
     for (uint32_t i = 0; i <= edge->model_count && result == STATUS_OK; i++) {
@@ -172,18 +179,19 @@ static void page_take(const struct edge_replica *replica, struct history_seen *s
     if (!shared_page_read(replica->page, &page))
         return;
     if (seen->generation != generation || page.busy_ns < seen->busy_ns) /* another process */
-        *seen = (struct history_seen){.generation = generation};
+        *seen = (struct history_seen){
+            .is_there = seen->is_there, .life = seen->life, .generation = generation};
     busy = (double)(page.busy_ns - seen->busy_ns) / 1e9;
     assumed = busy < seen->assumed_seconds ? busy : seen->assumed_seconds;
     look->busy_seconds = busy - assumed;
     look->prefill_seconds =
         prefill_seconds(&page, page.prefill_tokens - seen->prefill_tokens, look->busy_seconds);
-    seen->assumed_seconds = busy > 0 || page.running == 0 ? 0 : seen->assumed_seconds + look->seconds;
+    seen->assumed_seconds =
+        busy > 0 || page.running == 0 ? 0 : seen->assumed_seconds + look->seconds;
     look->running = page.running;
     look->waiting = page.waiting;
     row->values[HISTORY_DRAFTED_TOKENS] += (double)(page.draft_tokens - seen->draft_tokens);
-    row->values[HISTORY_ACCEPTED_TOKENS] +=
-        (double)(page.accepted_tokens - seen->accepted_tokens);
+    row->values[HISTORY_ACCEPTED_TOKENS] += (double)(page.accepted_tokens - seen->accepted_tokens);
     seen->busy_ns = page.busy_ns;
     seen->prefill_tokens = page.prefill_tokens;
     seen->draft_tokens = page.draft_tokens;
@@ -196,22 +204,29 @@ static void page_take(const struct edge_replica *replica, struct history_seen *s
     row->values[HISTORY_UP_SECONDS] += look->seconds;
 }
 
-/* What it shares with its model's other replicas is in `common`. */
+/* What it shares with its model's other replicas is in `common`. A look follows each change of a state, so that the time since the last one
+ * was spent as that look found it. */
 static void replica_take(struct history_sample *sample, const struct control *control, uint32_t id,
                          const struct replica_look *common, struct history_row *row)
 {
     const struct control_slot *slot = &control->slots[id];
     struct edge_replica *replica = slot->replica;
+    struct history_seen *seen = &sample->seen[id];
     struct replica_look look = *common;
+    bool was_there = seen->is_there;
 
-    if (!life_of(edge_replica_state(replica), &look.life) || !control_slot_is_ours(control, slot))
+    look.life = seen->life;
+    look.wait = seen->wait;
+    seen->is_there =
+        life_of(edge_replica_state(replica), &seen->life) && control_slot_is_ours(control, slot);
+    if (seen->is_there && seen->life == LIFE_PLACING)
+        seen->wait = wait_of(control, slot->uid);
+    if (!was_there)
         return;
     look.kv_free_share = 1;
     look.is_distrusted = !replica_guard_is_whole(&replica->guard);
-    if (look.life == LIFE_PLACING)
-        look.wait = wait_of(control, slot->uid);
-    else if (look.life == LIFE_UP && replica->page != NULL)
-        page_take(replica, &sample->seen[id], &look, row);
+    if (look.life == LIFE_UP && replica->page != NULL)
+        page_take(replica, seen, &look, row);
     else if (look.life == LIFE_UP) /* another's server: busy while it has something of ours */
         look.running = atomic_load_explicit(&replica->outstanding, memory_order_relaxed);
     row->values[HISTORY_WAITING_SECONDS] += look.waiting * look.seconds;
@@ -260,8 +275,8 @@ static uint32_t mix_take(struct history_sample *sample, const struct control *co
 
         if (control->scalings[i].model == NULL || wanted == 0)
             continue;
-        sample->mix[count++] = (struct placement_stranded_shape){control->slices[i].request.shape,
-                                                                 (float)wanted};
+        sample->mix[count++] =
+            (struct placement_stranded_shape){control->slices[i].request.shape, (float)wanted};
         sum += wanted;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -328,8 +343,9 @@ uint64_t history_sample_tick(struct history_sample *sample, struct control *cont
 {
     int64_t wall_s, minute_s;
 
-    if (now_ns < sample->look_ns)
+    if (now_ns < sample->look_ns && !sample->must_look)
         return sample->look_ns;
+    sample->must_look = false;
     wall_s = (int64_t)(clock_wall_ms() / 1000);
     minute_s = wall_s - wall_s % 60;
     if (sample->minute_s == 0)

@@ -5,15 +5,15 @@
 
 #include "check.h"
 
-#define DAY_S  86400
-#define WEEK_S (7 * DAY_S)
+#define DAY_S       86400
+#define WEEK_S      (7 * DAY_S)
 #define HALF_HOUR_S 1800
 /* Values that a median needs: of two weeks' hours, of two days' hours, of three hours */
-#define WEEKS_NEED 24u
-#define DAYS_NEED  24u
-#define HOURS_NEED 36u
-#define WEEKS      4
-#define DAYS       7
+#define WEEKS_NEED    24u
+#define DAYS_NEED     24u
+#define HOURS_NEED    36u
+#define WEEKS         4
+#define DAYS          7
 #define ROWS_IN_A_ROW 2u
 /* A normal distribution's standard deviation, from its median absolute deviation */
 #define MAD_SCALE 1.4826
@@ -65,11 +65,8 @@ double anomaly_noise(enum anomaly_signal signal, double count)
 void anomaly_series_init(struct anomaly_series *series, enum anomaly_signal signal,
                          int64_t window_s)
 {
-    *series = (struct anomaly_series){.signal = signal,
-                                      .window_s = window_s,
-                                      .is_learning = true,
-                                      .value = NAN,
-                                      .expected = NAN};
+    *series = (struct anomaly_series){
+        .signal = signal, .window_s = window_s, .is_learning = true, .value = NAN, .expected = NAN};
     for (uint32_t i = 0; i < ANOMALY_SLOTS; i++)
         series->values[i] = NAN;
 }
@@ -216,8 +213,7 @@ void anomaly_series_note(struct anomaly_series *series, int64_t start_s, double 
     series->is_learning = !expect(series, window, &middle, &spread);
     if (!series->is_learning) {
         series->expected = anomaly_to_measure(series->signal, middle);
-        series->score =
-            (value - middle) / sqrt(spread * spread + noise * noise + floor * floor);
+        series->score = (value - middle) / sqrt(spread * spread + noise * noise + floor * floor);
         if (series->signal == ANOMALY_ACCEPTANCE) /* less of it is the bad side */
             series->score = -series->score;
     }

@@ -66,7 +66,8 @@ static void planted_shifts_are_found_and_end(void **state)
         for (; window < begins; window++)
             note(series, window, latency(window, &random), 400);
         assert_false(series->is_learning);
-        for (; window < begins + 12; window++) { /* an hour of answers that begin three times later */
+        for (; window < begins + 12;
+             window++) { /* an hour of answers that begin three times later */
             note(series, window, latency(window, &random) + log(3), 400);
             if (window >= begins + 3)
                 assert_true(series->is_anomalous);
@@ -149,8 +150,8 @@ static void fewer_accepted_drafts_are_bad_and_more_are_not(void **state)
 
     (void)state;
     for (; window < 300; window++)
-        note(series, window,
-             anomaly_from_measure(ANOMALY_ACCEPTANCE, 0.6 + 0.02 * normal(&random)), 3000);
+        note(series, window, anomaly_from_measure(ANOMALY_ACCEPTANCE, 0.6 + 0.02 * normal(&random)),
+             3000);
     for (int i = 0; i < 3; i++)
         note(series, window++, anomaly_from_measure(ANOMALY_ACCEPTANCE, 0.9), 3000);
     assert_false(series->is_anomalous);

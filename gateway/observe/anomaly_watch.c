@@ -141,8 +141,9 @@ static void change_log(const struct anomaly_model *model, const struct anomaly_s
     const char *name = anomaly_signal_name(series->signal);
 
     if (series->is_anomalous)
-        log_warn("gateway/observe", "model %s: %s is unusual: %g where %g was expected (score %.1f)",
-                 model->name, name, series->value, series->expected, series->score);
+        log_warn("gateway/observe",
+                 "model %s: %s is unusual: %g where %g was expected (score %.1f)", model->name,
+                 name, series->value, series->expected, series->score);
     else
         log_info("gateway/observe", "model %s: %s is as usual again", model->name, name);
 }
@@ -181,8 +182,7 @@ static status window_end(struct anomaly_watch *watch, history_store *store, stru
 
     for (uint32_t i = 0; i < watch->model_count; i++) {
         for (int j = 0; j < ANOMALY_SIGNAL_COUNT && result == STATUS_OK; j++)
-            result =
-                signal_judge(watch, &watch->models[i], (enum anomaly_signal)j, store, note);
+            result = signal_judge(watch, &watch->models[i], (enum anomaly_signal)j, store, note);
         watch->models[i].row = (struct history_row){.values = {0}};
     }
     return result;

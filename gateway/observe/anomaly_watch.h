@@ -13,7 +13,7 @@ struct anomaly_watch {
     uint32_t model_count;
     struct anomaly_model {
         char name[HISTORY_MODEL_BYTES];
-        struct history_row row; /* of the window */
+        struct history_row row;                              /* of the window */
         struct anomaly_series *series[ANOMALY_SIGNAL_COUNT]; /* owned; made when first needed */
         metrics_series *score[ANOMALY_SIGNAL_COUNT], *is_anomalous[ANOMALY_SIGNAL_COUNT];
     } * models; /* owned */

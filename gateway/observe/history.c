@@ -14,8 +14,8 @@
 #include "memory.h"
 #include "thread.h"
 
-#define AREA     "gateway/observe"
-#define PRUNE_S  600 /* between two removals of old rows */
+#define AREA    "gateway/observe"
+#define PRUNE_S 600 /* between two removals of old rows */
 
 struct history_put {
     struct history_put *next;
@@ -31,14 +31,14 @@ struct history {
     pthread_t thread;
     bool is_running;             /* main */
     struct history_put *pending; /* taken and not written yet, the oldest first; the thread's */
-    int64_t prune_s; /* when old rows go next; the thread's */
-    bool has_failed; /* which was logged; the thread's */
+    int64_t prune_s;             /* when old rows go next; the thread's */
+    bool has_failed;             /* which was logged; the thread's */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     /* Under the lock */
     struct history_put *puts, **puts_tail;
     uint32_t put_count; /* of those and the pending ones */
-    bool has_lost; /* which was logged */
+    bool has_lost;      /* which was logged */
     struct history_question *questions, **questions_tail;
     bool is_over;
 };
@@ -62,8 +62,8 @@ status history_open(const struct history_options *options, history **out, struct
     if (result == STATUS_OK)
         result = history_store_open(options->path, &made->store, note);
     if (result == STATUS_OK)
-        result = anomaly_watch_load(&made->watch, made->store,
-                                    (int64_t)(clock_wall_ms() / 1000), note);
+        result =
+            anomaly_watch_load(&made->watch, made->store, (int64_t)(clock_wall_ms() / 1000), note);
     if (result != STATUS_OK) {
         history_close(made);
         return result;
@@ -103,8 +103,7 @@ static status put_write(history *own, const struct history_put *put, struct erro
     if (result != STATUS_OK)
         return result;
     for (uint32_t i = 0; i <= own->model_count && result == STATUS_OK; i++) {
-        const char *model =
-            i < own->model_count ? own->watch.models[i].name : HISTORY_FREE_SLICES;
+        const char *model = i < own->model_count ? own->watch.models[i].name : HISTORY_FREE_SLICES;
 
         if (!history_row_is_empty(&put->rows[i]))
             result = history_store_add(own->store, model, put->minute_s, &put->rows[i], note);

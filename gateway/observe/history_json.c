@@ -8,7 +8,7 @@
 #include "json.h"
 #include "memory.h"
 
-#define MODELS_MAX 256u /* within one step; those beyond are in the total alone */
+#define MODELS_MAX     256u /* within one step; those beyond are in the total alone */
 #define LIST_BYTES_MAX (64u << 20)
 
 struct gathered {

@@ -91,7 +91,8 @@ status history_query_read(const struct history_words *words, int64_t now_s,
         error_note_set(note, "'model' is longer than %zu bytes", sizeof(query->model) - 1);
         return STATUS_INVALID;
     }
-    *query = (struct history_query){.topic = HISTORY_ROWS, .step_s = steps[row].step_s, .to_s = now_s + 1};
+    *query = (struct history_query){
+        .topic = HISTORY_ROWS, .step_s = steps[row].step_s, .to_s = now_s + 1};
     (void)snprintf(query->model, sizeof(query->model), "%s", words->model);
     result = time_read("to", words->to, &query->to_s, note);
     query->from_s = query->to_s - steps[row].span_s;

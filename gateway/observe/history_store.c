@@ -8,23 +8,33 @@
  * buckets are empty. A commit does not wait for the disk (synchronous=NORMAL): a crash of the machine may cost the last seconds. */
 #include "history_store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "memory.h"
 
-#define VERSION        1
-#define BUSY_MS        5000 /* the other gateway, while one takes the other's place */
-#define PAIR_BYTES     9u   /* a bucket, and its count */
+#define VERSION             1
+#define BUSY_MS             5000 /* the other gateway, while one takes the other's place */
+#define PAIR_BYTES          9u   /* a bucket, and its count */
 #define HISTOGRAM_BYTES_MAX (PAIR_BYTES * LATENCY_BUCKET_COUNT)
-#define SQL_BYTES      2048u
+#define SQL_BYTES           2048u
 
-enum { PUT, GET, READ_ALL, READ_ONE, PRUNE, PRUNE_SIGNALS, NOTE_SIGNAL, READ_SIGNALS, STATEMENT_COUNT };
+enum {
+    PUT,
+    GET,
+    READ_ALL,
+    READ_ONE,
+    PRUNE,
+    PRUNE_SIGNALS,
+    NOTE_SIGNAL,
+    READ_SIGNALS,
+    STATEMENT_COUNT
+};
 
 struct history_store {
     sqlite3 *database;
@@ -121,8 +131,8 @@ static void list_write(char *out, size_t bytes, unsigned place)
         if (place > 0)
             more = snprintf(out + at, bytes - at, ", ?%u", place + (unsigned)i);
         else
-            more = snprintf(out + at, bytes - at, ", %s",
-                            history_value_name((enum history_value)i));
+            more =
+                snprintf(out + at, bytes - at, ", %s", history_value_name((enum history_value)i));
         CHECK(more > 0 && (size_t)more < bytes - at);
         at += (size_t)more;
     }
@@ -343,8 +353,8 @@ status history_store_add(history_store *store, const char *model, int64_t minute
     status result = row_add(store, model, HISTORY_MINUTE_S, minute_s, row, note);
 
     if (result == STATUS_OK)
-        result = row_add(store, model, HISTORY_HOUR_S, minute_s - minute_s % HISTORY_HOUR_S, row,
-                         note);
+        result =
+            row_add(store, model, HISTORY_HOUR_S, minute_s - minute_s % HISTORY_HOUR_S, row, note);
     return result;
 }
 

@@ -44,9 +44,8 @@ static history_store *store_open(const char *path)
 
 static struct history_row row_of(double busy, double idle, double requests, double seconds)
 {
-    struct history_row row = {.values = {[TIME_BUSY_DECODE] = busy,
-                                         [TIME_IDLE] = idle,
-                                         [HISTORY_REQUESTS] = requests}};
+    struct history_row row = {
+        .values = {[TIME_BUSY_DECODE] = busy, [TIME_IDLE] = idle, [HISTORY_REQUESTS] = requests}};
 
     latency_histogram_note(&row.first_token, seconds);
     return row;
@@ -227,7 +226,8 @@ static void signals_are_kept_by_their_windows(void **state)
     struct signals signals = {0, 0};
 
     (void)state;
-    assert_int_equal(history_store_note_signal(store, "a", "ttft", 300, 600, 1.5, &note), STATUS_OK);
+    assert_int_equal(history_store_note_signal(store, "a", "ttft", 300, 600, 1.5, &note),
+                     STATUS_OK);
     assert_int_equal(history_store_note_signal(store, "a", "ttft", 300, 600, -2.5, &note),
                      STATUS_OK);
     assert_int_equal(history_store_note_signal(store, "a", "ttft", 60, 600, 9, &note), STATUS_OK);
@@ -257,7 +257,8 @@ static json_t *ask(history_store *store, int64_t step_s, int64_t from_s, int64_t
 
 static double number_at(json_t *answer, const char *list, size_t i, const char *key)
 {
-    return json_number_value(json_object_get(json_array_get(json_object_get(answer, list), i), key));
+    return json_number_value(
+        json_object_get(json_array_get(json_object_get(answer, list), i), key));
 }
 
 static void days_are_sums_of_hours_and_totals_of_models(void **state)
@@ -281,8 +282,8 @@ static void days_are_sums_of_hours_and_totals_of_models(void **state)
     assert_true(json_is_null(json_object_get(row, "inter_token")));
     assert_true(json_is_string(json_object_get(row, "words")));
     row = json_array_get(json_object_get(answer, "free_slices"), 0);
-    assert_true(
-        json_number_value(json_object_get(json_object_get(row, "states"), "idle_no_traffic")) == 99);
+    assert_true(json_number_value(
+                    json_object_get(json_object_get(row, "states"), "idle_no_traffic")) == 99);
     json_decref(answer);
     /* The hour that has just begun is not a whole one. */
     answer = ask(store, HISTORY_HOUR_S, NOON, NOON + 60);
@@ -294,8 +295,7 @@ static void days_are_sums_of_hours_and_totals_of_models(void **state)
 static void too_many_rows_are_refused(void **state)
 {
     history_store *store = store_open("");
-    const struct history_query query = {
-        .step_s = HISTORY_MINUTE_S, .from_s = 0, .to_s = INT64_MAX};
+    const struct history_query query = {.step_s = HISTORY_MINUTE_S, .from_s = 0, .to_s = INT64_MAX};
     struct history_row row = row_of(1, 0, 0, 1);
     struct error_note note = {""};
     struct buffer out;

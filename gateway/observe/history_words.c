@@ -8,7 +8,8 @@
 /* Behind "NN % ". */
 static const char *const sentences[TIME_COUNT] = {
     [TIME_WAITING_KV] = "waited for room in the KV cache: give it more memory, or add a replica.",
-    [TIME_COLD_START] = "went into starts: keep a warm spare or a sleeping replica, or scale down later.",
+    [TIME_COLD_START] =
+        "went into starts: keep a warm spare or a sleeping replica, or scale down later.",
     [TIME_HELD_BY_LIMITS] =
         "stood idle beside requests that limits held back: see the tenants' limits, max_num_seqs, "
         "quotas and the pool's size.",

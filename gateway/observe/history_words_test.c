@@ -23,20 +23,21 @@ static void an_hour_without_replicas_or_requests(void **state)
 static void the_largest_reason_comes_first_and_small_ones_are_left_out(void **state)
 {
     struct history_row row = {.values = {[TIME_BUSY_PREFILL] = 720,
-                               [TIME_BUSY_DECODE] = 2880,
-                               [TIME_BROKEN] = 720,
-                               [TIME_IDLE] = 2800,
-                               [TIME_COLD_START] = 80,
-                               [HISTORY_REQUESTS] = 340,
-                               [HISTORY_ERRORS] = 4,
-                               [HISTORY_REFUSED] = 7}};
+                                         [TIME_BUSY_DECODE] = 2880,
+                                         [TIME_BROKEN] = 720,
+                                         [TIME_IDLE] = 2800,
+                                         [TIME_COLD_START] = 80,
+                                         [HISTORY_REQUESTS] = 340,
+                                         [HISTORY_ERRORS] = 4,
+                                         [HISTORY_REFUSED] = 7}};
 
     (void)state;
-    expect(&row, 3600,
-           "2.0 replicas on average, busy 50 % of their time (prompts 10 %, answers 40 %). 39 % was "
-           "idle for lack of traffic: fewer replicas would do. 10 % was lost to failures: see the "
-           "replicas' last failures and the log. 340 requests, 4 failed (too many), 7 refused by "
-           "limits.");
+    expect(
+        &row, 3600,
+        "2.0 replicas on average, busy 50 % of their time (prompts 10 %, answers 40 %). 39 % was "
+        "idle for lack of traffic: fewer replicas would do. 10 % was lost to failures: see the "
+        "replicas' last failures and the log. 340 requests, 4 failed (too many), 7 refused by "
+        "limits.");
 }
 
 static void one_request_is_one(void **state)

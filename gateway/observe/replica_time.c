@@ -10,14 +10,10 @@
 #define KV_SHORT_SHARE 0.1
 
 static const char *const names[TIME_COUNT] = {
-    [TIME_BUSY_PREFILL] = "busy_prefill",
-    [TIME_BUSY_DECODE] = "busy_decode",
-    [TIME_WAITING_KV] = "waiting_kv",
-    [TIME_COLD_START] = "cold_start",
-    [TIME_HELD_BY_LIMITS] = "held_by_limits",
-    [TIME_FRAGMENTATION] = "fragmentation",
-    [TIME_IDLE] = "idle_no_traffic",
-    [TIME_BROKEN] = "broken",
+    [TIME_BUSY_PREFILL] = "busy_prefill",     [TIME_BUSY_DECODE] = "busy_decode",
+    [TIME_WAITING_KV] = "waiting_kv",         [TIME_COLD_START] = "cold_start",
+    [TIME_HELD_BY_LIMITS] = "held_by_limits", [TIME_FRAGMENTATION] = "fragmentation",
+    [TIME_IDLE] = "idle_no_traffic",          [TIME_BROKEN] = "broken",
 };
 
 const char *replica_time_name(enum replica_time kind)

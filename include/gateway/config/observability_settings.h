@@ -16,8 +16,8 @@ struct config_requests {  /* what has happened to requests, and what replicas ha
     int64_t flights_kept; /* recordings of replicas that have ended */
 };
 
-struct config_history {  /* what models and replicas have done, by minutes and hours */
-    const char *file;    /* "": beside state.database, else in memory */
+struct config_history { /* what models and replicas have done, by minutes and hours */
+    const char *file;   /* "": beside state.database, else in memory */
     uint64_t keep_minutes_ns, keep_hours_ns, interval_ns;
 };
 

@@ -32,12 +32,12 @@ double anomaly_noise(enum anomaly_signal signal, double count);
 struct anomaly_series {
     enum anomaly_signal signal;
     int64_t window_s;
-    int64_t newest;              /* number of its newest window, from 1970; 0: none yet */
-    float values[ANOMALY_SLOTS]; /* by the window's number, modulo; NAN: it had none */
+    int64_t newest;                    /* number of its newest window, from 1970; 0: none yet */
+    float values[ANOMALY_SLOTS];       /* by the window's number, modulo; NAN: it had none */
     uint32_t above_count, below_count; /* windows in a row */
     bool is_anomalous, is_learning;
-    int64_t since_s;        /* of the anomaly */
-    double score;           /* of the newest window: deviations from what was expected, to the bad side */
+    int64_t since_s; /* of the anomaly */
+    double score;    /* of the newest window: deviations from what was expected, to the bad side */
     double value, expected; /* of the newest window, as measures; NAN: not known */
 };
 

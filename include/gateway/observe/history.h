@@ -63,7 +63,8 @@ struct history_question {
     struct history_query query;
     struct buffer out; /* the answer's JSON; the asker's to init and deinit */
     status result;     /* STATUS_TOO_LARGE: too many rows */
-    void (*done)(struct history_question *question); /* on the history's thread, or in history_stop */
+    void (*done)(
+        struct history_question *question); /* on the history's thread, or in history_stop */
     struct history_question *next;
 };
 /* Calls `done` in the end, if STATUS_OK; STATUS_CLOSED: it is over. Any thread. */

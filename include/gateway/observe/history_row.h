@@ -11,8 +11,8 @@ enum history_value {
     /* first the replicas' seconds, by enum replica_time */
     HISTORY_REQUESTS = TIME_COUNT, /* that ended */
     HISTORY_ERRORS,                /* of them, answered by 5xx */
-    HISTORY_REFUSED,               /* of them, answered by 429: limits, budgets, full waiting rooms */
-    HISTORY_PROMPT_TOKENS,         /* with those found in the cache */
+    HISTORY_REFUSED,       /* of them, answered by 429: limits, budgets, full waiting rooms */
+    HISTORY_PROMPT_TOKENS, /* with those found in the cache */
     HISTORY_CACHED_TOKENS,
     HISTORY_OUTPUT_TOKENS,
     HISTORY_COST,            /* in the unit of the prices */

@@ -31,7 +31,7 @@ struct shared_page_state {
     uint64_t prefill_tokens, kv_tokens;
     /* of requests that have started and ended: of prompts, those found in the cache counted, and of outputs */
     uint64_t requests, prompt_tokens, cached_tokens, output_tokens;
-    uint64_t output_squares; /* of each request's output tokens */
+    uint64_t output_squares;                /* of each request's output tokens */
     uint64_t draft_tokens, accepted_tokens; /* of speculation: drafts, and those that were right */
 };
 
