@@ -267,7 +267,7 @@ class SlurmCluster:
         return name in self._daemons and self._daemons[name].is_alive()
 
     def start(self) -> None:
-        """Starts what does not run, and waits until all nodes are idle and slurmrestd answers."""
+        """Starts what does not run, and waits until all nodes answer and slurmrestd does. A gateway may put them to work at once."""
         if not self._is_running("munged"):
             self._munge_start()
         if not self._is_running("slurmctld"):
@@ -277,7 +277,7 @@ class SlurmCluster:
                 self.node_start(node.name)
         if not self._is_running("slurmrestd"):
             self.rest_start()
-        wait_until(lambda: self.idle_count() == len(self.nodes), f"{self.name}: nodes are not idle")
+        wait_until(lambda: self.count("idle", "mixed", "allocated", "completing") == len(self.nodes), f"{self.name}: nodes are not up")
 
     def _munge_start(self) -> None:
         munge = self.folder / "munge"
@@ -343,10 +343,11 @@ class SlurmCluster:
         for node in self.nodes:
             if not self._is_running(f"slurmd-{node.name}"):
                 self.node_start(node.name)
-        if self.idle_count() < len(self.nodes):
+        if self.count("idle") < len(self.nodes):
             self.run("scontrol", "update", f"nodename={','.join(node.name for node in self.nodes)}", "state=resume")
         self.start()
         wait_until(lambda: not self.live_jobs(), f"{self.name}: jobs do not end")
+        wait_until(lambda: self.count("idle") == len(self.nodes), f"{self.name}: nodes are not idle")
 
     # --- asking it ---
 
@@ -355,10 +356,10 @@ class SlurmCluster:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SLURM_CONF": str(self.conf)}
         return subprocess.run(_inside(list(command)), env=environment, capture_output=True, text=True, check=False).stdout
 
-    def idle_count(self) -> int:
-        """Nodes that have nothing to do and answer."""
+    def count(self, *states: str) -> int:
+        """Nodes in one of these states; of one that does not answer the state has a mark behind it."""
         lines = self.run("sinfo", "-h", "-N", "-o", "%N %T").splitlines()
-        return len({line for line in lines if line.endswith(" idle")})
+        return len({line for line in lines if line.split()[-1] in states})
 
     def jobs(self) -> list[Job]:
         """All that slurmctld still knows, also what is over."""
