@@ -255,6 +255,25 @@ static status open_cache(model *m, struct error_note *note)
     return s;
 }
 
+/* The source's shape, before it was narrowed to the part, is what files are compared with. */
+status model_read_weights_again(model *m, struct error_note *note)
+{
+    const struct weight_keeping keeping = {NULL, NULL};
+    struct model_shape whole;
+    status s = model_shape_read(m->source, &whole, note);
+    if (s == STATUS_OK)
+        s = model_weights_open(m->source, m->b, &whole, &m->part, &keeping, &m->weights, note);
+    if (s == STATUS_OK)
+        s = m->operations->synchronize(m->b);
+    if (s != STATUS_OK) {
+        model_weights_unload(&m->weights);
+        return s;
+    }
+    for (uint32_t i = 0; i < m->shape.n_layers; i++)
+        m->layers[i].attention = attention_of(m, i);
+    return STATUS_OK;
+}
+
 /* The rank's part, and its weights. */
 static status open_weights(model *m, const model_source *source, uint32_t rank,
                            struct error_note *note)
@@ -341,6 +360,7 @@ status model_open_rank(const model_source *source, backend *b, const struct mode
     m->b = b;
     m->operations = b->operations;
     m->weights.b = b;
+    m->source = source;
     m->options = *options;
     status s = open_parts(m, source, group, rank, note);
     m->options.model_path = m->options.weight_cache = NULL; /* borrowed for the call only */

@@ -65,6 +65,9 @@ struct model {
     uint32_t open_count; /* launched and not collected */
     uint32_t *all_rows;  /* owned; 0 .. logit_rows_max - 1; NULL where the host reads the logits */
 
+    bool is_asleep, has_dropped_weights; /* model_sleep.c */
+    const model_source *source;          /* borrowed for the model's life */
+
     /* Of one of several ranks; NULL else. */
     communicator *c;      /* owned */
     int32_t *part_tokens; /* owned; [batch_tokens_max] tokens as rows of the part's embedding */
@@ -79,6 +82,9 @@ NODISCARD status model_open_rank(const model_source *source, backend *b,
 /* model_launch and model_collect of one rank alone, without the others. */
 NODISCARD status model_rank_launch(model *m, const struct model_step *step, uint64_t *ticket);
 NODISCARD status model_rank_collect(model *m, uint64_t ticket, struct model_result *out);
+
+/* After model_weights_unload: as they were, by the backend's allocation anew. On failure there are none. With a note. */
+NODISCARD status model_read_weights_again(model *m, struct error_note *note);
 
 /* Facts of a file, without what only a backend knows (kv_block_bytes). */
 struct model_info model_info_of(const model_source *source, const struct model_shape *shape);

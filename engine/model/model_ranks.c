@@ -123,10 +123,16 @@ static status carry_out(struct rank_thread *t, const struct order *order)
         model_kv_touch_block(t->m, order->number);
         break;
     case ORDER_SLEEP:
+        alloc_guard_end();
         model_sleep(t->m, order->number);
+        alloc_guard_begin();
         break;
-    case ORDER_WAKE:
-        return model_wake(t->m, &t->note);
+    case ORDER_WAKE: {
+        alloc_guard_end();
+        status s = model_wake(t->m, &t->note);
+        alloc_guard_begin();
+        return s;
+    }
     case ORDER_END:
         break;
     }

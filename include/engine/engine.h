@@ -80,9 +80,9 @@ NODISCARD status engine_open(const struct engine_options *options, engine **out,
 /* Refuses new requests from now on; running ones go on. */
 void engine_drain(engine *e);
 /* Sleep: nothing runs for a while, and memory goes to others. Level 1: the KV cache and the buffers of steps go back to the
- * system and the prefix cache is empty; weights stay in the host's memory. Level 2: the system may have the weights too where
- * they lie in a weight cache, and they are read again when the engine wakes; others stay. Requests are refused until
- * engine_wake. Levels are vLLM's.
+ * system and the prefix cache is empty; weights stay in the host's memory, or go there from a device's. Level 2: the system may
+ * have the weights too where they lie in a weight cache or were a device's, and they are read again when the engine wakes; others
+ * stay. Requests are refused until engine_wake. Levels are vLLM's.
  * STATUS_OK: it sleeps, at least so deep; STATUS_AGAIN: it has requests, or another thread's order is under way;
  * STATUS_INVALID: no such level; STATUS_CLOSED: the device has failed. Any thread that may wait for a step and for the
  * system; over before engine_close. */

@@ -258,11 +258,17 @@ struct backend_operations {
     void *(*allocate)(backend *b, uint64_t bytes);
     void (*release)(backend *b, void *memory);
     /* For a time without steps: what the first `bytes` of such memory hold is of no use any more, and their pages go back to
-     * the system until they are written to. So with activation_discard and kv_discard. All NULL: nothing can go back. */
+     * the system until they are written to. So with activation_discard and kv_discard. A device's go back with `sleep`. All NULL:
+     * nothing can go back. */
     void (*discard)(backend *b, void *memory, uint64_t bytes);
     void (*upload)(backend *b, void *device, const void *host, uint64_t bytes);
     void (*download)(backend *b, void *host, const void *device, uint64_t bytes);
     void (*clear)(backend *b, void *device, uint64_t bytes); /* zeroes */
+    /* The device's memory goes to others and what it holds, where it was not discarded, to the host's; until wake nothing of the backend
+     * may be used, but things may be destroyed. As much as can go, goes. NULL where memory_is_host: discard does it. */
+    void (*sleep)(backend *b);
+    /* STATUS_OK, also where it did not sleep; STATUS_NO_MEMORY: the device has none left, and it sleeps on; STATUS_INTERNAL. */
+    status (*wake)(backend *b);
     status (*synchronize)(
         backend *b); /* STATUS_INTERNAL: the device has failed, the replica must end */
 

@@ -127,11 +127,11 @@ NODISCARD status model_set_sampling(model *m, uint32_t slot,
 
 /* For a time without steps: the memory of the cache and of the step's buffers goes back to the system, and with it what they
  * hold. Level 1 leaves the weights where they are; level 2 lets the system have those that lie in a weight cache, which
- * are read again at the end. (A device with memory of its own would copy its weights to the host at level 1.) Again with a
- * higher level: sleeps deeper. */
+ * are read again at the end. A device with memory of its own gives it back: its weights go to the host's memory at level 1, and at
+ * level 2 are read again out of the files at the end. Again with a higher level: sleeps deeper. */
 void model_sleep(model *m, uint32_t level);
 /* The end of it; the cache's content is undefined. STATUS_OK, also where it did not sleep; STATUS_IO, STATUS_INVALID: the
- * weights cannot be had again, with a note, and it sleeps on. */
+ * weights cannot be had again, STATUS_NO_MEMORY: the device has no memory for them now: with a note, and it sleeps on. */
 NODISCARD status model_wake(model *m, struct error_note *note);
 
 /* Has the operating system find the memory of a block of the cache; what it holds stays. Between steps. */

@@ -147,6 +147,9 @@ const void *loose_copy(struct cuda_backend *b, const void *host, uint64_t bytes)
 NODISCARD status scratch_reserve(struct cuda_backend *b, struct scratch *scratch, uint64_t bytes);
 void *cuda_allocate(backend *b, uint64_t bytes);
 void cuda_release(backend *b, void *memory);
+void cuda_discard(backend *b, void *memory, uint64_t bytes);
+void cuda_sleep(backend *b);
+status cuda_wake(backend *b);
 void cuda_upload(backend *b, void *device, const void *host, uint64_t bytes);
 void cuda_download(backend *b, void *host, const void *device, uint64_t bytes);
 status cuda_synchronize(backend *b);
@@ -164,6 +167,7 @@ void cuda_weight_destroy(backend *b, weight *w);
 uint64_t cuda_weight_bytes(const weight *w);
 status cuda_activation_create(backend *b, const weight *w, uint32_t rows_max, activation **out);
 void cuda_activation_destroy(backend *b, activation *a);
+void cuda_activation_discard(backend *b, activation *a);
 
 /* cuda_products.c */
 void cuda_matmul(backend *b, const weight *w, const activation *a, uint32_t n_rows,
@@ -192,12 +196,14 @@ void cuda_activate(backend *b, const float *y, uint32_t n_rows, enum gate_kind k
 uint64_t cuda_kv_block_bytes(const struct kv_shape *shape);
 status cuda_kv_create(backend *b, const struct kv_shape *shape, kv_store **out);
 void cuda_kv_destroy(backend *b, kv_store *kv);
+void cuda_kv_discard(backend *b, kv_store *kv);
 void cuda_kv_copy_blocks(backend *b, kv_store *kv, const uint32_t *from, const uint32_t *to,
                          uint32_t count);
 struct kv_layer cuda_kv_layer(const kv_store *kv, uint32_t layer);
 
 /* cuda_blocks.c */
 void block_copies_close(struct cuda_backend *b);
+void block_copies_forget(struct cuda_backend *b);
 void cuda_kv_save_blocks(backend *b, const kv_store *kv, const uint32_t *blocks, uint32_t count,
                          void *host);
 void cuda_kv_load_blocks(backend *b, kv_store *kv, const uint32_t *blocks, uint32_t count,

@@ -38,6 +38,13 @@ void block_copies_close(struct cuda_backend *b)
     b->block_copies = NULL;
 }
 
+/* Nothing of the ring is needed between copies. */
+void block_copies_forget(struct cuda_backend *b)
+{
+    if (b->block_copies != NULL)
+        device_forget(b->device, b->block_copies->images);
+}
+
 static status copies_open(struct cuda_backend *b, uint64_t image_bytes)
 {
     struct block_copies *copies = memory_allocate_array(1, sizeof(*copies));

@@ -66,6 +66,11 @@ void cuda_kv_destroy(backend *base, kv_store *kv)
     memory_release(kv);
 }
 
+void cuda_kv_discard(backend *base, kv_store *kv)
+{
+    device_forget(of_cuda(base)->device, kv->memory);
+}
+
 void cuda_kv_copy_blocks(backend *base, kv_store *kv, const uint32_t *from, const uint32_t *to,
                          uint32_t count)
 {

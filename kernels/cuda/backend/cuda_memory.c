@@ -120,6 +120,33 @@ void cuda_release(backend *base, void *memory)
     device_release(b->device, memory);
 }
 
+/* Whole blocks only: a part of one stays with the rest. */
+void cuda_discard(backend *base, void *memory, uint64_t bytes)
+{
+    (void)bytes;
+    device_forget(of_cuda(base)->device, memory);
+}
+
+/* Graphs are captured anew: they hold memory of the device too. */
+void cuda_sleep(backend *base)
+{
+    struct cuda_backend *b = of_cuda(base);
+    struct scratch *all[] = {&b->wide_weight, &b->gated, &b->tiles, &b->partials};
+    graphs_drop(b);
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++)
+        if (all[i]->memory != NULL)
+            device_forget(b->device, all[i]->memory);
+    block_copies_forget(b);
+    device_forget(b->device, b->loose.device);
+    device_sleep(b->device);
+}
+
+status cuda_wake(backend *base)
+{
+    struct cuda_backend *b = of_cuda(base);
+    return cuda_told(b, device_wake(b->device));
+}
+
 void cuda_upload(backend *base, void *to, const void *host, uint64_t bytes)
 {
     struct cuda_backend *b = of_cuda(base);

@@ -285,3 +285,8 @@ struct activation_view activation_write_slots(activation *a)
     a->n_rows = PRODUCT_FEW_ROWS + 1;
     return activation_read(a);
 }
+
+void cuda_activation_discard(backend *base, activation *a)
+{
+    device_forget(of_cuda(base)->device, a->memory);
+}

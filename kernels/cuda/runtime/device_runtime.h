@@ -57,6 +57,17 @@ void device_release(device *d, void *memory);
 void *device_allocate_pinned(device *d, uint64_t bytes);
 void device_release_pinned(device *d, void *memory);
 
+/* --- sleep: memory goes back to the device for a while, and comes back at the same addresses --- */
+/* What this block of device_allocate holds is of no use any more, up to the next device_wake: device_sleep keeps none of it. */
+void device_forget(device *d, void *memory);
+/* Waits for all that is queued. Then what the device's blocks hold goes to ordinary memory of the host, and their own to others;
+ * until device_wake they may be released, and nothing else. A block that the host has no room for, or that is small, stays as
+ * it is. Again: nothing. */
+void device_sleep(device *d);
+/* STATUS_OK: the blocks hold what they held, but for those that were forgotten; also where it did not sleep. STATUS_NO_MEMORY:
+ * the device has none for them, and it sleeps on; STATUS_INTERNAL. */
+NODISCARD status device_wake(device *d);
+
 /* --- streams: work of one stream runs in the order it was queued --- */
 NODISCARD status device_stream_create(device *d, device_stream **out);
 void device_stream_destroy(device_stream *s); /* accepts NULL */

@@ -104,6 +104,26 @@ void device_release_pinned(device *d, void *memory)
         d->memory.release(reinterpret_cast<uintptr_t>(memory));
 }
 
+void device_forget(device *d, void *memory)
+{
+    if (memory != nullptr)
+        d->memory.forget(reinterpret_cast<uintptr_t>(memory));
+}
+
+void device_sleep(device *d)
+{
+    fake_check_not_captured(d, "device_sleep");
+    fake_run_all(d);
+    d->memory.sleep();
+}
+
+status device_wake(device *d)
+{
+    if (!d->failure.empty())
+        return STATUS_INTERNAL;
+    return d->memory.wake(fake_memory_bytes()) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 /* --- streams --- */
 
 status device_stream_create(device *d, device_stream **out)

@@ -35,6 +35,8 @@ struct fake_block {
     uint64_t bytes;
     uint64_t id; /* no two blocks have the same, also if their addresses are */
     bool is_pinned;
+    bool is_forgotten = false, is_asleep = false;
+    std::vector<uint8_t> kept = {}; /* what it held when it fell asleep, unless it was forgotten */
 };
 
 /* Memory that an operation uses. */
@@ -54,6 +56,10 @@ class fake_memory
     /* The block of [address, address + bytes); ends the process if it is in none, or not all of it. */
     fake_span span(const char *what, const void *address, uint64_t bytes) const;
     bool is_alive(const fake_span &span) const;
+    /* device_forget, device_sleep, device_wake. wake: false, and nothing has changed, if there is no memory. */
+    void forget(uintptr_t address);
+    void sleep();
+    bool wake(uint64_t memory_bytes);
     uint64_t device_bytes() const
     {
         return device_bytes_;
