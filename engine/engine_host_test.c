@@ -78,7 +78,8 @@ static void what_left_the_cache_comes_back_from_the_host(void **state)
     assert_true(cached > 0);
     engine_get_stats(e, &stats);
     assert_true(stats.host_saved_blocks > 0 && stats.host_loaded_blocks > 0);
-    assert_true(cached <= stats.host_loaded_blocks * ENGINE_BLOCK_TOKENS); /* none were left above */
+    assert_true(cached <=
+                stats.host_loaded_blocks * ENGINE_BLOCK_TOKENS); /* none were left above */
     assert_becomes_empty(e);
     engine_close(e);
 }

@@ -1,4 +1,4 @@
-/* A device of CUDA's runtime: its life, facts and memory. */
+/* A device of CUDA's runtime: its life, its facts, and the host's memory; its own is in cuda_sleep.cpp. */
 
 #include <new>
 #include <stdio.h>
@@ -98,6 +98,7 @@ status device_open(uint32_t ordinal, device **out, struct error_note *note)
     d->facts.capability_major = static_cast<uint32_t>(properties.major);
     d->facts.capability_minor = static_cast<uint32_t>(properties.minor);
     d->has_overlap = properties.major >= 9;
+    d->mapping = cuda_mapping_open(static_cast<int>(ordinal));
     result = open_library(d, note);
     if (result != STATUS_OK) {
         device_close(d);
@@ -115,6 +116,7 @@ void device_close(device *d)
         (void)cudaFree(d->workspace);
     if (d->library != nullptr)
         (void)cublasLtDestroy(d->library);
+    cuda_mapping_close(d->mapping);
     delete d;
 }
 
@@ -144,8 +146,7 @@ status device_memory_info(device *d, uint64_t *total, uint64_t *available)
 
 /* --- memory --- */
 
-/* Out of memory is the caller's to deal with; anything else is a failure from before that shows here. */
-static void *memory_or_null(device *d, void *memory, cudaError_t error, const char *what)
+void *cuda_memory_or_null(device *d, void *memory, cudaError_t error, const char *what)
 {
     if (error == cudaSuccess)
         return memory;
@@ -155,24 +156,11 @@ static void *memory_or_null(device *d, void *memory, cudaError_t error, const ch
     return nullptr;
 }
 
-void *device_allocate(device *d, uint64_t bytes)
-{
-    void *memory = nullptr;
-    cudaError_t error = cudaMalloc(&memory, bytes != 0 ? bytes : 1);
-    return memory_or_null(d, memory, error, "cudaMalloc");
-}
-
-void device_release(device *d, void *memory)
-{
-    if (memory != nullptr)
-        (void)cuda_check(d, cudaFree(memory), "cudaFree");
-}
-
 void *device_allocate_pinned(device *d, uint64_t bytes)
 {
     void *memory = nullptr;
     cudaError_t error = cudaHostAlloc(&memory, bytes != 0 ? bytes : 1, cudaHostAllocDefault);
-    memory = memory_or_null(d, memory, error, "cudaHostAlloc");
+    memory = cuda_memory_or_null(d, memory, error, "cudaHostAlloc");
     if (memory != nullptr)
         memset(memory, 0, bytes);
     return memory;

@@ -24,9 +24,12 @@ struct gemm_choice {
 /* A model of five kinds of products and twelve sizes of m has 60; those that do not fit replace others. */
 #define GEMM_CHOICES_MAX 512u
 
+struct cuda_mapping; /* cuda_sleep.cpp */
+
 struct device {
     device_facts facts;
-    bool has_overlap; /* programmatic dependent launch: compute capability 9.0 */
+    cuda_mapping *mapping; /* owned; NULL: the driver cannot map memory, and nothing sleeps */
+    bool has_overlap;      /* programmatic dependent launch: compute capability 9.0 */
     bool has_failed;
     char failure[256];
     cublasLtHandle_t library;
@@ -55,5 +58,12 @@ struct device_graph {
 void cuda_fail(device *d, const char *what, const char *why);
 /* False, and the device has failed: not cudaSuccess. */
 bool cuda_check(device *d, cudaError_t error, const char *what);
+
+/* Out of memory is the caller's to deal with; anything else is a failure from before that shows here. */
+void *cuda_memory_or_null(device *d, void *memory, cudaError_t error, const char *what);
+
+/* NULL: the driver cannot. All blocks must have been released before the close. */
+cuda_mapping *cuda_mapping_open(int ordinal);
+void cuda_mapping_close(cuda_mapping *m);
 
 #endif
