@@ -24,7 +24,7 @@ penstock_module(gateway_config FOLDER gateway/config DEPENDS gateway_http schedu
 penstock_module(gateway_bench FOLDER gateway/bench DEPENDS scheduler base_http base LIBRARIES PkgConfig::JANSSON m)
 penstock_module(gateway_pull FOLDER gateway/pull DEPENDS base_http base LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
-penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base
+penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base_http base
   LIBRARIES PkgConfig::JANSSON PkgConfig::SQLITE Threads::Threads m)
 penstock_module(gateway_api FOLDER gateway/api
   DEPENDS gateway_http engine engine_grammar engine_text engine_sample base LIBRARIES PkgConfig::JANSSON m)

@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "config_pool_check.h"
+#include "config_tracing_check.h"
 #include "http_remote.h"
 #include "listen_address.h"
 #include "output_parser.h"
@@ -697,6 +698,7 @@ void config_check(const struct config *config, settings_document *document, bool
     check_server(&c);
     check_pool(&c);
     config_pool_check(config, document, report);
+    config_tracing_check(config, document, report);
     check_keys(&c);
     check_issuers(&c);
     check_limits(&c);

@@ -9,6 +9,7 @@
 
 // clang-format off
 const struct setting observability_table[] = {
+    {SECTION("tracing", tracing, observability_tracing_table, "Spans and metrics by the OpenTelemetry Protocol.")},
     {SECTION("requests", requests, observability_requests_table, "What has happened to requests, and what replicas have done last.")},
     {SECTION("history", history, observability_history_table, "What models and replicas did, by minutes and hours (/admin/history, the dashboard page).")},
     {SECTION("anomalies", anomalies, observability_anomalies_table, "What is unlike the same hour of the weeks before (/admin/anomalies).")},

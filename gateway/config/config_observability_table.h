@@ -8,5 +8,6 @@ extern const struct setting observability_table[];
 extern const struct setting observability_requests_table[];
 extern const struct setting observability_history_table[];
 extern const struct setting observability_anomalies_table[];
+extern const struct setting observability_tracing_table[];
 
 #endif

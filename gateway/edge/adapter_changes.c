@@ -22,11 +22,11 @@
 #include "clock.h"
 #include "edge_audit.h"
 #include "http_fetch.h"
-#include "join.h"
 #include "json.h"
 #include "log.h"
 #include "memory.h"
 #include "openai.h"
+#include "replica_call.h"
 #include "reply.h"
 #include "version_settings.h"
 #include "wire_format.h"
@@ -192,33 +192,11 @@ static bool is_asked_to_end(const void *context)
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
-/* To the replica, wherever it is. */
-static status call(struct edge *edge, const struct edge_replica *replica, const char *path,
-                   struct text_slice body, int *code, struct buffer *answer,
-                   struct error_note *note)
-{
-    struct replica_link *link = join_link(edge, replica);
-    struct http_fetch fetch = {
-        .body = body, .timeout_ns = CALL_TIMEOUT_NS, .is_over = is_asked_to_end};
-    char url[64];
-    status result;
-
-    if (link != NULL) {
-        result = http_remote_fetch(link->remote, path, &fetch, code, answer, note);
-        replica_link_release(link);
-        return result;
-    }
-    CHECK(strncmp(replica->address, "unix:", 5) == 0);
-    (void)snprintf(url, sizeof(url), "http://replica%s", path);
-    fetch.url = url;
-    fetch.unix_socket = replica->address + strlen("unix:");
-    return http_fetch(&fetch, code, answer, note);
-}
-
 /* The answer's status; 0: there was none. */
 static int tell(struct edge *edge, const struct edge_replica *replica, bool loads,
                 const struct api_adapter_request *wanted, struct buffer *answer)
 {
+    struct http_fetch fetch = {.timeout_ns = CALL_TIMEOUT_NS, .is_over = is_asked_to_end};
     struct error_note note = {""};
     struct buffer body;
     int code = 0;
@@ -234,9 +212,10 @@ static int tell(struct edge *edge, const struct edge_replica *replica, bool load
         json_write_text(&body, wanted->path);
     }
     buffer_append_byte(&body, '}');
+    fetch.body = buffer_slice(&body);
     if (body.failed == STATUS_OK &&
-        call(edge, replica, loads ? "/v1/load_lora_adapter" : "/v1/unload_lora_adapter",
-             buffer_slice(&body), &code, answer, &note) != STATUS_OK)
+        replica_call(edge, replica, loads ? "/v1/load_lora_adapter" : "/v1/unload_lora_adapter",
+                     &fetch, &code, answer, &note) != STATUS_OK)
         code = 0;
     buffer_deinit(&body);
     if (code == 0)

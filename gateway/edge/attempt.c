@@ -28,6 +28,7 @@
 #include "shadow_text.h"
 #include "suspects.h"
 #include "targets.h"
+#include "tracing.h"
 #include "upstream.h"
 #include "upstream_usage.h"
 #include "usage_report.h"
@@ -572,6 +573,7 @@ status attempt_send(struct proxy *proxy, struct attempt *attempt, struct edge_re
                     const char *number)
 {
     struct http_header headers[UPSTREAM_HEADER_COUNT_MAX];
+    char traceparent[TRACEPARENT_BYTES];
     struct http_exchange_options options = {
         .method = proxy->method,
         .path = proxy->path,
@@ -598,6 +600,8 @@ status attempt_send(struct proxy *proxy, struct attempt *attempt, struct edge_re
     attempt->is_elsewhere = atomic_load_explicit(&replica->link, memory_order_relaxed) != 0;
     attempt->status_code = 0;
     request_stories_attempt(proxy, attempt);
+    options.header_count =
+        tracing_attempt(proxy->record, attempt->told, headers, options.header_count, traceparent);
     (void)atomic_fetch_add_explicit(&replica->outstanding, 1, memory_order_relaxed);
     return http_exchange_start(targets_get(proxy->loop, replica), &options, &attempt->exchange);
 }

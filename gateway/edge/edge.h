@@ -28,6 +28,7 @@
 #include "scaling_metrics.h"
 #include "shared_page.h"
 #include "stream_metrics.h"
+#include "trace_context.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
  * start and live as long as the process (a reload that changes them is refused), so pointers to
@@ -97,6 +98,7 @@ struct budget_hold;
 struct proxy;
 struct wire_format;
 struct story_book;
+struct tracing;
 
 /* Changes of adapters on their way from the loops to main (adapter_changes.c). */
 struct adapter_queue {
@@ -131,6 +133,7 @@ struct edge {
     struct identity *identity;      /* owned */
     struct records *records;        /* owned */
     struct story_sinks story_sinks; /* who is told of requests that have ended */
+    struct tracing *tracing;        /* owned; NULL: nothing is sent */
     _Atomic bool is_draining;
     _Atomic uint32_t queue_ahead; /* admission.queue_ahead */
     _Atomic double slot_reserve;  /* admission.reserve */
@@ -163,6 +166,14 @@ struct edge_loop {
     _Atomic bool wake_is_sent, replicas_have_changed;
 };
 
+/* The trace that a request is a part of (tracing.h). */
+struct request_trace {
+    struct trace_context context; /* is_own: the gateway's span; else as the client sent it */
+    struct text_slice state;      /* the client's tracestate; bytes 0: none that is passed on */
+    bool is_set, is_own;
+    bool has_parent; /* the client has sent a context */
+};
+
 /* What a request is and what it tells when it ends; one in the memory of every request. */
 struct edge_record {
     struct edge *edge;
@@ -179,6 +190,8 @@ struct edge_record {
     const struct wire_format *format; /* how errors are written */
     struct request_record *kept;      /* room that is kept for what it leaves; NULL: none */
     struct request_story *story; /* borrowed until its end; NULL: it is not passed on to a model */
+    struct request_trace trace;
+    char trace_id[TRACE_ID_HEX_BYTES]; /* "": none */
     uint32_t retries;
     char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;

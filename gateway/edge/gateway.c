@@ -35,6 +35,7 @@
 #include "takeover.h"
 #include "targets.h"
 #include "thread.h"
+#include "tracing.h"
 #include "upstream.h"
 
 #define LOOP_COUNT_AUTO_MAX 4u
@@ -278,6 +279,8 @@ static status edge_init(struct edge *edge, struct config *config, bool has_model
         result = records_open(config, loop_count(config), edge->registry,
                               identity_leader(edge->identity), &edge->records, note);
     if (result == STATUS_OK)
+        result = tracing_open(edge, config, loop_count(config), note);
+    if (result == STATUS_OK)
         result = server_init(edge, config, note);
     if (result == STATUS_OK)
         result = join_open(edge, config, has_model_path, &edge->join, note);
@@ -304,6 +307,7 @@ static void edge_deinit(struct edge *edge)
 {
     http_server_destroy(edge->server);
     join_close(edge->join);
+    tracing_close(edge);
     records_close(edge->records);
     quota_book_destroy(edge->quotas);
     identity_close(edge->identity);
@@ -545,6 +549,8 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     if (result == STATUS_OK)
         result = history_start(edge->history);
     if (result == STATUS_OK)
+        result = tracing_start(edge);
+    if (result == STATUS_OK)
         result = replicas_start(edge, options, note);
     if (result == STATUS_OK) {
         listeners_log(edge, edge->configs.first->config);
@@ -553,6 +559,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
         error_note_prefix(note, "the gateway cannot be started (%s)", status_name(result));
     }
     loops_close(edge);
+    tracing_stop(edge);
     identity_stop(edge->identity);
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);

@@ -69,20 +69,6 @@ static uint64_t wait_of(const struct proxy *proxy, uint64_t now_ns)
     return (has_left_room ? ticket->granted_ns : now_ns) - ticket->enter_ns;
 }
 
-/* W3C Trace Context: 00-TRACE-PARENT-FLAGS. */
-static void trace_copy(http_request *request, char out[33])
-{
-    struct text_slice parent = http_request_header(request, "traceparent");
-
-    out[0] = '\0';
-    if (parent.bytes < 55 || parent.data[2] != '-' || parent.data[35] != '-')
-        return;
-    memcpy(out, parent.data + 3, 32);
-    out[32] = '\0';
-    if (strspn(out, "0123456789abcdef") != 32)
-        out[0] = '\0';
-}
-
 static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
                        struct request_record *out)
 {
@@ -142,7 +128,7 @@ static void fill(const struct edge_record *record, uint64_t now_ns, struct reque
     slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));
     text_copy(out->request_id, sizeof(out->request_id), http_request_id(request));
     text_copy(out->error_code, sizeof(out->error_code), record->error_code);
-    trace_copy(request, out->trace_id);
+    text_copy(out->trace_id, sizeof(out->trace_id), record->trace_id);
     caller_copy(record->caller, out);
     audit_fill(record, out);
     if (record->proxy == NULL)

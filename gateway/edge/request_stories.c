@@ -7,6 +7,7 @@
 #include "model_cost.h"
 #include "proxy_state.h"
 #include "story_book.h"
+#include "tracing.h"
 #include "waiting_room.h"
 
 static struct edge_loop *loop_of(const struct edge_record *record)
@@ -49,6 +50,7 @@ void request_stories_begin(struct edge_record *record)
     text_copy(story->key_name, sizeof(story->key_name), caller->name);
     text_copy(story->organisation, sizeof(story->organisation), caller->organisation);
     text_copy(story->team, sizeof(story->team), caller->team);
+    tracing_begin(record);
 }
 
 void request_stories_admit(const struct proxy *proxy)

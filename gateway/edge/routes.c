@@ -19,6 +19,7 @@
 #include "request_stories.h"
 #include "scaling_admin.h"
 #include "scope.h"
+#include "tracing.h"
 #include "wire_format.h"
 
 struct route {
@@ -188,6 +189,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
                                    .start_ns = http_request_start_ns(request),
                                    .status_code = 499};
     http_request_on_end(request, record_end, record);
+    tracing_read(record);
     for (size_t i = 0; i < count && route == NULL; i++) {
         if (!path_matches(&routes[i], path, &rest))
             continue;

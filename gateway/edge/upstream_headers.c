@@ -4,7 +4,7 @@
 #include "usage_report.h"
 
 /* Copied from the client's request when it is there. */
-static const char *const forwarded[] = {"accept", "traceparent", "tracestate"};
+static const char *const forwarded[] = {"accept"};
 _Static_assert(ARRAY_COUNT(forwarded) + 4 + UPSTREAM_HEADER_COUNT_OWN <= UPSTREAM_HEADER_COUNT_MAX,
                "all may be there");
 

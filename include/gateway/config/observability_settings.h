@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "settings.h"
+#include "tracing_settings.h"
 
 /* observability: what is kept and told of what runs, beside logs and metrics. A struct for each of its sections, whose rows are in
  * gateway/config/config_<section>_table.c. */
@@ -28,6 +29,7 @@ struct config_anomalies { /* what is unlike the same hour of the weeks before */
 };
 
 struct config_observability {
+    struct config_tracing tracing;
     struct config_requests requests;
     struct config_history history;
     struct config_anomalies anomalies;

@@ -1,0 +1,25 @@
+#ifndef PENSTOCK_OBSERVE_TRACE_SAMPLER_H
+#define PENSTOCK_OBSERVE_TRACE_SAMPLER_H
+
+#include <stdbool.h>
+
+#include "request_story.h"
+#include "trace_context.h"
+#include "tracing_settings.h"
+
+/* Which traces are sent. It is decided when a request has ended, since then it is known whether it failed or was slow (tail
+ * sampling). The share of the others goes by the trace's id alone, so that all who see a trace, and see it again, decide
+ * the same. Pure. */
+
+/* Whether the trace is among the share: the last 56 bits of its id, which are random, against a threshold, as OpenTelemetry's
+ * consistent probability sampling has it. 0: none, 1: all. */
+bool trace_is_in_share(const uint8_t trace_id[TRACE_ID_BYTES], double share);
+
+/* Whether the spans of a request that has ended are sent. */
+bool trace_is_wanted(const struct config_tracing *settings, const struct request_story *story);
+
+/* What is known before it has ended, for those who are called: the caller has sampled it, or it is among the share. */
+bool trace_is_sampled_early(const struct config_tracing *settings,
+                            const struct trace_context *context, bool has_remote_parent);
+
+#endif
