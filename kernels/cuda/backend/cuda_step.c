@@ -164,6 +164,12 @@ static void write_rows(const struct step_batch *batch, const int32_t *tokens, ui
     }
 }
 
+/* Entries of a sequence's table up to its last row's; nothing looks at those behind. */
+static uint32_t used_entries(const struct step_batch *batch, uint32_t s)
+{
+    return batch->row_position[batch->row_start[s + 1] - 1] / KV_BLOCK_TOKENS + 1;
+}
+
 /* Padded sequences have a row each and the trash block. */
 static void write_sequences(const struct step_batch *batch, uint32_t n_sequences, uint32_t trash,
                             const struct step_state *to)
@@ -171,11 +177,10 @@ static void write_sequences(const struct step_batch *batch, uint32_t n_sequences
     uint32_t *starts = (uint32_t *)(uintptr_t)to->row_start;
     uint32_t *tables = (uint32_t *)(uintptr_t)to->block_tables;
     uint32_t to_stride = to->block_table_stride, stride = batch->block_table_stride;
-    uint32_t used = stride < to_stride ? stride : to_stride;
     memcpy(starts, batch->row_start, (batch->n_sequences + 1) * sizeof(*starts));
     for (uint32_t s = 0; s < batch->n_sequences; s++)
         memcpy(tables + (size_t)s * to_stride, batch->block_tables + (size_t)s * stride,
-               used * sizeof(*tables));
+               used_entries(batch, s) * sizeof(*tables));
     for (uint32_t s = batch->n_sequences; s < n_sequences; s++) {
         starts[s + 1] = starts[s] + 1;
         tables[(size_t)s * to_stride] = trash;

@@ -29,7 +29,8 @@ static bool find_call(const char *name, void **out)
     cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
     *out = nullptr;
 #if CUDART_VERSION >= 12050
-    cudaError_t error = cudaGetDriverEntryPointByVersion(name, out, 11030, cudaEnableDefault, &found);
+    cudaError_t error =
+        cudaGetDriverEntryPointByVersion(name, out, 11030, cudaEnableDefault, &found);
 #else
     cudaError_t error = cudaGetDriverEntryPoint(name, out, cudaEnableDefault, &found);
 #endif
