@@ -10,6 +10,15 @@
 
 #define ADMIN_BYTES_MAX (64u << 20)
 
+/* Servers that are not ours are all wanted. */
+static uint32_t wanted_count(const struct edge_model *model)
+{
+    bool is_elsewhere = model->replica_count > 0 && model->replicas[0].upstream != NULL;
+
+    return is_elsewhere ? model->replica_count
+                        : atomic_load_explicit(&model->wanted, memory_order_relaxed);
+}
+
 void admin_collect(void *context)
 {
     struct edge *edge = context;
@@ -27,10 +36,12 @@ void admin_collect(void *context)
             distrusted += !replica_guard_is_whole(&edge->models[i].replicas[j].guard);
         }
         metrics_set(edge->metrics.models[i].distrusted, distrusted);
+        metrics_set(edge->flow_metrics.models[i].wanted, wanted_count(&edge->models[i]));
         for (unsigned state = 0; state < REPLICA_STATE_COUNT; state++)
             metrics_set(edge->metrics.models[i].replicas[state], counts[state]);
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
+    tenant_metrics_collect(edge->tenant_metrics, clock_now_ns());
     rollout_metrics_collect(&edge->rollout_metrics, edge->models, edge->model_count);
     model_costs_collect(edge);
 }

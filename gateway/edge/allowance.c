@@ -157,11 +157,13 @@ static bool rates_take(struct edge_record *record, const struct config_tenants *
         return true;
     result = quota_reserve(record->edge->quotas, config, &request, &hold, &view, &refusal);
     record->hold = hold_keep(record->request, &hold);
+    tenant_row_limits(edge_tenant(record), &view, request.now_ns);
     left_tell(record->request, &request_names, &view.requests);
     left_tell(record->request, &token_names, &view.tokens);
-    if (result == STATUS_FULL)
+    if (result == STATUS_FULL) {
+        tenant_row_refused(edge_tenant(record), (enum tenant_refusal)refusal.reason);
         refuse_rate(record, &refusal);
-    else if (result != STATUS_OK)
+    } else if (result != STATUS_OK)
         refuse_uncounted(record, result);
     return result == STATUS_OK;
 }
@@ -176,9 +178,12 @@ static bool money_take(struct edge_record *record, const struct config_tenants *
                                    most, clock_wall_ms(), hold, &refusal);
 
     record->budget = hold;
-    if (result == STATUS_FULL)
+    tenant_row_budgets(edge_tenant(record), hold);
+    if (result == STATUS_FULL) {
+        tenant_row_refused(edge_tenant(record),
+                           refusal.is_passing ? TENANT_BUDGET_UNKNOWN : TENANT_BUDGET);
         refuse_spent(record, &refusal);
-    else if (result != STATUS_OK)
+    } else if (result != STATUS_OK)
         refuse_uncounted(record, result);
     return result == STATUS_OK;
 }

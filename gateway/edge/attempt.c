@@ -155,6 +155,16 @@ static void version_count(const struct proxy *proxy, const struct attempt *attem
                                          : 0);
 }
 
+static void breaker_count(const struct flow_model_metrics *metrics, enum breaker_state state)
+{
+    if (state == BREAKER_CLOSED)
+        metrics_add(metrics->breaker_closed, 1);
+    if (state != BREAKER_OPEN)
+        return;
+    metrics_add(metrics->breaker_opened, 1);
+    metrics_add(metrics->ejections[EJECTION_BREAKER], 1);
+}
+
 void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum breaker_outcome outcome)
 {
     struct edge *edge = proxy->record->edge;
@@ -168,10 +178,13 @@ void attempt_close(const struct proxy *proxy, struct attempt *attempt, enum brea
     /* What a process did that is gone says nothing of the one in its place. */
     if (atomic_load_explicit(&replica->generation, memory_order_relaxed) != attempt->generation)
         outcome = BREAKER_UNKNOWN;
+    metrics_add(edge->flow_metrics.models[replica->model->index].attempts[outcome], 1);
     version_count(proxy, attempt, outcome);
     if (!replica_guard_end(&replica->guard, &policy, outcome, attempt->is_breaker_trial,
                            clock_now_ns()))
         return;
+    breaker_count(&edge->flow_metrics.models[replica->model->index],
+                  replica_guard_state(&replica->guard));
     log_warn("gateway/edge", "replica %s#%u: its circuit breaker is %s now", replica->model->name,
              replica->index, replica_guard_state_name(&replica->guard));
     edge_slots_update(edge, replica->model);
@@ -238,11 +251,25 @@ static void suspicion_note(struct proxy *proxy, const struct attempt *attempt, s
 
 void attempt_lose(struct proxy *proxy, struct attempt *attempt, status result)
 {
-    if (attempt->is_elsewhere && is_lost(proxy, attempt, result))
-        atomic_store_explicit(&attempt->replica->guard.is_doubted, true, memory_order_relaxed);
+    if (attempt->is_elsewhere && is_lost(proxy, attempt, result) &&
+        !atomic_exchange_explicit(&attempt->replica->guard.is_doubted, true, memory_order_relaxed))
+        metrics_add(proxy_flow(proxy)->ejections[EJECTION_LOST], 1);
     suspicion_note(proxy, attempt, result);
     request_stories_result(attempt, result);
     attempt_close(proxy, attempt, outcome_of(proxy, attempt, result));
+}
+
+/* The prompt is read again, and what came of an answer that the client has not had is lost with it. */
+static uint64_t retry_waste(const struct proxy *proxy)
+{
+    const struct request_usage *usage = &proxy->record->usage;
+    uint64_t prompt =
+        usage->is_known ? usage->prompt_tokens : allowance_prompt_tokens(proxy->record);
+
+    /* Nothing was computed where it was refused at once. */
+    if (proxy->attempt.status_code == 503)
+        return 0;
+    return prompt + (proxy->attempt.splitter.has_begun ? 0 : usage->completion_tokens);
 }
 
 /* Whether the request goes out once more, for all of the answer or for what the client has not had of it; then it already
@@ -260,6 +287,7 @@ static bool retry(struct proxy *proxy)
     proxy->retries_left--;
     proxy->record->retries++;
     metrics_add(proxy_metrics(proxy)->retries, 1);
+    metrics_add(proxy_flow(proxy)->wasted[WASTE_RETRIED], (double)retry_waste(proxy));
     log_info("gateway/edge", "request_id=%s is sent again%s: replica %s#%u failed",
              http_request_id(proxy->record->request), has_begun ? ", to go on" : "",
              proxy->choice.model->name, proxy->attempt.replica->index);
@@ -374,6 +402,7 @@ static void answer_end(struct proxy *proxy)
         usage_of_answer(proxy);
     waiting_release(proxy);
     shadow_take(proxy->shadow, buffer_slice(&proxy->attempt.held));
+    edge_work_end(proxy->record, clock_now_ns());
     proxy->record->status_code = proxy->attempt.status_code;
     http_reply_kept(proxy->record->request, proxy->attempt.status_code,
                     proxy->attempt.answer_headers, proxy->attempt.answer_header_count,
@@ -405,12 +434,15 @@ static void on_end(http_exchange *exchange, status result, bool any_byte, void *
         return;
     if (proxy->attempt.is_event_stream && (is_good || proxy->attempt.splitter.is_done)) {
         /* Also when the connection broke after "[DONE]": the client lacks nothing. */
+        edge_work_begin(proxy->record, clock_now_ns());
         stream_start(proxy);
         (void)events_write(proxy, buffer_slice(&proxy->attempt.held), true);
         waiting_release(proxy);
+        edge_work_end(proxy->record, clock_now_ns());
         http_stream_end(proxy->record->request, false);
         return;
     }
+    edge_work_begin(proxy->record, clock_now_ns());
     if (is_good) {
         answer_end(proxy);
         return;
@@ -559,10 +591,12 @@ static void on_body(http_exchange *exchange, struct text_slice bytes, void *cont
     struct proxy *proxy = context;
 
     (void)exchange;
+    edge_work_begin(proxy->record, clock_now_ns());
     if (proxy->attempt.is_event_stream)
         events_forward(proxy, bytes);
     else
         buffer_append_slice(&proxy->attempt.held, bytes);
+    edge_work_end(proxy->record, clock_now_ns());
     if (proxy->attempt.held.failed != STATUS_OK)
         answer_refuse(proxy);
 }
@@ -624,6 +658,7 @@ void attempt_start(struct proxy *proxy, struct edge_replica *replica)
     if (attempt_send(proxy, attempt, replica, proxy->number) == STATUS_OK) {
         proxy->attempt_number++;
         hedge_arm(proxy);
+        edge_work_end(proxy->record, clock_now_ns());
         return;
     }
     request_stories_not_sent(attempt);

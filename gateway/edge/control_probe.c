@@ -38,6 +38,10 @@ static void stall_look(struct control *control, struct edge_replica *replica, ui
 
     if (is == atomic_exchange_explicit(&replica->guard.is_stalled, is, memory_order_relaxed))
         return;
+    if (is)
+        metrics_add(
+            control->edge->flow_metrics.models[replica->model->index].ejections[EJECTION_STALLED],
+            1);
     log_write(is ? LOG_WARN : LOG_INFO, "gateway/edge", "replica %s#%u %s", replica->model->name,
               replica->index,
               is ? "ends no steps: it gets no requests" : "ends steps again, or is gone");

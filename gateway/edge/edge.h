@@ -9,6 +9,7 @@
 #include "caller.h"
 #include "config_snapshot.h"
 #include "edge_metrics.h"
+#include "flow_metrics.h"
 #include "history.h"
 #include "http_client.h"
 #include "http_server.h"
@@ -28,6 +29,7 @@
 #include "scaling_metrics.h"
 #include "shared_page.h"
 #include "stream_metrics.h"
+#include "tenant_metrics.h"
 #include "trace_context.h"
 
 /* What the gateway role's threads share, and who may touch it. Models and replicas are made at
@@ -114,6 +116,8 @@ struct edge {
     struct edge_metrics metrics;
     struct queue_metrics queue_metrics;
     struct stream_metrics stream_metrics;
+    struct flow_metrics flow_metrics;
+    struct tenant_metrics *tenant_metrics; /* owned */
     struct scaling_metrics scaling_metrics;
     struct rollout_metrics rollout_metrics;
     struct answer_source answers;
@@ -186,6 +190,8 @@ struct edge_record {
     const struct edge_model *model; /* NULL: none, or not known yet */
     int status_code;                /* of the answer; 499 when the client went first */
     uint64_t start_ns;
+    /* What the gateway itself has worked on it, and since when it does so now; 0: it waits for others */
+    uint64_t own_ns, own_since_ns;
     struct proxy *proxy;              /* NULL: answered by the gateway itself */
     const struct wire_format *format; /* how errors are written */
     struct request_record *kept;      /* room that is kept for what it leaves; NULL: none */
@@ -195,7 +201,8 @@ struct edge_record {
     uint32_t retries;
     char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;
-    bool is_admin; /* it is on the admin API, or of an operator */
+    bool is_for_model; /* its path is one that replicas answer */
+    bool is_admin;     /* it is on the admin API, or of an operator */
 };
 
 /* Resolves %XX in a part of a path or query: names with slashes come so from the official client. The text
@@ -213,6 +220,26 @@ struct api_error;
 void edge_reply_error(struct edge_record *record, const struct api_error *error);
 /* A finished JSON buffer (deinited here); 500 when it has failed. */
 void edge_reply_json(struct edge_record *record, int status_code, struct buffer *json);
+
+/* The gateway takes the request in hand, and leaves it to others: what lies between is its own share of the request's time. */
+static inline void edge_work_begin(struct edge_record *record, uint64_t now_ns)
+{
+    if (record->own_since_ns == 0)
+        record->own_since_ns = now_ns;
+}
+
+static inline void edge_work_end(struct edge_record *record, uint64_t now_ns)
+{
+    if (record->own_since_ns != 0 && now_ns > record->own_since_ns)
+        record->own_ns += now_ns - record->own_since_ns;
+    record->own_since_ns = 0;
+}
+
+/* Who is known by now. */
+static inline struct tenant_row *edge_tenant(const struct edge_record *record)
+{
+    return tenant_metrics_row(record->edge->tenant_metrics, record->caller->organisation);
+}
 
 static inline enum replica_state edge_replica_state(const struct edge_replica *replica)
 {

@@ -62,6 +62,7 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
                               metrics_family **away)
 {
     static const char *const request_labels[] = {"route", "model", "code", NULL};
+    static const char *const class_labels[] = {"route", "band", "code", NULL};
     static const char *const duration_labels[] = {"route", "model", NULL};
     static const char *const shadow_labels[] = {"model", "result", NULL};
     static const char *const replica_labels[] = {"model", "state", NULL};
@@ -72,6 +73,10 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {&metrics->requests,
          {METRICS_COUNTER, "penstock_requests_total", "Requests that have ended, by answer.",
           request_labels, NULL, 0, 4000}},
+        {&metrics->classes,
+         {METRICS_COUNTER, "penstock_class_requests_total",
+          "Requests to models that have ended, by the priority band of their class and by answer.",
+          class_labels, NULL, 0, 4000}},
         {&metrics->duration,
          {METRICS_HISTOGRAM, "penstock_request_duration_seconds",
           "From a request's head to the end of its answer.", duration_labels, duration_bounds,
@@ -266,4 +271,23 @@ void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edg
     }
     metrics_add(requests, 1);
     metrics_observe(duration, seconds);
+}
+
+void edge_metrics_class(struct edge_metrics *metrics, int32_t band, enum edge_route route,
+                        int status_code)
+{
+    char code[8], band_text[8];
+    uint32_t slot = code_slot(status_code, code);
+    _Atomic(metrics_series *) *kept =
+        &metrics->class_requests[band + WAITING_ROOM_BAND_HALF][route][slot];
+    metrics_series *series = atomic_load_explicit(kept, memory_order_acquire);
+
+    if (series == NULL) {
+        const char *const values[] = {route_names[route], band_text, code};
+
+        (void)snprintf(band_text, sizeof(band_text), "%d", band);
+        series = metrics_series_get(metrics->classes, values);
+        atomic_store_explicit(kept, series, memory_order_release);
+    }
+    metrics_add(series, 1);
 }

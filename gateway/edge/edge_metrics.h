@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "metrics.h"
+#include "waiting_room.h"
 
 /* The gateway's own metrics. Series for what happens to every request are made once and kept in a
  * table, so that a request costs an atomic add and no look-up. */
@@ -47,7 +48,9 @@ struct edge_model_metrics {
 };
 
 struct edge_metrics {
-    metrics_family *requests, *duration;
+    metrics_family *requests, *classes, *duration;
+    /* by band and route; made when first needed */
+    _Atomic(metrics_series *) class_requests[WAITING_ROOM_BAND_COUNT][ROUTE_COUNT][EDGE_CODE_COUNT];
     metrics_series *auth_failures, *reloads_good, *reloads_bad, *upgrades_good, *upgrades_bad,
         *leader, *database_away, *redis_away;
     struct edge_model_metrics
@@ -67,5 +70,9 @@ const char *edge_route_name(enum edge_route route);
 /* `model`: index, or model_count for none. Any thread. */
 void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
                           int status_code, double seconds);
+
+/* The same of a request to a model, by its priority band. Any thread. */
+void edge_metrics_class(struct edge_metrics *metrics, int32_t band, enum edge_route route,
+                        int status_code);
 
 #endif

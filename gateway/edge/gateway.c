@@ -173,6 +173,11 @@ static status metrics_init(struct edge *edge)
         result = stream_metrics_init(&edge->stream_metrics, edge->registry, edge->metrics.names,
                                      edge->model_count);
     if (result == STATUS_OK)
+        result = tenant_metrics_create(edge->registry, &edge->tenant_metrics);
+    if (result == STATUS_OK)
+        result = flow_metrics_init(&edge->flow_metrics, edge->registry, edge->metrics.names,
+                                   edge->model_count);
+    if (result == STATUS_OK)
         result = scaling_metrics_init(&edge->scaling_metrics, edge->registry, edge->metrics.names,
                                       edge->model_count);
     if (result == STATUS_OK)
@@ -314,6 +319,8 @@ static void edge_deinit(struct edge *edge)
     scaling_metrics_deinit(&edge->scaling_metrics);
     rollout_metrics_deinit(&edge->rollout_metrics);
     stream_metrics_deinit(&edge->stream_metrics);
+    flow_metrics_deinit(&edge->flow_metrics);
+    tenant_metrics_destroy(edge->tenant_metrics);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
     model_costs_deinit(edge);

@@ -12,6 +12,7 @@
 #include "hedge.h"
 
 #include "admission.h"
+#include "allowance.h"
 #include "check.h"
 #include "clock.h"
 #include "log.h"
@@ -119,6 +120,13 @@ void hedge_arm(struct proxy *proxy)
     http_timer_set(proxy->loop->loop, &hedge->timer, clock_now_ns() + hedge->after_ns);
 }
 
+/* The prompt of the one that is cancelled, which was read or was about to be. */
+static void waste(const struct proxy *proxy)
+{
+    metrics_add(proxy_flow(proxy)->wasted[WASTE_HEDGED],
+                (double)allowance_prompt_tokens(proxy->record));
+}
+
 static void drop(struct proxy *proxy, enum hedge_outcome outcome)
 {
     struct attempt *attempt = &proxy->hedge.attempt;
@@ -127,6 +135,8 @@ static void drop(struct proxy *proxy, enum hedge_outcome outcome)
     attempt_close(proxy, attempt, BREAKER_UNKNOWN);
     http_exchange_cancel(exchange);
     count(proxy, outcome);
+    if (outcome == HEDGE_LOST)
+        waste(proxy);
 }
 
 void hedge_cancel(struct proxy *proxy)
@@ -173,6 +183,7 @@ bool hedge_meet_head(struct proxy *proxy, const http_exchange *exchange, int sta
     }
     attempt_close(proxy, &proxy->attempt, BREAKER_UNKNOWN);
     http_exchange_cancel(own);
+    waste(proxy);
     become_own(proxy);
     return true;
 }

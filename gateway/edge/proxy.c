@@ -110,6 +110,9 @@ static struct edge_replica *replica_take(struct proxy *proxy, uint64_t now_ns)
         return NULL;
     }
     proxy->attempt.is_on_trial = is_suspect;
+    metrics_add(proxy_flow(proxy)->decisions[proxy->choice.reason], 1);
+    metrics_add(proxy_flow(proxy)->routed_tokens, proxy->choice.prompt_tokens);
+    metrics_add(proxy_flow(proxy)->matched_tokens, proxy->choice.matched_tokens);
     return replica;
 }
 
@@ -118,6 +121,7 @@ void proxy_dispatch(struct proxy *proxy)
     uint64_t now_ns = clock_now_ns();
     struct edge_replica *replica;
 
+    edge_work_begin(proxy->record, now_ns);
     waiting_leave(proxy);
     if (proxy->loop->is_closed) {
         proxy_fail_closed(proxy);
@@ -144,6 +148,25 @@ static void on_gone(http_request *request, void *context)
     proxy->record->status_code = 499;
     attempt_cancel(proxy);
     waiting_release(proxy);
+}
+
+int32_t proxy_priority(const struct proxy *proxy)
+{
+    return proxy->waiting.priority;
+}
+
+void proxy_measure(const struct proxy *proxy)
+{
+    const struct edge_record *record = proxy->record;
+    const struct flow_model_metrics *metrics = proxy_flow(proxy);
+
+    flow_metrics_count_tokens(metrics->tokens, &record->usage);
+    if (proxy->attempt.start_ns == 0) /* it never came to a replica */
+        return;
+    metrics_observe(metrics->added, (double)record->own_ns / 1e9);
+    if (record->status_code == 499)
+        metrics_add(metrics->wasted[WASTE_CLIENT_GONE],
+                    (double)flow_tokens_computed(&record->usage));
 }
 
 void proxy_release(struct proxy *proxy)

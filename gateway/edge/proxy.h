@@ -18,4 +18,10 @@ void proxy_release(struct proxy *proxy);
  * for one. Loop thread. */
 void proxy_wake(struct edge_loop *state, bool replicas_have_changed);
 
+/* What it asks for; the caller's limit is not applied. */
+int32_t proxy_priority(const struct proxy *proxy);
+
+/* What its metrics say of a request that has ended, once its usage is known. */
+void proxy_measure(const struct proxy *proxy);
+
 #endif

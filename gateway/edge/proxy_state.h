@@ -77,4 +77,9 @@ static inline struct model_activity *proxy_activity(const struct proxy *proxy)
     return &proxy->record->edge->activities[proxy->choice.model->index];
 }
 
+static inline struct flow_model_metrics *proxy_flow(const struct proxy *proxy)
+{
+    return &proxy->record->edge->flow_metrics.models[proxy->choice.model->index];
+}
+
 #endif

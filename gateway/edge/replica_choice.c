@@ -205,6 +205,10 @@ static void count_on(struct replica_choice *choice, struct edge_replica *replica
     uint64_t ttft_ns = (uint64_t)router_predicted_ttft_ns(candidate, request, 0);
 
     choice->picked_ns = now_ns;
+    choice->prompt_tokens = request->prompt_tokens;
+    choice->matched_tokens = candidate->cached_tokens < request->prompt_tokens
+                                 ? candidate->cached_tokens
+                                 : request->prompt_tokens;
     choice->is_read_alone = candidate->queued_ns <= 0;
     choice->reading_tokens = request->prompt_tokens > candidate->cached_tokens
                                  ? request->prompt_tokens - candidate->cached_tokens
@@ -304,6 +308,27 @@ static void version_choose(const struct replica_choice *choice, struct router_ca
         candidates[i].is_ready &= is_of_it[i];
 }
 
+static enum routing_reason reason_of(const struct replica_choice *choice,
+                                     const struct router_candidate *candidates, uint32_t picked)
+{
+    uint32_t ready = 0, least = UINT32_MAX, most = 0;
+
+    for (uint32_t i = 0; i < choice->model->replica_count; i++) {
+        if (!candidates[i].is_ready)
+            continue;
+        ready++;
+        least = candidates[i].cached_tokens < least ? candidates[i].cached_tokens : least;
+        most = candidates[i].cached_tokens > most ? candidates[i].cached_tokens : most;
+    }
+    if (ready == 1)
+        return ROUTING_ONLY_ONE;
+    if (choice->policy == ROUTER_ROUND_ROBIN)
+        return ROUTING_TURN;
+    if (choice->policy == ROUTER_CONSISTENT_HASH)
+        return ROUTING_HASH;
+    return most > least && candidates[picked].cached_tokens == most ? ROUTING_CACHE : ROUTING_LOAD;
+}
+
 struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t now_ns)
 {
     struct router_candidate candidates[REPLICA_CHOICE_MAX];
@@ -311,6 +336,8 @@ struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t
     struct router_request request;
     uint32_t picked;
 
+    choice->reason = ROUTING_KEEPER;
+    choice->prompt_tokens = choice->matched_tokens = 0;
     if (choice->keeper != NULL)
         return edge_replica_state(choice->keeper) == REPLICA_READY ? choice->keeper : NULL;
     replica_choice_look(choice, now_ns, candidates, &request);
@@ -321,6 +348,7 @@ struct edge_replica *replica_choice_pick(struct replica_choice *choice, uint64_t
     request_stories_decide(choice->story, choice, candidates, &request, picked, now_ns);
     if (picked == ROUTER_NONE)
         return NULL;
+    choice->reason = reason_of(choice, candidates, picked);
     count_on(choice, &model->replicas[picked], &candidates[picked], &request, now_ns);
     return &model->replicas[picked];
 }

@@ -2,6 +2,7 @@
 #define PENSTOCK_EDGE_REPLICA_CHOICE_H
 
 #include "edge.h"
+#include "replica_choice_reason.h"
 #include "route_body.h"
 #include "router.h"
 
@@ -25,6 +26,9 @@ struct replica_choice {
     /* What was reckoned when it was picked: the tokens to read, and whether no prompt was before it */
     uint32_t reading_tokens;
     bool is_read_alone;
+    /* Of the last pick: why it was this one, and how much of the prompt its cache has */
+    enum routing_reason reason;
+    uint32_t prompt_tokens, matched_tokens;
     uint64_t picked_ns;
     struct request_story *story; /* where the decision is told; NULL: nowhere */
     /* the replica that failed last; NULL: none */

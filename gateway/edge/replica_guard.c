@@ -82,14 +82,20 @@ bool replica_guard_end(struct replica_guard *guard, const struct breaker_policy 
     return has_changed;
 }
 
-const char *replica_guard_state_name(struct replica_guard *guard)
+enum breaker_state replica_guard_state(struct replica_guard *guard)
 {
-    static const char *const names[] = {
-        [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_TRYING] = "trying"};
     enum breaker_state state;
 
     lock(guard);
     state = guard->breaker.state;
     CHECK(pthread_mutex_unlock(&guard->lock) == 0);
-    return names[state];
+    return state;
+}
+
+const char *replica_guard_state_name(struct replica_guard *guard)
+{
+    static const char *const names[] = {
+        [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_TRYING] = "trying"};
+
+    return names[replica_guard_state(guard)];
 }

@@ -49,6 +49,7 @@ bool replica_guard_begin(struct replica_guard *guard, uint64_t now_ns, bool *is_
 bool replica_guard_end(struct replica_guard *guard, const struct breaker_policy *policy,
                        enum breaker_outcome outcome, bool is_trial, uint64_t now_ns);
 
+enum breaker_state replica_guard_state(struct replica_guard *guard);
 /* "closed", "open" or "trying". */
 const char *replica_guard_state_name(struct replica_guard *guard);
 

@@ -133,6 +133,16 @@ static bool authenticate(struct edge_record *record, const struct route *route)
     return false;
 }
 
+/* Of a request that was refused before it was known what it asks for: the usual one, or the best that its caller may have. */
+static int32_t band_of(const struct edge_record *record)
+{
+    const struct admission_request asked = {
+        .caller = record->caller,
+        .priority = record->proxy != NULL ? proxy_priority(record->proxy) : 0};
+
+    return waiting_room_band(&asked);
+}
+
 static void record_end(void *context)
 {
     struct edge_record *record = context;
@@ -142,6 +152,8 @@ static void record_end(void *context)
     double seconds = (double)(now_ns - record->start_ns) / 1e9;
 
     allowance_settle(record);
+    if (record->proxy != NULL)
+        proxy_measure(record->proxy);
     request_records_end(record, now_ns);
     request_stories_end(record, now_ns);
     model_activity_note(record);
@@ -150,6 +162,10 @@ static void record_end(void *context)
         proxy_release(record->proxy);
     }
     edge_metrics_request(metrics, model, record->route, record->status_code, seconds);
+    if (record->is_for_model) {
+        edge_metrics_class(metrics, band_of(record), record->route, record->status_code);
+        tenant_row_request(edge_tenant(record), record->status_code, &record->usage);
+    }
 }
 
 static bool asks_for_key(const struct edge_record *record, const struct route *route)
@@ -187,6 +203,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
                                    .caller = &caller_anonymous,
                                    .format = &wire_format_chat,
                                    .start_ns = http_request_start_ns(request),
+                                   .own_since_ns = clock_now_ns(),
                                    .status_code = 499};
     http_request_on_end(request, record_end, record);
     tracing_read(record);
@@ -204,6 +221,7 @@ static void handle(http_request *request, struct edge *edge, const struct route 
         return;
     }
     record->route = route->metric;
+    record->is_for_model = route->is_passed_on;
     record->is_admin = route->scope == SCOPE_ADMIN;
     if (asks_for_key(record, route) && !authenticate(record, route))
         return;

@@ -23,6 +23,7 @@
 static void list_add(struct proxy *proxy)
 {
     proxy->waiting.next = NULL;
+    edge_work_end(proxy->record, clock_now_ns());
     proxy->waiting.link = proxy->loop->waiting_tail;
     *proxy->waiting.link = proxy;
     proxy->loop->waiting_tail = &proxy->waiting.next;

@@ -53,11 +53,16 @@ static status refuse_for_now(struct budget_refusal *refusal)
     return STATUS_FULL;
 }
 
+static int64_t amount_of(const struct config_budget *row)
+{
+    return llround(row->amount * MONEY_NANO);
+}
+
 static status account_take(struct spend_account *account, const struct config_budget *row,
                            const char *subject, int64_t most, uint64_t now_ms,
                            struct budget_refusal *refusal)
 {
-    switch (spend_reserve(account, llround(row->amount * MONEY_NANO), most)) {
+    switch (spend_reserve(account, amount_of(row), most)) {
     case SPEND_TAKEN:
         return STATUS_OK;
     case SPEND_ASKING:
@@ -103,8 +108,10 @@ status budget_reserve(struct spend_book *book, const struct config_tenants *conf
         if (result != STATUS_OK)
             break;
         result = account_take(account, &rows[i], subject, hold->reserved, now_ms, refusal);
-        if (result == STATUS_OK)
+        if (result == STATUS_OK) {
+            hold->amounts[hold->count] = amount_of(&rows[i]);
             hold->accounts[hold->count++] = account;
+        }
     }
     if (result != STATUS_OK) {
         budget_settle(hold, 0);

@@ -158,10 +158,9 @@ static const char *subject_of(const struct config_limit *limit, const struct cal
 }
 
 /* `unit`: "requests per min (RPM)". `wait_ns` UINT64_MAX: never. */
-static status refuse(struct quota_refusal *refusal, const char *type, const char *unit,
-                     const char *subject, uint64_t limit, uint64_t asked, uint64_t wait_ns)
+static status refuse(struct quota_refusal *refusal, const char *unit, const char *subject,
+                     uint64_t limit, uint64_t asked, uint64_t wait_ns)
 {
-    refusal->type = type;
     if (wait_ns == UINT64_MAX) {
         refusal->retry_after_ms = 0;
         (void)snprintf(refusal->message, sizeof(refusal->message),
@@ -196,6 +195,10 @@ struct rate {
     uint64_t amount, limit, period_ns;
     const char *type, *unit; /* "requests per min (RPM)" */
 };
+_Static_assert((int)QUOTA_REQUESTS_PER_MINUTE == (int)RATE_REQUESTS &&
+                   (int)QUOTA_TOKENS_PER_MINUTE == (int)RATE_TOKENS &&
+                   (int)QUOTA_TOKENS_PER_DAY == (int)RATE_DAY_TOKENS,
+               "a rate's kind is the reason of its refusals");
 
 /* What of the limit is this gateway's. */
 static uint64_t part_of(const struct quota_book *book, uint64_t limit)
@@ -229,18 +232,19 @@ static status rate_take(const struct quota_book *book, struct quota_taken *taken
 
     if (rate->limit == 0 || rate->amount == 0)
         return STATUS_OK;
+    refusal->reason = (enum quota_reason)rate->kind;
+    refusal->type = rate->type;
     rate->limit = part_of(book, rate->limit);
     if (!gcra_take(&taken->cell->rates_ns[rate->kind], now_ns, rate->amount, rate->limit,
                    rate->period_ns, &wait_ns))
-        return refuse(refusal, rate->type, rate->unit, subject, whole, rate->amount, wait_ns);
+        return refuse(refusal, rate->unit, subject, whole, rate->amount, wait_ns);
     *taken_limit(taken, rate->kind) = rate->limit;
     if (book->share == NULL ||
         quota_share_may_take(book->share, taken->cell, rate->kind,
                              gcra_cost_ns(rate->amount, rate->limit, rate->period_ns),
                              rate->period_ns))
         return STATUS_OK;
-    return refuse(refusal, rate->type, rate->unit, subject, whole, rate->amount,
-                  QUOTA_SHARE_ASK_NS);
+    return refuse(refusal, rate->unit, subject, whole, rate->amount, QUOTA_SHARE_ASK_NS);
 }
 
 static void give_back(const struct quota_book *book, const struct quota_taken *taken,
@@ -277,8 +281,10 @@ static status take(const struct quota_book *book, struct quota_taken *taken,
     status result = STATUS_OK;
 
     if (at_once > 0) {
+        refusal->reason = QUOTA_CONCURRENT_REQUESTS;
+        refusal->type = "requests";
         if (!running_take(book, taken->cell, part_of(book, at_once)))
-            return refuse(refusal, "requests", "concurrent requests", subject, at_once, 1,
+            return refuse(refusal, "concurrent requests", subject, at_once, 1,
                           RUNNING_RETRY_MS * NS_PER_MS);
         taken->is_running = true;
     }

@@ -43,7 +43,8 @@ bool breaker_begin(struct breaker *breaker, uint64_t now_ns, bool *is_trial);
 enum breaker_outcome {
     BREAKER_GOOD,
     BREAKER_FAILED,
-    BREAKER_UNKNOWN /* ended for another reason: the client went */
+    BREAKER_UNKNOWN, /* ended for another reason: the client went */
+    BREAKER_OUTCOME_COUNT
 };
 /* `is_trial`: as breaker_begin said. */
 void breaker_end(struct breaker *breaker, const struct breaker_policy *policy,

@@ -14,6 +14,8 @@ struct budget_hold {
     int64_t reserved;
     uint32_t count;
     struct spend_account *accounts[BUDGETS_PER_REQUEST_MAX];
+    int64_t
+        amounts[BUDGETS_PER_REQUEST_MAX]; /* of the budgets, in thousand-millionths of the unit */
 };
 
 struct budget_refusal {

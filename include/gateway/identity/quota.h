@@ -53,8 +53,18 @@ struct quota_view {
     } requests, tokens;
 };
 
+/* Which of a limit's numbers a request is over, in the order of RATE_* and then those that run at once. */
+enum quota_reason {
+    QUOTA_REQUESTS_PER_MINUTE,
+    QUOTA_TOKENS_PER_MINUTE,
+    QUOTA_TOKENS_PER_DAY,
+    QUOTA_CONCURRENT_REQUESTS,
+    QUOTA_REASON_COUNT
+};
+
 /* Why not. */
 struct quota_refusal {
+    enum quota_reason reason;
     const char *type;        /* "requests", "tokens" */
     uint64_t retry_after_ms; /* 0: never as it is */
     char message[320];
