@@ -3,10 +3,12 @@
 #include <stdio.h>
 
 #include "clock.h"
+#include "control.h"
 #include "join.h"
 #include "json.h"
 #include "model_cost.h"
 #include "quota.h"
+#include "replica_metrics.h"
 
 #define ADMIN_BYTES_MAX (64u << 20)
 
@@ -17,6 +19,21 @@ static uint32_t wanted_count(const struct edge_model *model)
 
     return is_elsewhere ? model->replica_count
                         : atomic_load_explicit(&model->wanted, memory_order_relaxed);
+}
+
+static void silence_collect(struct edge *edge, uint64_t now_ns)
+{
+    char number[16];
+    const char *name = number;
+
+    for (uint32_t i = 0; i < http_server_loop_count(edge->server); i++) {
+        (void)snprintf(number, sizeof(number), "%u", i);
+        metrics_set(metrics_series_get(edge->metrics.loop_silence, &name),
+                    (double)http_server_loop_silence_ns(edge->server, i, now_ns) / 1e9);
+    }
+    if (edge_control(edge) != NULL)
+        metrics_set(edge->metrics.control_silence,
+                    (double)control_silence_ns(edge_control(edge), now_ns) / 1e9);
 }
 
 void admin_collect(void *context)
@@ -42,22 +59,10 @@ void admin_collect(void *context)
         queue_metrics_collect(&edge->queue_metrics, i, edge->models[i].admission);
     }
     tenant_metrics_collect(edge->tenant_metrics, clock_now_ns());
+    replica_metrics_collect(edge->replica_metrics, edge, clock_now_ns());
+    silence_collect(edge, clock_now_ns());
     rollout_metrics_collect(&edge->rollout_metrics, edge->models, edge->model_count);
     model_costs_collect(edge);
-}
-
-void admin_metrics(struct edge_record *record, struct text_slice rest)
-{
-    enum metrics_format format =
-        metrics_format_accepted(http_request_header(record->request, "accept"));
-    struct buffer out;
-
-    (void)rest;
-    buffer_init(&out, ADMIN_BYTES_MAX);
-    metrics_write(record->edge->registry, format, &out);
-    edge_reply(record, out.failed == STATUS_OK ? 200 : 500, metrics_content_type(format),
-               buffer_slice(&out));
-    buffer_deinit(&out);
 }
 
 /* Where it listens; and, of one on another machine, why the last one there failed. */

@@ -4,7 +4,6 @@
 #include "edge.h"
 
 /* What the admin listener answers. Loop thread. */
-void admin_metrics(struct edge_record *record, struct text_slice rest);
 void admin_replicas(struct edge_record *record, struct text_slice rest);
 /* Each model's version, and what becomes of the next one. */
 void admin_rollouts(struct edge_record *record, struct text_slice rest);

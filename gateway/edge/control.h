@@ -63,7 +63,9 @@ void control_destroy(struct control *control);
 /* Requests that wait for a replica look again: some replica's state has changed. Any thread, while the loops run. */
 void control_wake_loops(struct edge *edge);
 
-/* Age of the thread's last turn is below the limit; of NULL too: it is about to begin. Any thread. */
+/* Age of the thread's last turn. Any thread. */
+uint64_t control_silence_ns(const struct control *control, uint64_t now_ns);
+/* It is below the limit; of NULL too: it is about to begin. Any thread. */
 bool control_is_alive(const struct control *control, uint64_t now_ns, uint64_t limit_ns);
 
 #endif

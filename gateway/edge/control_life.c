@@ -301,12 +301,14 @@ void control_answered(struct control *control, uint32_t id, uint64_t uid)
     control_wake(control);
 }
 
+uint64_t control_silence_ns(const struct control *control, uint64_t now_ns)
+{
+    uint64_t last_ns = atomic_load_explicit(&control->last_turn_ns, memory_order_relaxed);
+
+    return now_ns > last_ns ? now_ns - last_ns : 0;
+}
+
 bool control_is_alive(const struct control *control, uint64_t now_ns, uint64_t limit_ns)
 {
-    uint64_t last_ns;
-
-    if (control == NULL)
-        return true;
-    last_ns = atomic_load_explicit(&control->last_turn_ns, memory_order_relaxed);
-    return last_ns > now_ns || now_ns - last_ns < limit_ns;
+    return control == NULL || control_silence_ns(control, now_ns) < limit_ns;
 }

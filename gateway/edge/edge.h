@@ -91,6 +91,9 @@ struct edge_model {
 
 struct model_activity;
 struct model_cost;
+struct replica_metrics;
+struct scrape;
+struct scraper;
 struct adapter_change;
 struct control;
 struct quota_book;
@@ -117,7 +120,9 @@ struct edge {
     struct queue_metrics queue_metrics;
     struct stream_metrics stream_metrics;
     struct flow_metrics flow_metrics;
-    struct tenant_metrics *tenant_metrics; /* owned */
+    struct tenant_metrics *tenant_metrics;   /* owned */
+    struct replica_metrics *replica_metrics; /* owned */
+    struct scraper *scraper;                 /* owned */
     struct scaling_metrics scaling_metrics;
     struct rollout_metrics rollout_metrics;
     struct answer_source answers;
@@ -198,6 +203,7 @@ struct edge_record {
     struct request_story *story; /* borrowed until its end; NULL: it is not passed on to a model */
     struct request_trace trace;
     char trace_id[TRACE_ID_HEX_BYTES]; /* "": none */
+    struct scrape *scrape;       /* owned; the page that it is answered with; NULL: none */
     uint32_t retries;
     char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;

@@ -50,7 +50,8 @@ static const double duration_bounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.3, 0.5
 
 struct families {
     metrics_family *in_flight, *restarts, *retries, *fallbacks, *retries_refused, *quarantined,
-        *distrusted, *shadows, *shadow_tokens, *shadow_equal, *first_token, *inter_token, *replicas;
+        *distrusted, *shadows, *shadow_tokens, *shadow_equal, *first_token, *inter_token, *replicas,
+        *control_silence;
 };
 
 static const char *const model_label[] = {"model", NULL};
@@ -66,6 +67,7 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
     static const char *const duration_labels[] = {"route", "model", NULL};
     static const char *const shadow_labels[] = {"model", "result", NULL};
     static const char *const replica_labels[] = {"model", "state", NULL};
+    static const char *const loop_label[] = {"loop", NULL};
     static const char *const result_label[] = {"result", NULL};
     static const char *const store_label[] = {"store", NULL};
     static const char *const version_label[] = {"version", NULL};
@@ -125,6 +127,15 @@ static status families_create(struct edge_metrics *metrics, metrics_registry *re
         {&families->in_flight,
          {METRICS_GAUGE, "penstock_requests_in_flight", "Requests that have not ended.",
           model_label, NULL, 0, 0}},
+        {&metrics->loop_silence,
+         {METRICS_GAUGE, "penstock_http_loop_silence_seconds",
+          "Since an event loop has last turned; it turns ten times a second.", loop_label, NULL, 0,
+          0}},
+        {&families->control_silence,
+         {METRICS_GAUGE, "penstock_control_silence_seconds",
+          "Since the thread that looks after replicas has last turned; it turns at least once a "
+          "second.",
+          NULL, NULL, 0, 0}},
         {auth,
          {METRICS_COUNTER, "penstock_auth_failures_total",
           "Requests refused for want of a valid key.", NULL, NULL, 0, 0}},
@@ -202,6 +213,7 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
         model_series(&metrics->models[i], &families, model_names[i]);
     }
     metrics->names[model_count] = "";
+    metrics->control_silence = metrics_series_get(families.control_silence, NULL);
     metrics->auth_failures = metrics_series_get(auth, NULL);
     metrics->reloads_good = metrics_series_get(reloads, good);
     metrics->reloads_bad = metrics_series_get(reloads, bad);

@@ -48,11 +48,11 @@ struct edge_model_metrics {
 };
 
 struct edge_metrics {
-    metrics_family *requests, *classes, *duration;
+    metrics_family *requests, *classes, *duration, *loop_silence;
     /* by band and route; made when first needed */
     _Atomic(metrics_series *) class_requests[WAITING_ROOM_BAND_COUNT][ROUTE_COUNT][EDGE_CODE_COUNT];
     metrics_series *auth_failures, *reloads_good, *reloads_bad, *upgrades_good, *upgrades_bad,
-        *leader, *database_away, *redis_away;
+        *leader, *database_away, *redis_away, *control_silence;
     struct edge_model_metrics
         *models;        /* [model_count + 1], owned; the last is for requests without a model */
     const char **names; /* [model_count + 1], owned; the texts are borrowed */

@@ -26,10 +26,12 @@
 #include "model_cost.h"
 #include "proxy.h"
 #include "quota.h"
+#include "replica_metrics.h"
 #include "reply.h"
 #include "routes.h"
 #include "run_directory.h"
 #include "state_database.h"
+#include "scrape.h"
 #include "story_book.h"
 #include "suspects.h"
 #include "takeover.h"
@@ -184,7 +186,11 @@ static status metrics_init(struct edge *edge)
         result = rollout_metrics_init(&edge->rollout_metrics, edge->registry, edge->metrics.names,
                                       edge->model_count);
     if (result == STATUS_OK)
+        result = replica_metrics_create(edge, &edge->replica_metrics);
+    if (result == STATUS_OK)
         metrics_on_scrape(edge->registry, admin_collect, edge);
+    if (result == STATUS_OK)
+        result = scraper_create(edge->registry, &edge->scraper);
     return result;
 }
 
@@ -310,6 +316,7 @@ static void replica_deinit(struct edge_replica *replica)
 
 static void edge_deinit(struct edge *edge)
 {
+    scraper_destroy(edge->scraper);
     http_server_destroy(edge->server);
     join_close(edge->join);
     tracing_close(edge);
@@ -321,6 +328,7 @@ static void edge_deinit(struct edge *edge)
     stream_metrics_deinit(&edge->stream_metrics);
     flow_metrics_deinit(&edge->flow_metrics);
     tenant_metrics_destroy(edge->tenant_metrics);
+    replica_metrics_destroy(edge->replica_metrics);
     queue_metrics_deinit(&edge->queue_metrics);
     edge_metrics_deinit(&edge->metrics);
     model_costs_deinit(edge);

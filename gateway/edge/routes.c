@@ -20,6 +20,7 @@
 #include "scaling_admin.h"
 #include "scope.h"
 #include "tracing.h"
+#include "scrape.h"
 #include "wire_format.h"
 
 struct route {
@@ -161,6 +162,7 @@ static void record_end(void *context)
         metrics_add(metrics->models[model].in_flight, -1);
         proxy_release(record->proxy);
     }
+    scrape_release(record->scrape);
     edge_metrics_request(metrics, model, record->route, record->status_code, seconds);
     if (record->is_for_model) {
         edge_metrics_class(metrics, band_of(record), record->route, record->status_code);

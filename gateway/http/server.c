@@ -321,12 +321,19 @@ uint16_t http_server_port(const http_server *server, uint32_t index)
     return address_port(&server->listeners[index].address);
 }
 
+uint64_t http_server_loop_silence_ns(const http_server *server, uint32_t index, uint64_t now_ns)
+{
+    uint64_t last_ns;
+
+    CHECK(index < server->loop_count);
+    last_ns = atomic_load_explicit(&server->loops[index]->last_turn_ns, memory_order_relaxed);
+    return now_ns > last_ns ? now_ns - last_ns : 0;
+}
+
 bool http_server_is_alive(const http_server *server, uint64_t now_ns, uint64_t limit_ns)
 {
     for (uint32_t i = 0; i < server->loop_count; i++) {
-        uint64_t last_ns =
-            atomic_load_explicit(&server->loops[i]->last_turn_ns, memory_order_relaxed);
-        if (now_ns > last_ns && now_ns - last_ns > limit_ns)
+        if (http_server_loop_silence_ns(server, i, now_ns) > limit_ns)
             return false;
     }
     return true;

@@ -126,7 +126,9 @@ void http_server_stop(http_server *server);
 void http_server_destroy(http_server *server);
 /* The port that listener `index` got (for ":0"). */
 uint16_t http_server_port(const http_server *server, uint32_t index);
-/* Oldest last turn of any loop; for liveness. */
+/* Since loop `index` has last turned. Any thread. */
+uint64_t http_server_loop_silence_ns(const http_server *server, uint32_t index, uint64_t now_ns);
+/* No loop has been silent for longer; for liveness. */
 bool http_server_is_alive(const http_server *server, uint64_t now_ns, uint64_t limit_ns);
 
 /* --- loops --- */
