@@ -241,6 +241,12 @@ static inline void edge_work_end(struct edge_record *record, uint64_t now_ns)
     record->own_since_ns = 0;
 }
 
+/* For exemplars; "": it is not traced. */
+static inline const char *edge_trace_id(const struct edge_record *record)
+{
+    return record->story != NULL ? record->story->trace_id : "";
+}
+
 /* Who is known by now. */
 static inline struct tenant_row *edge_tenant(const struct edge_record *record)
 {

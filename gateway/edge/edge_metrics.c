@@ -201,6 +201,9 @@ status edge_metrics_init(struct edge_metrics *metrics, metrics_registry *registr
 
     if (result != STATUS_OK)
         return result;
+    metrics_family_keep_exemplars(metrics->duration);
+    metrics_family_keep_exemplars(families.first_token);
+    metrics_family_keep_exemplars(families.inter_token);
     metrics->models = memory_allocate_array(model_count + 1, sizeof(metrics->models[0]));
     metrics->names = memory_allocate_array(model_count + 1, sizeof(metrics->names[0]));
     if (metrics->models == NULL || metrics->names == NULL) {
@@ -259,7 +262,7 @@ const char *edge_route_name(enum edge_route route)
 }
 
 void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
-                          int status_code, double seconds)
+                          int status_code, double seconds, const char *trace_id)
 {
     struct edge_model_metrics *row = &metrics->models[model];
     metrics_series *requests, *duration;
@@ -282,7 +285,7 @@ void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edg
         atomic_store_explicit(&row->duration[route], duration, memory_order_release);
     }
     metrics_add(requests, 1);
-    metrics_observe(duration, seconds);
+    metrics_observe_traced(duration, seconds, trace_id);
 }
 
 void edge_metrics_class(struct edge_metrics *metrics, int32_t band, enum edge_route route,

@@ -67,9 +67,9 @@ void edge_metrics_deinit(struct edge_metrics *metrics);
 /* "/v1/chat/completions"; for labels and logs. */
 const char *edge_route_name(enum edge_route route);
 
-/* `model`: index, or model_count for none. Any thread. */
+/* `model`: index, or model_count for none. `trace_id`: as metrics_observe_traced takes it. Any thread. */
 void edge_metrics_request(struct edge_metrics *metrics, uint32_t model, enum edge_route route,
-                          int status_code, double seconds);
+                          int status_code, double seconds, const char *trace_id);
 
 /* The same of a request to a model, by its priority band. Any thread. */
 void edge_metrics_class(struct edge_metrics *metrics, int32_t band, enum edge_route route,

@@ -155,6 +155,8 @@ static void record_end(void *context)
     allowance_settle(record);
     if (record->proxy != NULL)
         proxy_measure(record->proxy);
+    edge_metrics_request(metrics, model, record->route, record->status_code, seconds,
+                         edge_trace_id(record));
     request_records_end(record, now_ns);
     request_stories_end(record, now_ns);
     model_activity_note(record);
@@ -163,7 +165,6 @@ static void record_end(void *context)
         proxy_release(record->proxy);
     }
     scrape_release(record->scrape);
-    edge_metrics_request(metrics, model, record->route, record->status_code, seconds);
     if (record->is_for_model) {
         edge_metrics_class(metrics, band_of(record), record->route, record->status_code);
         tenant_row_request(edge_tenant(record), record->status_code, &record->usage);
