@@ -16,7 +16,6 @@
  *
  * The lock guards only the lists. Updates never take it. */
 
-#define METRICS_BOUND_COUNT_MAX    64u
 #define METRICS_SERIES_MAX_DEFAULT 1000u
 #define METRICS_LABEL_COUNT_MAX    16u
 #define METRICS_LABELS_BYTES_MAX   4096u /* all label values of a series, escaped */

@@ -7,6 +7,7 @@
 
 #include "metrics.h"
 
+#define METRICS_BOUND_COUNT_MAX 64u
 #define METRICS_BUCKET_COUNT                                                                       \
     64u /* chains of a family's table; a family has at most some thousand series */
 

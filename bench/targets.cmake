@@ -42,3 +42,9 @@ target_link_libraries(gateway_upstream PRIVATE gateway_http base PkgConfig::H2O 
 # What placement costs on a pool of ten thousand slices.
 add_executable(placement_bench bench/placement/placement_bench.c)
 target_link_libraries(placement_bench PRIVATE scheduler base)
+
+# What a scrape of a large gateway costs.
+add_executable(scrape_bench bench/metrics/scrape_bench.c)
+target_include_directories(scrape_bench PRIVATE gateway/edge)
+target_link_libraries(scrape_bench PRIVATE gateway_edge gateway_records gateway_admission gateway_identity gateway_state
+  gateway_serving gateway_observe gateway_api gateway_config gateway_http gateway_shared scheduler base)

@@ -16,6 +16,7 @@
 #define SCRAPES_MAX 16u
 
 struct scrape {
+    struct scraper *scraper;
     struct scrape *next;
     struct http_message message; /* to the loop: it is written */
     http_loop *loop;
@@ -31,16 +32,9 @@ struct scraper {
     struct scrape *first, **last;
     uint32_t count;
     bool is_ending;
+    struct buffer spare; /* the last page's memory: the next one is about as long */
     pthread_t thread;
 };
-
-static void scrape_destroy(struct scrape *scrape)
-{
-    buffer_deinit(&scrape->page);
-    memory_release(scrape);
-}
-
-/* --- the thread --- */
 
 static void lock(struct scraper *scraper)
 {
@@ -50,6 +44,34 @@ static void lock(struct scraper *scraper)
 static void unlock(struct scraper *scraper)
 {
     CHECK(pthread_mutex_unlock(&scraper->lock) == 0);
+}
+
+static void scrape_destroy(struct scrape *scrape)
+{
+    struct scraper *scraper = scrape->scraper;
+    struct buffer page = scrape->page;
+
+    lock(scraper);
+    if (page.data != NULL && scraper->spare.data == NULL) {
+        buffer_clear(&page);
+        scraper->spare = page;
+        page = (struct buffer){0};
+    }
+    unlock(scraper);
+    buffer_deinit(&page);
+    memory_release(scrape);
+}
+
+/* --- the thread --- */
+
+static void page_begin(struct scraper *scraper, struct buffer *page)
+{
+    lock(scraper);
+    *page = scraper->spare;
+    scraper->spare = (struct buffer){0};
+    unlock(scraper);
+    if (page->data == NULL)
+        buffer_init(page, PAGE_BYTES_MAX);
 }
 
 /* NULL: it is over. */
@@ -75,13 +97,10 @@ static void *scraper_run(void *context)
 {
     struct scraper *scraper = context;
     struct scrape *scrape;
-    size_t bytes =
-        0; /* of the last page: the next one is not much longer, and grows in one piece */
 
     while ((scrape = next_take(scraper)) != NULL) {
-        (void)(buffer_reserve(&scrape->page, bytes) == STATUS_OK);
+        page_begin(scraper, &scrape->page);
         metrics_write(scraper->registry, scrape->format, &scrape->page);
-        bytes = scrape->page.bytes + scrape->page.bytes / 8;
         http_loop_send(scrape->loop, &scrape->message);
     }
     return NULL;
@@ -124,6 +143,7 @@ void scraper_destroy(struct scraper *scraper)
         scraper->first = scrape->next;
         scrape_destroy(scrape);
     }
+    buffer_deinit(&scraper->spare);
     pthread_cond_destroy(&scraper->changed);
     pthread_mutex_destroy(&scraper->lock);
     memory_release(scraper);
@@ -197,7 +217,7 @@ void admin_metrics(struct edge_record *record, struct text_slice rest)
     scrape->record = record;
     scrape->message.run = answer;
     scrape->format = metrics_format_accepted(http_request_header(record->request, "accept"));
-    buffer_init(&scrape->page, PAGE_BYTES_MAX);
+    scrape->scraper = record->edge->scraper;
     http_request_on_gone(record->request, on_gone, scrape);
     if (hand_over(record->edge->scraper, scrape))
         return;

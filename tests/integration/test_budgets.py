@@ -99,6 +99,11 @@ def test_a_spent_budget_is_insufficient_quota_for_the_whole_organisation(server,
     with pytest.raises(openai.RateLimitError):
         client_of(server, "acme-b").completions.create(model="smollm2", prompt="a", max_tokens=30)
     assert spent(database, "organisation acme") <= 2_000_000
+    nano = wait_until(lambda: spent(database, "organisation acme") == round(metric_of(server, "penstock_tenant_cost_total", tenant="acme") * 1e9)
+                      and spent(database, "organisation acme"))
+    assert metric_of(server, "penstock_budget", tenant="acme") == 0.002
+    assert round(metric_of(server, "penstock_budget_remaining", tenant="acme") * 1e9) == 2_000_000 - nano
+    assert metric_of(server, "penstock_limit_refusals_total", tenant="acme", reason="budget") >= 2
 
 
 def test_a_request_that_may_cost_more_than_is_left_is_refused(server):

@@ -100,6 +100,7 @@ def test_another_replica_answers_for_one_that_does_not(start_gateway, stop_one):
         used += 5
         assert outstanding(server, pid) == 0  # it has been taken back
     assert hedged(server, "failed") == hedged(server, "refused") == 0
+    assert metric_of(server, "penstock_wasted_tokens_total", model="smollm2", reason="hedged") > 0
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: remaining(server) == left - used)  # nothing was paid twice
 

@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from support.observe import metric_of
+
 pytestmark = pytest.mark.edge
 
 MESSAGES = [{"role": "user", "content": "Count from one to a hundred, in words."}]
@@ -141,12 +143,16 @@ def test_a_request_that_may_use_more_than_the_limit_is_refused_for_good(server):
     assert error.value.type == "tokens" and "too large" in error.value.message
     assert error.value.response.headers["x-should-retry"] == "false"
     assert "retry-after" not in error.value.response.headers
+    assert metric_of(server, "penstock_limit_refusals_total", tenant="", reason="tokens_per_minute") >= 1
     assert client_of(server, "asks-much").completions.create(model="smollm2", prompt="a", max_tokens=5).choices
 
 
 def test_an_organisation_shares_its_limit(server):
     used = client_of(server, "shared-a").completions.create(model="smollm2", prompt="a b c d e f g", max_tokens=30).usage
-    assert 100 - wait_for_settled(server, "shared-b", 100) == used.total_tokens
+    left = wait_for_settled(server, "shared-b", 100)
+    assert 100 - left == used.total_tokens
+    assert metric_of(server, "penstock_limit_tokens", tenant="acme") == 100
+    assert left <= metric_of(server, "penstock_limit_tokens_remaining", tenant="acme") < left + 1
     with pytest.raises(openai.RateLimitError) as error:
         client_of(server, "shared-b").completions.create(model="smollm2", prompt="a", max_tokens=99)
     assert error.value.type == "tokens"
