@@ -50,7 +50,6 @@ static void series_destroy(metrics_series *series)
 {
     if (series == NULL)
         return;
-    memory_release(series->labels);
     memory_release(series->exemplars);
     memory_release(series);
 }
@@ -144,21 +143,23 @@ static char *text_copy(const char *text)
     return copy;
 }
 
-/* Takes over `labels`. NULL when memory is out. */
+/* Takes over `labels`. NULL when memory is out. The labels stand behind the series: a scrape reads thousands of both. */
 static metrics_series *series_create(metrics_family *family, char *labels)
 {
     size_t count = family->kind == METRICS_HISTOGRAM ? family->bound_count + 1 : 0;
+    size_t counts_bytes = count * sizeof(_Atomic uint64_t);
+    size_t labels_bytes = labels != NULL ? strlen(labels) : 0;
     metrics_series *series = NULL;
     if (labels != NULL)
-        series = memory_allocate_array(1, sizeof *series + count * sizeof series->counts[0]);
-    if (series == NULL) {
-        memory_release(labels);
-        return NULL;
+        series = memory_allocate_array(1, sizeof *series + counts_bytes + labels_bytes + 1);
+    if (series != NULL) {
+        series->family = family;
+        series->labels = (char *)series + sizeof *series + counts_bytes;
+        series->labels_bytes = (uint32_t)labels_bytes;
+        memcpy(series->labels, labels, labels_bytes + 1);
     }
-    series->family = family;
-    series->labels = labels;
-    series->labels_bytes = (uint32_t)strlen(labels);
-    if (!family->keeps_exemplars)
+    memory_release(labels);
+    if (series == NULL || !family->keeps_exemplars)
         return series;
     series->exemplars = memory_allocate_array(count, sizeof *series->exemplars);
     if (series->exemplars == NULL) {

@@ -22,7 +22,7 @@ struct metrics_series {
     metrics_family *family;         /* borrowed */
     metrics_series *next;           /* owned by the family, in order of creation; lock */
     metrics_series *next_in_bucket; /* lock */
-    char *labels; /* owned; `name="value",name="value"`, escaped; "" without labels */
+    char *labels; /* behind the counts; `name="value",name="value"`, escaped; "" without labels */
     uint32_t labels_bytes;
     bool is_shown;                      /* the "other" series only once somebody got it; lock */
     struct metrics_exemplar *exemplars; /* owned; one a bucket; NULL: none are kept */

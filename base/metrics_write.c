@@ -47,6 +47,15 @@ void metrics_write_escaped(struct buffer *out, const char *text, bool is_label)
 #define WHOLE_MAX    9007199254740992.0 /* 2^53 */
 #define DECIMALS_MAX (WHOLE_MAX / DECIMAL_ONE)
 
+/* Most are of one digit. */
+static char *count_out(char *at, uint64_t count)
+{
+    if (count > 9)
+        return text_out_decimal(at, count);
+    *at = (char)('0' + count);
+    return at + 1;
+}
+
 /* Nine decimals at most, trailing zeros left out. `nano` and DECIMAL_ONE are exact as doubles, so their quotient is the double that
  * is nearest to what is written: reading it gives the same number. */
 static char *decimals_out(char *at, uint64_t nano)
@@ -74,10 +83,10 @@ static char *value_out(char *at, double value)
         return text_out(at, "NaN", 3);
     if (isinf(value))
         return text_out(at, value > 0 ? "+Inf" : "-Inf", 4);
-    if (magnitude < WHOLE_MAX && magnitude == floor(magnitude)) {
+    if (magnitude < WHOLE_MAX && magnitude == (double)(uint64_t)magnitude) {
         if (value < 0)
             *at++ = '-';
-        return text_out_decimal(at, (uint64_t)magnitude);
+        return count_out(at, (uint64_t)magnitude);
     }
     if (magnitude < DECIMALS_MAX) {
         uint64_t nano = (uint64_t)(magnitude * DECIMAL_ONE + 0.5);
@@ -164,10 +173,10 @@ static void bounds_write(struct writer *writer, const metrics_family *family)
 
 /* `name{labels} `, with `suffix` behind the name. */
 static char *name_out(char *at, const struct writer *writer, const metrics_series *series,
-                      const char *suffix)
+                      struct text_slice suffix)
 {
     at = text_out(at, series->family->name, writer->name_bytes);
-    at = text_out(at, suffix, strlen(suffix));
+    at = text_out(at, suffix.data, suffix.bytes);
     if (series->labels_bytes > 0) {
         *at++ = '{';
         at = text_out(at, series->labels, series->labels_bytes);
@@ -207,6 +216,8 @@ static void write_histogram(const struct writer *writer, const metrics_series *s
 {
     const metrics_family *family = series->family;
     uint64_t count = 0, sum_bits;
+    size_t first = writer->out->bytes,
+           prefix_bytes = 0; /* every bucket's line begins like the first */
     double sum;
     char *at;
 
@@ -216,8 +227,11 @@ static void write_histogram(const struct writer *writer, const metrics_series *s
         count += atomic_load_explicit(&series->counts[i], memory_order_relaxed);
         if ((at = line_begin(writer, series)) == NULL)
             return;
-        at = text_out(bucket_out(at, writer, series), bound->text, bound->bytes);
-        at = text_out_decimal(at, count);
+        if (i == 0)
+            prefix_bytes = (size_t)(bucket_out(at, writer, series) - at);
+        else
+            memcpy(at, writer->out->data + first, prefix_bytes);
+        at = count_out(text_out(at + prefix_bytes, bound->text, bound->bytes), count);
         if (writer->format == METRICS_OPENMETRICS && series->exemplars != NULL)
             at = exemplar_out(at, &series->exemplars[i]);
         line_end(writer, at);
@@ -226,10 +240,10 @@ static void write_histogram(const struct writer *writer, const metrics_series *s
     memcpy(&sum, &sum_bits, sizeof sum);
     if ((at = line_begin(writer, series)) == NULL)
         return;
-    line_end(writer, sum_out(name_out(at, writer, series, "_sum"), sum));
+    line_end(writer, sum_out(name_out(at, writer, series, text_slice_of("_sum")), sum));
     if ((at = line_begin(writer, series)) == NULL)
         return;
-    line_end(writer, text_out_decimal(name_out(at, writer, series, "_count"), count));
+    line_end(writer, count_out(name_out(at, writer, series, text_slice_of("_count")), count));
 }
 
 static void write_series(const struct writer *writer, const metrics_series *series)
@@ -239,7 +253,8 @@ static void write_series(const struct writer *writer, const metrics_series *seri
     if (series->family->kind == METRICS_HISTOGRAM)
         write_histogram(writer, series);
     else if ((at = line_begin(writer, series)) != NULL)
-        line_end(writer, value_out(name_out(at, writer, series, ""), metrics_value(series)));
+        line_end(writer, value_out(name_out(at, writer, series, (struct text_slice){NULL, 0}),
+                                   metrics_value(series)));
 }
 
 /* --- families --- */

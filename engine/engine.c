@@ -276,6 +276,8 @@ static status make_metrics(engine *e, const struct engine_options *options)
         .has_host = e->host_slots > 0,
     };
     status s = engine_metrics_create(&metrics, &e->metrics);
+    if (s == STATUS_OK)
+        batcher_watch_blocks(e->batch, engine_metrics_block, e->metrics);
     if (s == STATUS_OK && e->options.adapters_max > 0)
         s = adapter_metrics_create(e, options->metrics, &e->adapter_metrics);
     return s;

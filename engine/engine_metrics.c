@@ -21,6 +21,8 @@ static const double iteration_bounds[] = {1,   8,    16,   32,   64,   128,  256
 static const double beside_bounds[] = {0,  4,  8,   12,  16,  24,  32,   48,
                                        64, 96, 128, 192, 256, 512, 1024, 4096};
 static const double prediction_bounds[] = {.5, .67, .8, .9, .95, 1.05, 1.1, 1.25, 1.5, 2, 4};
+static const double block_bounds[] = {.001, .002, .005, .01, .02, .05, .1,  .2,  .5,   1,   2,
+                                      5,    10,   20,   30,  60,  120, 300, 600, 1200, 1800};
 static const double n_bounds[] = {1, 2, 5, 10, 20};
 static const double preemption_bounds[] = {1, 2, 3, 4, 5, 10, 20};
 
@@ -56,6 +58,9 @@ enum histogram_id {
     HISTOGRAM_KV_COMPUTED,
     HISTOGRAM_PARAM_N,
     HISTOGRAM_PREEMPTIONS,
+    HISTOGRAM_BLOCK_LIFETIME,
+    HISTOGRAM_BLOCK_IDLE,
+    HISTOGRAM_BLOCK_REUSE,
     HISTOGRAM_BESIDE,
     HISTOGRAM_PREDICTION,
     HISTOGRAM_COUNT
@@ -63,6 +68,7 @@ enum histogram_id {
 
 struct engine_metrics {
     metrics_series *running, *waiting, *waiting_capacity, *waiting_deferred, *kv_usage, *pinned;
+    metrics_series *healthy, *wasted_preempted, *wasted_drafts, *wasted_abandoned;
     metrics_series *source_compute, *source_cache, *source_host;
     metrics_series *sleep_states[ENGINE_SLEEP_LEVEL_MAX + 1]; /* by level */
     metrics_series *finished[FINISH_ERROR + 1]; /* by enum finish_reason; NONE unused */
@@ -135,6 +141,15 @@ static const struct {
                            BOUNDS(n_bounds)},
     [HISTOGRAM_PREEMPTIONS] = {"vllm:request_num_preemptions", "Preemptions of a request.",
                                BOUNDS(preemption_bounds)},
+    [HISTOGRAM_BLOCK_LIFETIME] = {"vllm:kv_block_lifetime_seconds",
+                                  "From a block's first use until it was given up, of one in 64.",
+                                  BOUNDS(block_bounds)},
+    [HISTOGRAM_BLOCK_IDLE] = {"vllm:kv_block_idle_before_evict_seconds",
+                              "From a block's last use until it was given up, of one in 64.",
+                              BOUNDS(block_bounds)},
+    [HISTOGRAM_BLOCK_REUSE] = {"vllm:kv_block_reuse_gap_seconds",
+                               "From a block's last use until a prompt found it, of one in 64.",
+                               BOUNDS(block_bounds)},
     [HISTOGRAM_BESIDE] = {"penstock_step_prompt_tokens",
                           "Prompt tokens in a step in which answers grew.", BOUNDS(beside_bounds)},
     [HISTOGRAM_PREDICTION] = {"penstock_step_time_ratio",
@@ -192,6 +207,7 @@ static status make_gauges(struct engine_metrics *m, const struct engine_metrics_
         {"vllm:num_requests_waiting", "Requests waiting to run.", &m->waiting},
         {"vllm:kv_cache_usage_perc", "Share of the KV cache's positions in use, 0 to 1.",
          &m->kv_usage},
+        {"vllm:engine_healthy", "1 until the engine's device fails.", &m->healthy},
         {"penstock_kv_pinned_blocks", "Blocks of the KV cache that requests have pinned.",
          &m->pinned},
     };
@@ -252,6 +268,25 @@ static status make_labelled_counters(struct engine_metrics *m,
     m->source_compute = by_source[0];
     m->source_cache = by_source[1];
     m->source_host = by_source[2];
+    return STATUS_OK;
+}
+
+static status make_waste(struct engine_metrics *m, const struct engine_metrics_options *o)
+{
+    static const char *const reasons[] = {"preempted", "rejected_draft", "abandoned", NULL};
+    struct metrics_family_options f = {
+        .kind = METRICS_COUNTER,
+        .name = "penstock_wasted_tokens_total",
+        .help =
+            "Tokens that were computed for nobody: those that a preemption threw away, drafts that "
+            "were not sampled, and all of requests whose clients went."};
+    metrics_series *by_reason[3];
+    status s = make_series(o, f, "reason", reasons, by_reason);
+    if (s != STATUS_OK)
+        return s;
+    m->wasted_preempted = by_reason[0];
+    m->wasted_drafts = by_reason[1];
+    m->wasted_abandoned = by_reason[2];
     return STATUS_OK;
 }
 
@@ -346,6 +381,8 @@ static status make_all(struct engine_metrics *m, const struct engine_metrics_opt
     if (s == STATUS_OK)
         s = make_labelled_counters(m, o);
     if (s == STATUS_OK)
+        s = make_waste(m, o);
+    if (s == STATUS_OK)
         s = make_cache_info(o);
     if (s == STATUS_OK && o->draft_tokens_max > 0)
         s = make_speculation(m, o);
@@ -382,6 +419,7 @@ status engine_metrics_create(const struct engine_metrics_options *options,
         memory_release(m);
         return s;
     }
+    metrics_set(m->healthy, 1);
     *out = m;
     return STATUS_OK;
 }
@@ -397,6 +435,23 @@ void engine_metrics_sleep(struct engine_metrics *m, uint32_t level)
         return;
     for (uint32_t i = 0; i <= ENGINE_SLEEP_LEVEL_MAX; i++)
         metrics_set(m->sleep_states[i], i == level ? 1 : 0);
+}
+
+void engine_metrics_failed(struct engine_metrics *m)
+{
+    if (m != NULL)
+        metrics_set(m->healthy, 0);
+}
+
+void engine_metrics_block(void *metrics, enum block_figure figure, uint64_t ns)
+{
+    static const enum histogram_id ids[] = {
+        [BLOCK_LIFETIME] = HISTOGRAM_BLOCK_LIFETIME,
+        [BLOCK_IDLE] = HISTOGRAM_BLOCK_IDLE,
+        [BLOCK_REUSE_GAP] = HISTOGRAM_BLOCK_REUSE,
+    };
+    struct engine_metrics *m = metrics;
+    metrics_observe(m->histograms[ids[figure]], (double)ns / (double)NS_PER_SECOND);
 }
 
 void engine_metrics_set_gauges(struct engine_metrics *m, const struct engine_gauges *gauges)
@@ -426,6 +481,8 @@ void engine_metrics_step(struct engine_metrics *m, const struct engine_step_reco
         metrics_add(m->counters[COUNTER_PREEMPTIONS], (double)step->preemptions);
     if (step->recomputed_tokens > 0)
         metrics_add(m->counters[COUNTER_RECOMPUTED], (double)step->recomputed_tokens);
+    if (step->lost_tokens > 0)
+        metrics_add(m->wasted_preempted, (double)step->lost_tokens);
     if (step->saved_blocks > 0)
         metrics_add(m->host_saved, (double)step->saved_blocks);
     if (step->loaded_blocks > 0)
@@ -460,6 +517,7 @@ void engine_metrics_drafts(struct engine_metrics *m, uint32_t drafted, uint32_t 
     metrics_add(m->drafts, 1);
     metrics_add(m->draft_tokens, drafted);
     metrics_add(m->accepted_tokens, accepted);
+    metrics_add(m->wasted_drafts, drafted - accepted);
     for (uint32_t i = 0; i < accepted; i++)
         metrics_add(m->accepted_at[i], 1);
 }
@@ -516,6 +574,9 @@ void engine_metrics_request(struct engine_metrics *m, const struct engine_reques
         return;
     CHECK(r->finish > FINISH_NONE && r->finish <= FINISH_ERROR);
     metrics_add(m->finished[r->finish], 1);
+    if (r->finish == FINISH_ABORT && r->admitted_ns != 0)
+        metrics_add(m->wasted_abandoned,
+                    (double)r->prompt_tokens - r->cached_tokens + r->generated_tokens);
     observe_times(m, r);
     metrics_observe(m->histograms[HISTOGRAM_PROMPT], r->prompt_tokens);
     metrics_observe(m->histograms[HISTOGRAM_GENERATION], r->generated_tokens);

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "block_allocator.h"
 #include "engine.h"
 
 /* The engine's figures under vLLM's names, labels and buckets, so that dashboards, autoscalers and
@@ -40,6 +41,7 @@ struct engine_step_record {
     double predicted_ns; /* 0: there was no prediction */
     /* Since the step before */
     uint64_t preemptions, recomputed_tokens, saved_blocks, loaded_blocks;
+    uint64_t lost_tokens; /* that preempted sequences compute again */
 };
 void engine_metrics_step(struct engine_metrics *m, const struct engine_step_record *step);
 /* Step thread: a request starts for the first time. */
@@ -53,6 +55,10 @@ void engine_metrics_admitted(struct engine_metrics *m,
                              const struct engine_admission_record *record);
 /* Step thread: a sequence's step had `drafted` drafts, of which the first `accepted` were right. */
 void engine_metrics_drafts(struct engine_metrics *m, uint32_t drafted, uint32_t accepted);
+/* Step thread: the device has failed, and nothing is computed any more. */
+void engine_metrics_failed(struct engine_metrics *m);
+/* Step thread: how a block of the KV cache has lived (block_watch_fn; the context is the metrics). */
+void engine_metrics_block(void *metrics, enum block_figure figure, uint64_t ns);
 /* Step thread: a row of logits was not finite. */
 void engine_metrics_corrupted(struct engine_metrics *m);
 

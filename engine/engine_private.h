@@ -217,7 +217,7 @@ struct engine {
     struct step_buffers step; /* owned arrays */
     uint32_t kv_touched;      /* blocks from the first whose memory is there */
     /* Already in the metrics */
-    uint64_t preemptions_seen, recomputed_seen, saved_seen, loaded_seen;
+    uint64_t lost_seen, preemptions_seen, recomputed_seen, saved_seen, loaded_seen;
     struct step_flights flights; /* owned arrays */
     uint64_t busy_until_ns;      /* up to then steps' time is shared; 0: it has slept since */
     uint64_t step_end_ns;        /* of the step that was collected last */

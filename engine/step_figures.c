@@ -95,12 +95,14 @@ static void count_step(engine *e, const struct step_plan *plan, uint64_t elapsed
         .predicted_ns = plan->predicted_ns,
         .preemptions = now.preemptions - e->preemptions_seen,
         .recomputed_tokens = now.recomputed_tokens - e->recomputed_seen,
+        .lost_tokens = now.lost_tokens - e->lost_seen,
         .saved_blocks = now.host.saved_blocks - e->saved_seen,
         .loaded_blocks = now.host.loaded_blocks - e->loaded_seen,
     };
     engine_metrics_step(e->metrics, &record);
     e->preemptions_seen = now.preemptions;
     e->recomputed_seen = now.recomputed_tokens;
+    e->lost_seen = now.lost_tokens;
     e->saved_seen = now.host.saved_blocks;
     e->loaded_seen = now.host.loaded_blocks;
     note_prefill(e, plan, elapsed_ns);

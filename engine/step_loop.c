@@ -29,6 +29,7 @@ static void fail_engine(engine *e, status s)
 {
     e->failure = s;
     atomic_store_explicit(&e->is_failed, true, memory_order_relaxed);
+    engine_metrics_failed(e->metrics);
     step_flights_abandon(e);
     batcher_abandon(e->batch);
     end_all_requests(e, FINISH_ERROR, s);

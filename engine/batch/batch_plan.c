@@ -94,6 +94,7 @@ static void add_entry(batcher *b, struct sequence *s, uint32_t count)
 static void preempt(batcher *b, struct sequence *victim)
 {
     CHECK(b->unknown_count == 0);
+    victim->lost_count = victim->computed_count;
     batcher_stop_sequence(b, victim);
     batcher_queue_sequence(b, victim);
     batcher_update_waiting(b, victim->request);
@@ -318,6 +319,9 @@ static bool admit(batcher *b, struct sequence *s)
     status extended = block_table_extend(&s->table, b->blocks, needed);
     CHECK(extended == STATUS_OK);
     s->computed_count = matched * BLOCK_TOKENS;
+    if (s->lost_count > s->computed_count)
+        b->lost_tokens += s->lost_count - s->computed_count;
+    s->lost_count = 0;
     if (s->index == 0)
         s->request->mark_next = 0; /* of blocks that it lost they may be gone */
     sequence_queue_remove(&b->waiting, s);

@@ -154,6 +154,11 @@ void batcher_destroy(batcher *b)
     memory_release(b);
 }
 
+void batcher_watch_blocks(batcher *b, block_watch_fn *watch, void *context)
+{
+    block_allocator_set_watch(b->blocks, watch, context);
+}
+
 void batcher_set_now(batcher *b, uint64_t now_ns)
 {
     block_allocator_set_now(b->blocks, now_ns);
@@ -436,6 +441,7 @@ void batcher_get_stats(const batcher *b, struct batcher_stats *out)
         .prefix_query_tokens = b->prefix_query_tokens,
         .prefix_hit_tokens = b->prefix_hit_tokens,
         .recomputed_tokens = b->recomputed_tokens,
+        .lost_tokens = b->lost_tokens,
     };
     batch_host_get_stats(b, &out->host);
 }

@@ -55,7 +55,7 @@ struct batcher {
     uint32_t unknown_count; /* tokens of running sequences that nobody knows yet */
 
     uint64_t virtual_now; /* virtual start of the prompt that was last given a slot */
-    uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens;
+    uint64_t preemptions, prefix_query_tokens, prefix_hit_tokens, recomputed_tokens, lost_tokens;
 };
 
 /* The plan in hand as the cost model sees it. */

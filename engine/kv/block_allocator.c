@@ -36,6 +36,8 @@
 
 struct block {
     uint64_t pinned_until_ns; /* 0: not pinned */
+    uint64_t born_ns;         /* watched: when it was handed out; 0: not watched */
+    uint64_t used_ns;         /* watched: when it was last released or found */
     uint32_t next;            /* free: the next free one. kept: the next younger one */
     uint32_t previous;        /* kept: the next older one */
     uint32_t references;      /* 0: free or kept */
@@ -60,6 +62,9 @@ struct block_allocator {
     uint64_t tokens_used;  /* sum of `filled` over referenced blocks */
     block_evict_fn *evict; /* NULL: nothing is ever findable */
     void *evict_context;   /* borrowed */
+    block_watch_fn *watch; /* NULL: nobody watches */
+    void *watch_context;   /* borrowed */
+    uint32_t watch_turn;   /* of blocks that are handed out */
 };
 
 /* All blocks are free. */
@@ -102,6 +107,12 @@ void block_allocator_set_evict(block_allocator *a, block_evict_fn *evict, void *
 {
     a->evict = evict;
     a->evict_context = context;
+}
+
+void block_allocator_set_watch(block_allocator *a, block_watch_fn *watch, void *context)
+{
+    a->watch = watch;
+    a->watch_context = context;
 }
 
 void block_allocator_set_pinned_max(block_allocator *a, uint32_t count_max)
@@ -192,6 +203,37 @@ static void end_pins(block_allocator *a)
     }
 }
 
+/* --- watching --- */
+
+static void watch_tell(const block_allocator *a, enum block_figure figure, uint64_t since_ns)
+{
+    a->watch(a->watch_context, figure, a->now_ns - since_ns);
+}
+
+static void watch_begin(block_allocator *a, struct block *b)
+{
+    b->born_ns = a->watch != NULL && a->watch_turn++ % BLOCK_WATCH_EVERY == 0 ? a->now_ns : 0;
+    b->used_ns = b->born_ns;
+}
+
+static void watch_use(const block_allocator *a, struct block *b, bool is_found)
+{
+    if (b->born_ns == 0)
+        return;
+    if (is_found)
+        watch_tell(a, BLOCK_REUSE_GAP, b->used_ns);
+    b->used_ns = a->now_ns;
+}
+
+static void watch_end(const block_allocator *a, struct block *b)
+{
+    if (b->born_ns == 0)
+        return;
+    watch_tell(a, BLOCK_LIFETIME, b->born_ns);
+    watch_tell(a, BLOCK_IDLE, b->used_ns);
+    b->born_ns = 0;
+}
+
 /* Makes the oldest kept block a free one. */
 static void evict_oldest(block_allocator *a)
 {
@@ -201,6 +243,7 @@ static void evict_oldest(block_allocator *a)
     unpin(a, &a->blocks[block]);
     a->blocks[block].is_findable = false;
     a->evict(a->evict_context, block);
+    watch_end(a, &a->blocks[block]);
     free_push(a, block);
 }
 
@@ -225,6 +268,7 @@ status block_acquire(block_allocator *a, uint32_t *block)
     a->free_head = b->next;
     a->free_count--;
     b->references = 1;
+    watch_begin(a, b);
     *block = taken;
     return STATUS_OK;
 }
@@ -239,6 +283,7 @@ void block_retain(block_allocator *a, uint32_t block)
     }
     CHECK(b->references < UINT32_MAX);
     b->references++;
+    watch_use(a, b, b->is_findable);
 }
 
 void block_release(block_allocator *a, uint32_t block)
@@ -248,6 +293,7 @@ void block_release(block_allocator *a, uint32_t block)
     if (--b->references > 0)
         return;
     a->tokens_used -= b->filled;
+    watch_use(a, b, false);
     if (!b->is_findable || b->pinned_until_ns <= a->now_ns)
         unpin(a, b);
     if (b->is_findable)

@@ -221,6 +221,54 @@ static void create_fails_cleanly_at_each_allocation(void **state)
     calloc_fail_at = 0;
 }
 
+struct watched {
+    uint64_t sums[3];
+    uint32_t counts[3];
+};
+
+static void note_life(void *context, enum block_figure figure, uint64_t ns)
+{
+    struct watched *watched = context;
+    watched->sums[figure] += ns;
+    watched->counts[figure]++;
+}
+
+static void one_block_in_many_tells_how_it_lived(void **state)
+{
+    (void)state;
+    block_allocator *a = make(1);
+    struct watched seen = {0};
+    block_allocator_set_watch(a, note_life, &seen);
+    block_allocator_set_now(a, 100);
+    uint32_t block = take(a); /* the first is watched */
+    block_set_filled(a, block, BLOCK_TOKENS);
+    block_set_findable(a, block, true);
+    block_allocator_set_now(a, 110);
+    block_retain(a, block); /* found while it is in use */
+    block_release(a, block);
+    block_allocator_set_now(a, 130);
+    block_release(a, block);
+    block_allocator_set_now(a, 160);
+    block_retain(a, block); /* found while it is kept */
+    block_allocator_set_now(a, 200);
+    block_release(a, block);
+    block_allocator_set_now(a, 1000);
+    for (uint32_t i = 1; i < BLOCK_WATCH_EVERY;
+         i++) /* of these nothing is told but the first's end */
+        block_release(a, take(a));
+    assert_int_equal(seen.counts[BLOCK_REUSE_GAP], 2);
+    assert_int_equal(seen.sums[BLOCK_REUSE_GAP], (110 - 100) + (160 - 130));
+    assert_int_equal(seen.counts[BLOCK_LIFETIME], 1);
+    assert_int_equal(seen.sums[BLOCK_LIFETIME], 900);
+    assert_int_equal(seen.counts[BLOCK_IDLE], 1);
+    assert_int_equal(seen.sums[BLOCK_IDLE], 800);
+    block = take(a); /* the next that is watched; it is never found, so it is not given up either */
+    block_release(a, block);
+    assert_int_equal(seen.counts[BLOCK_LIFETIME], 1);
+    assert_true(block_allocator_is_consistent(a));
+    block_allocator_destroy(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +279,7 @@ int main(void)
         cmocka_unit_test(no_more_blocks_are_pinned_than_may_be),
         cmocka_unit_test(tokens_in_shared_blocks_count_once_and_kept_ones_do_not),
         cmocka_unit_test(forgetting_gives_up_all_that_is_kept_and_begins_anew),
+        cmocka_unit_test(one_block_in_many_tells_how_it_lived),
         cmocka_unit_test(create_fails_cleanly_at_each_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

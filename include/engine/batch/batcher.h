@@ -137,6 +137,9 @@ struct step_plan {
     bool awaits_drafts;
 };
 
+/* Who is told how blocks live (block_allocator_set_watch); before the first step. */
+void batcher_watch_blocks(batcher *b, block_watch_fn *watch, void *context);
+
 /* The time that pins are compared with (block_pin); it never goes back. */
 void batcher_set_now(batcher *b, uint64_t now_ns);
 
@@ -200,6 +203,7 @@ struct batcher_stats {
     uint64_t prefix_hit_tokens;
     /* cached prompt tokens computed all the same, because some row must give logits */
     uint64_t recomputed_tokens;
+    uint64_t lost_tokens; /* that preempted sequences have to compute again */
     struct batcher_host_stats {
         uint32_t slots, used;
         uint64_t saved_blocks, loaded_blocks;

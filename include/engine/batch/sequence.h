@@ -38,6 +38,7 @@ struct sequence {
 
     /* The batcher's. */
     uint32_t computed_count; /* positions whose KV is in the table's blocks */
+    uint32_t lost_count;     /* positions that were computed when it was preempted; 0: it was not */
     uint32_t hash_count;     /* full blocks whose hash is known; survives preemption */
     enum sequence_state state;
     uint32_t slot; /* running: its number among the slots */

@@ -34,6 +34,17 @@ void block_allocator_set_now(block_allocator *a, uint64_t now_ns);
  * not pinned while there are some.
  * STATUS_NO_MEMORY: every block is referenced. */
 NODISCARD status block_acquire(block_allocator *a, uint32_t *block);
+/* Told how blocks live, of one in BLOCK_WATCH_EVERY that are handed out: figures of all would say no more. */
+#define BLOCK_WATCH_EVERY 64u
+enum block_figure {
+    BLOCK_LIFETIME, /* from when it was handed out until it was given up */
+    BLOCK_IDLE,     /* from its last release until it was given up */
+    BLOCK_REUSE_GAP /* from its last use, a release or a hit, until it was found again */
+};
+typedef void block_watch_fn(void *context, enum block_figure figure, uint64_t ns);
+/* Times are those of block_allocator_set_now. */
+void block_allocator_set_watch(block_allocator *a, block_watch_fn *watch, void *context);
+
 /* One more reference to a block that is referenced or kept. */
 void block_retain(block_allocator *a, uint32_t block);
 /* Gives one reference back. The last one makes the block free, or kept as the most recently used. */
