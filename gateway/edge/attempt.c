@@ -523,22 +523,17 @@ static void events_measure(struct proxy *proxy, bool had_begun)
     if (!had_begun) {
         hedge_note_first(proxy, now_ns);
         proxy->waiting.ticket.first_ns = now_ns;
-        metrics_observe(proxy_metrics(proxy)->time_to_first_token,
-                        (double)(now_ns - proxy->record->start_ns) / 1e9);
+        metrics_observe_traced(proxy_metrics(proxy)->time_to_first_token,
+                               (double)(now_ns - proxy->record->start_ns) / 1e9,
+                               proxy->record->trace_id);
         latency_counts_note(&proxy_activity(proxy)->first_token,
                             (double)(now_ns - proxy->record->start_ns) / 1e9);
     } else {
-        metrics_observe(proxy_metrics(proxy)->inter_token,
-                        (double)(now_ns - proxy->last_event_ns) / 1e9);
-        latency_counts_note(&proxy_activity(proxy)->inter_token,
-                            (double)(now_ns - proxy->last_event_ns) / 1e9);
-        metrics_observe_traced(proxy_metrics(proxy)->time_to_first_token,
-                               (double)(now_ns - proxy->record->start_ns) / 1e9,
-                               edge_trace_id(proxy->record));
-    } else {
         metrics_observe_traced(proxy_metrics(proxy)->inter_token,
                                (double)(now_ns - proxy->last_event_ns) / 1e9,
-                               edge_trace_id(proxy->record));
+                               proxy->record->trace_id);
+        latency_counts_note(&proxy_activity(proxy)->inter_token,
+                            (double)(now_ns - proxy->last_event_ns) / 1e9);
     }
     proxy->last_event_ns = now_ns;
     request_story_note(proxy->record->story, STORY_FIRST_TOKEN, now_ns);

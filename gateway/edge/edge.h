@@ -203,7 +203,7 @@ struct edge_record {
     struct request_story *story; /* borrowed until its end; NULL: it is not passed on to a model */
     struct request_trace trace;
     char trace_id[TRACE_ID_HEX_BYTES]; /* "": none */
-    struct scrape *scrape;       /* owned; the page that it is answered with; NULL: none */
+    struct scrape *scrape;             /* owned; the page that it is answered with; NULL: none */
     uint32_t retries;
     char error_code[RECORD_CODE_BYTES]; /* of the error that the client got; "": none */
     bool is_over_budget;
@@ -239,12 +239,6 @@ static inline void edge_work_end(struct edge_record *record, uint64_t now_ns)
     if (record->own_since_ns != 0 && now_ns > record->own_since_ns)
         record->own_ns += now_ns - record->own_since_ns;
     record->own_since_ns = 0;
-}
-
-/* For exemplars; "": it is not traced. */
-static inline const char *edge_trace_id(const struct edge_record *record)
-{
-    return record->story != NULL ? record->story->trace_id : "";
 }
 
 /* Who is known by now. */

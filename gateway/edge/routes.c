@@ -12,6 +12,7 @@
 #include "check.h"
 #include "clock.h"
 #include "edge.h"
+#include "metrics_replicas.h"
 #include "model_activity.h"
 #include "proxy.h"
 #include "reply.h"
@@ -19,8 +20,8 @@
 #include "request_stories.h"
 #include "scaling_admin.h"
 #include "scope.h"
-#include "tracing.h"
 #include "scrape.h"
+#include "tracing.h"
 #include "wire_format.h"
 
 struct route {
@@ -65,6 +66,8 @@ static const struct route public_routes[] = {
 };
 static const struct route admin_routes[] = {
     {"GET", "/metrics", ROUTE_ADMIN, SCOPE_NONE, true, false, admin_metrics, NULL},
+    {"GET", "/metrics/replicas", ROUTE_ADMIN, SCOPE_NONE, true, false, metrics_replicas_list, NULL},
+    {"GET", "/metrics/replicas/*", ROUTE_ADMIN, SCOPE_NONE, true, false, metrics_replicas_page, NULL},
     {"GET", "/livez", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_livez, NULL},
     {"GET", "/readyz", ROUTE_HEALTH, SCOPE_NONE, true, false, answer_readyz, NULL},
     {"GET", "/admin/replicas", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_replicas, NULL},
@@ -156,7 +159,7 @@ static void record_end(void *context)
     if (record->proxy != NULL)
         proxy_measure(record->proxy);
     edge_metrics_request(metrics, model, record->route, record->status_code, seconds,
-                         edge_trace_id(record));
+                         record->trace_id);
     request_records_end(record, now_ns);
     request_stories_end(record, now_ns);
     model_activity_note(record);

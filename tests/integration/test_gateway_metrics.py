@@ -1,4 +1,5 @@
 """The gateway's metrics, read by the parsers that operators use."""
+import secrets
 import shutil
 import socket
 import subprocess
@@ -60,6 +61,22 @@ def test_openmetrics_says_the_same(gateway):
     assert [set(map(lambda sample: (sample.name, tuple(sample.labels.items())), family.samples)) for family in families] == \
         [set(map(lambda sample: (sample.name, tuple(sample.labels.items())), family.samples)) for family in text]
     assert next(family.unit for family in families if family.name == "penstock_added_latency_seconds") == "seconds"
+
+
+def test_histograms_name_a_trace_for_each_bucket(gateway):
+    trace = secrets.token_hex(16)
+    with httpx.stream("POST", gateway.url + "/v1/completions", timeout=60, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+                      json={"model": "smollm2", "prompt": "Seven eight", "max_tokens": 4, "ignore_eos": True, "stream": True}) as answer:
+        answer.read()
+
+    def traced():
+        text = httpx.get(gateway.admin_url + "/metrics", headers={"accept": ACCEPT}).text
+        return {family.name for family in openmetrics.text_string_to_metric_families(text) for sample in family.samples
+                if sample.exemplar and sample.exemplar.labels == {"trace_id": trace} and float(sample.exemplar.timestamp) > 1.6e9}
+
+    wait_until(lambda: traced() == {"penstock_time_to_first_token_seconds", "penstock_inter_token_seconds",
+                                    "penstock_request_duration_seconds"})
+    assert trace not in httpx.get(gateway.admin_url + "/metrics").text
 
 
 def test_a_client_that_goes_before_its_page_harms_nobody(gateway):
@@ -140,6 +157,26 @@ def test_each_replica_says_how_it_is(gateway):
     assert 0 < metric_of(gateway, "penstock_replica_step_seconds", **labels) < 60
     assert 0 <= metric_of(gateway, "penstock_replica_kv_usage_ratio", **labels) <= 1
     assert metric_of(gateway, "penstock_replicas_wanted", model="smollm2") == 1
+
+
+def test_prometheus_finds_the_replicas_own_metrics(gateway):
+    """As http_sd_configs reads it: an address, and by its labels a path and an instance."""
+    (target,) = httpx.get(gateway.admin_url + "/metrics/replicas").json()
+    assert target["targets"] == [gateway.admin_url.removeprefix("http://")]
+    labels = target["labels"]
+    assert labels["penstock_model"] == "smollm2" and labels["penstock_replica"] == "0" and labels["instance"] == "smollm2/0"
+    page = httpx.get(f"http://{target['targets'][0]}{labels['__metrics_path__']}")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(page.text)}
+    assert families["vllm:engine_healthy"].samples[0].value == 1
+    assert families["vllm:generation_tokens"].samples[0].value > 0
+    assert {"vllm:kv_block_lifetime_seconds", "vllm:kv_block_idle_before_evict_seconds", "vllm:kv_block_reuse_gap_seconds"} <= set(families)
+    assert {sample.labels["reason"] for sample in families["penstock_wasted_tokens"].samples} == {"preempted", "rejected_draft", "abandoned"}
+
+
+@pytest.mark.parametrize("name", ["smollm2/1", "smollm2", "smollm2/", "none/0", "0", "/0", "smollm2/99999999"])
+def test_a_replica_that_is_not_there_is_not_found(gateway, name):
+    assert httpx.get(f"{gateway.admin_url}/metrics/replicas/{name}").status_code == 404
 
 
 def test_replicas_are_shown_by_state(exposition):
