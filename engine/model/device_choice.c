@@ -81,12 +81,15 @@ status device_choice_open(struct device_choice *choice, backend **out, struct er
             error_note_prefix(note, "the slice is one of a GPU, which cannot be used");
         return s;
     case DEVICE_PLACE_UNKNOWN:
-        error_note_set(note, "the slice is one of a device that there are no kernels for: place the "
-                             "model on slices of NVIDIA GPUs or of cores, or set backend to cpu");
+        error_note_set(note,
+                       "the slice is one of a device that there are no kernels for: place the "
+                       "model on slices of NVIDIA GPUs or of cores, or set backend to cpu");
         return STATUS_UNSUPPORTED;
     case DEVICE_PLACE_ANY:
         break;
     }
     s = open_device(choice, out, &why);
-    return s == STATUS_OK ? s : open_cpu(choice, why.text[0] != '\0' ? why.text : status_name(s), out, note);
+    return s == STATUS_OK
+               ? s
+               : open_cpu(choice, why.text[0] != '\0' ? why.text : status_name(s), out, note);
 }

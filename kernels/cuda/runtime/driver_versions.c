@@ -3,8 +3,9 @@
 status driver_versions_check(uint32_t driver, uint32_t runtime, struct error_note *note)
 {
     if (driver == 0) {
-        error_note_set(note, "the NVIDIA driver is missing: install it, or start the container with "
-                             "its GPUs; nvidia-smi shows whether it works");
+        error_note_set(note,
+                       "the NVIDIA driver is missing: install it, or start the container with "
+                       "its GPUs; nvidia-smi shows whether it works");
         return STATUS_NOT_FOUND;
     }
     if (driver / 1000 >= runtime / 1000)
