@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "clock.h"
 #include "memory.h"
 
 #define LABEL_COUNT 7u
@@ -52,16 +53,33 @@ struct shown {
     char index[16], id[DEVICE_TEXT_BYTES], place[32], product[DEVICE_TEXT_BYTES];
     char instance[16], profile[DEVICE_NAME_BYTES];
     uint32_t rows; /* mask */
+    /* Energy, since the device was first seen; and what it was last reckoned from */
+    bool has_energy;
+    double joules;
+    uint64_t power_mw, energy_mj, at_ns;
 };
 
 struct device_metrics {
-    metrics_family *families[ROW_COUNT]; /* the registry's */
+    metrics_family *families[ROW_COUNT], *energy; /* the registry's */
     char host[HOST_BYTES];
     struct shown shown[DEVICES_MAX];
     uint32_t shown_count;
 };
 
 _Static_assert(ROW_COUNT <= 32, "a row is a bit of shown.rows");
+
+static status energy_family_create(metrics_registry *registry, metrics_family **out)
+{
+    const struct metrics_family_options options = {
+        .kind = METRICS_COUNTER,
+        .name = "penstock_device_energy_joules_total",
+        .help = "Energy that a device has used since it was first seen: by its own counter, or its "
+                "power over time.",
+        .labels = label_names,
+        .series_max = 2 * DEVICES_MAX};
+
+    return metrics_family_create(registry, &options, out);
+}
 
 status device_metrics_create(metrics_registry *registry, const char *host,
                              struct device_metrics **out)
@@ -81,6 +99,8 @@ status device_metrics_create(metrics_registry *registry, const char *host,
 
         result = metrics_family_create(registry, &options, &metrics->families[i]);
     }
+    if (result == STATUS_OK)
+        result = energy_family_create(registry, &metrics->energy);
     if (result != STATUS_OK) {
         memory_release(metrics);
         return result;
@@ -161,6 +181,48 @@ static void device_show(struct device_metrics *metrics, const struct device *dev
     }
 }
 
+/* A device's counter begins anew when its driver is loaded again; then, and without one, it is the power that it drew all the time
+ * since the last look. */
+static void energy_note(struct shown *shown, const struct shown *before,
+                        const struct device *device, uint64_t now_ns)
+{
+    uint64_t energy_mj = device->readings[DEVICE_ENERGY_MJ];
+
+    shown->power_mw = device->readings[DEVICE_POWER_MW];
+    shown->energy_mj = energy_mj;
+    shown->at_ns = now_ns;
+    shown->has_energy = energy_mj != DEVICE_UNKNOWN || shown->power_mw != DEVICE_UNKNOWN;
+    if (before == NULL)
+        return;
+    shown->joules = before->joules;
+    shown->has_energy |= before->has_energy;
+    if (energy_mj != DEVICE_UNKNOWN && before->energy_mj != DEVICE_UNKNOWN &&
+        energy_mj >= before->energy_mj)
+        shown->joules += (double)(energy_mj - before->energy_mj) / 1e3;
+    else if (before->power_mw != DEVICE_UNKNOWN && now_ns > before->at_ns)
+        shown->joules +=
+            (double)before->power_mw / 1e3 * (double)(now_ns - before->at_ns) / NS_PER_SECOND;
+}
+
+static const struct shown *same_find(const struct shown *shown, uint32_t count,
+                                     const struct shown *wanted)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (has_same_labels(&shown[i], wanted))
+            return &shown[i];
+    return NULL;
+}
+
+static void energy_show(struct device_metrics *metrics, const struct shown *shown)
+{
+    const char *labels[LABEL_COUNT];
+
+    if (!shown->has_energy)
+        return;
+    labels_of(metrics, shown, labels);
+    metrics_set(metrics_series_get(metrics->energy, labels), shown->joules);
+}
+
 /* What `before` has and the new list has not. */
 static void series_remove(struct device_metrics *metrics, const struct shown *before,
                           uint32_t before_count)
@@ -174,13 +236,17 @@ static void series_remove(struct device_metrics *metrics, const struct shown *be
             if (has_same_labels(&before[i], &metrics->shown[k]))
                 gone &= ~metrics->shown[k].rows;
         labels_of(metrics, &before[i], labels);
+        if (before[i].has_energy &&
+            same_find(metrics->shown, metrics->shown_count, &before[i]) == NULL)
+            metrics_series_remove(metrics->energy, labels);
         for (uint32_t row = 0; row < ROW_COUNT; row++)
             if ((gone & (1u << row)) != 0)
                 metrics_series_remove(metrics->families[row], labels);
     }
 }
 
-void device_metrics_set(struct device_metrics *metrics, const struct device_list *list)
+void device_metrics_set(struct device_metrics *metrics, const struct device_list *list,
+                        uint64_t now_ns)
 {
     struct shown before[DEVICES_MAX];
     uint32_t before_count = metrics->shown_count;
@@ -191,6 +257,9 @@ void device_metrics_set(struct device_metrics *metrics, const struct device_list
     for (uint32_t i = 0; i < list->count; i++) {
         shown_fill(&metrics->shown[i], &list->items[i]);
         device_show(metrics, &list->items[i], &metrics->shown[i]);
+        energy_note(&metrics->shown[i], same_find(before, before_count, &metrics->shown[i]),
+                    &list->items[i], now_ns);
+        energy_show(metrics, &metrics->shown[i]);
     }
     series_remove(metrics, before, before_count);
 }

@@ -211,7 +211,7 @@ static void devices_read(struct local_member *member)
             member->all.items[member->all.count++] = list->items[i];
     }
     if (member->config.metrics != NULL)
-        device_metrics_set(member->config.metrics, &member->all);
+        device_metrics_set(member->config.metrics, &member->all, clock_now_ns());
 }
 
 static void gone_tell(struct local_member *member, const struct member_sink *sink, bool is_list)
