@@ -58,11 +58,9 @@ static void family_destroy(metrics_family *family)
 {
     if (family == NULL)
         return;
-    for (metrics_series *series = family->first; series != NULL;) {
-        metrics_series *next = series->next;
-        series_destroy(series);
-        series = next;
-    }
+    for (uint32_t i = 0; i < family->series_count; i++)
+        series_destroy(family->series[i]);
+    memory_release(family->series);
     series_destroy(family->other);
     for (uint32_t i = 0; family->label_names != NULL && i < family->label_count; i++)
         memory_release(family->label_names[i]);
@@ -195,7 +193,6 @@ static bool family_fill(metrics_family *family, const struct metrics_family_opti
     family->kind = options->kind;
     family->series_max =
         options->series_max != 0 ? options->series_max : METRICS_SERIES_MAX_DEFAULT;
-    family->last = &family->first;
     family->name = text_copy(options->name);
     family->help = text_copy(options->help);
     while (options->labels != NULL && options->labels[family->label_count] != NULL)
@@ -284,6 +281,22 @@ static metrics_series **bucket_find(metrics_family *family, const char *labels)
     return link;
 }
 
+#define SERIES_FIRST 8u
+
+/* Room for one more. */
+static bool series_reserve(metrics_family *family)
+{
+    uint32_t capacity = family->series_capacity > 0 ? 2 * family->series_capacity : SERIES_FIRST;
+    if (family->series_count < family->series_capacity)
+        return true;
+    metrics_series **grown = memory_resize(family->series, capacity * sizeof(family->series[0]));
+    if (grown == NULL)
+        return false;
+    family->series = grown;
+    family->series_capacity = capacity;
+    return true;
+}
+
 /* NULL at the cap, without memory, and for the labels of "other". Takes over *labels (and clears
  * it) for a new series. */
 static metrics_series *series_find_or_add(metrics_family *family, char **labels)
@@ -295,12 +308,12 @@ static metrics_series *series_find_or_add(metrics_family *family, char **labels)
         return NULL;
     metrics_series *series = series_create(family, *labels);
     *labels = NULL;
-    if (series == NULL)
+    if (series == NULL || !series_reserve(family)) {
+        series_destroy(series);
         return NULL;
+    }
     *link = series;
-    *family->last = series;
-    family->last = &series->next;
-    family->series_count++;
+    family->series[family->series_count++] = series;
     return series;
 }
 
@@ -328,12 +341,11 @@ void metrics_series_remove(metrics_family *family, const char *const *label_valu
     metrics_series *series = *link;
     if (series != NULL) {
         *link = series->next_in_bucket;
-        metrics_series **place = &family->first;
-        while (*place != series)
-            place = &(*place)->next;
-        *place = series->next;
-        if (family->last == &series->next)
-            family->last = place;
+        uint32_t place = 0;
+        while (family->series[place] != series)
+            place++;
+        memmove(&family->series[place], &family->series[place + 1],
+                (family->series_count - place - 1) * sizeof(family->series[0]));
         family->series_count--;
     }
     lock_leave(&family->registry->lock);

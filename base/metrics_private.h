@@ -20,7 +20,6 @@ struct metrics_exemplar {
 
 struct metrics_series {
     metrics_family *family;         /* borrowed */
-    metrics_series *next;           /* owned by the family, in order of creation; lock */
     metrics_series *next_in_bucket; /* lock */
     char *labels; /* behind the counts; `name="value",name="value"`, escaped; "" without labels */
     uint32_t labels_bytes;
@@ -42,7 +41,10 @@ struct metrics_family {
     bool keeps_exemplars;  /* lock */
     uint32_t series_count; /* without "other"; lock */
     uint32_t series_max;
-    metrics_series *first, **last;                 /* lock */
+    /* [series_count] of `series_capacity`, owned, in order of creation. An array and no list, so that a scrape can ask for the
+     * memory of the next ones while it writes one: they lie anywhere; lock */
+    metrics_series **series;
+    uint32_t series_capacity;
     metrics_series *other;                         /* owned; all label values "other" */
     metrics_series *buckets[METRICS_BUCKET_COUNT]; /* lock */
 };

@@ -291,15 +291,29 @@ static void write_head(const struct writer *writer, const metrics_family *family
         buffer_append_format(writer->out, "# UNIT %.*s %s\n", bytes, family->name, unit);
 }
 
+/* Series whose memory is asked for while another is written: what a few lines take to write is what memory takes to come. */
+#define AHEAD      6u
+#define LINE_BYTES 64u
+
+static void look_ahead(const metrics_series *series)
+{
+    __builtin_prefetch(series);
+    __builtin_prefetch((const char *)series + LINE_BYTES);
+    __builtin_prefetch((const char *)series + 2 * LINE_BYTES);
+}
+
 static void write_family(struct writer *writer, const metrics_family *family)
 {
-    if (family->first == NULL && !family->other->is_shown)
+    if (family->series_count == 0 && !family->other->is_shown)
         return;
     writer->name_bytes = strlen(family->name);
     bounds_write(writer, family);
     write_head(writer, family);
-    for (const metrics_series *series = family->first; series != NULL; series = series->next)
-        write_series(writer, series);
+    for (uint32_t i = 0; i < family->series_count; i++) {
+        if (i + AHEAD < family->series_count)
+            look_ahead(family->series[i + AHEAD]);
+        write_series(writer, family->series[i]);
+    }
     if (family->other->is_shown)
         write_series(writer, family->other);
 }
