@@ -6,6 +6,7 @@
 #include <hwloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "thread.h"
@@ -199,6 +200,20 @@ static uint64_t memory_limit_here(void)
     return cpu_memory_limit(groups, "/sys/fs/cgroup");
 }
 
+/* Where there is no sysfs (a bare chroot) hwloc knows cores but no memory: it is the machine's, and goes with cores. */
+static void memory_guess(struct cpu_slices *slices)
+{
+    uint64_t bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t told = 0, cores = 0;
+
+    for (uint32_t i = 0; i < slices->count; i++) {
+        told += slices->items[i].memory_bytes;
+        cores += slices->items[i].core_count;
+    }
+    for (uint32_t i = 0; told == 0 && i < slices->count; i++)
+        slices->items[i].memory_bytes = bytes / cores * slices->items[i].core_count;
+}
+
 static status cut_limit(struct cut *cut, struct error_note *note)
 {
     const struct cpu_slices_options *options = cut->options;
@@ -208,6 +223,7 @@ static status cut_limit(struct cut *cut, struct error_note *note)
         cores_trim(cut->out, options->core_count_max != 0 ? options->core_count_max
                              : options->synthetic == NULL ? thread_core_count()
                                                           : UINT32_MAX);
+    memory_guess(cut->out);
     if (options->memory_bytes_max != 0 && options->memory_bytes_max < memory)
         memory = options->memory_bytes_max;
     memory_trim(cut->out, memory);

@@ -159,6 +159,20 @@ static void this_machine_gives_what_is_open(void **state)
     assert_in_range(cores, 1, thread_core_count());
 }
 
+static void a_machine_that_tells_little_has_memory_all_the_same(void **state)
+{
+    struct cpu_slices_options options = {.cut = CPU_CUT_MACHINE};
+    struct error_note note;
+
+    (void)state;
+    assert_int_equal(setenv("HWLOC_FSROOT", "/proc/self/fdinfo", 1), 0); /* no sys in it */
+    assert_int_equal(cpu_slices_read(&options, &slices, &note), STATUS_OK);
+    assert_int_equal(unsetenv("HWLOC_FSROOT"), 0);
+    assert_int_equal(slices.count, 1);
+    assert_true(slices.items[0].core_count > 0);
+    assert_true(slices.items[0].memory_bytes > 0);
+}
+
 static void a_slice_is_reported_by_tenths_of_cores(void **state)
 {
     char id[SLICE_NAME_BYTES_MAX + 1];
@@ -227,6 +241,7 @@ int main(void)
         cmocka_unit_test(slices_are_counted),
         cmocka_unit_test(memory_is_cut_to_what_there_may_be),
         cmocka_unit_test(this_machine_gives_what_is_open),
+        cmocka_unit_test(a_machine_that_tells_little_has_memory_all_the_same),
         cmocka_unit_test(a_slice_is_reported_by_tenths_of_cores),
         cmocka_unit_test(the_least_limit_of_memory_above_counts),
     };
