@@ -473,6 +473,11 @@ double metrics_value(const metrics_series *series)
     return (double)count;
 }
 
+double metrics_sum(const metrics_series *series)
+{
+    return bits_to_double(atomic_load_explicit(&series->value_bits, memory_order_relaxed));
+}
+
 void metrics_on_scrape(metrics_registry *registry, void (*collect)(void *context), void *context)
 {
     lock_take(&registry->scrape_lock);

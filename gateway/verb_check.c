@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "capacity_check.h"
 #include "check.h"
 #include "device_check.h"
 #include "encoder.h"
@@ -233,11 +234,16 @@ int verb_check(int argument_count, char **arguments)
 {
     struct config_overrides overrides = CONFIG_OVERRIDES_NONE;
     struct device_check_options device = {.device = NULL};
+    struct capacity_check_options capacity = {.prompt_tokens = 128, .output_tokens = 64};
     const struct flag flags[] = {
         {.name = "--model-path", .text = &overrides.model_path},
         {.name = "--device", .text = &device.device},
         {.name = "--tensor-parallel", .number = &device.tensor, .number_max = 64},
         {.name = "--pipeline-parallel", .number = &device.pipeline, .number_max = 64},
+        {.name = "--calibration", .text = &capacity.calibration},
+        {.name = "--rate", .text = &capacity.rate},
+        {.name = "--prompt-tokens", .number = &capacity.prompt_tokens, .number_max = 10000000},
+        {.name = "--output-tokens", .number = &capacity.output_tokens, .number_max = 10000000},
     };
     const char *config_file = NULL;
     uint64_t free_bytes = memory_available_bytes(), total_bytes = 0;
@@ -249,6 +255,12 @@ int verb_check(int argument_count, char **arguments)
         return EXIT_USAGE;
     if (config_file == NULL) {
         (void)fprintf(stderr, "penstock check: which config?\n");
+        return EXIT_USAGE;
+    }
+    if (capacity.prompt_tokens == 0 || capacity.output_tokens == 0 ||
+        (capacity.rate != NULL && capacity.calibration == NULL)) {
+        (void)fprintf(stderr,
+                      "penstock check: --rate needs --calibration, and requests have tokens\n");
         return EXIT_USAGE;
     }
     config = config_load_or_print(config_file, &overrides);
@@ -285,6 +297,9 @@ int verb_check(int argument_count, char **arguments)
         total_bytes += plan.replica_bytes * (uint64_t)row->replicas;
         plan_print(row, &plan, free_bytes);
         if (!plan_judge(config, row, &plan, free_bytes))
+            code = 1;
+        if (capacity.calibration != NULL &&
+            !capacity_check(config, row, (uint64_t)plan.kv_blocks * KV_BLOCK_TOKENS, &capacity))
             code = 1;
     }
     if (!state_check(config))

@@ -11,9 +11,13 @@ const struct verb verb_table[] = {
      "that has started it on another machine",
      verb_replica},
     {"check",
-     "CONFIG [--model-path FILE] [--device H200] [--tensor-parallel N] [--pipeline-parallel N]",
+     "CONFIG [--model-path FILE] [--device H200] [--tensor-parallel N] [--pipeline-parallel N]\n"
+     "               [--calibration FILE] [--rate R] [--prompt-tokens N] [--output-tokens N]",
      "checks a config and prints the memory plan of each model; for accelerators, which need not "
-     "be here, with the times to expect",
+     "be here, with the times to expect. With what steps cost (`penstock bench --calibrate`, or "
+     "GET "
+     "/admin/capacity) it predicts how many requests of those tokens (128, 64) the replicas carry, "
+     "and the times at R a second",
      verb_check},
     {"bench",
      "URL [--model NAME] [--rate R | --concurrency N] [--requests N] [--seconds N]\n"

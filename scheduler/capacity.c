@@ -19,6 +19,15 @@
  *                 P(wait > t) = u exp(-(1 - u) t / S), u the share of time in which prompts are read. So 99 of 100 wait less than
  *                 S ln(100 u) / (1 - u).
  *
+ * The other way round, at a given rate L of requests that come by a Poisson process, a stream meets b others on average (arrivals see time
+ * averages; Wolff 1982), and each of its steps has the prompts that come meanwhile in it:
+ *
+ *      step = (fixed + kv_token * (1 + b) * K) / (1 - L * P * prefill_token)              b = L * O * step     (Little 1961)
+ *
+ * both linear in b, so solved at once. What is left below the fraction line is what the prompts leave of the time; where it or the
+ * solution is negative, the load is more than the replica carries. A first token takes the rest of the step under way, if there is one, the wait
+ * for prompts before (the mean of the queue above: u S / (1 - u)), and its own reading with the generation beside it.
+ *
  * The regression forgets: a weight of 1 - 1/1024 a sample (Dynamo keeps 64, of one replica; these are of all that run the model on such a device). The profile counts as one sample in each direction, so that it decides what
  * measurements do not tell (the price of prompt tokens where none was read), and hardly anything else. */
 #include "capacity.h"
@@ -41,6 +50,7 @@
 #define HALVINGS          48
 #define PREFILL_SHARE_MAX 0.99
 #define NS_PER_S          1e9
+#define SAMPLES_MEASURED  4.0
 
 void step_model_init(struct step_model *model, const struct step_cost *profile)
 {
@@ -113,6 +123,11 @@ struct step_cost step_model_fit(const struct step_model *model)
             break;
     }
     return (struct step_cost){fmax(x[0], 0), fmax(x[1], 0) / PREFILL_UNIT, fmax(x[2], 0) / KV_UNIT};
+}
+
+bool step_model_is_measured(const struct step_model *model)
+{
+    return model->moments[0][0] >= SAMPLES_MEASURED;
 }
 
 /* --- capacity --- */
@@ -220,4 +235,36 @@ struct capacity capacity_under(const struct step_cost *cost, const struct load_s
     return (struct capacity){
         .requests_per_s = fmax(point.requests_per_ns * NS_PER_S, CAPACITY_LEAST),
         .concurrency = fmax(low + point.requests_per_ns * mean_ttft_ns, CAPACITY_LEAST)};
+}
+
+/* --- at a load --- */
+
+struct load_times load_times_at(const struct step_cost *cost, const struct load_shape *shape,
+                                const struct replica_limits *limits, double requests_per_s)
+{
+    static const struct load_times too_much = {INFINITY, INFINITY, INFINITY};
+    struct load_shape mine = shape_for(shape, ROLE_MIXED);
+    double rate = requests_per_s / NS_PER_S, output = mine.output_tokens,
+           prompt = mine.prompt_tokens;
+    double held = mine.cached_tokens + prompt + output / 2 * (1 + mine.output_variation);
+    double stream_ns = cost->kv_token_ns * held; /* what a stream adds to each step */
+    double left = 1 - rate * (prompt * cost->prefill_token_ns + output * stream_ns);
+    double chunk = fmin(fmax(limits->chunk_tokens, 1), fmax(prompt, 1));
+    double beside_ns, read_ns, share;
+    struct load_times times;
+
+    if (left <= 0)
+        return too_much;
+    times.sequences = rate * output * (cost->fixed_ns + stream_ns) / left;
+    times.inter_token_ns = (cost->fixed_ns + stream_ns * (1 + times.sequences)) /
+                           (1 - rate * prompt * cost->prefill_token_ns);
+    beside_ns = cost->fixed_ns + stream_ns * times.sequences;
+    read_ns = prompt / chunk * (beside_ns + cost->prefill_token_ns * chunk);
+    share = rate * read_ns;
+    if (share >= 1 || times.sequences > limits->sequences ||
+        times.sequences * (mine.cached_tokens + prompt + output) > limits->kv_tokens)
+        return too_much;
+    times.ttft_ns = (1 - exp(-times.sequences)) * times.inter_token_ns / 2 +
+                    share * read_ns / (1 - share) + read_ns;
+    return times;
 }

@@ -217,9 +217,122 @@ static void capacity_never_grows_when_anything_gets_harder(void **state)
     }
 }
 
+/* --- at a load --- */
+
+/* A replica that batches continuously, step by step: prompts one after the other in chunks, beside all that generate. */
+struct replay {
+    double now, next_arrival;
+    uint32_t waiting, running, left[4096],
+        held[4096]; /* left: tokens to come; held: in the cache */
+    double arrived[4096], chunk_left, first_sum, gap_sum;
+    uint32_t head, firsts, gaps;
+};
+
+static void replay_arrivals(struct replay *replay, double rate_per_s)
+{
+    while (replay->next_arrival <= replay->now && replay->waiting < 4096) {
+        replay->arrived[(replay->head + replay->waiting++) % 4096] = replay->next_arrival;
+        replay->next_arrival += -log(unit()) / rate_per_s * 1e9;
+    }
+}
+
+static void replay_step(struct replay *replay, const struct replica_limits *limits)
+{
+    double chunk = 0, kv = 0, step;
+
+    if (replay->waiting > 0) {
+        if (replay->chunk_left <= 0)
+            replay->chunk_left = shape.prompt_tokens;
+        chunk = fmin(replay->chunk_left, limits->chunk_tokens);
+    }
+    for (uint32_t i = 0; i < replay->running; i++)
+        kv += replay->held[i];
+    step = cost.fixed_ns + cost.prefill_token_ns * chunk + cost.kv_token_ns * kv;
+    replay->now += step;
+    for (uint32_t i = 0; i < replay->running; i++) {
+        replay->gap_sum += step;
+        replay->gaps++;
+        replay->held[i]++;
+        if (--replay->left[i] == 0) {
+            replay->running--;
+            replay->left[i] = replay->left[replay->running];
+            replay->held[i] = replay->held[replay->running];
+            i--;
+        }
+    }
+    replay->chunk_left -= chunk;
+    if (chunk > 0 && replay->chunk_left <= 0) {
+        replay->first_sum += replay->now - replay->arrived[replay->head % 4096];
+        replay->firsts++;
+        replay->head++;
+        replay->waiting--;
+        replay->left[replay->running] = (uint32_t)shape.output_tokens - 1;
+        replay->held[replay->running++] = (uint32_t)shape.prompt_tokens + 1;
+    }
+}
+
+/* Within a fifth of what such a replica does, from idle to nine tenths of what it carries. Prompts of one length wait less for each other
+ * than the formula's irregular ones, so it errs to the long side at high loads. */
+static void times_at_a_load_are_those_of_a_replica_that_does_it(void **state)
+{
+    static const struct replica_limits limits = {1e9, 4096, 512};
+    static const double shares[] = {0.05, 0.3, 0.6, 0.8};
+    struct capacity most = capacity_under(&cost, &shape, &limits, &any, ROLE_MIXED, NULL);
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+        double rate = shares[i] * most.requests_per_s;
+        struct load_times times = load_times_at(&cost, &shape, &limits, rate);
+        static struct replay replay;
+
+        memset(&replay, 0, sizeof(replay));
+        while (replay.firsts < 20000) {
+            replay_arrivals(&replay, rate);
+            if (replay.waiting == 0 && replay.running == 0)
+                replay.now = replay.next_arrival;
+            else
+                replay_step(&replay, &limits);
+        }
+        double first = replay.first_sum / replay.firsts, gap = replay.gap_sum / replay.gaps;
+        print_message(
+            "load %.2f: first token %.1f, predicted %.1f ms; gap %.2f, predicted %.2f ms\n",
+            shares[i], first / MS, times.ttft_ns / MS, gap / MS, times.inter_token_ns / MS);
+        assert_true(is_near(times.inter_token_ns / gap, 1, 0.2));
+        assert_true(is_near(times.ttft_ns / first, 1, 0.2) ||
+                    (shares[i] > 0.5 && times.ttft_ns > first && times.ttft_ns < 2 * first));
+    }
+}
+
+static void more_than_it_carries_takes_for_ever(void **state)
+{
+    struct capacity most = capacity_under(&cost, &shape, &wide, &any, ROLE_MIXED, NULL);
+    static const struct replica_limits few = {1e9, 2, 512}, small = {3000, 4096, 512};
+    (void)state;
+
+    assert_true(isinf(load_times_at(&cost, &shape, &wide, 1.2 * most.requests_per_s).ttft_ns));
+    assert_false(isinf(load_times_at(&cost, &shape, &wide, 0.5).ttft_ns));
+    assert_true(isinf(load_times_at(&cost, &shape, &few, 0.5).ttft_ns));
+    assert_true(isinf(load_times_at(&cost, &shape, &small, 0.5).ttft_ns));
+}
+
+static void a_model_is_measured_after_some_steps(void **state)
+{
+    struct step_model model;
+    (void)state;
+
+    step_model_init(&model, &cost);
+    assert_false(step_model_is_measured(&model));
+    for (int i = 0; i < 10; i++)
+        step_model_note(&model, 0, 1000, 20 * MS);
+    assert_true(step_model_is_measured(&model));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(times_at_a_load_are_those_of_a_replica_that_does_it),
+        cmocka_unit_test(more_than_it_carries_takes_for_ever),
+        cmocka_unit_test(a_model_is_measured_after_some_steps),
         cmocka_unit_test(the_profile_stands_until_something_is_measured),
         cmocka_unit_test(steps_teach_what_they_cost_whatever_the_profile_said),
         cmocka_unit_test(a_slower_device_is_noticed_within_its_memory),

@@ -93,7 +93,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
 
         *head = (struct http_download_head){.total_bytes = UINT64_MAX};
         if (space != NULL && bytes - (size_t)(space - data) > 3)
-            head->code = atoi(space + 1); // NOLINT: three digits or none
+            head->code =
+                (int)strtol(space + 1, NULL, 10); /* behind it stands a space or the line's end */
         return bytes;
     }
     if (colon == NULL)

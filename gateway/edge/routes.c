@@ -9,6 +9,7 @@
 #include "admin_pool.h"
 #include "allowance.h"
 #include "answers.h"
+#include "capacity_admin.h"
 #include "check.h"
 #include "clock.h"
 #include "edge.h"
@@ -74,6 +75,7 @@ static const struct route admin_routes[] = {
     {"GET", "/admin/pool", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_pool, NULL},
     {"GET", "/admin/pool/slices", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_pool_slices, NULL},
     {"GET", "/admin/placement/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_placement, NULL},
+    {"GET", "/admin/capacity", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_capacity, NULL},
     {"GET", "/admin/scaling", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_scaling, NULL},
     {"GET", "/admin/rollouts", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_rollouts, NULL},
     {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},

@@ -80,17 +80,19 @@ status model_scaling_init(struct model_scaling *scaling, struct edge_model *mode
                    .sequences = (double)row->max_num_seqs,
                    .chunk_tokens = (double)row->max_num_batched_tokens},
         .level = {(double)row->autoscale.first_token_ns, (double)row->autoscale.inter_token_ns}};
+    scaling->before = memory_allocate_array(model->replica_count, sizeof(scaling->before[0]));
+    if (scaling->before == NULL)
+        return STATUS_NO_MEMORY;
+    step_model_init(&scaling->steps, &step_guess);
     if (!scaling->is_automatic)
         return STATUS_OK;
     policy = policy_of(row);
     scaling->count = running_count > policy.count_min ? running_count : policy.count_min;
     scaling->forecast = memory_allocate(sizeof(*scaling->forecast));
-    scaling->before = memory_allocate_array(model->replica_count, sizeof(scaling->before[0]));
-    if (scaling->forecast == NULL || scaling->before == NULL)
+    if (scaling->forecast == NULL)
         return STATUS_NO_MEMORY;
     forecast_init(scaling->forecast);
     autoscaler_init(&scaling->autoscaler, &policy, scaling->forecast, now_ns);
-    step_model_init(&scaling->steps, &step_guess);
     return STATUS_OK;
 }
 
@@ -116,15 +118,28 @@ static uint32_t count_of(const struct autoscaler_decision *decision)
     return decision->on_demand + decision->spot;
 }
 
+static void look(struct model_scaling *scaling, const struct control *control, uint64_t now_ns)
+{
+    const struct edge_model_metrics *seen = &control->edge->metrics.models[scaling->model->index];
+    struct capacity_sums sums = {.at_ns = now_ns,
+                                 .ttft_s = metrics_sum(seen->time_to_first_token),
+                                 .ttft_count = metrics_value(seen->time_to_first_token),
+                                 .gap_s = metrics_sum(seen->inter_token),
+                                 .gap_count = metrics_value(seen->inter_token)};
+
+    scaling->seen = (struct autoscaler_observation){.local_s = local_seconds()};
+    model_load_take(scaling, control);
+    sums.arrivals = (double)scaling->arrivals_before;
+    capacity_window_note(&scaling->minute, &sums);
+    scaling->decide_ns = now_ns + AUTOSCALER_TICK_NS;
+}
+
 static void decide(struct model_scaling *scaling, struct control *control, uint64_t now_ns)
 {
     struct placement_request *request = &control->slices[scaling->model->index].request;
     char text[512];
 
-    scaling->seen = (struct autoscaler_observation){.local_s = local_seconds()};
-    model_load_take(scaling, control);
     scaling->decision = autoscaler_decide(&scaling->autoscaler, &scaling->seen, now_ns);
-    scaling->decide_ns = now_ns + AUTOSCALER_TICK_NS;
     scaling_metrics_decided(&control->edge->scaling_metrics, scaling->model->index, &scaling->seen,
                             &scaling->decision);
     if (scaling->decision.on_demand > scaling->on_demand_min)
@@ -310,15 +325,16 @@ uint64_t model_scaling_tick(struct model_scaling *scaling, struct control *contr
     bool is_asked =
         atomic_exchange_explicit(&scaling->model->is_asked_for, false, memory_order_acquire);
     struct model_rollout *rollout = &control->rollouts[scaling->model->index];
-    uint64_t next_ns = UINT64_MAX, rollout_ns;
+    uint64_t next_ns, rollout_ns;
 
     if (atomic_load_explicit(&control->is_stopping, memory_order_relaxed))
         return UINT64_MAX;
-    if (scaling->is_automatic) {
-        if (is_asked || now_ns >= scaling->decide_ns)
+    if ((is_asked && scaling->is_automatic) || now_ns >= scaling->decide_ns) {
+        look(scaling, control, now_ns);
+        if (scaling->is_automatic)
             decide(scaling, control, now_ns);
-        next_ns = scaling->decide_ns;
     }
+    next_ns = scaling->decide_ns;
     rollout_ns = model_rollout_tick(rollout, control, scaling->count, now_ns);
     next_ns = rollout_ns < next_ns ? rollout_ns : next_ns;
     if (model_rollout_is_active(rollout)) {

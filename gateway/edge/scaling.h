@@ -2,6 +2,7 @@
 #define PENSTOCK_EDGE_SCALING_H
 
 #include "autoscaler.h"
+#include "capacity_window.h"
 #include "edge.h"
 
 /* How many replicas a model should have, and which of its slots they are: a fixed number, or what the autoscaler says of the
@@ -24,7 +25,8 @@ struct model_scaling {
     uint32_t count;         /* there should be so many */
     uint32_t sleeping_max;  /* replicas that may sleep instead of ending */
     uint32_t on_demand_min; /* by the config; the autoscaler may want more on what is not spot */
-    uint64_t decide_ns;
+    uint64_t
+        decide_ns; /* or, where nothing is decided, look at the load for what is learned of it */
     struct autoscaler autoscaler;
     struct forecast *forecast; /* owned */
     struct autoscaler_decision decision;
@@ -35,7 +37,8 @@ struct model_scaling {
     double shape_weight; /* requests that it was learned from, fading */
     struct replica_limits limits;
     struct service_level level;
-    struct load_before *before; /* owned; [slots] */
+    struct load_before *before;    /* owned; [slots] */
+    struct capacity_window minute; /* what came, and how long it took */
 };
 
 /* `running_count` replicas are there already, of the gateway before. STATUS_OK, STATUS_NO_MEMORY. */

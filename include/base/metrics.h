@@ -58,6 +58,7 @@ void metrics_set(metrics_series *series,
                  double value); /* gauge; counters that mirror a running total */
 void metrics_observe(metrics_series *series, double value); /* histogram */
 double metrics_value(const metrics_series *series); /* counter and gauge; histogram: count */
+double metrics_sum(const metrics_series *series);   /* histogram: of all that was observed */
 
 #define METRICS_TRACE_ID_BYTES 32u /* hex digits, without a NUL */
 

@@ -1,6 +1,7 @@
 #ifndef PENSTOCK_SCHEDULER_CAPACITY_H
 #define PENSTOCK_SCHEDULER_CAPACITY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What one replica can carry under its service level, as measured: the time of its steps is regressed on what is in them, and
@@ -29,6 +30,8 @@ void step_model_note(struct step_model *model, double prefill_tokens, double kv_
 /* What steps cost: the profile at first, more and more what was measured. None is negative. Online form of the regression in
  * NVIDIA Dynamo's planner (load mode: iteration time on prefill tokens and KV tokens over the last 64 samples). */
 struct step_cost step_model_fit(const struct step_model *model);
+/* Has enough been noted for that to be measured rather than believed? */
+bool step_model_is_measured(const struct step_model *model);
 
 /* --- capacity --- */
 
@@ -69,5 +72,15 @@ struct capacity capacity_under(const struct step_cost *cost, const struct load_s
                                const struct replica_limits *limits,
                                const struct service_level *level, enum replica_role role,
                                enum capacity_bound *bound);
+
+/* What requests see of one replica at a load, on average. */
+struct load_times {
+    double ttft_ns, inter_token_ns; /* INFINITY: the replica cannot carry it, and waits only grow */
+    double sequences;               /* generating at once */
+};
+
+/* At `requests_per_s` that come by a Poisson process. scheduler/capacity.c has the arithmetic. */
+struct load_times load_times_at(const struct step_cost *cost, const struct load_shape *shape,
+                                const struct replica_limits *limits, double requests_per_s);
 
 #endif
