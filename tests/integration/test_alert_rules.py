@@ -26,6 +26,7 @@ def r(name, labels=""):
 
 
 TTFT, GAP = "penstock_time_to_first_token_seconds", "penstock_inter_token_seconds"
+DEVICE = 'gpu="0",device="nvidia0",UUID="GPU-1",Hostname="h"'
 LOOP = "penstock_http_loop_delay_seconds"
 OK = g("penstock_requests_total", 'route="/v1/completions",code="200"')
 FAILED = g("penstock_requests_total", 'route="/v1/completions",code="500"')
@@ -56,6 +57,12 @@ HEALTH = {
     g("penstock_config_reloads_total", 'result="failure"', False): "+0",
     g("penstock_records_failing", 'stream="ledger"', False): "0", g("penstock_records_dropped_total", 'stream="ledger"', False): "+0",
     g("penstock_state_away", 'store="redis"', False): "0", g("penstock_auth_failures_total", "", False): "+6",
+    g("penstock_http_loop_silence_seconds", 'loop="0"', False): "0.05", g("penstock_http_loop_silence_seconds", 'loop="1"', False): "0.05",
+    g("penstock_control_silence_seconds", "", False): "0.1",
+    g("DCGM_FI_DEV_XID_ERRORS", DEVICE, False): "0", g("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", DEVICE, False): "+0", g("DCGM_FI_DEV_GPU_TEMP", DEVICE, False): "60",
+    g("penstock_budget", 'tenant="t"', False): "100", g("penstock_budget_remaining", 'tenant="t"', False): "60",
+    g("penstock_limit_refusals_total", 'tenant="t",reason="budget"', False): "+0", g("penstock_anomaly", 'signal="ttft"'): "0",
+    r("vllm:engine_healthy"): "1", g("penstock_replica_step_age_seconds", 'replica="0"'): "0.05", g("penstock_replica_requests_running", 'replica="0"'): "3",
     f"up{{{GATEWAY}}}": "1", 'up{job="penstock-replica",instance="replica:8082"}': "1",
 }
 
@@ -91,9 +98,17 @@ FAULTS = {
     "a broken device": fault("PenstockSliceBroken", series={g("penstock_pool_slices", 'member="local",state="bad"', False): "1"}),
     "a lost member": fault("PenstockMemberAway", series={g("penstock_pool_member_state", 'member="local",state="lost"', False): "1"}),
     "slow loops": fault("PenstockLoopSlow", series={g(LOOP + "_bucket", 'le="0.005"', False): "+100", g(LOOP + "_sum", "", False): "+500"}),
-    "one of two loops stands still": fault("PenstockLoopStuck", after=30, minutes=20, series={
-        g(LOOP + "_count", "", False): "+600", g(LOOP + "_bucket", 'le="0.005"', False): "+590", g(LOOP + "_bucket", 'le="0.5"', False): "+600",
-        g(LOOP + "_bucket", 'le="+Inf"', False): "+600", g(LOOP + "_sum", "", False): "+0.6"}),
+    "a loop stands still": fault("PenstockLoopStuck", series={g("penstock_http_loop_silence_seconds", 'loop="1"', False): "60"}),
+    "the control thread stands still": fault("PenstockLoopStuck", series={g("penstock_control_silence_seconds", "", False): "60"}),
+    "an Xid": fault("PenstockDeviceFault", series={g("DCGM_FI_DEV_XID_ERRORS", DEVICE, False): "79"}),
+    "memory errors": fault("PenstockDeviceFault", series={g("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", DEVICE, False): "+1"}),
+    "a hot device": fault("PenstockDeviceHot", series={g("DCGM_FI_DEV_GPU_TEMP", DEVICE, False): "93"}),
+    "little budget left": fault("PenstockBudgetNearlySpent", series={g("penstock_budget_remaining", 'tenant="t"', False): "5"}),
+    "no budget left": fault("PenstockBudgetNearlySpent", "PenstockBudgetSpent", series={
+        g("penstock_budget_remaining", 'tenant="t"', False): "0", g("penstock_limit_refusals_total", 'tenant="t",reason="budget"', False): "+30"}),
+    "an unusual hour": fault("PenstockAnomaly", series={g("penstock_anomaly", 'signal="ttft"'): "1"}),
+    "a broken engine": fault("PenstockEngineUnhealthy", series={r("vllm:engine_healthy"): "0"}),
+    "a stalled replica": fault("PenstockReplicaStalled", series={g("penstock_replica_step_age_seconds", 'replica="0"'): "100"}),
     "a wrong config": fault("PenstockConfigNotLoaded", series={g("penstock_config_reloads_total", 'result="failure"', False): "+1"}),
     "disk full": fault("PenstockRecordsFail", "PenstockRecordsDropped", series={
         g("penstock_records_failing", 'stream="ledger"', False): "1", g("penstock_records_dropped_total", 'stream="ledger"', False): "+10"}),
