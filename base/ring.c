@@ -11,6 +11,7 @@
 #include "check.h"
 #include "clock.h"
 #include "memory.h"
+#include "spin.h"
 
 /* Vyukov's bounded queue (1024cores.net, "Bounded MPMC queue"). Cell i begins with turn i. A sender
  * that claims position p waits for nobody: if cell p mod n shows turn p the cell is free, the
@@ -185,11 +186,6 @@ void parking_signal(struct parking *p)
     long rc = syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
     CHECK(rc >= 0);
 }
-
-/* As long as a compute team spins: longer than the serial parts of a step, shorter than a scheduling tick. */
-#define SPIN_NS (100 * NS_PER_US)
-/* Pauses between two looks at the clock: a pause is 40 to 140 cycles, so about 1 to 3 us. */
-#define SPINS_PER_CLOCK 64u
 
 void parking_spin_until(struct parking *p, bool (*is_over)(void *context), void *context)
 {

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "batcher.h"
 #include "check.h"
+#include "device_sampling.h"
 
 #define GB   1e9
 #define TERA 1e12
@@ -39,6 +41,15 @@ static const struct device_figures DEVICES[] = {
 
 /* Rows behind which a coded weight is made bf16 for the product: room for the largest matrix. */
 #define SCRATCH_ELEMENT_BYTES 2u
+
+/* What the CUDA backend's steps make room for (cuda_step.c, attention.h, cuda_memory.c); engine_plan_device_test.c holds it to
+ * this. */
+#define SAMPLES_AT_ONCE         64.0
+#define SAMPLE_VOCABULARY_BYTES 8.0
+#define ATTENTION_CHUNK         256.0
+#define ATTENTION_CHUNKS_MIN    8.0
+#define ATTENTION_CHUNKS_MAX    64.0
+#define SMALL_BYTES             (5.0 * MIB) /* rings of small arrays, tables of angles */
 
 const struct device_figures *device_figures_at(uint32_t index)
 {
@@ -135,23 +146,66 @@ static double scratch_elements(const struct device_plan_input *input)
     return fmax(ffn, head);
 }
 
-static double rank_activation_bytes(const struct device_plan_input *input)
-{
-    const struct model_info *m = input->model;
-    double qkv = (double)(m->n_heads / input->tensor + 2 * rank_kv_heads(input)) * m->d_head;
-    double gated = 2.0 * m->d_ffn / input->tensor;
-    /* Floats of the stream, its sum, query, key and value; and inputs of products as bf16 and codes. */
-    double row = 4.0 * (2.0 * m->d + qkv + gated) + 3.25 * (2.0 * m->d + gated);
-    double logits = 4.0 * (double)m->vocabulary * input->sequence_count_max;
-    return row * input->batch_tokens_max + logits + SCRATCH_ELEMENT_BYTES * scratch_elements(input);
-}
-
 static uint64_t rank_token_bytes(const struct device_plan_input *input)
 {
     const struct model_info *m = input->model;
     double whole = (double)m->kv_block_bytes / KV_BLOCK_TOKENS;
     double heads = (double)rank_kv_heads(input) / m->n_kv_heads;
     return (uint64_t)ceil(whole * heads * stage_layers(input) / m->n_layers);
+}
+
+/* Rows that go through the MLP: of a mixture each row once for each of its experts. */
+static double ffn_rows(const struct device_plan_input *input)
+{
+    uint32_t used = input->model->n_experts_used;
+    return (double)input->batch_tokens_max * (used > 0 ? used : 1);
+}
+
+/* Floats of the stream, its sum, query, key and value, and of gate and up; and inputs of products, as bf16 and codes. */
+static double rank_row_bytes(const struct device_plan_input *input)
+{
+    const struct model_info *m = input->model;
+    double qkv = (double)(m->n_heads / input->tensor + 2 * rank_kv_heads(input)) * m->d_head;
+    double gated = 2.0 * m->d_ffn / input->tensor;
+    double slots = m->n_experts_used > 0 ? (double)m->d : 0.0;
+    return (4.0 * (2.0 * m->d + qkv) + 3.25 * 2.0 * m->d) * input->batch_tokens_max +
+           (4.0 * gated + 3.25 * (gated + slots)) * ffn_rows(input);
+}
+
+/* Logits, on all ranks also the rank's part of them; and what drawing from them takes: counts of tokens and biases a slot, masks,
+ * and a row of scratch or two a sample of a launch. */
+static double rank_sampling_bytes(const struct device_plan_input *input)
+{
+    double slots = input->sequence_count_max, vocabulary = input->model->vocabulary;
+    double rows = slots + STEP_DRAFTS_MAX + STEP_SCORES_MAX;
+    double logits = 4.0 * rows * vocabulary;
+    if (input->tensor > 1)
+        logits += logits / input->tensor;
+    double samples = fmin(rows, SAMPLES_AT_ONCE);
+    return logits + 4.0 * slots * vocabulary + rows * vocabulary / 8.0 +
+           SAMPLE_VOCABULARY_BYTES * samples * vocabulary +
+           slots * DEVICE_BIASES_MAX * sizeof(struct device_logit_bias);
+}
+
+/* Partial results of attention, and block tables. */
+static double rank_sequence_bytes(const struct device_plan_input *input)
+{
+    const struct model_info *m = input->model;
+    double chunks = fmin(fmax((double)input->context_max / ATTENTION_CHUNK, ATTENTION_CHUNKS_MIN),
+                         ATTENTION_CHUNKS_MAX);
+    double heads = (double)m->n_heads / input->tensor;
+    double tables = 4.0 * (double)input->context_max / KV_BLOCK_TOKENS;
+    return input->sequence_count_max * (4.0 * (chunks + 1.0) * heads * (m->d_head + 1) + tables);
+}
+
+/* Blocks beside the cache's own: one that padding writes to, and the ring of those on their way to the host. */
+#define EXTRA_BLOCKS 9u
+
+static double rank_activation_bytes(const struct device_plan_input *input)
+{
+    return rank_row_bytes(input) + rank_sampling_bytes(input) + rank_sequence_bytes(input) +
+           EXTRA_BLOCKS * KV_BLOCK_TOKENS * (double)rank_token_bytes(input) + SMALL_BYTES +
+           SCRATCH_ELEMENT_BYTES * scratch_elements(input);
 }
 
 /* --- how long a step takes --- */

@@ -42,11 +42,8 @@
 #include "check.h"
 #include "clock.h"
 #include "memory.h"
+#include "spin.h"
 #include "thread.h"
-
-#define SPIN_NS (100 * NS_PER_US)
-/* Pauses between two looks at the clock: a pause is 40 to 140 cycles, so about 1 to 3 us. */
-#define SPINS_PER_CLOCK 64u
 
 enum ticket_state { TICKET_IDLE, TICKET_OPEN, TICKET_ENTERED, TICKET_DONE_OR_CLOSED };
 

@@ -115,6 +115,7 @@ def test_a_layout_that_does_not_fit_is_refused_with_one_that_does(check, folders
 
 
 def test_the_devices_of_the_placement_are_planned_for(check, folders):
-    result = check(folders["7b"][0], rows="    placement: {product: NVIDIA-H100-80GB-HBM3}\n")
+    result = check(folders["7b"][0], rows="    placement: {product: NVIDIA-H100-80GB-HBM3}\n    kv_host_memory: 8GiB\n")
     assert result.returncode == 0, result.stderr
     assert "device     H100, 80 GB: 1 ranks" in result.stdout
+    assert "host       8.59 GB pinned below the cache: 16384 tokens" in result.stdout
