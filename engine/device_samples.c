@@ -2,27 +2,17 @@
 
 #include <string.h>
 
+#include "sampling_rules.h"
+
 _Static_assert(LOGPROBS_MAX <= DEVICE_ALTERNATIVES_MAX, "or alternatives would be lost");
 
 /* --- what a request wants --- */
 
-static bool is_share(float p)
-{
-    return p > 0.0f && p < 1.0f;
-}
-
-/* Does it cut tokens off by rules that only the host knows? */
-static bool has_host_filters(const struct sampling_params *p)
-{
-    return p->temperature > 0.0f &&
-           (p->top_n_sigma > 0.0f || p->top_a > 0.0f || is_share(p->typical_p) ||
-            p->xtc_probability > 0.0f || p->mirostat.is_on);
-}
-
+/* Nothing of it is for rules that only the host knows. */
 static bool is_for_device(const struct live_request *r)
 {
     const struct sampling_params *p = &r->caller->sampling;
-    return r->reasoning == NULL && !has_host_filters(p) && p->dry.multiplier <= 0.0f &&
+    return r->reasoning == NULL && !sampling_has_filters(p) && !sampling_has_dry(p) &&
            p->ban_count == 0 && p->bias_count <= DEVICE_BIASES_MAX;
 }
 
@@ -77,10 +67,7 @@ static status make_allowed(const engine *e, struct live_request *r)
     uint32_t *words = arena_allocate_array(r->memory, mask_words(e), sizeof *words);
     if (words == NULL)
         return STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < p->allowed_token_count; i++) {
-        uint32_t token = (uint32_t)p->allowed_tokens[i];
-        words[token / 32] |= 1u << token % 32;
-    }
+    sampling_allow_tokens(p, words);
     r->device_wishes->allowed = words;
     return STATUS_OK;
 }
@@ -106,9 +93,8 @@ status device_wishes_create(engine *e, struct live_request *r)
         s = make_biases(r);
     if (s == STATUS_OK)
         s = make_allowed(e, r);
-    r->device_wishes->has_state = p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
-                                  p->frequency_penalty != 0.0f || state->bias_count > 0 ||
-                                  state->held_count > 0;
+    r->device_wishes->has_state =
+        sampling_has_penalties(p) || state->bias_count > 0 || state->held_count > 0;
     return s;
 }
 

@@ -9,6 +9,7 @@
 #include "row_draw.h"
 #include "row_filter.h"
 #include "row_math.h"
+#include "sampling_rules.h"
 #include "token_counts.h"
 #include "token_score.h"
 
@@ -55,35 +56,6 @@ struct sampler {
     float surprise_max, surprise_max_next;
 };
 
-static bool params_have_penalty(const struct sampling_params *p)
-{
-    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
-           p->frequency_penalty != 0.0f;
-}
-
-/* Is it the share of something that has to be cut? */
-static bool is_share(float p)
-{
-    return p > 0.0f && p < 1.0f;
-}
-
-static bool params_have_xtc(const struct sampling_params *p)
-{
-    return p->xtc_probability > 0.0f && p->xtc_threshold <= 0.5f;
-}
-
-static bool params_have_filters(const struct sampling_params *p)
-{
-    return p->temperature > 0.0f &&
-           (p->top_n_sigma > 0.0f || p->top_a > 0.0f || is_share(p->typical_p) ||
-            params_have_xtc(p) || p->mirostat.is_on);
-}
-
-static bool params_have_dry(const struct sampling_params *p)
-{
-    return p->dry.multiplier > 0.0f && p->dry.last_n != 0;
-}
-
 static status counts_create(sampler *s, const struct sampler_options *options, arena *memory)
 {
     bool needs_prompt = s->params.repetition_penalty != 1.0f;
@@ -105,10 +77,7 @@ static status rows_create(sampler *s, const struct sampler_options *options, are
         uint32_t *words = arena_allocate_array(memory, s->vocabulary / 32 + 1, sizeof *words);
         if (words == NULL)
             return STATUS_NO_MEMORY;
-        for (uint32_t i = 0; i < s->params.allowed_token_count; i++) {
-            uint32_t token = (uint32_t)s->params.allowed_tokens[i];
-            words[token / 32] |= 1u << token % 32;
-        }
+        sampling_allow_tokens(&s->params, words);
         s->chosen = words;
     }
     if (s->allowed == NULL && s->chosen == NULL && !s->has_filters)
@@ -116,7 +85,7 @@ static status rows_create(sampler *s, const struct sampler_options *options, are
     s->own_row = arena_allocate_array(memory, s->vocabulary, sizeof *s->own_row);
     if (s->own_row == NULL)
         return STATUS_NO_MEMORY;
-    if (!s->has_filters || !is_share(s->params.typical_p))
+    if (!s->has_filters || !sampling_is_share(s->params.typical_p))
         return STATUS_OK;
     s->weights = arena_allocate_array(memory, s->vocabulary, sizeof *s->weights);
     return s->weights != NULL ? STATUS_OK : STATUS_NO_MEMORY;
@@ -129,7 +98,7 @@ static uint32_t history_max(const struct sampling_params *p, const struct sample
     max = max < options->output_count_max ? max : options->output_count_max;
     for (uint32_t i = 0; i < p->ban_count; i++)
         max = p->bans[i].count - 1 > max ? p->bans[i].count - 1 : max;
-    if (!params_have_dry(p))
+    if (!sampling_has_dry(p))
         return (uint32_t)max;
     uint64_t window = (uint64_t)options->prompt_count + options->output_count_max;
     if (p->dry.last_n >= 0 && (uint64_t)p->dry.last_n < window)
@@ -166,9 +135,9 @@ status sampler_create(const struct sampler_options *options, arena *memory, samp
     s->index = options->index;
     s->end_tokens = options->end_tokens;
     s->end_token_count = options->end_token_count;
-    s->has_penalty = params_have_penalty(&s->params);
-    s->has_filters = params_have_filters(&s->params);
-    s->has_dry = params_have_dry(&s->params);
+    s->has_penalty = sampling_has_penalties(&s->params);
+    s->has_filters = sampling_has_filters(&s->params);
+    s->has_dry = sampling_has_dry(&s->params);
     s->surprise_max = s->surprise_max_next = 2.0f * s->params.mirostat.tau;
     status result = s->has_penalty ? counts_create(s, options, memory) : STATUS_OK;
     if (result == STATUS_OK)
@@ -292,7 +261,7 @@ static void apply_filters(const sampler *s, struct draw_rule *rule, uint32_t pos
         filter.top_n_sigma = p->top_n_sigma;
         filter.top_k = rule->top_k;
         filter.top_a = p->top_a;
-        filter.typical_p = is_share(p->typical_p) ? p->typical_p : 1.0f;
+        filter.typical_p = sampling_is_share(p->typical_p) ? p->typical_p : 1.0f;
         filter.top_p = rule->top_p;
         filter.min_p = rule->min_p;
         double uniform = philox_uniform(p->seed, s->index, position, PHILOX_EXCLUSION);
