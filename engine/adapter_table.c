@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "adapter_upload.h"
 #include "check.h"
 #include "engine_private.h"
 #include "memory.h"
@@ -217,6 +218,17 @@ static engine_adapter *take_out(struct adapter_table *table, uint32_t place)
     return adapter;
 }
 
+/* Closes it if it does not get there. */
+static status bring_to_device(engine *e, model_adapter *weights, struct error_note *note)
+{
+    status s = e->has_device_memory ? adapter_upload(e, weights) : STATUS_OK;
+    if (s != STATUS_OK) {
+        error_note_set(note, "the device has failed");
+        model_adapter_close(e->adapters.model, weights);
+    }
+    return s;
+}
+
 status engine_load_adapter(engine *e, const char *name, const char *folder, struct error_note *note)
 {
     struct adapter_table *table = &e->adapters;
@@ -230,6 +242,8 @@ status engine_load_adapter(engine *e, const char *name, const char *folder, stru
     if (s != STATUS_OK)
         return s;
     s = model_adapter_open(table->model, folder, &weights, note);
+    if (s == STATUS_OK)
+        s = bring_to_device(e, weights, note);
     lock(table);
     if (s == STATUS_OK) {
         adapter->weights = weights;

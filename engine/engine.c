@@ -333,6 +333,8 @@ status engine_open(const struct engine_options *options, engine **out, struct er
     engine *e = memory_allocate_array(1, sizeof *e);
     if (e == NULL)
         return STATUS_NO_MEMORY;
+    int rc = pthread_mutex_init(&e->upload.lock, NULL);
+    CHECK(rc == 0);
     e->options = *options;
     e->options.model_path = e->options.backend = e->options.served_name = NULL;
     e->options.slice_vendor = NULL;
@@ -405,6 +407,7 @@ void engine_close(engine *e)
     memory_release(e->end_tokens);
     tokenizer_destroy(e->tokens);
     model_source_close(e->source);
+    (void)pthread_mutex_destroy(&e->upload.lock);
     memory_release(e);
 }
 

@@ -1,3 +1,4 @@
+#include "adapter_builder.h"
 #include "device_engine_testing.h"
 
 /* The whole engine over the kernels of the CUDA backend, which the emulator runs on the host. Whoever takes the likeliest token
@@ -116,7 +117,7 @@ static void the_likeliest_tokens_are_the_cpus(void **state)
     const struct way ways[] = {{"cuda-emulated", 200, true, false, false},
                                {"cuda-emulated", 200, false, false, false},
                                {"cuda-emulated", 12, true, false, false}};
-    run_asked(&(struct way){"auto", 200, true, false, false}, &cpu);
+    run_asked(&(struct way){"cpu", 200, true, false, false}, &cpu);
     for (size_t i = 0; i < ARRAY_COUNT(ways); i++) {
         run_asked(&ways[i], &device);
         assert_same(&cpu, &device);
@@ -163,11 +164,114 @@ static void who_leaves_in_the_middle_disturbs_nobody(void **state)
     engine_close(e);
 }
 
+/* --- adapters --- */
+
+enum { VOICES = 3, ADAPTED = 9 };
+static const char *const voice_names[VOICES] = {NULL, "one", "two"};
+
+static void load_adapter(engine *e, const char *name, const char *folder)
+{
+    struct error_note note = {""};
+    status s = engine_load_adapter(e, name, folder, &note);
+    if (s != STATUS_OK)
+        fail_msg("%s: %s: %s", name, status_name(s), note.text);
+}
+
+static struct client *ask_adapted(engine *e, const struct way *way, uint32_t i)
+{
+    static const struct asked none = {.digits = NULL};
+    const char *name = voice_names[i % VOICES];
+    engine_adapter *adapter = name != NULL ? engine_find_adapter(e, name) : NULL;
+    assert_true((name == NULL) == (adapter == NULL));
+    struct client *c = ask(e, &none, way, i / VOICES);
+    c->request.adapter = adapter;
+    client_submit(c);
+    engine_release_adapter(adapter);
+    return c;
+}
+
+/* Three voices with three prompts each; while they speak one of the voices goes, and another of its name comes. */
+static void run_adapted(const struct way *way, char folders[VOICES][64],
+                        struct client *out[ADAPTED + 1])
+{
+    struct engine_options options = options_on(model_file, way->device, way->blocks * BLOCK_BYTES);
+    struct error_note note = {""};
+    engine *e = NULL;
+    options.adapters_max = VOICES;
+    options.adapter_rank_max = 2 * ADAPTER_RANK;
+    if (engine_open(&options, &e, &note) != STATUS_OK)
+        fail_msg("%s", note.text);
+    load_adapter(e, "one", folders[0]);
+    load_adapter(e, "two", folders[1]);
+    for (uint32_t i = 0; i < ADAPTED; i++) {
+        out[i] = ask_adapted(e, way, i);
+        if (!way->are_together)
+            client_wait(out[i]);
+    }
+    assert_int_equal(engine_unload_adapter(e, "one"), STATUS_OK);
+    load_adapter(e, "one", folders[2]);
+    out[ADAPTED] = ask_adapted(e, way, 1);
+    for (uint32_t i = way->are_together ? 0 : ADAPTED; i <= ADAPTED; i++)
+        client_wait(out[i]);
+    assert_becomes_empty(e);
+    engine_close(e);
+}
+
+static void adapters_and_none_in_one_batch_are_the_cpus(void **state)
+{
+    (void)state;
+    char folders[VOICES][64];
+    struct client *cpu[ADAPTED + 1], *device[ADAPTED + 1];
+    const struct way ways[] = {{"cuda-emulated", 200, true, false, false},
+                               {"cuda-emulated", 200, false, false, false}};
+    for (uint32_t i = 0; i < VOICES; i++)
+        adapter_build(LAYERS, WIDTH, i + 1, folders[i]);
+    run_adapted(&(struct way){"cpu", 200, false, false, false}, folders, cpu);
+    for (size_t w = 0; w < ARRAY_COUNT(ways); w++) {
+        run_adapted(&ways[w], folders, device);
+        for (uint32_t i = 0; i <= ADAPTED; i++) {
+            assert_int_equal(device[i]->sequences[0].token_count, OUTPUT);
+            assert_memory_equal(device[i]->sequences[0].tokens, cpu[i]->sequences[0].tokens,
+                                OUTPUT * sizeof(int32_t));
+            client_destroy(device[i]);
+        }
+    }
+    for (uint32_t i = 0; i < ADAPTED; i++) /* each voice says something else, also the new one */
+        assert_memory_not_equal(
+            cpu[i]->sequences[0].tokens,
+            cpu[i % VOICES == 1 ? ADAPTED : i - i % VOICES + 1]->sequences[0].tokens,
+            OUTPUT * sizeof(int32_t));
+    for (uint32_t i = 0; i <= ADAPTED; i++)
+        client_destroy(cpu[i]);
+    for (uint32_t i = 0; i < VOICES; i++)
+        adapter_remove(folders[i]);
+}
+
+static void adapters_do_not_outnumber_their_places(void **state)
+{
+    (void)state;
+    char folder[64];
+    struct engine_options options = options_on(model_file, "cuda-emulated", 40 * BLOCK_BYTES);
+    struct error_note note = {""};
+    engine *e = NULL;
+    options.adapters_max = 1;
+    options.adapter_rank_max = ADAPTER_RANK;
+    adapter_build(LAYERS, WIDTH, 7, folder);
+    assert_int_equal(engine_open(&options, &e, &note), STATUS_OK);
+    for (int turn = 0; turn < 3; turn++) {
+        load_adapter(e, "one", folder);
+        assert_int_equal(engine_load_adapter(e, "two", folder, &note), STATUS_FULL);
+        assert_int_equal(engine_unload_adapter(e, "one"), STATUS_OK);
+    }
+    engine_close(e);
+    adapter_remove(folder);
+}
+
 static void a_real_model_says_what_it_says_on_the_cpu(void **state)
 {
     (void)state;
     static const int32_t prompt[] = {504, 3575, 282, 4649, 314};
-    const char *path = getenv("PENSTOCK_TEST_MODEL"), *backends[] = {"auto", "cuda-emulated"};
+    const char *path = getenv("PENSTOCK_TEST_MODEL"), *backends[] = {"cpu", "cuda-emulated"};
     struct client *clients[2];
     if (path == NULL || *path == '\0') {
         print_message("PENSTOCK_TEST_MODEL is not set: skipped\n");
@@ -192,6 +296,8 @@ int main(void)
         cmocka_unit_test(the_likeliest_tokens_are_the_cpus),
         cmocka_unit_test(the_device_draws_what_the_host_draws_of_its_logits),
         cmocka_unit_test(who_leaves_in_the_middle_disturbs_nobody),
+        cmocka_unit_test(adapters_and_none_in_one_batch_are_the_cpus),
+        cmocka_unit_test(adapters_do_not_outnumber_their_places),
         cmocka_unit_test(a_real_model_says_what_it_says_on_the_cpu),
     };
     return cmocka_run_group_tests(tests, build_model, remove_model);

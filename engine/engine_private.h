@@ -266,6 +266,13 @@ struct engine {
         struct opening done;
     } sleep;
 
+    struct {                     /* adapter_upload.c */
+        pthread_mutex_t lock;    /* one order at a time; held until it is carried out */
+        _Atomic bool is_ordered; /* it is there, and not all of it has been carried out */
+        model_adapter *adapter;  /* the order */
+        struct opening done;
+    } upload;
+
     pthread_t step_thread, publisher_thread;
     bool has_step_thread, has_publisher_thread;
 };

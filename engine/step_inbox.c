@@ -1,5 +1,6 @@
 #include "step_inbox.h"
 
+#include "adapter_upload.h"
 #include "sleep.h"
 #include "step_ends.h"
 
@@ -48,5 +49,6 @@ void read_inbox(engine *e)
 bool has_mail(const engine *e)
 {
     return atomic_load_explicit(&e->inbox, memory_order_relaxed) != NULL ||
-           atomic_load_explicit(&e->is_closing, memory_order_relaxed) || sleep_is_ordered(e);
+           atomic_load_explicit(&e->is_closing, memory_order_relaxed) || sleep_is_ordered(e) ||
+           adapter_upload_is_ordered(e);
 }

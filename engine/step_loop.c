@@ -1,5 +1,6 @@
 #include "engine_private.h"
 
+#include "adapter_upload.h"
 #include "clock.h"
 #include "device_choice.h"
 #include "sleep.h"
@@ -119,13 +120,14 @@ static void run_steps(engine *e)
         if (is_closing)
             end_all_requests(e, FINISH_ABORT, STATUS_OK);
         bool was_busy = run_step(e), has_obeyed = sleep_obey(e);
+        bool has_uploaded = adapter_upload_turn(e);
         publish_stats(e);
         if (e->options.on_turn != NULL)
             e->options.on_turn(e->options.context, e);
         if (has_obeyed)
             sleep_tell(e);
         parking_signal(&e->publisher_parking);
-        if (was_busy || has_obeyed)
+        if (was_busy || has_obeyed || has_uploaded)
             continue;
         if (is_closing && atomic_load_explicit(&e->inbox, memory_order_acquire) == NULL)
             break;
@@ -190,6 +192,7 @@ static status open_model(engine *e, struct error_note *note)
         .kv_type = e->kv_type,
         .host_slots = e->host_slots,
         .adapter_rank_max = e->options.adapters_max > 0 ? e->options.adapter_rank_max : 0,
+        .adapters_max = e->options.adapters_max,
         .weight_cache = e->weight_cache,
         .model_path = e->model_path,
         .rank_count = e->options.rank_count,

@@ -100,21 +100,38 @@ static void values_are_capped(void **state)
 
 #define LOW_RANK_ROWS 9u
 
-static void run_low_rank(backend *b, const struct low_rank *change, const float *x,
+/* Rows take turns among three changes, one of which is none; the first row alone has the first. */
+static void run_low_rank(backend *b, const struct low_rank changes[3], const float *x,
                          const float *gain, const uint32_t *rows, uint32_t n_rows, uint32_t first,
                          uint32_t width, float *y)
 {
+    static const uint32_t turns[LOW_RANK_ROWS] = {0, 2, 1, 0, 1, 2, 2, 0, 1};
     const struct backend_operations *op = b->operations;
-    weight *identity = identity_weight(b, TENSOR_F32, change->n_cols);
+    weight *identity = identity_weight(b, TENSOR_F32, changes->n_cols);
     activation *a;
-    float *scratch = op->allocate(b, LOW_RANK_ROWS * change->rank * sizeof(float));
+    uint32_t rank_max = changes[0].rank > changes[2].rank ? changes[0].rank : changes[2].rank;
+    float *scratch = op->allocate(b, LOW_RANK_ROWS * rank_max * sizeof(float));
     assert_non_null(scratch);
     assert_int_equal(op->activation_create(b, identity, LOW_RANK_ROWS, &a), STATUS_OK);
-    op->rms_norm(b, x, gain, EPSILON, NULL, LOW_RANK_ROWS, change->n_cols, a);
-    op->matmul_low_rank(b, change, a, rows, n_rows, scratch, first, width, y);
+    op->rms_norm(b, x, gain, EPSILON, NULL, LOW_RANK_ROWS, changes->n_cols, a);
+    const struct low_rank_rows which = {rows, turns, n_rows};
+    op->matmul_low_rank(b, changes, 3, &which, a, scratch, first, width, y);
     op->activation_destroy(b, a);
     op->release(b, scratch);
     op->weight_destroy(b, identity);
+}
+
+static struct low_rank random_change(uint32_t rank, uint32_t n_cols, uint32_t n_outputs,
+                                     uint64_t *state)
+{
+    return (struct low_rank){random_floats((size_t)rank * n_cols, 0.2f, state),
+                             random_floats((size_t)rank * n_outputs, 0.2f, state), rank, n_cols,
+                             n_outputs};
+}
+
+static void free_change(struct low_rank *change)
+{
+    free((void *)(uintptr_t)change->down), free((void *)(uintptr_t)change->up);
 }
 
 /* Terms below 1, so sums over n_cols and rank are within a few f32 roundings of their size. */
@@ -129,26 +146,28 @@ static void check_low_rank(backend *reference, backend *fast)
     static const uint32_t rows[LOW_RANK_ROWS] = {8, 0, 3, 1, 7, 2, 4, 6, 5};
     uint64_t state = 4;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct low_rank change = {
-            random_floats((size_t)cases[i].rank * cases[i].n_cols, 0.2f, &state),
-            random_floats((size_t)cases[i].rank * cases[i].n_outputs, 0.2f, &state), cases[i].rank,
-            cases[i].n_cols, cases[i].n_outputs};
+        uint32_t n_cols = cases[i].n_cols, n_outputs = cases[i].n_outputs;
+        struct low_rank changes[3] = {
+            random_change(cases[i].rank, n_cols, n_outputs, &state),
+            {.rank = 0},
+            random_change(cases[i].rank + 3, n_cols, n_outputs, &state),
+        };
         size_t count = (size_t)LOW_RANK_ROWS * cases[i].width;
-        float *x = random_floats((size_t)LOW_RANK_ROWS * change.n_cols, 3, &state);
-        float *gain = random_floats(change.n_cols, 1, &state);
+        float *x = random_floats((size_t)LOW_RANK_ROWS * n_cols, 3, &state);
+        float *gain = random_floats(n_cols, 1, &state);
         float *want = random_floats(count, 1, &state), *got = malloc(count * sizeof *got);
         float *alone = malloc(count * sizeof *alone);
         memcpy(got, want, count * sizeof *got);
         memcpy(alone, want, count * sizeof *alone);
-        run_low_rank(reference, &change, x, gain, rows, cases[i].n_rows, cases[i].first,
+        run_low_rank(reference, changes, x, gain, rows, cases[i].n_rows, cases[i].first,
                      cases[i].width, want);
-        run_low_rank(fast, &change, x, gain, rows, cases[i].n_rows, cases[i].first, cases[i].width,
+        run_low_rank(fast, changes, x, gain, rows, cases[i].n_rows, cases[i].first, cases[i].width,
                      got);
         compare("low rank", got, want, count, 1e-4);
-        run_low_rank(fast, &change, x, gain, rows, 1, cases[i].first, cases[i].width, alone);
+        run_low_rank(fast, changes, x, gain, rows, 1, cases[i].first, cases[i].width, alone);
         assert_memory_equal(alone + (size_t)rows[0] * cases[i].width,
                             got + (size_t)rows[0] * cases[i].width, cases[i].width * sizeof *got);
-        free((void *)(uintptr_t)change.down), free((void *)(uintptr_t)change.up);
+        free_change(&changes[0]), free_change(&changes[2]);
         free(x), free(gain), free(want), free(got), free(alone);
     }
 }

@@ -1,21 +1,30 @@
 #include "model_adapt.h"
 
+#include "check.h"
 #include "memory.h"
 
 status adapt_open(struct adapt *adapt, backend *b, const struct model_shape *shape,
                   const struct model_options *options)
 {
     uint64_t rows = options->batch_tokens_max;
-    *adapt = (struct adapt){.b = b, .shape = shape};
+    *adapt = (struct adapt){.b = b, .shape = shape, .rows_max = options->batch_tokens_max};
     if (options->adapter_rank_max == 0)
         return STATUS_OK;
-    adapt->groups = memory_allocate_array(options->sequence_count_max, sizeof *adapt->groups);
-    adapt->rows = memory_allocate_array(rows, sizeof *adapt->rows);
+    status s = adapter_slots_open(&adapt->slots, b, shape, options->adapters_max,
+                                  options->adapter_rank_max);
+    if (s != STATUS_OK)
+        return s;
+    uint32_t adapters = options->sequence_count_max;
+    adapt->adapters = memory_allocate_array(adapters, sizeof *adapt->adapters);
+    adapt->changes = memory_allocate_array(adapters, sizeof *adapt->changes);
+    adapt->rows = memory_allocate_array(2 * rows, sizeof *adapt->rows);
+    adapt->device_rows = b->operations->allocate(b, 2 * rows * sizeof *adapt->rows);
     adapt->scratch = b->operations->allocate(b, rows * options->adapter_rank_max * sizeof(float));
     bool is_dense = shape->experts.n_experts == 0;
     if (is_dense)
         adapt->row_terms = b->operations->allocate(b, rows * 2 * shape->d_ffn * sizeof(float));
-    return adapt->groups != NULL && adapt->rows != NULL && adapt->scratch != NULL &&
+    return adapt->adapters != NULL && adapt->changes != NULL && adapt->rows != NULL &&
+                   adapt->device_rows != NULL && adapt->scratch != NULL &&
                    (!is_dense || adapt->row_terms != NULL)
                ? STATUS_OK
                : STATUS_NO_MEMORY;
@@ -23,63 +32,78 @@ status adapt_open(struct adapt *adapt, backend *b, const struct model_shape *sha
 
 void adapt_close(struct adapt *adapt)
 {
-    memory_release(adapt->groups);
+    void *device[] = {adapt->device_rows, adapt->scratch, adapt->row_terms};
+    memory_release(adapt->adapters);
+    memory_release(adapt->changes);
     memory_release(adapt->rows);
-    if (adapt->scratch != NULL)
-        adapt->b->operations->release(adapt->b, adapt->scratch);
-    if (adapt->row_terms != NULL)
-        adapt->b->operations->release(adapt->b, adapt->row_terms);
+    for (size_t i = 0; i < ARRAY_COUNT(device); i++)
+        if (device[i] != NULL)
+            adapt->b->operations->release(adapt->b, device[i]);
+    adapter_slots_close(&adapt->slots);
 }
 
-static bool is_grouped(const struct adapt *adapt, const model_adapter *adapter)
+/* The number of an adapter among those of the step, where it is put if it is new. */
+static uint32_t number_of(struct adapt *adapt, const model_adapter *adapter)
 {
-    for (uint32_t g = 0; g < adapt->group_count; g++)
-        if (adapt->groups[g].adapter == adapter)
-            return true;
-    return false;
+    uint32_t i = 0;
+    while (i < adapt->adapter_count && adapt->adapters[i] != adapter)
+        i++;
+    if (i == adapt->adapter_count)
+        adapt->adapters[adapt->adapter_count++] = adapter;
+    return i;
 }
 
 void adapt_begin(struct adapt *adapt, const struct step_batch *batch,
                  const model_adapter *const *adapters)
 {
-    uint32_t used = 0;
-    adapt->group_count = 0;
+    uint32_t used = 0, *numbers = adapt->rows + adapt->rows_max;
+    adapt->adapter_count = 0;
     for (uint32_t s = 0; adapters != NULL && s < batch->n_sequences; s++) {
-        if (adapters[s] == NULL || is_grouped(adapt, adapters[s]))
+        if (adapters[s] == NULL)
             continue;
-        struct adapt_group *group = &adapt->groups[adapt->group_count++];
-        *group = (struct adapt_group){.adapter = adapters[s], .rows = adapt->rows + used};
-        for (uint32_t t = s; t < batch->n_sequences; t++)
-            for (uint32_t r = batch->row_start[t];
-                 adapters[t] == adapters[s] && r < batch->row_start[t + 1]; r++)
-                adapt->rows[used++] = r;
-        group->n_rows = (uint32_t)(adapt->rows + used - group->rows);
+        uint32_t number = number_of(adapt, adapters[s]);
+        for (uint32_t r = batch->row_start[s]; r < batch->row_start[s + 1]; r++) {
+            adapt->rows[used] = r;
+            numbers[used++] = number;
+        }
     }
+    if (used == 0)
+        return;
+    uint32_t *device_numbers = adapt->device_rows + adapt->rows_max;
+    adapt->b->operations->upload(adapt->b, adapt->device_rows, adapt->rows,
+                                 used * sizeof *adapt->rows);
+    adapt->b->operations->upload(adapt->b, device_numbers, numbers, used * sizeof *numbers);
+    adapt->which = (struct low_rank_rows){adapt->device_rows, device_numbers, used};
+}
+
+/* Whether some adapter of the step changes this part; adapt->changes has what each does. */
+static bool find_changes(struct adapt *adapt, uint32_t layer, uint32_t part)
+{
+    bool is_any = false;
+    for (uint32_t i = 0; i < adapt->adapter_count; i++) {
+        adapt->changes[i] = adapt->adapters[i]->layers[layer].changes[part];
+        is_any |= adapt->changes[i].rank != 0;
+    }
+    return is_any;
 }
 
 void adapt_product(struct adapt *adapt, uint32_t layer, enum adapter_part first,
                    enum adapter_part last, const activation *in, uint32_t width, float *y)
 {
-    for (uint32_t g = 0; g < adapt->group_count; g++) {
-        const struct adapt_group *group = &adapt->groups[g];
-        for (uint32_t part = first; part <= last; part++) {
-            const struct low_rank *change = &group->adapter->layers[layer].changes[part];
-            if (change->rank != 0)
-                adapt->b->operations->matmul_low_rank(
-                    adapt->b, change, in, group->rows, group->n_rows, adapt->scratch,
-                    adapter_place_of(adapt->shape, (enum adapter_part)part).first_output, width, y);
-        }
+    for (uint32_t part = first; part <= last; part++) {
+        struct adapter_place place = adapter_place_of(adapt->shape, (enum adapter_part)part);
+        if (find_changes(adapt, layer, part))
+            adapt->b->operations->matmul_low_rank(adapt->b, adapt->changes, adapt->adapter_count,
+                                                  &adapt->which, in, adapt->scratch,
+                                                  place.first_output, width, y);
     }
 }
 
-static bool changes_gated(const struct adapt *adapt, uint32_t layer)
+static bool changes_gated(struct adapt *adapt, uint32_t layer)
 {
-    for (uint32_t g = 0; g < adapt->group_count; g++) {
-        const struct low_rank *changes = adapt->groups[g].adapter->layers[layer].changes;
-        for (int part = ADAPTER_GATE; part <= ADAPTER_GATE_UP; part++)
-            if (changes[part].rank != 0)
-                return true;
-    }
+    for (uint32_t part = ADAPTER_GATE; part <= ADAPTER_GATE_UP; part++)
+        if (find_changes(adapt, layer, part))
+            return true;
     return false;
 }
 

@@ -3,19 +3,18 @@
 
 #include "model_adapter_private.h"
 
-/* The adapters of one step: rows grouped by adapter, and the changes of each product. Owned by the model. */
-struct adapt_group {
-    const model_adapter *adapter;
-    const uint32_t *rows;
-    uint32_t n_rows;
-};
-
+/* The adapters of one step: which rows have which, and the changes of each product. Owned by the model. */
 struct adapt {
     backend *b;                      /* borrowed */
     const struct model_shape *shape; /* borrowed */
-    struct adapt_group *groups;      /* owned; [sequence_count_max] */
-    uint32_t group_count;
-    uint32_t *rows;   /* owned; [batch_tokens_max] */
+    struct adapter_slots slots;
+    const model_adapter **adapters; /* owned; [sequence_count_max]: of the step, each once */
+    uint32_t adapter_count;
+    struct low_rank *changes; /* owned; as adapters: what they do to one product */
+    uint32_t rows_max;
+    uint32_t *rows;        /* owned; [2, batch_tokens_max]: rows, and their adapters' numbers */
+    uint32_t *device_rows; /* device, owned; as rows */
+    struct low_rank_rows which;
     float *scratch;   /* device, owned; [batch_tokens_max, rank_max] */
     float *row_terms; /* device, owned; [batch_tokens_max, 2 * d_ffn]; NULL: a mixture of experts */
 };
@@ -25,7 +24,7 @@ NODISCARD status adapt_open(struct adapt *adapt, backend *b, const struct model_
                             const struct model_options *options);
 void adapt_close(struct adapt *adapt);
 
-/* Groups the rows of a step; adapters: [n_sequences], or NULL. */
+/* Tells the rows of a step; adapters: [n_sequences], or NULL. */
 void adapt_begin(struct adapt *adapt, const struct step_batch *batch,
                  const model_adapter *const *adapters);
 

@@ -12,6 +12,11 @@
 #define PATH_BYTES_MAX 4096u
 #define SCALE_MAX      1e6
 
+/* Of an upload between two steps: about a millisecond. */
+#define UPLOAD_FLOATS (1u << 20)
+/* Of the first image; it grows twofold. */
+#define IMAGE_FLOATS_MIN 65536u
+
 struct adapter_reader {
     backend *b;
     const struct model_shape *shape;
@@ -51,6 +56,15 @@ struct adapter_place adapter_place_of(const struct model_shape *shape, enum adap
         break;
     }
     check_failed("a part of a layer", __FILE__, __LINE__);
+}
+
+bool adapter_may_change(const struct model_shape *shape, enum adapter_part part)
+{
+    bool is_fused = family_has(shape->family, FAMILY_FUSED_QKV);
+    bool is_mixture = shape->experts.n_experts > 0;
+    bool wants_fused = part == ADAPTER_QKV || part == ADAPTER_GATE_UP;
+    bool may_be_either = part == ADAPTER_OUT || part == ADAPTER_DOWN;
+    return (may_be_either || wants_fused == is_fused) && !(is_mixture && part >= ADAPTER_GATE);
 }
 
 /* --- adapter_config.json --- */
@@ -113,10 +127,49 @@ static bool as_matrix(const struct safetensors_tensor *tensor, struct tensor_sou
     return tensor->dimension_count == 2 && safetensors_source(tensor, out);
 }
 
-static float *device_floats(const struct adapter_reader *r, uint64_t count)
+/* Floats at this place of the image that a slot is filled from; NULL: no memory. */
+static float *image_at(model_adapter *adapter, uint64_t first, uint64_t count)
 {
-    r->out->bytes += count * sizeof(float);
-    return r->b->operations->allocate(r->b, count * sizeof(float));
+    CHECK(first + count <= adapter->slots->slot_floats);
+    uint64_t room = adapter->image_room;
+    while (room < first + count)
+        room = room > 0 ? 2 * room : IMAGE_FLOATS_MIN;
+    if (room > adapter->image_room) {
+        float *image = memory_resize(adapter->image, room * sizeof *image);
+        if (image == NULL)
+            return NULL;
+        adapter->image = image;
+        adapter->image_room = room;
+    }
+    return adapter->image + first;
+}
+
+/* Room for a change: where it is written, and where steps find it. */
+struct change_room {
+    float *down, *up;
+};
+
+static bool room_take(const struct adapter_reader *r, const struct low_rank *shape,
+                      struct low_rank *change, struct change_room *out)
+{
+    model_adapter *adapter = r->out;
+    uint64_t down = (uint64_t)shape->rank * shape->n_cols;
+    uint64_t up = (uint64_t)shape->rank * shape->n_outputs;
+    adapter->bytes += (down + up) * sizeof(float);
+    if (adapter->slots == NULL) {
+        out->down = r->b->operations->allocate(r->b, down * sizeof(float));
+        out->up = r->b->operations->allocate(r->b, up * sizeof(float));
+        change->down = out->down; /* freed with the adapter, also when only one is there */
+        change->up = out->up;
+        return out->down != NULL && out->up != NULL;
+    }
+    uint64_t first = adapter->image_floats;
+    out->down = image_at(adapter, first, down + up);
+    out->up = out->down + down;
+    change->down = adapter_slot_memory(adapter->slots, adapter->slot) + first;
+    change->up = change->down + down;
+    adapter->image_floats += down + up;
+    return out->down != NULL;
 }
 
 /* The row of a checkpoint that becomes output `o`: GGUF's converter interleaves the halves of rotated pairs. */
@@ -162,18 +215,17 @@ static status load_change(struct adapter_reader *r, const struct safetensors_ten
                        shown(down->name), down->name.data, a.n_outputs, r->rank_max);
         return STATUS_TOO_LARGE;
     }
-    float *down_out = device_floats(r, (uint64_t)a.n_outputs * a.n_cols);
-    float *up_out = device_floats(r, (uint64_t)a.n_outputs * b.n_outputs);
-    change->down = down_out; /* freed with the adapter, also when only one is there */
-    change->up = up_out;
-    if (down_out == NULL || up_out == NULL) {
+    const struct low_rank wanted = {
+        .rank = a.n_outputs, .n_cols = a.n_cols, .n_outputs = b.n_outputs};
+    struct change_room room;
+    if (!room_take(r, &wanted, change, &room)) {
         error_note_set(r->note, "no memory for an adapter");
         return STATUS_NO_MEMORY;
     }
-    fill(r, part, &a, &b, down_out, up_out);
-    change->rank = a.n_outputs;
-    change->n_cols = a.n_cols;
-    change->n_outputs = b.n_outputs;
+    fill(r, part, &a, &b, room.down, room.up);
+    change->rank = wanted.rank;
+    change->n_cols = wanted.n_cols;
+    change->n_outputs = wanted.n_outputs;
     return STATUS_OK;
 }
 
@@ -194,16 +246,12 @@ static bool read_name(const struct adapter_reader *r, struct text_slice name, ui
     }
     if (!text_slice_skip(&name, ".") || *layer >= r->shape->n_layers)
         return false;
-    bool is_fused = family_has(r->shape->family, FAMILY_FUSED_QKV);
-    bool is_mixture = r->shape->experts.n_experts > 0;
     for (int i = 0; i < ADAPTER_PART_COUNT; i++) {
         struct text_slice rest = name;
         *part = (enum adapter_part)i;
         if (!text_slice_skip(&rest, adapter_place_of(r->shape, *part).module))
             continue;
-        bool wants_fused = i == ADAPTER_QKV || i == ADAPTER_GATE_UP;
-        bool may_be_either = i == ADAPTER_OUT || i == ADAPTER_DOWN;
-        if ((!may_be_either && wants_fused != is_fused) || (is_mixture && i >= ADAPTER_GATE))
+        if (!adapter_may_change(r->shape, *part))
             continue;
         *is_down = text_slice_is(rest, ".lora_A.weight");
         if (*is_down || text_slice_is(rest, ".lora_B.weight"))
@@ -267,6 +315,20 @@ static status read_folder(struct adapter_reader *r, const char *folder)
     return s == STATUS_OK ? read_tensors(r) : s;
 }
 
+/* Nothing where the backend's memory is the host's. */
+static status slot_take(const model *m, model_adapter *adapter, struct error_note *note)
+{
+    struct adapter_slots *slots = model_get_adapter_slots(m);
+    if (slots == NULL)
+        return STATUS_OK;
+    status s = adapter_slots_acquire(slots, &adapter->slot);
+    if (s == STATUS_OK)
+        adapter->slots = slots;
+    else
+        error_note_set(note, "all %" PRIu32 " places of adapters are taken", slots->count);
+    return s;
+}
+
 status model_adapter_open(const model *m, const char *folder, model_adapter **out,
                           struct error_note *note)
 {
@@ -276,10 +338,6 @@ status model_adapter_open(const model *m, const char *folder, model_adapter **ou
                                     .note = note};
     if (reader.rank_max == 0) {
         error_note_set(note, "the model takes no adapters");
-        return STATUS_UNSUPPORTED;
-    }
-    if (!reader.b->operations->memory_is_host) {
-        error_note_set(note, "the %s backend takes no adapters", reader.b->operations->name);
         return STATUS_UNSUPPORTED;
     }
     model_adapter *adapter = memory_allocate_array(1, sizeof *adapter);
@@ -292,7 +350,9 @@ status model_adapter_open(const model *m, const char *folder, model_adapter **ou
     }
     adapter->n_layers = reader.shape->n_layers;
     reader.out = adapter;
-    status s = read_folder(&reader, folder);
+    status s = slot_take(m, adapter, note);
+    if (s == STATUS_OK)
+        s = read_folder(&reader, folder);
     json_decref(reader.config);
     safetensors_close(reader.tensors);
     if (s == STATUS_OK)
@@ -300,6 +360,19 @@ status model_adapter_open(const model *m, const char *folder, model_adapter **ou
     else
         model_adapter_close(m, adapter);
     return s;
+}
+
+bool model_adapter_upload(const model *m, model_adapter *adapter)
+{
+    if (adapter->slots == NULL)
+        return true;
+    backend *b = model_get_backend(m);
+    uint64_t left = adapter->image_floats - adapter->uploaded;
+    uint64_t count = left < UPLOAD_FLOATS ? left : UPLOAD_FLOATS;
+    b->operations->upload(b, adapter_slot_memory(adapter->slots, adapter->slot) + adapter->uploaded,
+                          adapter->image + adapter->uploaded, count * sizeof(float));
+    adapter->uploaded += count;
+    return adapter->uploaded == adapter->image_floats;
 }
 
 static void release(backend *b, const float *memory)
@@ -313,7 +386,10 @@ void model_adapter_close(const model *m, model_adapter *adapter)
     if (adapter == NULL)
         return;
     backend *b = model_get_backend(m);
-    for (uint32_t i = 0; i < adapter->n_layers; i++)
+    if (adapter->slots != NULL)
+        adapter_slots_release(adapter->slots, adapter->slot);
+    memory_release(adapter->image);
+    for (uint32_t i = 0; adapter->slots == NULL && i < adapter->n_layers; i++)
         for (int part = 0; part < ADAPTER_PART_COUNT; part++) {
             release(b, adapter->layers[i].changes[part].down);
             release(b, adapter->layers[i].changes[part].up);

@@ -463,6 +463,13 @@ backend *model_get_backend(const model *m)
     return m->b;
 }
 
+struct adapter_slots *model_get_adapter_slots(const model *m)
+{
+    /* A model is const to its adapters, its table of places is not: that is atomic. */
+    const struct adapter_slots *slots = &m->adapt.slots;
+    return m->operations->memory_is_host ? NULL : (struct adapter_slots *)(uintptr_t)slots;
+}
+
 uint32_t model_get_adapter_rank_max(const model *m)
 {
     return m->options.adapter_rank_max;

@@ -172,6 +172,12 @@ struct low_rank {
     uint32_t rank, n_cols, n_outputs;
 };
 
+/* Rows that have changes: of the batch, and each one's number among the changes. Device, [n_rows]. */
+struct low_rank_rows {
+    const uint32_t *rows, *changes;
+    uint32_t n_rows;
+};
+
 /* What an element of a key or value is. INT8: code * scale; each head's key and value of each token has its own scale,
  * f32, its largest magnitude / 127, and code = round(element * 127 / that magnitude). Keys (after RoPE) are first turned
  * by a Walsh-Hadamard transform, normalised so that it is orthogonal, of each group of kv_rotation_size elements, and
@@ -332,10 +338,11 @@ struct backend_operations {
     void (*matmul_gated)(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                          const struct gated_terms *terms, enum gate_kind gate, activation *out);
 
-    /* y[r, first_output + o] += sum_k up[k, o] * (down[k] . a row r) for the rows r of `rows` (host), each computed in one
-     * order whatever else is there. y: rows of y_width; scratch: device, [n_rows, rank]. */
-    void (*matmul_low_rank)(backend *b, const struct low_rank *change, const activation *a,
-                            const uint32_t *rows, uint32_t n_rows, float *scratch,
+    /* y[r, first_output + o] += sum_k up[k, o] * (down[k] . a row r) for the rows r of `rows`, each with its own of `changes` (host,
+     * [change_count]) and in one order whatever else is there. A change of rank 0 leaves its rows as they are; the others are of
+     * one shape but for their ranks. y: rows of y_width; scratch: device, [n_rows, the largest rank]. */
+    void (*matmul_low_rank)(backend *b, const struct low_rank *changes, uint32_t change_count,
+                            const struct low_rank_rows *rows, const activation *a, float *scratch,
                             uint32_t first_output, uint32_t y_width, float *y);
 
     /* x row r += rms_norm(y row r) * gain. y, x: [n_rows, d]; y is overwritten. */

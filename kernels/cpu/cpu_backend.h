@@ -91,8 +91,8 @@ void cpu_matmul(backend *b, const weight *w, const activation *a, uint32_t n_row
                 const float *bias, bool accumulate, float *y);
 void cpu_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                       const struct gated_terms *terms, enum gate_kind gate, activation *out);
-void cpu_matmul_low_rank(backend *b, const struct low_rank *change, const activation *a,
-                         const uint32_t *rows, uint32_t n_rows, float *scratch,
+void cpu_matmul_low_rank(backend *b, const struct low_rank *changes, uint32_t change_count,
+                         const struct low_rank_rows *rows, const activation *a, float *scratch,
                          uint32_t first_output, uint32_t y_width, float *y);
 void cpu_rms_norm_add(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
                       uint32_t d, float *x);

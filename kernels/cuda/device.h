@@ -11,6 +11,7 @@
  *   K_KERNEL_BOUNDS(threads, blocks) void f(...)  at most that many threads a block; so many blocks a multiprocessor fit
  *   K_DEVICE                                      before an inline function of kernels
  *   K_CONSTANT                                    before the definition of a constant table that kernels read
+ *   K_ARGUMENT                                    before a kernel's parameter: a large one, read where it lies
  *   K_UNROLL                                      before a loop: unrolled as a whole
  *   K_ROLLED                                      before a loop: not unrolled at all
  *   K_LAUNCH(stream, kernel, k_grid(x, y, z), threads, dynamic_shared_bytes, arguments...)

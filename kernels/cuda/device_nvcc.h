@@ -13,6 +13,7 @@
 #define K_KERNEL_BOUNDS(threads, blocks) static __global__ __launch_bounds__(threads, blocks)
 #define K_DEVICE                         static __device__ __forceinline__
 #define K_CONSTANT                       static __device__ const
+#define K_ARGUMENT                       const __grid_constant__
 #define K_UNROLL                         _Pragma("unroll")
 #define K_ROLLED                         _Pragma("unroll 1")
 #define K_SHARED(T, name, count)         __shared__ __align__(16) T name[count]

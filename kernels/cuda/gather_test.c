@@ -179,46 +179,96 @@ struct low_rank_case {
     enum tensor_type type; /* as which the rows are read */
 };
 
+enum {
+    LOW_ROWS = 5,
+    LOW_USED = 4,
+    LOW_COLS = 96,
+    LOW_OUTPUTS = 140,
+    LOW_WIDTH = 300,
+    LOW_FIRST = 21
+};
+enum { LOW_CHANGES = LOW_RANK_CHANGES_MAX + 2, LOW_RANK_MOST = 6 };
+
+/* Row 1 has none; row 2 has one that changes nothing here; the last two are in another launch than the first. */
+static const uint32_t low_rows[LOW_USED] = {4, 0, 3, 2},
+                      low_numbers[LOW_USED] = {1, LOW_CHANGES - 1, 1, 2};
+
+/* What change `number` adds to row r's output o. */
+static double low_rank_sum(const struct low_rank *change, const struct host_rows *rows,
+                           enum tensor_type type, uint32_t r, uint32_t o)
+{
+    double sum = 0;
+    for (uint32_t k = 0; k < change->rank; k++) {
+        double inner = 0;
+        for (uint32_t i = 0; i < LOW_COLS; i++)
+            inner += (double)change->down[k * LOW_COLS + i] * host_rows_value(rows, type, r, i);
+        sum += inner * (double)change->up[k * LOW_OUTPUTS + o];
+    }
+    return sum;
+}
+
+/* In launches of LOW_RANK_CHANGES_MAX changes, as the backend makes them. */
+static void launch_low_rank(const struct low_rank *changes, struct low_rank_args *args)
+{
+    for (uint32_t first = 0; first < LOW_CHANGES; first += LOW_RANK_CHANGES_MAX) {
+        uint32_t left = LOW_CHANGES - first;
+        args->first_change = first;
+        args->changes.count = left < LOW_RANK_CHANGES_MAX ? left : LOW_RANK_CHANGES_MAX;
+        for (uint32_t i = 0; i < args->changes.count; i++) {
+            struct low_rank change = changes[first + i];
+            if (change.rank > 0) {
+                change.down =
+                    device_rig_put(&rig, change.down, sizeof(float) * change.rank * LOW_COLS);
+                change.up =
+                    device_rig_put(&rig, change.up, sizeof(float) * change.rank * LOW_OUTPUTS);
+            }
+            args->changes.items[i] = change;
+        }
+        low_rank_launch(rig.stream, args);
+    }
+}
+
 static void check_low_rank(const struct low_rank_case *c, uint64_t *seed)
 {
-    enum { n_rows = 5, used = 3, n_cols = 96, rank = 6, outputs = 140, width = 300, first = 21 };
-    const uint32_t which[used] = {4, 0, 3};
-    struct host_rows rows = host_rows_create(n_rows, n_cols, seed);
-    float *down = random_floats((size_t)rank * n_cols, seed);
-    float *up = random_floats((size_t)rank * outputs, seed);
-    float *y = random_floats((size_t)n_rows * width, seed),
-          *actual = malloc(sizeof(float) * n_rows * width);
+    struct host_rows rows = host_rows_create(LOW_ROWS, LOW_COLS, seed);
+    struct low_rank changes[LOW_CHANGES] = {{.rank = 0}};
+    float *floats[4];
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t rank = LOW_RANK_MOST - 2 * i;
+        floats[2 * i] = random_floats((size_t)rank * LOW_COLS, seed);
+        floats[2 * i + 1] = random_floats((size_t)rank * LOW_OUTPUTS, seed);
+        changes[i == 0 ? 1 : LOW_CHANGES - 1] =
+            (struct low_rank){floats[2 * i], floats[2 * i + 1], rank, LOW_COLS, LOW_OUTPUTS};
+    }
+    float *y = random_floats((size_t)LOW_ROWS * LOW_WIDTH, seed),
+          *actual = malloc(sizeof(float) * LOW_ROWS * LOW_WIDTH);
     struct low_rank_args args = {
-        .change = {device_rig_put(&rig, down, sizeof(float) * rank * n_cols),
-                   device_rig_put(&rig, up, sizeof(float) * rank * outputs), rank, n_cols, outputs},
-        .a = host_rows_put(&rig, &rows, 0, n_rows, c->reads),
-        .rows = device_rig_put(&rig, which, sizeof which),
-        .n_rows = used,
-        .scratch = device_rig_room(&rig, sizeof(float) * used * rank),
-        .first_output = first,
-        .y_width = width,
-        .y = device_rig_put(&rig, y, sizeof(float) * n_rows * width)};
-    low_rank_launch(rig.stream, &args);
-    device_rig_get(&rig, actual, args.y, sizeof(float) * n_rows * width);
-    for (uint32_t r = 0; r < n_rows; r++)
-        for (uint32_t o = 0; o < width; o++) {
-            size_t at = (size_t)r * width + o;
-            bool is_changed = r != 1 && r != 2 && o >= first && o < first + outputs;
-            if (!is_changed) {
+        .rank_max = LOW_RANK_MOST,
+        .rows = {device_rig_put(&rig, low_rows, sizeof low_rows),
+                 device_rig_put(&rig, low_numbers, sizeof low_numbers), LOW_USED},
+        .a = host_rows_put(&rig, &rows, 0, LOW_ROWS, c->reads),
+        .scratch = device_rig_room(&rig, sizeof(float) * LOW_USED * LOW_RANK_MOST),
+        .first_output = LOW_FIRST,
+        .y_width = LOW_WIDTH,
+        .y = device_rig_put(&rig, y, sizeof(float) * LOW_ROWS * LOW_WIDTH)};
+    launch_low_rank(changes, &args);
+    device_rig_get(&rig, actual, args.y, sizeof(float) * LOW_ROWS * LOW_WIDTH);
+    for (uint32_t r = 0; r < LOW_ROWS; r++)
+        for (uint32_t o = 0; o < LOW_WIDTH; o++) {
+            size_t at = (size_t)r * LOW_WIDTH + o;
+            const struct low_rank *change = &changes[0];
+            for (uint32_t i = 0; i < LOW_USED; i++)
+                if (low_rows[i] == r)
+                    change = &changes[low_numbers[i]];
+            if (change->rank == 0 || o < LOW_FIRST || o >= LOW_FIRST + LOW_OUTPUTS)
                 assert_memory_equal(&actual[at], &y[at], sizeof(float));
-                continue;
-            }
-            double sum = 0;
-            for (uint32_t k = 0; k < rank; k++) {
-                double inner = 0;
-                for (uint32_t i = 0; i < n_cols; i++)
-                    inner += (double)down[k * n_cols + i] * host_rows_value(&rows, c->type, r, i);
-                sum += inner * (double)up[k * outputs + o - first];
-            }
-            assert_true(fabs((double)actual[at] - ((double)y[at] + sum)) < 1e-4);
+            else
+                assert_true(fabs((double)actual[at] -
+                                 ((double)y[at] +
+                                  low_rank_sum(change, &rows, c->type, r, o - LOW_FIRST))) < 1e-4);
         }
-    free(down);
-    free(up);
+    for (int i = 0; i < 4; i++)
+        free(floats[i]);
     free(y);
     free(actual);
     host_rows_free(&rows);

@@ -91,14 +91,22 @@ struct embed_args {
 };
 void embed_launch(device_stream *stream, const struct embed_args *args);
 
-/* y[rows[i], first_output + o] += sum_k up[k, o] * (down[k] . a row rows[i]); reads the best form that `a` has (f32, f16, bf16,
- * codes). Two kernels. */
+/* Changes that one launch knows: they are among the kernel's arguments, which may be 4 KB. */
+#define LOW_RANK_CHANGES_MAX 64u
+struct low_rank_changes {
+    struct low_rank items[LOW_RANK_CHANGES_MAX];
+    uint32_t count;
+};
+
+/* y[r, first_output + o] += sum_k up[k, o] * (down[k] . a row r) for each row r of `rows` whose change is one of these, numbered from
+ * first_change on; reads the best form that `a` has (f32, f16, bf16, codes). Two kernels. */
 struct low_rank_args {
-    struct low_rank change;
+    struct low_rank_changes changes;
+    uint32_t first_change;
+    uint32_t rank_max; /* of all changes of the rows */
+    struct low_rank_rows rows;
     struct activation_view a;
-    const uint32_t *rows; /* device, [n_rows] */
-    uint32_t n_rows;
-    float *scratch; /* [n_rows, rank] */
+    float *scratch; /* [rows.n_rows, rank_max] */
     uint32_t first_output, y_width;
     float *y;
 };

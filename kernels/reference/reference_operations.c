@@ -111,22 +111,25 @@ void reference_matmul_gated(backend *b, const weight *w, const activation *a, ui
     }
 }
 
-void reference_matmul_low_rank(backend *b, const struct low_rank *change, const activation *a,
-                               const uint32_t *rows, uint32_t n_rows, float *scratch,
-                               uint32_t first_output, uint32_t y_width, float *y)
+void reference_matmul_low_rank(backend *b, const struct low_rank *changes, uint32_t change_count,
+                               const struct low_rank_rows *rows, const activation *a,
+                               float *scratch, uint32_t first_output, uint32_t y_width, float *y)
 {
     (void)b;
-    CHECK(a->n_cols == change->n_cols && first_output + change->n_outputs <= y_width);
-    for (uint32_t i = 0; i < n_rows; i++) {
-        const float *x = a->values + (size_t)rows[i] * a->n_cols;
-        float *inner = scratch + (size_t)i * change->rank;
+    for (uint32_t i = 0; i < rows->n_rows; i++) {
+        CHECK(rows->changes[i] < change_count);
+        const struct low_rank *change = &changes[rows->changes[i]];
+        if (change->rank == 0)
+            continue;
+        CHECK(a->n_cols == change->n_cols && first_output + change->n_outputs <= y_width);
+        const float *x = a->values + (size_t)rows->rows[i] * a->n_cols;
         for (uint32_t k = 0; k < change->rank; k++)
-            inner[k] = (float)dot(change->down + (size_t)k * change->n_cols, x, change->n_cols);
+            scratch[k] = (float)dot(change->down + (size_t)k * change->n_cols, x, change->n_cols);
         for (uint32_t o = 0; o < change->n_outputs; o++) {
             double sum = 0;
             for (uint32_t k = 0; k < change->rank; k++)
-                sum += (double)inner[k] * (double)change->up[(size_t)k * change->n_outputs + o];
-            y[(size_t)rows[i] * y_width + first_output + o] += (float)sum;
+                sum += (double)scratch[k] * (double)change->up[(size_t)k * change->n_outputs + o];
+            y[(size_t)rows->rows[i] * y_width + first_output + o] += (float)sum;
         }
     }
 }

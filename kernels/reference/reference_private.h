@@ -97,9 +97,9 @@ void reference_matmul(backend *b, const weight *w, const activation *a, uint32_t
                       const float *bias, bool accumulate, float *y);
 void reference_matmul_gated(backend *b, const weight *w, const activation *a, uint32_t n_rows,
                             const struct gated_terms *terms, enum gate_kind gate, activation *out);
-void reference_matmul_low_rank(backend *b, const struct low_rank *change, const activation *a,
-                               const uint32_t *rows, uint32_t n_rows, float *scratch,
-                               uint32_t first_output, uint32_t y_width, float *y);
+void reference_matmul_low_rank(backend *b, const struct low_rank *changes, uint32_t change_count,
+                               const struct low_rank_rows *rows, const activation *a,
+                               float *scratch, uint32_t first_output, uint32_t y_width, float *y);
 void reference_rms_norm_add(backend *b, float *y, const float *gain, float epsilon, uint32_t n_rows,
                             uint32_t d, float *x);
 void reference_soft_cap(backend *b, float *x, uint64_t count, float cap);

@@ -114,6 +114,44 @@ def test_adapters_and_none_in_one_batch_say_what_transformers_says(start_replica
     assert found[len(found) // 2] < median and found[-1] < largest
 
 
+DEVICE = CONFIG.replace("max_model_len: 512", """backend: BACKEND
+    max_model_len: 64
+    kv_cache_memory: 16MiB
+    max_num_seqs: 6
+    max_num_batched_tokens: 32
+    max_lora_rank: 8""")
+
+
+def test_a_device_says_what_the_cpu_says_with_each_adapter(start_replica, penstock_binary, folders):
+    """On an emulated one: both adapters and none in one batch; one of them is loaded beside requests, and unloaded. Both compute with
+    activations of 8 bits, rounded in other groups: as many tokens are asked for as are likelier than others by more than that."""
+    if not (pathlib.Path(penstock_binary).parent / "libpenstock-cuda-emulated.so").exists():
+        pytest.skip("the emulated device is not built")
+    wanted, said = [("first", 2), (MODEL, 2), ("third", 1)], []
+
+    def answer(server, model, count):
+        body = {"model": model, "prompt": "The capital of France is", "temperature": 0, "max_tokens": count, "return_token_ids": True,
+                "logprobs": 0}
+        status, _, answer = post(server, "/v1/completions", body)
+        assert status == 200, answer
+        return answer["choices"][0]["token_ids"], answer["choices"][0]["logprobs"]["token_logprobs"][0]
+
+    for backend in ("cpu", "cuda-emulated"):
+        server = start_replica(DEVICE.replace("FIRST", str(folders["first"])).replace("BACKEND", backend),
+                               environment={"PENSTOCK_EMULATOR_CHECKS": "off"})
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            beside = pool.submit(answer, server, *wanted[0])
+            assert load(server, "third", folders["third"]).status_code == 200
+            said.append(list(pool.map(lambda row: answer(server, *row), wanted)))
+            assert beside.result()[0] == said[-1][0][0]
+        assert unload(server, "third").status_code == 200
+        assert server.stop() == 0
+    for ours, theirs in zip(*said):
+        assert ours[0] == theirs[0] and abs(ours[1] - theirs[1]) < 0.15
+    (first, _), (plain, of_plain), (_, of_third) = said[1]
+    assert first != plain and abs(of_third - of_plain) > 0.2
+
+
 def test_every_api_knows_an_adapters_name(start_replica, folders):
     server = start_replica(config_of(folders))
     client = client_of(server)

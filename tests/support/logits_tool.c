@@ -79,6 +79,7 @@ static void open_model(struct tool *t, const char *path, enum backend_path backe
                                     .kv_blocks = t->blocks * SEQUENCES_MAX,
                                     .kv_type = KV_F16,
                                     .adapter_rank_max = t->rank_count > 1 ? 0 : RANK_MAX,
+                                    .adapters_max = SEQUENCES_MAX,
                                     .rank_count = t->rank_count,
                                     .rank_backend = all};
     require(model_source_open(path, &t->source, &note), &note);
@@ -95,8 +96,11 @@ static void open_adapters(struct tool *t, char *const *folders, uint32_t count)
     struct error_note note = {""};
     t->sequence_count = count > 0 ? count : 1;
     for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(folders[i], "-") != 0)
-            require(model_adapter_open(t->m, folders[i], &t->adapters[i], &note), &note);
+        if (strcmp(folders[i], "-") == 0)
+            continue;
+        require(model_adapter_open(t->m, folders[i], &t->adapters[i], &note), &note);
+        while (!model_adapter_upload(t->m, t->adapters[i]))
+            continue;
     }
 }
 

@@ -44,6 +44,7 @@ struct model_options {
      * copies them (kv_save_blocks). 0: none */
     uint32_t host_slots;
     uint32_t adapter_rank_max; /* of LoRA adapters (model_adapter.h); 0: the model takes none */
+    uint32_t adapters_max;     /* that are open at a time; counts on a device of its own */
     /* Where the weights in the backend's layout are kept for later starts, and looked for: a folder;
      * "auto": beside the model, or in the user's cache folder when that may not be written; "off" or
      * NULL: nowhere. Not needed after model_open. */

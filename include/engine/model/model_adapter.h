@@ -9,11 +9,14 @@
 
 /* The adapter as floats in the backend's memory. STATUS_NOT_FOUND, STATUS_IO, STATUS_INVALID (a shape that does not fit the
  * model, a matrix without its partner), STATUS_UNSUPPORTED (a kind of adapter, a module that cannot be changed, the model
- * was opened without adapters), STATUS_TOO_LARGE (a rank above the model's adapter_rank_max), STATUS_NO_MEMORY; each
- * with a note that names the key or tensor. Thread: any, beside steps, where the backend's memory is the host's. */
+ * was opened without adapters), STATUS_TOO_LARGE (a rank above the model's adapter_rank_max), STATUS_FULL (as many are
+ * open as there may be), STATUS_NO_MEMORY; each with a note that names the key or tensor. On a device of its own it has a place, and must be
+ * uploaded before a step uses it. Thread: any, beside steps. */
 NODISCARD status model_adapter_open(const model *m, const char *folder, model_adapter **out,
                                     struct error_note *note);
-/* No step may use it any more. Accepts NULL. */
+/* Copies the next piece of it to its place; true: all of it is there. At once where the backend's memory is the host's. Thread: step. */
+NODISCARD bool model_adapter_upload(const model *m, model_adapter *adapter);
+/* No step may use it any more. Accepts NULL. Thread: any, beside steps. */
 void model_adapter_close(const model *m, model_adapter *adapter);
 uint64_t model_adapter_bytes(const model_adapter *adapter);
 

@@ -1,5 +1,7 @@
 /* Products, by how many rows there are. */
 
+#include <string.h>
+
 #include "check.h"
 #include "cuda_backend.h"
 #include "products.h"
@@ -137,22 +139,25 @@ void cuda_matmul_gated(backend *base, const weight *w, const activation *a, uint
     }
 }
 
-void cuda_matmul_low_rank(backend *base, const struct low_rank *change, const activation *a,
-                          const uint32_t *rows, uint32_t n_rows, float *scratch,
+void cuda_matmul_low_rank(backend *base, const struct low_rank *changes, uint32_t change_count,
+                          const struct low_rank_rows *rows, const activation *a, float *scratch,
                           uint32_t first_output, uint32_t y_width, float *y)
 {
-    struct cuda_backend *b = of_cuda(base);
-    if (n_rows == 0)
-        return;
-    const struct low_rank_args args = {
-        .change = *change,
+    struct low_rank_args args = {
+        .rows = *rows,
         .a = activation_read(a),
-        .rows = loose_copy(b, rows, n_rows * sizeof(*rows)),
-        .n_rows = n_rows,
         .scratch = scratch,
         .first_output = first_output,
         .y_width = y_width,
         .y = y,
     };
-    low_rank_launch(b->stream, &args);
+    for (uint32_t i = 0; i < change_count; i++)
+        args.rank_max = changes[i].rank > args.rank_max ? changes[i].rank : args.rank_max;
+    for (uint32_t first = 0; first < change_count; first += LOW_RANK_CHANGES_MAX) {
+        uint32_t left = change_count - first;
+        args.first_change = first;
+        args.changes.count = left < LOW_RANK_CHANGES_MAX ? left : LOW_RANK_CHANGES_MAX;
+        memcpy(args.changes.items, changes + first, args.changes.count * sizeof(*changes));
+        low_rank_launch(of_cuda(base)->stream, &args);
+    }
 }

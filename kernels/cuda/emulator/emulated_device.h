@@ -10,6 +10,7 @@
 #define K_KERNEL_BOUNDS(threads, blocks) static
 #define K_DEVICE                         static inline
 #define K_CONSTANT                       static const
+#define K_ARGUMENT                       const
 #define K_UNROLL
 #define K_ROLLED
 #define K_SHARED(T, name, count)                                                                   \
