@@ -161,7 +161,8 @@ static bool rates_take(struct edge_record *record, const struct config_tenants *
     left_tell(record->request, &request_names, &view.requests);
     left_tell(record->request, &token_names, &view.tokens);
     if (result == STATUS_FULL) {
-        tenant_row_refused(edge_tenant(record), (enum tenant_refusal)refusal.reason);
+        tenant_row_refused(record->edge->tenant_metrics, edge_tenant(record),
+                           (enum tenant_refusal)refusal.reason);
         refuse_rate(record, &refusal);
     } else if (result != STATUS_OK)
         refuse_uncounted(record, result);
@@ -180,7 +181,7 @@ static bool money_take(struct edge_record *record, const struct config_tenants *
     record->budget = hold;
     tenant_row_budgets(edge_tenant(record), hold);
     if (result == STATUS_FULL) {
-        tenant_row_refused(edge_tenant(record),
+        tenant_row_refused(record->edge->tenant_metrics, edge_tenant(record),
                            refusal.is_passing ? TENANT_BUDGET_UNKNOWN : TENANT_BUDGET);
         refuse_spent(record, &refusal);
     } else if (result != STATUS_OK)

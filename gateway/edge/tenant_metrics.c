@@ -23,8 +23,9 @@ struct tenant_row {
     char *name; /* owned */
     metrics_series *requests[TENANT_CODE_COUNT];
     metrics_series *tokens[TOKEN_KIND_COUNT];
-    metrics_series *refusals[TENANT_REFUSAL_COUNT];
     metrics_series *cost;
+    /* Made when first needed: most organisations are never refused, and each line costs every scrape */
+    _Atomic(metrics_series *) refusals[TENANT_REFUSAL_COUNT];
     _Atomic bool is_held;
     struct limit_seen limits[TENANT_LIMIT_COUNT];
     const struct spend_account *account; /* the book's; NULL: no budget */
@@ -87,9 +88,6 @@ static struct tenant_row *row_create(struct tenant_metrics *metrics, const char 
     for (size_t i = 0; i < TOKEN_KIND_COUNT; i++)
         row->tokens[i] =
             metrics_series_get(metrics->tokens, (const char *const[]){name, token_kind_names[i]});
-    for (size_t i = 0; i < TENANT_REFUSAL_COUNT; i++)
-        row->refusals[i] =
-            metrics_series_get(metrics->refusals, (const char *const[]){name, refusal_names[i]});
     row->cost = metrics_series_get(metrics->cost, &name);
     return row;
 }
@@ -164,9 +162,18 @@ void tenant_row_request(struct tenant_row *row, int status_code, const struct re
         metrics_add(row->cost, (double)usage->cost_nano / MONEY_NANO);
 }
 
-void tenant_row_refused(struct tenant_row *row, enum tenant_refusal reason)
+void tenant_row_refused(struct tenant_metrics *metrics, struct tenant_row *row,
+                        enum tenant_refusal reason)
 {
-    metrics_add(row->refusals[reason], 1);
+    metrics_series *series = atomic_load_explicit(&row->refusals[reason], memory_order_acquire);
+
+    /* Two threads that both find none get the same series. */
+    if (series == NULL) {
+        series = metrics_series_get(metrics->refusals,
+                                    (const char *const[]){row->name, refusal_names[reason]});
+        atomic_store_explicit(&row->refusals[reason], series, memory_order_release);
+    }
+    metrics_add(series, 1);
 }
 
 static bool row_take(struct tenant_row *row)

@@ -38,7 +38,8 @@ struct tenant_row *tenant_metrics_row(struct tenant_metrics *metrics, const char
 
 /* All of any thread. */
 void tenant_row_request(struct tenant_row *row, int status_code, const struct request_usage *usage);
-void tenant_row_refused(struct tenant_row *row, enum tenant_refusal reason);
+void tenant_row_refused(struct tenant_metrics *metrics, struct tenant_row *row,
+                        enum tenant_refusal reason);
 /* What is left of its tightest limits, as the request at now_ns has found them: until the next one they fill up again. */
 void tenant_row_limits(struct tenant_row *row, const struct quota_view *view, uint64_t now_ns);
 /* The budgets that a request of it is held to; the one with the least left counts from now on. */

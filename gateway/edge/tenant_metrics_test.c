@@ -66,8 +66,8 @@ static void requests_count_for_their_organisation(void **state)
     tenant_row_request(row, 429, &(struct request_usage){0});
     tenant_row_request(row, 404, &(struct request_usage){0});
     tenant_row_request(tenant_metrics_row(fixture.metrics, "acme"), 499, &usage);
-    tenant_row_refused(row, (enum tenant_refusal)QUOTA_TOKENS_PER_DAY);
-    tenant_row_refused(row, TENANT_BUDGET);
+    tenant_row_refused(fixture.metrics, row, (enum tenant_refusal)QUOTA_TOKENS_PER_DAY);
+    tenant_row_refused(fixture.metrics, row, TENANT_BUDGET);
     assert_ptr_equal(tenant_metrics_row(fixture.metrics, "acme"), row);
     assert_ptr_not_equal(tenant_metrics_row(fixture.metrics, ""), row);
     text = exposition(&fixture, 1);

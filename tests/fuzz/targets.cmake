@@ -1,6 +1,7 @@
 # One line a fuzz target: penstock_fuzz(name modules...). See tests/fuzz/README.md.
 penstock_fuzz(fuzz_json base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_settings base)
+penstock_fuzz(fuzz_metrics_accept base)
 penstock_fuzz(fuzz_gguf engine_model engine_text kernels base)
 penstock_fuzz(fuzz_openai_request gateway_api engine engine_grammar engine_text engine_sample base PkgConfig::JANSSON)
 penstock_fuzz(fuzz_kv engine_kv base)

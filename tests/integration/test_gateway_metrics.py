@@ -1,4 +1,5 @@
 """The gateway's metrics, read by the parsers that operators use."""
+import pathlib
 import secrets
 import shutil
 import socket
@@ -18,7 +19,7 @@ NAMES = {
     "penstock_queue_requests", "penstock_queue_wait_seconds", "penstock_queue_tokens", "penstock_queue_slots",
     "penstock_upstream_retries_refused", "penstock_quarantine_refusals", "penstock_replicas_distrusted",
     "penstock_queue_slots_used", "penstock_queue_refusals", "penstock_class_requests", "penstock_tenant_requests",
-    "penstock_tenant_tokens", "penstock_tenant_cost", "penstock_limit_refusals", "penstock_tokens", "penstock_wasted_tokens",
+    "penstock_tenant_tokens", "penstock_tenant_cost", "penstock_tokens", "penstock_wasted_tokens",
     "penstock_added_latency_seconds", "penstock_routing_decisions", "penstock_routing_prompt_tokens",
     "penstock_routing_matched_tokens", "penstock_upstream_attempts", "penstock_breaker_changes", "penstock_replica_ejections",
     "penstock_replicas_wanted", "penstock_replica_outstanding", "penstock_replica_requests_running",
@@ -49,6 +50,32 @@ def samples(exposition, name):
 
 def test_every_family_is_there(exposition):
     assert NAMES <= {family.name for family in text_string_to_metric_families(exposition)}
+
+
+def listed():
+    """{section: {family: (type, labels, meaning)}} of configs/prometheus/metrics.md."""
+    sections = {}
+    for line in (pathlib.Path(__file__).parents[2] / "configs/prometheus/metrics.md").read_text().splitlines():
+        if line.startswith("## "):
+            rows = sections.setdefault(line[3:], {})
+        elif line.startswith("| `"):
+            name, kind, labels, meaning = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[name.strip("`")] = (kind, set(filter(None, labels.split(", "))), meaning)
+    return sections
+
+
+def test_every_family_is_listed_with_its_meaning(gateway, exposition):
+    sections = listed()
+    own, device = sections["The gateway"], sections["Devices of this machine"]
+    http = {name: row for name, row in own.items() if name.startswith("penstock_http_")}
+    pages = ((exposition, {**own, **device}),
+             (httpx.get(gateway.admin_url + "/metrics/replicas/smollm2/0").text, {**sections["Replicas"], **http}))
+    for page, rows in pages:
+        for family in text_string_to_metric_families(page):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            kind, labels, meaning = rows[name]
+            assert (family.type, family.documentation.replace("|", "/")) == (kind, meaning), name
+            assert {label for sample in family.samples for label in sample.labels} - {"le"} <= labels, name
 
 
 def test_openmetrics_says_the_same(gateway):
