@@ -120,11 +120,10 @@ FAULTS = {
 }
 # The same, a week of health later, in steps of half an hour: with the rules that look back, and those that they need.
 WEEK_FAULTS = {
-    "slower than last week": fault("PenstockSlowerThanLastWeek", series={g(TTFT + "_sum"): "+200"}),
-    "stutters more than last week": fault("PenstockSlowerThanLastWeek", series={g(GAP + "_sum"): "+540"}),
-    "less traffic than last week": fault("PenstockTrafficFell", series={OK: "+6"}),
-    "more errors than last week": fault("PenstockErrorsAboveLastWeek", series={FAILED: "+5"}),
-    "fewer drafts accepted": fault("PenstockDraftsAcceptedLess", series={r("vllm:spec_decode_num_accepted_tokens_total"): "+200"}),
+    "less traffic, and slower, than last week": fault("PenstockTrafficFell", "PenstockSlowerThanLastWeek", series={OK: "+6", g(TTFT + "_sum"): "+200"}),
+    "more errors, stutter and refused drafts than last week": fault(
+        "PenstockErrorsAboveLastWeek", "PenstockSlowerThanLastWeek", "PenstockDraftsAcceptedLess", series={
+            FAILED: "+5", g(GAP + "_sum"): "+540", r("vllm:spec_decode_num_accepted_tokens_total"): "+200"}),
 }
 WEEK_RULES = {"penstock-traffic", "penstock-burn-rates", "penstock-anomalies"}
 WEEK_STEP_MINUTES = 30
