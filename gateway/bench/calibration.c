@@ -13,8 +13,8 @@ struct trial {
 };
 
 #define PROMPT_SHORT 32u
-#define PROMPT_LONG  512u
-#define OUTPUT       24u
+#define PROMPT_LONG  256u
+#define OUTPUT       16u
 #define ROUNDS       2u  /* requests of each stream */
 #define SAMPLE_NOTES 64u /* a trial's weight against the profile, which counts as one */
 
