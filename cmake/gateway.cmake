@@ -41,14 +41,22 @@ penstock_module(gateway_identity FOLDER gateway/identity
 penstock_module(gateway_records FOLDER gateway/records
   DEPENDS gateway_identity gateway_state gateway_config gateway_http base LIBRARIES PkgConfig::OPENSSL PkgConfig::JANSSON)
 penstock_module(gateway_admission FOLDER gateway/admission DEPENDS gateway_identity gateway_state gateway_config gateway_http base LIBRARIES m)
+# The dashboard page is part of the program: its files become arrays.
+file(GLOB dashboard_page CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/dashboard/page/*)
+set(dashboard_data ${CMAKE_BINARY_DIR}/dashboard_data.c)
+add_custom_command(OUTPUT ${dashboard_data} VERBATIM
+  COMMAND ${CMAKE_COMMAND} -DFOLDER=${CMAKE_SOURCE_DIR}/gateway/dashboard/page -DOUT=${dashboard_data} -P cmake/embed.cmake
+  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} DEPENDS ${dashboard_page} cmake/embed.cmake)
+penstock_module(gateway_dashboard FOLDER gateway/dashboard DEPENDS base)
+target_sources(gateway_dashboard PRIVATE ${dashboard_data})
 penstock_module(gateway_edge FOLDER gateway/edge
-  DEPENDS gateway_observe gateway_records gateway_admission gateway_identity gateway_state gateway_api gateway_config gateway_http base_http gateway_shared scheduler_local scheduler_slurm scheduler_kube scheduler base engine engine_grammar engine_text engine_sample
+  DEPENDS gateway_dashboard gateway_observe gateway_records gateway_admission gateway_identity gateway_state gateway_api gateway_config gateway_http base_http gateway_shared scheduler_local scheduler_slurm scheduler_kube scheduler base engine engine_grammar engine_text engine_sample
   LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL m)
 
 file(GLOB penstock_main CONFIGURE_DEPENDS gateway/*.c)
 if(penstock_main)
   add_executable(penstock ${penstock_main})
-  target_link_libraries(penstock PRIVATE gateway_edge gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_observe gateway_bench gateway_pull gateway_api gateway_config gateway_http
+  target_link_libraries(penstock PRIVATE gateway_edge gateway_dashboard gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_observe gateway_bench gateway_pull gateway_api gateway_config gateway_http
     gateway_shared scheduler_sim scheduler_local scheduler_slurm scheduler_kube scheduler base_http engine engine_encoder engine_model engine_grammar engine_text engine_sample kernels base PkgConfig::H2O PkgConfig::OPENSSL)
   target_include_directories(penstock PRIVATE gateway)
   # Many threads, many small short-lived blocks: jemalloc keeps the resident size steady. Sanitizers bring an allocator.

@@ -6,6 +6,7 @@
 #include "adapter_changes.h"
 #include "admin.h"
 #include "admin_history.h"
+#include "admin_page.h"
 #include "admin_pool.h"
 #include "allowance.h"
 #include "answers.h"
@@ -82,6 +83,8 @@ static const struct route admin_routes[] = {
     {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
     {"GET", "/admin/requests", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_requests, NULL},
     {"GET", "/admin/requests/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_request, NULL},
+    {"GET", "/admin/", ROUTE_ADMIN, SCOPE_NONE, true, false, admin_page, NULL},
+    {"GET", "/admin/ui/*", ROUTE_ADMIN, SCOPE_NONE, true, false, admin_page_file, NULL},
     {"GET", "/admin/history", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_history, NULL},
     {"GET", "/admin/anomalies", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_anomalies, NULL},
     {"GET", "/admin/config", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_config, NULL},

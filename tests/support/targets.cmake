@@ -28,6 +28,6 @@ target_link_libraries(kube_tool PRIVATE scheduler_kube scheduler base PkgConfig:
 
 add_executable(join_tool tests/support/join_tool.c)
 target_include_directories(join_tool PRIVATE gateway/edge)
-target_link_libraries(join_tool PRIVATE gateway_edge gateway_observe gateway_records gateway_admission gateway_identity gateway_state gateway_api
+target_link_libraries(join_tool PRIVATE gateway_edge gateway_dashboard gateway_observe gateway_records gateway_admission gateway_identity gateway_state gateway_api
   gateway_config gateway_http base_http gateway_shared scheduler engine engine_grammar engine_text engine_sample base
   PkgConfig::JANSSON)
