@@ -18,7 +18,7 @@ CLIENT_PYTHON="$PENSTOCK_CACHE/python/bin/python"
 BUILD_PACKAGES=(gcc g++ libc6-dev cmake ninja-build pkg-config libh2o-evloop-dev libssl-dev libyaml-dev libjansson-dev
   libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev libhwloc-dev)
 FETCH_PACKAGES=(python3-venv ca-certificates curl)
-TEST_PACKAGES=(git openssl nghttp2-client prometheus postgresql redis-server
+TEST_PACKAGES=(git openssl chromium nghttp2-client prometheus postgresql redis-server
   munge slurmctld slurmd slurm-client slurmrestd slurm-wlm-basic-plugins slurm-wlm-jwt-plugin)
 CI_PACKAGES=(clang clang-format clang-tidy libclang-rt-14-dev)
 

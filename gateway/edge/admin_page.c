@@ -2,11 +2,11 @@
 
 #include "check.h"
 #include "dashboard.h"
-#include "wire_format.h"
+#include "reply.h"
 
 static void send(struct edge_record *record, const struct dashboard_file *file)
 {
-    static const struct http_header headers[] = {
+    static const char *const headers[][2] = {
         {"content-security-policy", DASHBOARD_SECURITY_POLICY},
         {"x-content-type-options", "nosniff"},
         {"referrer-policy", "no-referrer"},
@@ -14,8 +14,10 @@ static void send(struct edge_record *record, const struct dashboard_file *file)
         {"cache-control", "no-cache"}, /* an upgrade brings another page */
     };
 
+    for (size_t i = 0; i < ARRAY_COUNT(headers); i++)
+        http_request_add_header(record->request, headers[i][0], headers[i][1]);
     record->status_code = 200;
-    http_reply_kept(record->request, 200, headers, ARRAY_COUNT(headers), file->content_type,
+    http_reply_kept(record->request, 200, NULL, 0, file->content_type,
                     (struct text_slice){(const char *)file->data, file->bytes});
 }
 

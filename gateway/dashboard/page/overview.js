@@ -1,10 +1,12 @@
 // What runs now, and the last 30 days: where the replicas' time went, and why.
-import {el, table, short, percent, seconds, clock, words} from "./dom.js";
+import {el, table, short, percent, seconds, clock} from "./dom.js";
 import {get} from "./api.js";
 import {lines, stackedBars} from "./charts.js";
 
 const STATES = ["busy_prefill", "busy_decode", "waiting_kv", "cold_start", "held_by_limits", "fragmentation", "broken",
   "idle_no_traffic"]; // from below
+const LABELS = {busy_prefill: "busy: prompts", busy_decode: "busy: answers", waiting_kv: "waiting for KV cache", cold_start: "cold start",
+  held_by_limits: "held by limits", fragmentation: "fragmentation", broken: "broken", idle_no_traffic: "idle: no traffic"};
 const SPANS = [
   {name: "last 2 hours", step: "minute", span: 7200}, {name: "last 24 hours", step: "hour", span: 86400},
   {name: "last 7 days", step: "hour", span: 7 * 86400}, {name: "last 30 days", step: "hour", span: 30 * 86400},
@@ -13,7 +15,7 @@ const STEP_S = {minute: 60, hour: 3600, day: 86400};
 const SIGNALS = {ttft: "time to the first token", inter_token: "time between tokens", error_rate: "errors", acceptance_rate: "accepted drafts"};
 const measure = (signal, value) => (signal === "ttft" || signal === "inter_token" ? seconds(value) : percent(value));
 const legend = (names, of) => el("ul", {class: "legend"}, names.map((name, i) =>
-  el("li", {}, el("span", {class: "swatch " + of(name, i), "aria-hidden": "true"}), words(name))));
+  el("li", {}, el("span", {class: "swatch " + of(name, i), "aria-hidden": "true"}), LABELS[name] ?? name)));
 
 // The hours between two rows in which nothing was written are there, too.
 function complete(rows, from, to, step) {
@@ -57,7 +59,7 @@ export function overview() {
     const title = el("strong", {}, clock(row.start, span.step));
     if (row.missing) return [title, el("p", {}, "Nothing was written: the gateway did not run.")];
     const parts = STATES.filter((name) => row.states[name] / row.replica_seconds >= 0.005)
-      .map((name) => `${words(name)} ${percent(row.states[name] / row.replica_seconds)}`);
+      .map((name) => `${LABELS[name]} ${percent(row.states[name] / row.replica_seconds)}`);
     return [title, el("p", {}, row.words), parts.length ? el("p", {class: "quiet"}, parts.join(" · ")) : null].filter(Boolean);
   }
 
@@ -78,7 +80,7 @@ export function overview() {
     stackedBars(chart, {rows: rows.map((row) => ({start: row.start, parts: Object.fromEntries(STATES.map((name) => [name, share(row, name)]))})),
       names: STATES, step: span.step, max: 1, format: (value) => Math.round(100 * value) + " %", selected: rows[at] ? at : null,
       summary: "Share of the replicas' time by what it went to, " + span.name + ". In all: " +
-        STATES.map((name) => `${words(name)} ${percent(sum(name) / whole)}`).join(", ") + ".",
+        STATES.map((name) => `${LABELS[name]} ${percent(sum(name) / whole)}`).join(", ") + ".",
       onSelect: (i) => { selected = i; draw(); }});
     const text = explain(rows[at]);
     if (said.textContent !== text.map((node) => node.textContent).join("")) said.replaceChildren(...text);

@@ -111,7 +111,7 @@ export function request(id) {
           {title: "Result", of: (row) => words(row.result)}, {title: "Status", number: true, of: (row) => row.status ?? "–"},
           {title: "Began", number: true, of: (row) => seconds(row.start_ms / 1000)},
           {title: "Ended", number: true, of: (row) => (row.end_ms ? seconds(row.end_ms / 1000) : "–")}], one.attempts ?? [])),
-        one.decision ? card("Why this replica", el("p", {}, `Policy ${one.decision.policy}, of ${one.decision.candidate_count} candidates.`),
+        one.decision ? card("Why this replica", el("p", {}, `Policy ${one.decision.policy}, candidates: ${one.decision.candidate_count}.`),
           table("Candidates", [
             {title: "Replica", of: (row) => row.replica}, {title: "Outcome", of: (row) => words(row.outcome)},
             {title: "First token by", number: true, of: (row) => seconds(row.score_ms / 1000)},
@@ -133,7 +133,7 @@ export const tenants = () => drawnPlace(
   async () => [await getOrNull(`usage?by=organisation,team&from=${day(30)}`)],
   (usage) => {
     if (!usage) return [card("Tenants", el("p", {}, "The gateway keeps no ledger. Set state.database or state.postgres, and records.ledger."))];
-    const rows = usage.rows ?? usage.usage ?? usage.data ?? [];
+    const rows = usage.data;
     const busy = rows.reduce((sum, row) => sum + (row.busy_seconds ?? 0), 0), tokens = (row) => row.prompt_tokens - row.cached_tokens + row.completion_tokens;
     const all = rows.reduce((sum, row) => sum + tokens(row), 0);
     const largest = Math.max(...rows.map(tokens), 1);
@@ -145,7 +145,7 @@ export const tenants = () => drawnPlace(
           `(1: all had the same; ${short(1 / Math.max(rows.length, 1))}: one had all).`),
         table("Usage by tenant", [
           {title: "Organisation", wrap: true, of: (row) => row.organisation || "none"}, {title: "Team", wrap: true, of: (row) => row.team || "–"},
-          {title: "Requests", number: true, of: (row) => short(row.requests)},
+          {title: "Requests", number: true, of: (row) => short(row.requests)}, {title: "Failed", number: true, of: (row) => short(row.failures)},
           {title: "Prompt", number: true, of: (row) => short(row.prompt_tokens)}, {title: "Cached", number: true, of: (row) => short(row.cached_tokens)},
           {title: "Answers", number: true, of: (row) => short(row.completion_tokens)},
           {title: "Share", of: (row) => { const bar = el("i", {}); bar.style.width = 100 * tokens(row) / largest + "%";
@@ -173,7 +173,7 @@ export const versions = () => drawnPlace(
       {title: "Model", wrap: true, of: (row) => row.model}, {title: "Wanted", number: true, of: (row) => row.desired},
       {title: "Ready", number: true, of: (row) => row.ready}, {title: "Starting", number: true, of: (row) => row.starting},
       {title: "Asleep", number: true, of: (row) => row.asleep}], scaling))]);
-const rates = (side) => (side && side.requests ? `${percent((side.errors ?? side.failures ?? side.failed ?? 0) / side.requests)} of ${short(side.requests)}` : "–");
+const rates = (side) => (side && side.requests ? `${percent(side.failed / side.requests)} of ${short(side.requests)}` : "–");
 
 // --- capacity ---
 
