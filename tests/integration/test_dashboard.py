@@ -86,16 +86,21 @@ def browser(gateway):
     browser.wait("document.getElementById('login').open")
     browser.run("document.getElementById('token').focus()")
     browser.write("wrong key")
-    browser.press("Enter")
+    browser.run("document.querySelector('#login button').click()")
     browser.wait("document.getElementById('login').open && document.getElementById('login-why').textContent.includes('not accepted')")
     browser.run("document.getElementById('token').focus()")
     browser.write(KEY)
-    browser.press("Enter")
+    browser.run("document.querySelector('#login button').click()")
     browser.wait("document.querySelectorAll('svg.chart').length === 5")
     # Answers of 401 are in the console as what they are.
     browser.errors = [error for error in browser.errors if "401" not in error]
     yield browser
     browser.close()
+
+
+def errors(browser):
+    """But for what this gateway does not keep, which the page asks for and tells."""
+    return [error for error in browser.errors if "404" not in error or "/usage" not in error and "/capacity" not in error]
 
 
 def show(browser, page):
@@ -127,7 +132,7 @@ def test_every_page_shows_and_axe_finds_nothing(browser, page):
         browser.wait(f"document.documentElement.dataset.theme === '{theme}'")
         found = browser.run("axe.run().then((r) => r.violations.map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html).join(' | ')))")
         assert found == [], f"{page}, {theme}"
-    assert browser.errors == []
+    assert errors(browser) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -141,7 +146,8 @@ def test_a_phone_scrolls_one_way(browser, page):
 def test_an_hour_is_told_in_words_by_keyboard_alone(browser):
     show(browser, "#/")
     browser.wait("document.querySelectorAll('svg.chart rect').length > 50")
-    browser.run("document.activeElement.blur(), document.body.focus(), scrollTo(0, 0)")
+    browser.call("Page.reload")
+    browser.wait("document.querySelectorAll('svg.chart rect').length > 50")
     reached = []
     for _ in range(30):
         browser.press("Tab")
@@ -167,7 +173,7 @@ def test_the_last_30_days_are_drawn(browser):
 
 def test_a_request_has_a_page_of_its_own(browser):
     show(browser, "#/requests")
-    browser.wait("document.querySelector('td a')")
+    browser.wait("document.querySelector('td a') !== null")
     browser.run("document.querySelector('td a').click()")
     browser.wait("[...document.querySelectorAll('h2')].some((h) => h.textContent === 'Phases')")
     assert "smollm2#0" in browser.run("document.querySelector('main').textContent")
@@ -183,4 +189,4 @@ def test_what_others_have_named_stays_text(browser):
     browser.wait("[...document.querySelectorAll('td')].filter((cell) => cell.textContent.includes('<img src=x')).length === 5")
     assert browser.run("document.querySelectorAll('main img').length") == 0
     assert "hacked" not in browser.run("document.title")
-    assert browser.errors == []
+    assert errors(browser) == []

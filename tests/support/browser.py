@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,8 @@ import tempfile
 import pytest
 
 from support.observe import wait_until
+
+ANSWER_TIMEOUT_S = 60
 
 
 def chromium_path():
@@ -38,16 +41,20 @@ class Browser:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=pipes, close_fds=False)
         os.close(command_read)
         os.close(answer_write)
-        self.answers = os.fdopen(self.answer_read, "rb")
+        self.answers = os.fdopen(self.answer_read, "rb", buffering=0)
         self.number, self.held, self.errors, self.session = 0, b"", [], None
         target = wait_until(lambda: next((t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page"), None))
         self.session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(domain + ".enable")
+        self.call("Page.bringToFront")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def _message(self):
         while b"\0" not in self.held:
-            more = self.answers.read1(1 << 16)
+            if not select.select([self.answers], [], [], ANSWER_TIMEOUT_S)[0]:
+                raise TimeoutError(f"Chromium has not answered for {ANSWER_TIMEOUT_S} s")
+            more = self.answers.read(1 << 16)
             if not more:
                 raise RuntimeError("Chromium has ended")
             self.held += more
