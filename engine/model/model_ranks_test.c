@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "communicator.h"
-#include "memory.h"
+#include "fail_allocation_testing.h"
 #include "rank_backend.h"
 #include "tiny_llama.h"
 #include "unit_test.h"
@@ -18,37 +18,6 @@
 #define CONTEXT  64u
 #define BLOCKS   8u
 #define ROWS_MAX 32u
-
-/* --- the n-th allocation fails, whichever rank it is of --- */
-
-static _Atomic int64_t allocations_left = INT64_MAX;
-
-static bool may_allocate(void)
-{
-    return atomic_fetch_sub(&allocations_left, 1) > 0;
-}
-
-void *__real_memory_allocate(size_t bytes);
-void *__real_memory_allocate_array(size_t count, size_t item_bytes);
-void *__real_memory_allocate_aligned(size_t alignment, size_t bytes);
-void *__wrap_memory_allocate(size_t bytes);
-void *__wrap_memory_allocate_array(size_t count, size_t item_bytes);
-void *__wrap_memory_allocate_aligned(size_t alignment, size_t bytes);
-
-void *__wrap_memory_allocate(size_t bytes)
-{
-    return may_allocate() ? __real_memory_allocate(bytes) : NULL;
-}
-
-void *__wrap_memory_allocate_array(size_t count, size_t item_bytes)
-{
-    return may_allocate() ? __real_memory_allocate_array(count, item_bytes) : NULL;
-}
-
-void *__wrap_memory_allocate_aligned(size_t alignment, size_t bytes)
-{
-    return may_allocate() ? __real_memory_allocate_aligned(alignment, bytes) : NULL;
-}
 
 /* --- a rank fails at its n-th sum --- */
 

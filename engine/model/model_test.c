@@ -1,44 +1,13 @@
 /* WRAP: memory_allocate memory_allocate_array memory_allocate_aligned */
 #include "model.h"
 
-#include "memory.h"
+#include "fail_allocation_testing.h"
 #include "tiny_llama.h"
 #include "unit_test.h"
 
 #define CONTEXT  64u
 #define BLOCKS   8u
 #define ROWS_MAX 32u
-
-/* --- the n-th allocation fails --- */
-
-static int64_t allocations_left = INT64_MAX;
-
-static bool may_allocate(void)
-{
-    return allocations_left-- > 0;
-}
-
-void *__real_memory_allocate(size_t bytes);
-void *__real_memory_allocate_array(size_t count, size_t item_bytes);
-void *__real_memory_allocate_aligned(size_t alignment, size_t bytes);
-void *__wrap_memory_allocate(size_t bytes);
-void *__wrap_memory_allocate_array(size_t count, size_t item_bytes);
-void *__wrap_memory_allocate_aligned(size_t alignment, size_t bytes);
-
-void *__wrap_memory_allocate(size_t bytes)
-{
-    return may_allocate() ? __real_memory_allocate(bytes) : NULL;
-}
-
-void *__wrap_memory_allocate_array(size_t count, size_t item_bytes)
-{
-    return may_allocate() ? __real_memory_allocate_array(count, item_bytes) : NULL;
-}
-
-void *__wrap_memory_allocate_aligned(size_t alignment, size_t bytes)
-{
-    return may_allocate() ? __real_memory_allocate_aligned(alignment, bytes) : NULL;
-}
 
 /* --- a tiny model on the oracle --- */
 
