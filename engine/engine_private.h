@@ -78,11 +78,12 @@ struct live_request {
     struct reasoning_watch *reasoning;   /* [n]; the step thread's; NULL: no budget */
     struct device_wishes *device_wishes; /* fixed but for its outputs; NULL: the host samples */
     double *hidden; /* [width]; the step thread's; sum of hidden states; NULL: none are wanted */
-    uint32_t hidden_count;  /* the prompt's first so many positions have been seen for it */
-    struct stream *streams; /* [n]; the publisher's but for is_stopped */
-    uint64_t submitted_ns;  /* fixed */
-    uint64_t admitted_ns;   /* step thread; 0: not yet */
-    uint64_t busy_ns;       /* step thread; its shares of steps */
+    uint32_t hidden_count;     /* the prompt's first so many positions have been seen for it */
+    struct stream *streams;    /* [n]; the publisher's but for is_stopped */
+    uint64_t submitted_ns;     /* fixed */
+    uint64_t admitted_ns;      /* step thread; 0: not yet */
+    uint64_t busy_ns;          /* step thread; its shares of steps */
+    struct engine_trace trace; /* the step thread's; with the last message the publisher's */
 
     /* The publisher's. */
     uint32_t ended_count;

@@ -116,6 +116,16 @@ static enum finish_reason worse_finish(enum finish_reason a, enum finish_reason 
     return a > b ? a : b;
 }
 
+static const struct engine_trace *finish_trace(struct live_request *r,
+                                               const struct token_message *m)
+{
+    r->trace.admitted_ns = m->admitted_ns;
+    r->trace.first_token_ns = r->first_token_ns;
+    r->trace.last_token_ns = r->last_token_ns;
+    r->trace.preemption_count = m->preemption_count;
+    return &r->trace;
+}
+
 /* Sends the event; after a request's last one, forgets it. */
 static void send_event(engine *e, const struct token_message *m, struct engine_event *event)
 {
@@ -126,8 +136,10 @@ static void send_event(engine *e, const struct token_message *m, struct engine_e
         event->is_last = r->ended_count == r->batch.sequence_count;
     }
     bool is_last = event->is_last;
-    if (is_last)
+    if (is_last) {
         record_request(e, r, m);
+        event->trace = finish_trace(r, m);
+    }
     r->caller->on_event(r->caller, event);
     if (is_last)
         live_request_release(r);

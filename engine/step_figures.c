@@ -31,6 +31,9 @@ void note_drafts(engine *e, const struct step_sample *sample, const struct sampl
            taken[accepted].token == sample->drafts[accepted])
         accepted++;
     engine_metrics_drafts(e->metrics, sample->draft_count, accepted);
+    struct engine_trace *trace = &((struct live_request *)sample->sequence->request)->trace;
+    trace->draft_tokens += sample->draft_count;
+    trace->accepted_tokens += accepted;
     atomic_fetch_add_explicit(&e->stats.draft_tokens, sample->draft_count, memory_order_relaxed);
     atomic_fetch_add_explicit(&e->stats.accepted_tokens, accepted, memory_order_relaxed);
 }
@@ -136,6 +139,29 @@ static void share_time(engine *e, const struct step_flight *flight, uint64_t end
     atomic_fetch_add_explicit(&e->stats.busy_ns, end_ns - from_ns, memory_order_relaxed);
 }
 
+/* Who ends with this step is still there: its last token is taken afterwards. */
+static void trace_rows(const struct step_plan *plan, uint64_t elapsed_ns, uint64_t end_ns)
+{
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        const struct step_entry *entry = &plan->entries[i];
+        if (entry->sequence == NULL)
+            continue;
+        struct engine_trace *trace = &((struct live_request *)entry->sequence->request)->trace;
+        if (i < plan->decode_count) {
+            trace->decode_steps++;
+            continue;
+        }
+        trace->chunk_tokens += entry->count;
+        if (trace->chunk_count++ >= ENGINE_CHUNKS_MAX)
+            continue;
+        trace->chunks[trace->chunk_count - 1] =
+            (struct engine_chunk){.end_ns = end_ns,
+                                  .step_ns = elapsed_ns,
+                                  .tokens = entry->count,
+                                  .other_rows = plan->row_count - entry->count};
+    }
+}
+
 void note_step_time(engine *e, const struct step_flight *flight, uint64_t end_ns)
 {
     /* A device comes to a step when it is done with the one before it. */
@@ -143,5 +169,6 @@ void note_step_time(engine *e, const struct step_flight *flight, uint64_t end_ns
     e->step_end_ns = end_ns;
     batcher_note_time(e->batch, &flight->plan, end_ns - start_ns);
     share_time(e, flight, end_ns);
+    trace_rows(&flight->plan, end_ns - start_ns, end_ns);
     count_step(e, &flight->plan, end_ns - start_ns, end_ns);
 }

@@ -175,6 +175,7 @@ bool completion_submit(struct job *job)
 {
     if (job->parsed.max_tokens == 0 && job->parts[0].scores == NULL)
         return finish_without_engine(job);
+    job_story_submit(job);
     for (uint32_t i = 0; i < job->part_count; i++) {
         struct job_part *part = &job->parts[i];
         int unknown = PART_UNKNOWN;

@@ -453,12 +453,16 @@ static bool deliver_event(struct job *job, struct engine_event *event, struct bu
     if (event->finish == FINISH_ERROR || event->finish == FINISH_ABORT) {
         if (out->bytes > 0)
             http_stream_write(job->request, buffer_slice(out));
+        job->choices[event->index].finish = event->finish;
         status why = event->finish == FINISH_ERROR ? event->error : STATUS_CLOSED;
         fail_status(job, why, error_text(why));
         return false;
     }
+    bool is_first = job->timing.submitted_ns == 0;
     job->timing = event->timing;
     note_usage(job, event);
+    if (is_first)
+        job_story_note_first(job);
     size_t at = out->bytes;
     deliver_output(job, event, out);
     job_report_event(job, event, out, at);

@@ -19,6 +19,7 @@ void job_acquire(struct job *job)
 
 static void job_destroy(struct job *job)
 {
+    job_story_end(job, true);
     for (uint32_t i = 0; i < job->choice_count; i++) {
         output_parser_destroy(job->choices[i].parser);
         output_items_deinit(&job->choices[i].items);
@@ -116,6 +117,8 @@ static void job_end(void *context)
     struct job *job = context;
     job->request = NULL;
     http_timer_cancel(&job->head_timer);
+    if (atomic_load_explicit(&job->stage, memory_order_acquire) != JOB_PREPARING)
+        job_story_end(job, false);
     atomic_fetch_sub_explicit(&job->replica->job_count, 1, memory_order_relaxed);
     job_release(job);
 }
@@ -202,6 +205,7 @@ static struct job *job_create(struct replica *replica, http_request *request, en
     job->pooling_kind = pooling_kind_of(http_request_path(request));
     atomic_store_explicit(&job->references, 2, memory_order_relaxed); /* HTTP request, worker */
     read_trusted_headers(job, request);
+    job_story_begin(job, request);
     buffer_init(&job->body, body.bytes);
     buffer_append_slice(&job->body, body);
     if (job->body.failed != STATUS_OK) {

@@ -67,6 +67,8 @@ struct job_part {
     struct token_logprob *alternatives;
     uint32_t cached_tokens, cache_write_tokens; /* loop */
     uint64_t busy_ns;                           /* loop */
+    struct engine_trace trace;                  /* publisher, until has_trace */
+    _Atomic bool has_trace;                     /* release by the publisher, acquire by who looks */
     _Atomic int hold;                           /* enum part_hold */
 };
 
@@ -105,6 +107,8 @@ struct job {
     enum api_pooling_kind pooling_kind; /* JOB_POOLING */
     const struct wire_format *format;   /* of the answer; tokenize, detokenize: of errors */
     uint64_t start_ns;                  /* monotonic */
+    uint64_t story_number;              /* 0: it has no story */
+    struct replica_story story;         /* whose the job is */
 
     struct buffer body; /* the request's (sleep, wake: its query), then (tokenize) the answer's */
     struct hash128 tenant_salt;
@@ -250,6 +254,17 @@ struct api_history job_history(struct job *job);
 /* Keeps a finished answer where the client wants that. Loop. */
 void job_store_response(struct job *job, const struct api_choice *choice,
                         const struct api_usage *usage);
+
+/* The request's story (story.c). Each puts what is known by then among the replica's, and does nothing for a job without one. */
+/* Loop, as it is made. */
+void job_story_begin(struct job *job, const http_request *request);
+/* Before the engine has it. Worker. */
+void job_story_submit(struct job *job);
+/* Its first event has come. Loop. */
+void job_story_note_first(struct job *job);
+/* It is answered or the client has gone; and again when nobody knows it any more (is_forgotten), as the engine may have gone on
+ * meanwhile. Loop; then any. */
+void job_story_end(struct job *job, bool is_forgotten);
 
 /* Workers (prepare_workers.c). */
 NODISCARD status prepare_start(struct replica *replica);

@@ -124,6 +124,10 @@ void publish_event(struct engine_request *request, const struct engine_event *ev
     struct job_part *part = request->context;
     struct job *job = part->job;
     publish_release_departed(job->replica);
+    if (event->is_last && event->trace != NULL) {
+        part->trace = *event->trace;
+        atomic_store_explicit(&part->has_trace, true, memory_order_release);
+    }
     if (!atomic_load_explicit(&job->is_unwanted, memory_order_relaxed) &&
         !atomic_load_explicit(&job->has_overflowed, memory_order_relaxed) &&
         !publish_record(job, part->first_choice + event->index, event)) {

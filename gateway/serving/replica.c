@@ -270,6 +270,9 @@ status replica_open(const struct config *config, const struct config_model *mode
         s = ring_create(PREPARE_QUEUE_MAX, &replica->prepare_queue);
     if (s == STATUS_OK)
         s = create_response_store(replica);
+    if (s == STATUS_OK)
+        s = replica_stories_create((uint32_t)config->observability.requests.replica_kept,
+                                   &replica->stories);
     if (s != STATUS_OK)
         error_note_set(note, "cannot set up the replica: %s", status_name(s));
     else
@@ -506,6 +509,7 @@ void replica_close(struct replica *replica)
     }
     ring_destroy(replica->prepare_queue);
     response_store_destroy(replica->responses);
+    replica_stories_destroy(replica->stories);
     metrics_registry_destroy(replica->metrics);
     shared_page_writer_close(replica->page);
     memory_release(replica->shown_tokens);

@@ -13,6 +13,7 @@
 #include "openai.h"
 #include "openai_response.h"
 #include "output_parser.h"
+#include "replica_story.h"
 #include "response_store.h"
 #include "ring.h"
 #include "shared_page.h"
@@ -55,6 +56,7 @@ struct replica {
     enum embedding_pooling pooling;  /* of the engine's embeddings */
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */
+    replica_stories *stories;        /* owned; of the last requests */
     shared_page_writer *page;        /* owned; where the gateway looks; NULL: nobody does */
     struct start_moments start;
     metrics_series *prepare_seconds;
@@ -97,6 +99,9 @@ route_fn job_start_chat, job_start_text, job_start_responses, job_start_response
     job_start_messages, job_start_messages_count, job_start_tokenize, job_start_detokenize,
     job_start_pooling, job_start_load_adapter, job_start_unload_adapter, job_start_sleep,
     job_start_wake;
+
+/* What has happened to a request (story.c). Loop. */
+route_fn stories_get;
 
 /* Handlers of stored responses (responses.c). Loop. */
 route_fn responses_get, responses_delete, responses_cancel;

@@ -186,6 +186,25 @@ struct engine_timing { /* monotonic ns; 0 when not reached */
     uint32_t preemption_count;
 };
 
+/* What steps have done for a request, for those who want to know where its time went. */
+#define ENGINE_CHUNKS_MAX 32u
+struct engine_trace {
+    struct
+        engine_chunk {   /* a step that has computed some of its prompt, or has computed it again */
+        uint64_t end_ns; /* monotonic */
+        uint64_t step_ns; /* what the step took */
+        uint32_t tokens;
+        uint32_t other_rows; /* of the step */
+    } chunks[ENGINE_CHUNKS_MAX];
+    uint32_t chunk_count;  /* also those beyond ENGINE_CHUNKS_MAX, which are not kept */
+    uint64_t chunk_tokens; /* of all of them */
+    uint32_t
+        decode_steps; /* in which a sequence of it was given a token, or several; of each sequence */
+    uint32_t draft_tokens, accepted_tokens;
+    uint64_t admitted_ns, first_token_ns, last_token_ns; /* of all its sequences; 0: not reached */
+    uint32_t preemption_count;
+};
+
 struct engine_event {
     uint32_t index;         /* which of the request's n sequences */
     struct text_slice text; /* whole UTF-8 characters that may be sent; may be empty */
@@ -198,7 +217,8 @@ struct engine_event {
     bool is_last; /* the request's last event: the engine has forgotten it once the call returns */
     struct engine_usage usage;
     struct engine_timing timing;
-    status error; /* with FINISH_ERROR */
+    const struct engine_trace *trace; /* with is_last, until the call returns; else NULL */
+    status error;                     /* with FINISH_ERROR */
 };
 
 /* A wish that the first `tokens` tokens of a prompt stay in the prefix cache for so long from now on. */
