@@ -179,7 +179,8 @@ struct step_flight {
     engine_adapter **adapters; /* owned; [sequence_count_max]; each is held */
     uint32_t adapter_count;
     uint64_t ticket, start_ns;
-    bool may_wait; /* the next step can be planned before its tokens are known */
+    uint64_t device_wait_ns; /* that the host has waited for it, once it is collected */
+    bool may_wait;           /* the next step can be planned before its tokens are known */
 };
 
 struct step_flights {

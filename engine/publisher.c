@@ -119,6 +119,7 @@ static enum finish_reason worse_finish(enum finish_reason a, enum finish_reason 
 static const struct engine_trace *finish_trace(struct live_request *r,
                                                const struct token_message *m)
 {
+    r->trace.number = r->batch.arrival + 1;
     r->trace.admitted_ns = m->admitted_ns;
     r->trace.first_token_ns = r->first_token_ns;
     r->trace.last_token_ns = r->last_token_ns;

@@ -114,9 +114,12 @@ status step_collect(engine *e)
     struct step_flight *f = step_flights_pop(e);
     uint64_t begin_ns = clock_now_ns();
     status s = model_collect(e->model, f->ticket, &result);
-    if (e->device_samples)
-        atomic_fetch_add_explicit(&e->stats.device_wait_ns, clock_now_ns() - begin_ns,
+    f->device_wait_ns = 0;
+    if (e->device_samples) {
+        f->device_wait_ns = clock_now_ns() - begin_ns;
+        atomic_fetch_add_explicit(&e->stats.device_wait_ns, f->device_wait_ns,
                                   memory_order_relaxed);
+    }
     if (s == STATUS_OK) {
         prompt_scores_compute(e, &f->plan, result.logits);
         sample_rows(e, f, &result);

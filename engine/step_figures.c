@@ -162,6 +162,38 @@ static void trace_rows(const struct step_plan *plan, uint64_t elapsed_ns, uint64
     }
 }
 
+void tell_step(const engine *e, const struct step_flight *flight, bool is_over, uint64_t at_ns,
+               uint64_t step_ns)
+{
+    const struct step_plan *plan = &flight->plan;
+    struct batcher_stats now;
+    if (e->options.on_step == NULL)
+        return;
+    batcher_get_stats(e->batch, &now);
+    struct engine_step step = {
+        .is_over = is_over,
+        .at_ns = at_ns,
+        .step_ns = step_ns,
+        .device_wait_ns = is_over ? flight->device_wait_ns : 0,
+        .rows = plan->row_count,
+        .decodes = plan->decode_count,
+        .drafts = plan->draft_count,
+        .sequence_count = plan->entry_count,
+        .preempted = plan->preempted_count,
+        .admitted = plan->admitted_count,
+        .running = now.running_requests,
+        .waiting = now.waiting_requests,
+        .blocks_free = now.blocks.free,
+        .blocks_cached = now.blocks.kept,
+    };
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan->entry_count && count < ENGINE_STEP_REQUESTS_MAX; i++) {
+        if (plan->entries[i].sequence != NULL)
+            step.requests[count++] = plan->entries[i].sequence->request->arrival + 1;
+    }
+    e->options.on_step(e->options.context, &step);
+}
+
 void note_step_time(engine *e, const struct step_flight *flight, uint64_t end_ns)
 {
     /* A device comes to a step when it is done with the one before it. */
@@ -170,5 +202,6 @@ void note_step_time(engine *e, const struct step_flight *flight, uint64_t end_ns
     batcher_note_time(e->batch, &flight->plan, end_ns - start_ns);
     share_time(e, flight, end_ns);
     trace_rows(&flight->plan, end_ns - start_ns, end_ns);
+    tell_step(e, flight, true, end_ns, end_ns - start_ns);
     count_step(e, &flight->plan, end_ns - start_ns, end_ns);
 }

@@ -14,6 +14,10 @@ void note_drafts(engine *e, const struct step_sample *sample, const struct sampl
 /* The step is over: who pays for its time, and what the next ones are expected to take. Before its sequences end. */
 void note_step_time(engine *e, const struct step_flight *flight, uint64_t end_ns);
 
+/* Tells a flight recorder of the step; is_over: what it took. */
+void tell_step(const engine *e, const struct step_flight *flight, bool is_over, uint64_t at_ns,
+               uint64_t step_ns);
+
 /* What engine_get_stats tells from now on. */
 void publish_stats(engine *e);
 

@@ -70,6 +70,11 @@ struct step_flight *step_flights_newest(engine *e)
     return flights->count > 0 ? flight_at(flights, flights->count - 1) : NULL;
 }
 
+struct step_flight *step_flights_oldest(engine *e)
+{
+    return e->flights.count > 0 ? flight_at(&e->flights, 0) : NULL;
+}
+
 struct step_flight *step_flights_pop(engine *e)
 {
     struct step_flights *flights = &e->flights;

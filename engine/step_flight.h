@@ -13,6 +13,7 @@ void step_flights_close(struct step_flights *flights); /* of a zeroed one too */
 /* The step of this plan, with copies of its entries. There must be room. */
 struct step_flight *step_flights_add(engine *e, const struct step_plan *plan);
 /* NULL: none is under way. */
+struct step_flight *step_flights_oldest(engine *e);
 struct step_flight *step_flights_newest(engine *e);
 /* Takes the oldest out. Good until another is added; then step_flight_finish. */
 struct step_flight *step_flights_pop(engine *e);

@@ -117,6 +117,8 @@ status step_launch(engine *e, const struct step_plan *plan, uint64_t now_ns)
     struct model_step step = make_step(e, plan);
     struct step_flight *f = step_flights_add(e, plan);
     f->start_ns = now_ns;
+    if (step_flights_oldest(e) == f)
+        tell_step(e, f, false, now_ns, 0);
     uint32_t sample_count;
     const struct step_sample *samples = batcher_complete(e->batch, &sample_count);
     take_plan_samples(f, samples, sample_count);

@@ -57,8 +57,10 @@ static void collect_oldest(engine *e)
     status s = step_collect(e);
     if (s != STATUS_OK)
         fail_engine(e, s);
-    else if (e->flights.count > 0) /* a sign of life: the device goes on with the next one */
+    else if (e->flights.count > 0) { /* a sign of life: the device goes on with the next one */
         atomic_store_explicit(&e->step_busy_since_ns, e->step_end_ns, memory_order_relaxed);
+        tell_step(e, step_flights_oldest(e), false, e->step_end_ns, 0);
+    }
 }
 
 /* False: there was nothing to do. */

@@ -2,18 +2,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "admin_get.h"
 #include "check.h"
-#include "clock.h"
+#include "explain_request_text.h"
 #include "explain_text.h"
-#include "http_fetch.h"
 #include "json.h"
 #include "verbs.h"
 
 #define ANSWER_BYTES_MAX (64u << 20)
 #define URL_BYTES        1024u
-#define TIMEOUT_NS       (30 * NS_PER_SECOND)
-#define KEY_VARIABLE     "PENSTOCK_ADMIN_KEY" /* as a word of the command line others could see it */
 
 static const char verb[] = "penstock explain";
 
@@ -78,42 +77,8 @@ static void path_append(struct buffer *out, const char *text)
 }
 
 /* False: what is wrong has been printed. */
-static bool answer_get(const char *url, struct buffer *out)
-{
-    const char *key = getenv(KEY_VARIABLE); // NOLINT: one thread
-    char authorization[512] = "";
-    int key_bytes =
-        snprintf(authorization, sizeof(authorization), "Bearer %s", key != NULL ? key : "");
-    const struct http_header header = {text_slice_of("authorization"),
-                                       text_slice_of(authorization)};
-    struct http_fetch fetch = {.url = url,
-                               .headers = &header,
-                               .header_count = key != NULL ? 1 : 0,
-                               .accepts_gzip = true,
-                               .timeout_ns = TIMEOUT_NS};
-    struct error_note note = {""};
-    int code = 0;
-
-    if (key_bytes < 0 || key_bytes >= (int)sizeof(authorization)) {
-        (void)fprintf(stderr, "%s: " KEY_VARIABLE " is too long\n", verb);
-        return false;
-    }
-    if (http_fetch(&fetch, &code, out, &note) != STATUS_OK) {
-        (void)fprintf(stderr, "%s: no answer from %s: %s\n", verb, url, note.text);
-        return false;
-    }
-    if (code != 200) {
-        (void)fprintf(stderr, "%s: %s answers %d%s: %.*s\n", verb, url, code,
-                      code == 401 ? " (a key with the scope admin goes into " KEY_VARIABLE ")" : "",
-                      (int)(out->bytes < 1000 ? out->bytes : 1000),
-                      out->data != NULL ? out->data : "");
-        return false;
-    }
-    return true;
-}
-
-/* False: what is wrong has been printed. */
-static bool answer_print(const struct buffer *answer, bool is_placement, bool is_json)
+static bool answer_print(const struct buffer *answer,
+                         void (*write)(const json_t *, struct buffer *), bool is_json)
 {
     static const struct json_limits limits = {.depth_max = 16, .value_count_max = 16u << 20};
     struct error_note note = {""};
@@ -129,10 +94,7 @@ static bool answer_print(const struct buffer *answer, bool is_placement, bool is
         return false;
     }
     buffer_init(&text, ANSWER_BYTES_MAX);
-    if (is_placement)
-        explain_placement_write(json, &text);
-    else
-        explain_pool_write(json, &text);
+    write(json, &text);
     is_fine = text.failed == STATUS_OK && fwrite(text.data, 1, text.bytes, stdout) == text.bytes &&
               fflush(stdout) == 0;
     if (!is_fine)
@@ -142,36 +104,78 @@ static bool answer_print(const struct buffer *answer, bool is_placement, bool is
     return is_fine;
 }
 
+/* Where the admin listener is if nobody says otherwise. */
+static const char *usual_address(void)
+{
+    const struct setting *row = config_table;
+
+    while (strcmp(row->key, "server") != 0)
+        row++;
+    for (row = row->table; strcmp(row->key, "admin_listen") != 0;)
+        row++;
+    return row->fallback;
+}
+
+/* A word that is neither a URL nor a file, nor the name of one that is missing. */
+static bool is_request_id(const char *where)
+{
+    const char *ending = strrchr(where, '.');
+    bool is_config =
+        ending != NULL && (strcmp(ending, ".yaml") == 0 || strcmp(ending, ".yml") == 0);
+
+    return !is_config && strstr(where, "://") == NULL && access(where, F_OK) != 0;
+}
+
+static void path_write(struct buffer *out, const char *request, const char *model, int32_t limit)
+{
+    buffer_append_text(out, request != NULL ? "/admin/requests/"
+                            : model != NULL ? "/admin/placement/"
+                                            : "/admin/pool");
+    if (request != NULL) {
+        path_append(out, request);
+    } else if (model != NULL) {
+        path_append(out, model);
+        buffer_append_format(out, "?limit=%d", limit);
+    }
+}
+
 int verb_explain(int argument_count, char **arguments)
 {
-    const char *where = NULL, *model = NULL;
+    const char *where = NULL, *model = NULL, *request = NULL;
     char base[URL_BYTES];
     struct buffer url, answer;
     int32_t limit = 50;
     bool is_json = false, is_fine;
     const struct flag flags[] = {{.name = "--model", .text = &model},
+                                 {.name = "--request", .text = &request},
                                  {.name = "--limit", .number = &limit, .number_max = 1000},
                                  {.name = "--json", .is_given = &is_json}};
 
     if (!arguments_read("explain", argument_count, arguments, flags, ARRAY_COUNT(flags), &where))
         return EXIT_USAGE;
-    if (where == NULL || limit == 0) {
+    if (where == NULL || limit == 0 || (model != NULL && request != NULL)) {
         (void)fprintf(stderr, "%s: %s; `penstock help explain` shows how\n", verb,
-                      where == NULL ? "which gateway?" : "--limit must be above 0");
+                      where == NULL ? "which gateway?"
+                      : limit == 0  ? "--limit must be above 0"
+                                    : "--model and --request do not go together");
         return EXIT_USAGE;
     }
-    if (!base_find(where, base))
+    if (request == NULL && model == NULL && is_request_id(where)) {
+        request = where;
+        CHECK(address_write(usual_address(), base));
+    } else if (!base_find(where, base)) {
         return 1;
+    }
     buffer_init(&url, 4 * URL_BYTES);
     buffer_init(&answer, ANSWER_BYTES_MAX);
     buffer_append_text(&url, base);
-    buffer_append_text(&url, model != NULL ? "/admin/placement/" : "/admin/pool");
-    if (model != NULL) {
-        path_append(&url, model);
-        buffer_append_format(&url, "?limit=%d", limit);
-    }
-    is_fine = url.failed == STATUS_OK && answer_get(url.data, &answer) &&
-              answer_print(&answer, model != NULL, is_json);
+    path_write(&url, request, model, limit);
+    is_fine = url.failed == STATUS_OK && admin_get(verb, url.data, &answer) &&
+              answer_print(&answer,
+                           request != NULL ? explain_request_write
+                           : model != NULL ? explain_placement_write
+                                           : explain_pool_write,
+                           is_json);
     buffer_deinit(&answer);
     buffer_deinit(&url);
     return is_fine ? 0 : 1;

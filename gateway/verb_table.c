@@ -79,12 +79,18 @@ const struct verb verb_table[] = {
      "           show CONFIG",
      "checks the hash chain of records.audit_log and names the first line that is wrong; prints it",
      verb_audit},
-    {"explain", "CONFIG|URL [--model NAME] [--limit N] [--json]",
+    {"explain", "CONFIG|URL|ID [--request ID] [--model NAME] [--limit N] [--json]",
      "asks a running gateway's admin listener for its pool; with --model, where one more replica "
      "of "
-     "it would go now and why each slice was passed over, who waits, and the last decisions. Where "
+     "it would go now and why each slice was passed over, who waits, and the last decisions; with "
+     "--request, or an ID alone for "
+     "a gateway at the usual address, what has happened to that request. Where "
      "auth.admin asks for a key, it goes into the environment: PENSTOCK_ADMIN_KEY",
      verb_explain},
+    {"flight", "FILE|URL [--steps N] [--json]",
+     "the last steps of a replica: of a file that one has left which has crashed or hangs (the log "
+     "names it), or of one that runs: URL/admin/replicas/MODEL/INDEX/flight of the admin listener",
+     verb_flight},
     {"simulate",
      "[--rules LIST] [--seed N] [--clusters N] [--slices N] [--models N] [--hours N]\n"
      "               [--begin-hour N] [--load-percent N] [--failures on|off] [--trace FILE]\n"

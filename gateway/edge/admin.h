@@ -14,6 +14,8 @@ void admin_usage(struct edge_record *record, struct text_slice rest);
 /* What has happened to requests: ?state=live|ended&limit=&model=, and to one of them. */
 void admin_requests(struct edge_record *record, struct text_slice rest);
 void admin_request(struct edge_record *record, struct text_slice rest);
+/* The last steps of a replica, "MODEL/INDEX/flight", as `penstock flight` reads them. */
+void admin_flight(struct edge_record *record, struct text_slice rest);
 void admin_config(struct edge_record *record, struct text_slice rest);
 
 /* Sets the gauges that mirror the replicas' states; before each scrape. */

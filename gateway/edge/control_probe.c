@@ -1,8 +1,11 @@
 /* Replicas of this machine are asked how they are, over their sockets; and looked at whether their steps end. */
 #include "control_internal.h"
 
+#include <unistd.h>
+
 #include "clock.h"
 #include "edge_admission.h"
+#include "flight_files.h"
 #include "log.h"
 
 #define PROBE_STARTING_NS (20 * NS_PER_MS) /* readiness is noticed within one of these */
@@ -35,6 +38,7 @@ static bool is_stalled(const struct control *control, const struct edge_replica 
 static void stall_look(struct control *control, struct edge_replica *replica, uint64_t now_ns)
 {
     bool is = is_stalled(control, replica, now_ns);
+    char path[FLIGHT_PATH_BYTES];
 
     if (is == atomic_exchange_explicit(&replica->guard.is_stalled, is, memory_order_relaxed))
         return;
@@ -45,6 +49,9 @@ static void stall_look(struct control *control, struct edge_replica *replica, ui
     log_write(is ? LOG_WARN : LOG_INFO, "gateway/edge", "replica %s#%u %s", replica->model->name,
               replica->index,
               is ? "ends no steps: it gets no requests" : "ends steps again, or is gone");
+    if (is && flight_path(replica->address, path) && access(path, F_OK) == 0)
+        log_warn("gateway/edge", "replica %s#%u: its last steps are in %s (`penstock flight`)",
+                 replica->model->name, replica->index, path);
     edge_slots_update(control->edge, replica->model);
     control_wake_loops(control->edge);
 }

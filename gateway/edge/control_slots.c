@@ -11,6 +11,7 @@
 #include "check.h"
 #include "clock.h"
 #include "edge_admission.h"
+#include "flight_files.h"
 #include "hash.h"
 #include "join.h"
 #include "local_member.h"
@@ -263,6 +264,19 @@ static void fleet_leave(void *context, uint64_t uid, uint64_t by_ns, const char 
     model_scaling_look(&control->scalings[slot->replica->model->index]);
 }
 
+/* Who has not ended well has left its last steps. */
+static void flight_note(const struct control *control, const struct edge_replica *replica)
+{
+    const struct config *config = control->edge->configs.first->config;
+    int32_t pid = atomic_load_explicit(&replica->pid, memory_order_relaxed);
+    char path[FLIGHT_PATH_BYTES];
+
+    if (flight_keep(replica->address, pid, (uint32_t)config->observability.requests.flights_kept,
+                    clock_wall_ms() / 1000, path))
+        log_warn("gateway/edge", "replica %s#%u has left its last steps: `penstock flight %s`",
+                 replica->model->name, replica->index, path);
+}
+
 static void fleet_ended(void *context, uint64_t uid, enum member_cause cause, const char *reason)
 {
     struct control *control = context;
@@ -277,6 +291,7 @@ static void fleet_ended(void *context, uint64_t uid, enum member_cause cause, co
     is_asked = state == REPLICA_DRAINING || state == REPLICA_STOPPING;
     replica_probe_stop(&slot->probe);
     join_forget(control->edge, slot->replica, uid);
+    flight_note(control, slot->replica);
     atomic_store_explicit(&slot->replica->pid, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->replica->uid, 0, memory_order_relaxed);
     slot->uid = 0;

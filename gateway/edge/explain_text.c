@@ -1,28 +1,20 @@
-/* Tables are written with tabs between their cells first, and lined up when all cells are known. */
 #include "explain_text.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "check.h"
+#include "text_table.h"
 
-#define COLUMNS_MAX     16u
 #define TABLE_BYTES_MAX (16u << 20)
-#define GAP             2u
 
 /* --- cells --- */
-
-static void text_add(struct buffer *out, const char *text)
-{
-    for (; *text != '\0'; text++)
-        buffer_append_byte(out, (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-}
 
 static void cell_text(struct buffer *out, const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
 
-    text_add(out, text != NULL && text[0] != '\0' ? text : "-");
+    text_table_text(out, text != NULL && text[0] != '\0' ? text : "-");
     buffer_append_byte(out, '\t');
 }
 
@@ -56,61 +48,6 @@ static void cell_time(struct buffer *out, const json_t *object, const char *key)
                          units[i].unit);
 }
 
-/* --- tables --- */
-
-/* Bytes that begin a character of UTF-8 count; wide ones are not known. */
-static size_t width_of(const char *cell, size_t bytes)
-{
-    size_t width = 0;
-
-    for (size_t i = 0; i < bytes; i++)
-        width += ((unsigned char)cell[i] & 0xc0) != 0x80;
-    return width;
-}
-
-static void widths_find(const char *lines, size_t widths[COLUMNS_MAX])
-{
-    size_t column = 0;
-
-    while (*lines != '\0') {
-        size_t bytes = strcspn(lines, "\t\n"), width = width_of(lines, bytes);
-
-        if (column < COLUMNS_MAX && width > widths[column])
-            widths[column] = width;
-        lines += bytes;
-        column = *lines == '\n' ? 0 : column + 1;
-        lines += *lines != '\0';
-    }
-}
-
-static void table_add(const struct buffer *lines, struct buffer *out)
-{
-    size_t widths[COLUMNS_MAX] = {0}, column = 0, owed = 0;
-    const char *at = lines->data;
-
-    if (lines->failed != STATUS_OK || lines->data == NULL) {
-        out->failed = lines->failed != STATUS_OK ? lines->failed : out->failed;
-        return;
-    }
-    widths_find(at, widths);
-    while (*at != '\0') {
-        size_t bytes = strcspn(at, "\t\n");
-
-        if (bytes > 0) { /* spaces only before what follows: no line ends in them */
-            buffer_append_format(out, "%*s", (int)owed, "");
-            buffer_append(out, at, bytes);
-            owed = column < COLUMNS_MAX ? widths[column] - width_of(at, bytes) + GAP : GAP;
-        }
-        at += bytes;
-        column++;
-        if (*at == '\n') {
-            buffer_append_byte(out, '\n');
-            column = owed = 0;
-        }
-        at += *at != '\0';
-    }
-}
-
 /* "no_room 3, region 12" of an object of numbers. */
 static void counts_add(struct buffer *out, json_t *counts, int decimals)
 {
@@ -120,7 +57,7 @@ static void counts_add(struct buffer *out, json_t *counts, int decimals)
     json_object_foreach(counts, key, value)
     {
         buffer_append_text(out, before);
-        text_add(out, key);
+        text_table_text(out, key);
         buffer_append_format(out, " %.*f", decimals, json_number_value(value));
         before = ", ";
     }
@@ -139,7 +76,7 @@ static void member_rows(const json_t *member, struct buffer *lines)
     cell_number(lines, member, "backlog", 0);
     json_object_foreach(slices, state, tally)
     {
-        text_add(lines, state);
+        text_table_text(lines, state);
         buffer_append_format(lines, " %.0f", json_number_value(json_object_get(tally, "count")));
         buffer_append_byte(lines, ' ');
     }
@@ -157,7 +94,7 @@ static void state_rows(json_t *slices, struct buffer *lines)
 
     json_object_foreach(slices, state, tally)
     {
-        text_add(lines, state);
+        text_table_text(lines, state);
         buffer_append_byte(lines, '\t');
         cell_number(lines, tally, "count", 0);
         cell_number(lines, tally, "replicas", 0);
@@ -193,7 +130,7 @@ static void array_add(const json_t *array, const char *heading,
         row(json_array_get(array, i), &lines);
     if (out->bytes > 0)
         buffer_append_byte(out, '\n');
-    table_add(&lines, out);
+    text_table_write(&lines, out);
     buffer_deinit(&lines);
 }
 
@@ -208,7 +145,7 @@ void explain_pool_write(const json_t *pool, struct buffer *out)
     buffer_append_text(&lines, "slices\tcount\treplicas\tdevices\tbooked\n");
     state_rows(json_object_get(pool, "slices"), &lines);
     buffer_append_byte(out, '\n');
-    table_add(&lines, out);
+    text_table_write(&lines, out);
     buffer_deinit(&lines);
     array_add(json_object_get(pool, "quotas"),
               "quota\tguaranteed\tlimit\tused\tfair\tborrowed\tprice/h\n", quota_row, out);
@@ -286,7 +223,7 @@ static void answer_add(const json_t *placement, struct buffer *out)
                *quota = json_string_value(json_object_get(placement, "quota"));
 
     buffer_append_text(out, "One more replica of ");
-    text_add(out, model != NULL ? model : "-");
+    text_table_text(out, model != NULL ? model : "-");
     if (json_is_true(json_object_get(placement, "fits"))) {
         buffer_append_text(out, " would go to");
         for (size_t i = 0; i < json_array_size(chosen); i++) {
@@ -294,14 +231,14 @@ static void answer_add(const json_t *placement, struct buffer *out)
                 json_string_value(json_object_get(json_array_get(chosen, i), "slice"));
 
             buffer_append_text(out, i > 0 ? ", " : " ");
-            text_add(out, slice != NULL ? slice : "-");
+            text_table_text(out, slice != NULL ? slice : "-");
         }
     } else {
         buffer_append_text(out, " fits nowhere now: ");
-        text_add(out, reason != NULL ? reason : "-");
+        text_table_text(out, reason != NULL ? reason : "-");
         if (quota != NULL) {
             buffer_append_text(out, " of ");
-            text_add(out, quota);
+            text_table_text(out, quota);
         }
     }
     buffer_append_format(out, " (entry %.0f of its list of members; weights: ",

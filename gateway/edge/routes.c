@@ -81,6 +81,7 @@ static const struct route admin_routes[] = {
     {"GET", "/admin/rollouts", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_rollouts, NULL},
     {"POST", "/admin/route", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_route, NULL},
     {"GET", "/admin/usage", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_usage, NULL},
+    {"GET", "/admin/replicas/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_flight, NULL},
     {"GET", "/admin/requests", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_requests, NULL},
     {"GET", "/admin/requests/*", ROUTE_ADMIN, SCOPE_ADMIN, true, false, admin_request, NULL},
     {"GET", "/admin/", ROUTE_ADMIN, SCOPE_NONE, true, false, admin_page, NULL},

@@ -78,6 +78,7 @@ void replica_story_write(const struct replica_story *story, struct buffer *out)
                   *(const uint32_t *)(const void *)((const char *)story + small_members[i].offset));
     u64_write(out, "chunk_tokens", story->chunk_tokens);
     u64_write(out, "busy_ns", story->busy_ns);
+    u64_write(out, "flight_number", story->flight_number);
     chunks_write(story, out);
     buffer_append_byte(out, '}');
 }
@@ -154,6 +155,7 @@ status replica_story_read(const json_t *answer, struct replica_story *out)
     out->start_wall_ns = u64_of(story, "start_wall_ns", INT64_MAX);
     out->chunk_tokens = u64_of(story, "chunk_tokens", INT64_MAX);
     out->busy_ns = u64_of(story, "busy_ns", INT64_MAX);
+    out->flight_number = u64_of(story, "flight_number", INT64_MAX);
     moments = json_object_get(story, "moments_ns");
     for (unsigned i = 0; i < REPLICA_STORY_MOMENT_COUNT; i++)
         out->moments_ns[i] = u64_of(moments, replica_story_moment_name(i), INT64_MAX);

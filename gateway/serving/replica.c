@@ -262,6 +262,7 @@ status replica_open(const struct config *config, const struct config_model *mode
     set_limits(replica);
     status s = open_page(replica, options->listen);
     replica->start.page = replica->page;
+    replica_open_flight(replica, options->listen);
     if (s == STATUS_OK)
         s = create_metrics(replica);
     if (s == STATUS_OK)
@@ -394,6 +395,7 @@ static status load_engine(struct replica *replica, struct error_note *note)
         .grammar_cache_bytes = texts->cache_bytes,
         .on_step_published = publish_wake,
         .on_turn = note_turn,
+        .on_step = replica->flight != NULL ? replica_note_step : NULL,
         .on_mark = replica->page != NULL ? note_mark : NULL,
         .context = replica,
         .metrics = replica->metrics,
@@ -510,6 +512,7 @@ void replica_close(struct replica *replica)
     ring_destroy(replica->prepare_queue);
     response_store_destroy(replica->responses);
     replica_stories_destroy(replica->stories);
+    flight_recorder_close(replica->flight, true); /* who ends well leaves none */
     metrics_registry_destroy(replica->metrics);
     shared_page_writer_close(replica->page);
     memory_release(replica->shown_tokens);

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "encoder.h"
 #include "engine.h"
+#include "flight_recorder.h"
 #include "gateway_link.h"
 #include "hash.h"
 #include "http_server.h"
@@ -57,6 +58,7 @@ struct replica {
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */
     replica_stories *stories;        /* owned; of the last requests */
+    flight_recorder *flight;         /* owned; the last steps, by the step thread; NULL: none */
     shared_page_writer *page;        /* owned; where the gateway looks; NULL: nobody does */
     struct start_moments start;
     metrics_series *prepare_seconds;
@@ -102,6 +104,8 @@ route_fn job_start_chat, job_start_text, job_start_responses, job_start_response
 
 /* What has happened to a request (story.c). Loop. */
 route_fn stories_get;
+/* The last steps (flight.c). Loop. */
+route_fn flight_get;
 
 /* Handlers of stored responses (responses.c). Loop. */
 route_fn responses_get, responses_delete, responses_cancel;

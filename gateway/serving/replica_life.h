@@ -19,6 +19,10 @@ NODISCARD status replica_load_adapters(struct replica *replica, struct error_not
 /* Unloads what only `before` has and loads what only `after` has; what fails is logged. READY; not with an encoder. */
 void replica_change_adapters(struct replica *replica, const struct config_model *before,
                              const struct config_model *after);
+/* Opens the flight recorder, as observability.requests says; without one the replica runs all the same (flight.c). Before the engine. */
+void replica_open_flight(struct replica *replica, const char *listen);
+/* engine_options.on_step; `context`: the replica. */
+void replica_note_step(void *context, const struct engine_step *step);
 void replica_set_phase(struct replica *replica, enum replica_phase phase);
 uint32_t replica_job_count(const struct replica *replica);
 /* Ends what is left with an error and frees everything. */

@@ -47,6 +47,7 @@ static const struct route routes[] = {
     {"GET",    "/readyz",                    false, probe_ready,               &wire_format_chat},
     {"GET",    "/health",                    false, probe_health,              &wire_format_chat},
     {"GET",    "/version",                   false, probe_version,             &wire_format_chat},
+    {"GET",    "/flight",                    false, flight_get,                &wire_format_chat},
     {"GET",    "/stories/",                  true,  stories_get,               &wire_format_chat},
     {"GET",    "/metrics",                   false, probe_metrics,             &wire_format_chat},
 };

@@ -100,6 +100,8 @@ static void trace_take(struct replica_story *story, const struct engine_trace *t
         }
         story->chunk_count++;
     }
+    if (story->flight_number == 0)
+        story->flight_number = trace->number;
     story->chunk_tokens += trace->chunk_tokens;
     story->decode_steps += trace->decode_steps;
     story->drafted_tokens += trace->draft_tokens;

@@ -26,6 +26,20 @@
  * calls on_event; a team of compute threads serves the step thread. */
 typedef struct engine engine;
 
+/* A step, as the one that computes it sees it; for flight recorders. */
+#define ENGINE_STEP_REQUESTS_MAX 6u
+struct engine_step {
+    bool
+        is_over; /* else it has just been given to the device, or is what the device comes to next */
+    uint64_t at_ns;                   /* monotonic: when it was over, or given */
+    uint64_t step_ns, device_wait_ns; /* is_over: what it took, and what of it the host waited */
+    uint32_t rows, decodes, drafts;   /* the other rows are of prompts */
+    uint32_t sequence_count, preempted, admitted;
+    uint32_t running, waiting, blocks_free, blocks_cached; /* requests; blocks of the cache */
+    uint64_t requests
+        [ENGINE_STEP_REQUESTS_MAX]; /* numbers of the first sequences' ones, by arrival from 1; 0: no more */
+};
+
 struct engine_options {
     const char *model_path;   /* GGUF file */
     const char *backend;      /* a name of backend_path_find; NULL: "auto" */
@@ -68,6 +82,8 @@ struct engine_options {
      * (engine_request.marks) come into the prefix cache and go. Step thread; must neither block nor allocate. NULL: none */
     void (*on_turn)(void *context, const engine *e);
     void (*on_mark)(void *context, uint64_t hash, bool is_resident);
+    /* Each step as it begins and when it is over, before its tokens are told. Step thread; must neither block nor allocate. NULL: none */
+    void (*on_step)(void *context, const struct engine_step *step);
     void *context;
     metrics_registry *metrics; /* borrowed; vLLM's families are registered there. NULL: none */
     const char *served_name;   /* label model_name */
@@ -189,6 +205,7 @@ struct engine_timing { /* monotonic ns; 0 when not reached */
 /* What steps have done for a request, for those who want to know where its time went. */
 #define ENGINE_CHUNKS_MAX 32u
 struct engine_trace {
+    uint64_t number; /* of the request, by arrival from 1: as engine_step names it */
     struct
         engine_chunk {   /* a step that has computed some of its prompt, or has computed it again */
         uint64_t end_ns; /* monotonic */

@@ -39,3 +39,5 @@ penstock_fuzz(fuzz_pool scheduler base m)
 target_include_directories(fuzz_pool PRIVATE scheduler) # the placement's tables are the module's own
 penstock_fuzz(fuzz_trace scheduler_sim scheduler base m)
 target_include_directories(fuzz_trace PRIVATE scheduler/sim) # the requests are the module's own
+penstock_fuzz(fuzz_flight gateway_observe base PkgConfig::JANSSON m)
+target_include_directories(fuzz_flight PRIVATE gateway/observe) # the format is the module's own

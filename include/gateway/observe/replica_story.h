@@ -56,8 +56,9 @@ struct replica_story {
     uint32_t decode_steps; /* that have computed a token of its answers */
     uint32_t preemption_count;
     uint32_t drafted_tokens, accepted_tokens; /* speculation */
-    uint64_t busy_ns;                         /* its shares of the steps */
-    const char *finish; /* static: "stop", "length", "abort", "error"; "": it runs */
+    uint64_t flight_number; /* of it, or its first prompt, in the flight recorder; 0: none */
+    uint64_t busy_ns;       /* its shares of the steps */
+    const char *finish;     /* static: "stop", "length", "abort", "error"; "": it runs */
 };
 
 const char *replica_story_moment_name(enum replica_story_moment moment); /* static */
