@@ -1,6 +1,7 @@
 #include "flight_files.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,25 @@ bool flight_path(const char *address, char out[FLIGHT_PATH_BYTES])
         return false;
     bytes = snprintf(out, FLIGHT_PATH_BYTES, "%s" FLIGHT_ENDING, address + 5);
     return bytes > 0 && bytes < (int)FLIGHT_PATH_BYTES;
+}
+
+bool flight_make(const char *address)
+{
+    char path[FLIGHT_PATH_BYTES];
+    int fd = -1;
+
+    errno = ENAMETOOLONG;
+    if (flight_path(address, path))
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd >= 0 && close(fd) == 0;
+}
+
+/* Who ends well leaves an empty one. */
+static bool has_steps(const char *path)
+{
+    struct stat file;
+
+    return lstat(path, &file) == 0 && S_ISREG(file.st_mode) && file.st_size > 0;
 }
 
 /* One that is kept: not of a socket that may be in use. */
@@ -85,12 +105,10 @@ bool flight_keep(const char *address, int32_t pid, uint32_t kept_max, uint64_t n
     size_t stem;
     int bytes;
 
-    if (!flight_path(address, from) || access(from, F_OK) != 0)
+    if (!flight_path(address, from) || !has_steps(from))
         return false;
-    if (kept_max == 0) {
-        (void)unlink(from);
+    if (kept_max == 0)
         return false;
-    }
     stem = strlen(from) - strlen(FLIGHT_ENDING);
     if (stem > strlen(SOCKET_ENDING) &&
         strncmp(from + stem - strlen(SOCKET_ENDING), SOCKET_ENDING, strlen(SOCKET_ENDING)) == 0)

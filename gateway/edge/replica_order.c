@@ -1,11 +1,14 @@
 #include "replica_order.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "flight_files.h"
 #include "heartbeat.h"
 #include "join.h"
+#include "log.h"
 #include "run_directory.h"
 
 #define ARGUMENTS_MAX         20u
@@ -145,12 +148,26 @@ static status environment_list(struct replica_order_memory *memory, struct membe
     return memory->environment.failed;
 }
 
+/* Without its recording a replica runs all the same. */
+static bool flight_prepare(const struct edge *edge, const struct edge_replica *replica,
+                           const struct config_member *member)
+{
+    if (member->kind != MEMBER_LOCAL ||
+        edge->configs.first->config->observability.requests.flight_steps == 0)
+        return false;
+    if (flight_make(replica->address))
+        return true;
+    log_warn("gateway/edge", "replica %s#%u cannot record its steps: %s", replica->model->name,
+             replica->index, strerror(errno));
+    return false;
+}
+
 status replica_order_write(struct edge *edge, struct edge_replica *replica, uint64_t uid,
                            const struct config_member *member, enum slice_vendor vendor,
                            const struct replica_order_texts *texts,
                            struct replica_order_memory *memory, struct member_order *out)
 {
-    const struct replica_paths_source paths = {
+    struct replica_paths_source paths = {
         .run_directory = edge->run_directory,
         .config_file = texts->config_file,
         .address = replica->address,
@@ -158,6 +175,7 @@ status replica_order_write(struct edge *edge, struct edge_replica *replica, uint
     struct arguments arguments = {NULL, 0};
     status result;
 
+    paths.has_flight = flight_prepare(edge, replica, member);
     arena_reset(memory->texts);
     arguments.items =
         arena_allocate_array(memory->texts, ARGUMENTS_MAX + 1, sizeof(arguments.items[0]));

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "flight_recorder.h"
 #include "model_files.h"
 
 struct listing {
@@ -33,20 +34,19 @@ static void on_file(void *context, const char *path, bool is_written)
     add(context, path, is_written ? MEMBER_WRITES : MEMBER_READS);
 }
 
-/* The page beside its socket: made by the gateway, mapped by both. */
-static void page_add(struct listing *listing, const char *address)
+/* A file beside its socket, made by the gateway. */
+static void beside_add(struct listing *listing, const char *address, const char *suffix)
 {
-    static const char suffix[] = ".page";
     size_t bytes = strlen(address) - strlen("unix:");
-    char *page = arena_allocate(listing->memory, bytes + sizeof(suffix));
+    char *path = arena_allocate(listing->memory, bytes + strlen(suffix) + 1);
 
-    if (page == NULL) {
+    if (path == NULL) {
         listing->failed = STATUS_NO_MEMORY;
         return;
     }
-    memcpy(page, address + strlen("unix:"), bytes);
-    memcpy(page + bytes, suffix, sizeof(suffix));
-    add(listing, page, MEMBER_WRITES);
+    memcpy(path, address + strlen("unix:"), bytes);
+    memcpy(path + bytes, suffix, strlen(suffix) + 1);
+    add(listing, path, MEMBER_WRITES);
 }
 
 status replica_paths_write(const struct replica_paths_source *source, arena *memory,
@@ -61,7 +61,9 @@ status replica_paths_write(const struct replica_paths_source *source, arena *mem
         return STATUS_NO_MEMORY;
     add(&listing, source->run_directory, MEMBER_READS);
     add(&listing, source->run_directory, MEMBER_LISTENS);
-    page_add(&listing, source->address);
+    beside_add(&listing, source->address, ".page");
+    if (source->has_flight)
+        beside_add(&listing, source->address, FLIGHT_ENDING);
     if (source->config_file != NULL)
         add(&listing, source->config_file, MEMBER_READS);
     model_files_list(model->path, model->weight_cache, on_file, &listing);

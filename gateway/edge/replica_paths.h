@@ -12,10 +12,11 @@
 #define REPLICA_PATHS_MAX 192u /* a sandbox takes 256, and has some of its own */
 
 struct replica_paths_source {
-    const char *run_directory; /* has the config's copy, sockets and pages */
+    const char *run_directory; /* has the config's copy, sockets, pages and recordings */
     const char *config_file;   /* NULL: none */
     const char *address;       /* "unix:..." */
     const struct config_model *model;
+    bool has_flight; /* it records its steps beside its socket */
 };
 
 /* What `out` points to is in `memory`. STATUS_OK; STATUS_TOO_LARGE beyond REPLICA_PATHS_MAX; STATUS_NO_MEMORY. Reads folders. Any thread. */

@@ -25,7 +25,7 @@ static int end(void **state)
 static status list(const struct config_model *model)
 {
     const struct replica_paths_source source = {"/run/x", "/etc/penstock.yaml",
-                                                "unix:/run/x/0-m-0.sock", model};
+                                                "unix:/run/x/0-m-0.sock", model, true};
 
     return replica_paths_write(&source, memory, &paths, &count);
 }
@@ -46,14 +46,15 @@ static void a_replica_opens_its_model_its_page_and_its_socket(void **state)
 
     (void)state;
     assert_int_equal(list(&model), STATUS_OK);
-    assert_int_equal(count, 7);
+    assert_int_equal(count, 8);
     assert_path(0, "/run/x", MEMBER_READS);
     assert_path(1, "/run/x", MEMBER_LISTENS);
     assert_path(2, "/run/x/0-m-0.sock.page", MEMBER_WRITES);
-    assert_path(3, "/etc/penstock.yaml", MEMBER_READS);
-    assert_path(4, "/models/m.gguf", MEMBER_READS);
-    assert_path(5, "/models/a", MEMBER_READS);
-    assert_path(6, "/models/b", MEMBER_READS);
+    assert_path(3, "/run/x/0-m-0.sock.flight", MEMBER_WRITES);
+    assert_path(4, "/etc/penstock.yaml", MEMBER_READS);
+    assert_path(5, "/models/m.gguf", MEMBER_READS);
+    assert_path(6, "/models/a", MEMBER_READS);
+    assert_path(7, "/models/b", MEMBER_READS);
 }
 
 static void weights_are_kept_where_it_may_write(void **state)
@@ -64,7 +65,7 @@ static void weights_are_kept_where_it_may_write(void **state)
     (void)state;
     assert_non_null(mkdtemp(folder));
     assert_int_equal(list(&model), STATUS_OK);
-    assert_path(5, folder, MEMBER_WRITES);
+    assert_path(6, folder, MEMBER_WRITES);
     assert_int_equal(rmdir(folder), 0);
 }
 
@@ -75,7 +76,7 @@ static void adapters_that_come_later_may_lie_anywhere(void **state)
 
     (void)state;
     assert_int_equal(list(&model), STATUS_OK);
-    assert_path(5, "/", MEMBER_READS);
+    assert_path(6, "/", MEMBER_READS);
 }
 
 static void files_are_counted(void **state)

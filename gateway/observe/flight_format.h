@@ -13,7 +13,7 @@
 struct flight_file_head {
     uint64_t magic;
     uint32_t version, head_bytes, record_bytes, step_count;
-    uint32_t pid, replica;
+    uint32_t pid, reserved;
     uint64_t begin_ns, begin_wall_ns;
     char model[FLIGHT_MODEL_BYTES];
 };

@@ -40,7 +40,6 @@ status flight_read_head(struct text_slice file, struct flight_head *out, struct 
         return STATUS_INVALID;
     }
     *out = (struct flight_head){.pid = head.pid,
-                                .replica = head.replica,
                                 .step_count = head.step_count,
                                 .begin_ns = head.begin_ns,
                                 .begin_wall_ns = head.begin_wall_ns};
@@ -170,7 +169,6 @@ status flight_write_json(struct text_slice file, uint32_t count_max, struct buff
     buffer_append_byte(out, '{');
     json_write_key(out, "model");
     json_write_text(out, flight.head.model);
-    number_write(out, "replica", flight.head.replica);
     number_write(out, "pid", flight.head.pid);
     double_write(out, "begin_ms", (double)flight.head.begin_wall_ns / 1e6);
     number_write(out, "torn", flight.torn_count);
@@ -212,8 +210,8 @@ status flight_write_table(struct text_slice file, uint32_t count_max, struct buf
     if (result != STATUS_OK)
         return result;
     text_table_text(out, flight.head.model);
-    buffer_append_format(out, ", replica %u, process %u: the last %u of its steps",
-                         flight.head.replica, flight.head.pid, flight.count - flight.first);
+    buffer_append_format(out, ", process %u: the last %u of its steps", flight.head.pid,
+                         flight.count - flight.first);
     if (flight.torn_count > 0)
         buffer_append_format(out, "; %u torn: being written when it ended", flight.torn_count);
     buffer_append_byte(out, '\n');

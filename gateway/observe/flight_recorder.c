@@ -15,70 +15,79 @@ struct flight_recorder {
     struct flight_file_head *head; /* mapped; the records follow */
     struct flight_record *records;
     uint64_t number_next; /* from 1 */
-    char path[];          /* "": there is no file */
+    int fd;               /* of the file; -1: there is none */
 };
 
-static void *map(const char *path, size_t bytes)
+/* With its space taken now: a full disk is told here, and not by a signal at a store. */
+static void *map_file(int fd, size_t bytes)
 {
-    void *memory;
-    int fd;
+    void *memory = MAP_FAILED;
 
-    if (path == NULL) {
-        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return memory != MAP_FAILED ? memory : NULL;
-    }
-    /* A file of the process before this one in the slot is kept under another name, or not at all. */
-    (void)unlink(path);
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return NULL;
-    /* With its space taken now: a full disk is told here, and not by a signal at a store. */
-    errno = posix_fallocate(fd, 0, (off_t)bytes);
-    memory = errno == 0 ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (memory == MAP_FAILED)
-        (void)unlink(path);
-    (void)close(fd);
+    errno = ftruncate(fd, 0) == 0 ? posix_fallocate(fd, 0, (off_t)bytes) : errno;
+    if (errno == 0)
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return memory != MAP_FAILED ? memory : NULL;
 }
 
-status flight_recorder_open(const struct flight_options *options, flight_recorder **out)
+static void *map_memory(size_t bytes)
 {
-    const char *path = options->path != NULL ? options->path : "";
-    flight_recorder *recorder = memory_allocate_array(1, sizeof(*recorder) + strlen(path) + 1);
-    struct flight_file_head *head;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (recorder == NULL)
-        return STATUS_NO_MEMORY;
-    head = map(options->path, flight_file_bytes(options->step_count));
-    if (head == NULL) {
-        memory_release(recorder);
-        return STATUS_IO;
-    }
-    memcpy(recorder->path, path, strlen(path) + 1);
-    recorder->head = head;
-    recorder->records = (struct flight_record *)(void *)((char *)(void *)head + FLIGHT_HEAD_BYTES);
-    recorder->number_next = 1;
+    return memory != MAP_FAILED ? memory : NULL;
+}
+
+static void head_write(struct flight_file_head *head, const struct flight_options *options)
+{
     head->version = FLIGHT_VERSION;
     head->head_bytes = FLIGHT_HEAD_BYTES;
     head->record_bytes = sizeof(struct flight_record);
     head->step_count = options->step_count;
     head->pid = (uint32_t)getpid();
-    head->replica = options->replica;
     head->begin_ns = clock_now_ns();
     head->begin_wall_ns = clock_wall_ms() * NS_PER_MS;
     (void)strncpy(head->model, options->model, sizeof(head->model) - 1);
     head->magic = FLIGHT_MAGIC;
+}
+
+status flight_recorder_open(const struct flight_options *options, flight_recorder **out)
+{
+    flight_recorder *recorder = memory_allocate_array(1, sizeof(*recorder));
+    size_t bytes = flight_file_bytes(options->step_count);
+
+    if (recorder == NULL)
+        return STATUS_NO_MEMORY;
+    recorder->fd =
+        options->path != NULL ? open(options->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (options->path == NULL)
+        recorder->head = map_memory(bytes);
+    else if (recorder->fd >= 0)
+        recorder->head = map_file(recorder->fd, bytes);
+    if (recorder->head == NULL) {
+        bool is_missing = options->path != NULL && recorder->fd < 0 && errno == ENOENT;
+
+        if (recorder->fd >= 0)
+            (void)close(recorder->fd);
+        memory_release(recorder);
+        return is_missing ? STATUS_NOT_FOUND : STATUS_IO;
+    }
+    recorder->records =
+        (struct flight_record *)(void *)((char *)(void *)recorder->head + FLIGHT_HEAD_BYTES);
+    recorder->number_next = 1;
+    head_write(recorder->head, options);
     *out = recorder;
     return STATUS_OK;
 }
 
-void flight_recorder_close(flight_recorder *recorder, bool removes)
+void flight_recorder_close(flight_recorder *recorder, bool is_good)
 {
     if (recorder == NULL)
         return;
-    if (removes && recorder->path[0] != '\0')
-        (void)unlink(recorder->path);
     (void)munmap(recorder->head, flight_file_bytes(recorder->head->step_count));
+    if (recorder->fd >= 0 && is_good)
+        (void)ftruncate(recorder->fd,
+                        0); /* it stays as it is where that fails: a recording too many */
+    if (recorder->fd >= 0)
+        (void)close(recorder->fd);
     memory_release(recorder);
 }
 

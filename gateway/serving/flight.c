@@ -26,7 +26,12 @@ void replica_open_flight(struct replica *replica, const char *listen)
             return;
         options.path = path;
     }
-    if (flight_recorder_open(&options, &replica->flight) != STATUS_OK)
+    status s = flight_recorder_open(&options, &replica->flight);
+    if (s == STATUS_NOT_FOUND) { /* no gateway has made one: it can be asked for */
+        options.path = NULL;
+        s = flight_recorder_open(&options, &replica->flight);
+    }
+    if (s != STATUS_OK)
         log_warn("gateway/serving", "the last steps are not kept: %s: %s",
                  options.path != NULL ? options.path : "memory", strerror(errno));
 }

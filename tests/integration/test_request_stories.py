@@ -37,7 +37,8 @@ models:
     max_num_seqs: 2
     max_num_batched_tokens: 64
     kv_cache_memory: 52MiB
-    price: {{input: 1, output: 2}}
+    price: {input: 1, output: 2}
+    speculative_config: {method: ngram, num_speculative_tokens: 4}
 """
 SECRET = "the blue heron walks home"
 

@@ -48,16 +48,15 @@ struct flight_step {
 typedef struct flight_recorder flight_recorder;
 
 struct flight_options {
-    const char *path; /* the file, made anew with mode 0600; NULL: memory of this process alone */
+    const char *path; /* a file that is there, which becomes the recording; NULL: memory alone */
     const char *model;
-    uint32_t replica;    /* number of its own, as ids of responses name it */
     uint32_t step_count; /* 1..FLIGHT_STEPS_MAX */
 };
 
-/* STATUS_OK; STATUS_IO (errno tells), STATUS_NO_MEMORY. */
+/* STATUS_OK; STATUS_NOT_FOUND: there is no such file; STATUS_IO (errno tells), STATUS_NO_MEMORY. */
 NODISCARD status flight_recorder_open(const struct flight_options *options, flight_recorder **out);
-/* The file stays, unless `removes`. Accepts NULL. */
-void flight_recorder_close(flight_recorder *recorder, bool removes);
+/* is_good: nobody will ask, and the file is left empty. Accepts NULL. */
+void flight_recorder_close(flight_recorder *recorder, bool is_good);
 /* Writes a step over the oldest one; its number is given here. A step that has begun is written over by its own end. Neither allocates nor
  * blocks; one thread. */
 void flight_recorder_note(flight_recorder *recorder, const struct flight_step *step);
@@ -68,7 +67,7 @@ void flight_recorder_copy(const flight_recorder *recorder, struct buffer *out);
 
 struct flight_head {
     char model[FLIGHT_MODEL_BYTES];
-    uint32_t pid, replica, step_count;
+    uint32_t pid, step_count;
     uint64_t begin_ns, begin_wall_ns; /* the same moment by the monotonic clock and since 1970 */
 };
 
@@ -79,7 +78,7 @@ NODISCARD status flight_read_head(struct text_slice file, struct flight_head *ou
 uint32_t flight_read_steps(struct text_slice file, const struct flight_head *head,
                            struct flight_step *out, uint32_t *torn_count);
 
-/* As JSON: {"model", "replica", "pid", "begin_ms", "torn", "steps": [{"number", "ended_ms" (Unix), "step_ms", "state", "device_wait_ms", "rows",
+/* As JSON: {"model", "pid", "begin_ms", "torn", "steps": [{"number", "ended_ms" (Unix), "step_ms", "state", "device_wait_ms", "rows",
  * "decodes", "drafts", "prompt_rows", "sequences_total", "running", "waiting", "blocks_free", "preempted", "admitted", "sequences"}]}: the
  * last `count_max`; and as a table for people. */
 NODISCARD status flight_write_json(struct text_slice file, uint32_t count_max, struct buffer *out,
