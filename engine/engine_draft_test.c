@@ -12,19 +12,25 @@ static void drafts_are_counted_and_save_steps(void **state)
     engine *e = open_engine(&options);
     atomic_store(&script, "a rose is a rose is a rose; ");
     struct engine_stats stats = {0};
-    uint32_t count = 0;
+    uint32_t count = 0, traced_drafts = 0, traced_accepted = 0, traced_steps = 0;
     while (count < DRAFTING_TRIES && stats.accepted_tokens == 0) {
         struct client *c = client_create(e, make_prompt(28, count++), 28, 450);
         client_run(c);
         assert_int_equal(c->sequences[0].token_count, 450);
         for (uint32_t i = 0; i < 450; i++)
             assert_int_equal(c->sequences[0].text[i], atomic_load(&script)[i % 28]);
+        traced_drafts += c->trace.draft_tokens;
+        traced_accepted += c->trace.accepted_tokens;
+        traced_steps += c->trace.decode_steps + c->trace.chunk_count;
         client_destroy(c);
         assert_becomes_empty(e);
         engine_get_stats(e, &stats);
     }
     assert_true(stats.accepted_tokens > 0);
     assert_true(stats.accepted_tokens <= stats.draft_tokens);
+    assert_int_equal(traced_drafts, stats.draft_tokens);
+    assert_int_equal(traced_accepted, stats.accepted_tokens);
+    assert_int_equal(traced_steps, stats.steps);
     assert_int_equal(stats.steps, 450 * count - stats.accepted_tokens);
     struct buffer text;
     buffer_init(&text, 1 << 20);

@@ -225,6 +225,7 @@ static void outputs_do_not_depend_on_company_memory_or_cache(void **state)
     for (int v = 0; v < 4; v++) {
         engine *e = open_engine(&variants[v]);
         struct client *clients[COUNT];
+        uint64_t traced_preemptions = 0;
         for (uint32_t i = 0; i < COUNT; i++) {
             uint32_t prompt_count = 1 + i * 3;
             clients[i] = client_create(e, make_prompt(prompt_count, i), prompt_count, 60);
@@ -242,6 +243,10 @@ static void outputs_do_not_depend_on_company_memory_or_cache(void **state)
                 client_wait(clients[i]);
             for (uint32_t j = 0; v != 0 && j < clients[i]->request.n; j++)
                 assert_same_output(&clients[i]->sequences[j], &alone[i]->sequences[j]);
+            traced_preemptions += clients[i]->trace.preemption_count;
+            assert_true(clients[i]->trace.chunk_tokens >=
+                        clients[i]->request.prompt_count -
+                            clients[i]->sequences[0].usage.cached_tokens);
             if (v != 0)
                 client_destroy(clients[i]);
             else
@@ -251,6 +256,7 @@ static void outputs_do_not_depend_on_company_memory_or_cache(void **state)
         assert_becomes_empty(e);
         engine_get_stats(e, &stats);
         assert_true(v != 2 || stats.preemptions > 0);
+        assert_int_equal(traced_preemptions, stats.preemptions);
         assert_true(v == 3 || stats.prefix_hit_tokens > 0);
         engine_close(e);
     }

@@ -43,6 +43,7 @@ struct client {
     uint32_t cancel_after; /* cancels itself at this event; 0: never */
     engine *e;
     bool got_last;
+    struct engine_trace trace; /* once it has */
     sem_t last;
 };
 
@@ -71,6 +72,9 @@ static inline void client_on_event(struct engine_request *request, const struct 
                        event->stop_text.bytes > 0 ? event->stop_text.data : "");
     }
     c->got_last = event->is_last;
+    assert_true((event->trace != NULL) == event->is_last);
+    if (event->is_last)
+        c->trace = *event->trace;
     if (c->sleep_us > 0)
         usleep(c->sleep_us);
     uint32_t count = atomic_fetch_add(&c->event_count, 1) + 1;

@@ -146,8 +146,10 @@ static void trace_rows(const struct step_plan *plan, uint64_t elapsed_ns, uint64
         const struct step_entry *entry = &plan->entries[i];
         if (entry->sequence == NULL)
             continue;
+        const struct batch_request *request = entry->sequence->request;
         struct engine_trace *trace = &((struct live_request *)entry->sequence->request)->trace;
-        if (i < plan->decode_count) {
+        /* A prompt's last row alone is planned as a decode. */
+        if (i < plan->decode_count && entry->first >= request->prompt_count) {
             trace->decode_steps++;
             continue;
         }

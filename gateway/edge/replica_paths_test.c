@@ -88,7 +88,7 @@ static void files_are_counted(void **state)
     (void)state;
     for (uint32_t i = 0; i < REPLICA_PATHS_MAX; i++)
         adapters[i].path = "/models/a";
-    model.adapters.count = REPLICA_PATHS_MAX - 5;
+    model.adapters.count = REPLICA_PATHS_MAX - 6;
     assert_int_equal(list(&model), STATUS_OK);
     assert_int_equal(count, REPLICA_PATHS_MAX);
     model.adapters.count++;
