@@ -115,7 +115,7 @@ static void story_ended(void *context, const struct request_story *story)
     if (!story_sample_make(story, &sample))
         return;
     otlp_exporter_measure(tracing->exporter, story->loop, &sample);
-    if (trace_is_wanted(tracing->settings, story))
+    if (trace_story_is_wanted(tracing->settings, story))
         otlp_exporter_put(tracing->exporter, story->loop, story);
 }
 

@@ -20,8 +20,7 @@ static void spans_none(void *context, otlp_exporter *exporter, const void *item)
     (void)item;
 }
 
-static struct config_tracing settings_of(struct config_otlp_header *header,
-                                         const char **attributes)
+static struct config_tracing settings_of(struct config_otlp_header *header, const char **attributes)
 {
     return (struct config_tracing){.endpoint = "http://127.0.0.1:1/prefix/",
                                    .ca_file = "",

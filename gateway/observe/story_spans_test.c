@@ -186,7 +186,8 @@ static void a_full_story_fits(void **state)
     story.attempt_count = 100;
     for (uint32_t i = 0; i < STORY_ATTEMPTS_MAX; i++) {
         story.attempts[i] = story.attempts[0];
-        (void)snprintf(story.attempts[i].span_id, sizeof(story.attempts[i].span_id), "%016x", i + 1);
+        (void)snprintf(story.attempts[i].span_id, sizeof(story.attempts[i].span_id), "%016x",
+                       i + 1);
     }
     story.place_count = STORY_PLACES_MAX;
     story.candidate_total = 1000;

@@ -27,15 +27,26 @@ static uint64_t latency_of(const struct request_story *story)
     return story->is_stream && first_ns > 0 ? first_ns : story->moments_ns[STORY_ENDED];
 }
 
-bool trace_is_wanted(const struct config_tracing *settings, const struct request_story *story)
+bool trace_is_wanted(const struct config_tracing *settings, const struct trace_facts *facts)
 {
-    struct trace_context context = {.flags = story->trace_flags};
+    struct trace_context context = {.flags = facts->flags};
 
-    if (!trace_id_read(story->trace_id, context.trace_id))
+    if (!trace_id_read(facts->trace_id, context.trace_id))
         return false;
-    if (settings->keep_errors && story->status_code >= 500)
+    if (settings->keep_errors && facts->is_error)
         return true;
-    if (settings->slow_ns > 0 && latency_of(story) >= settings->slow_ns)
+    if (settings->slow_ns > 0 && facts->latency_ns >= settings->slow_ns)
         return true;
-    return trace_is_sampled_early(settings, &context, story->has_remote_parent);
+    return trace_is_sampled_early(settings, &context, facts->has_remote_parent);
+}
+
+bool trace_story_is_wanted(const struct config_tracing *settings, const struct request_story *story)
+{
+    const struct trace_facts facts = {.trace_id = story->trace_id,
+                                      .flags = story->trace_flags,
+                                      .has_remote_parent = story->has_remote_parent,
+                                      .is_error = story->status_code >= 500,
+                                      .latency_ns = latency_of(story)};
+
+    return trace_is_wanted(settings, &facts);
 }

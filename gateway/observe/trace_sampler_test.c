@@ -73,24 +73,24 @@ static void errors_and_slow_requests_are_kept(void **state)
     struct request_story story = story_of(LOW_ID);
 
     (void)state;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
     story.status_code = 500;
-    assert_true(trace_is_wanted(&settings, &story));
+    assert_true(trace_story_is_wanted(&settings, &story));
     settings.keep_errors = false;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
     story.status_code = 404;
     settings.keep_errors = true;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
     story.moments_ns[STORY_ENDED] = 10 * NS_PER_SECOND;
-    assert_true(trace_is_wanted(&settings, &story));
+    assert_true(trace_story_is_wanted(&settings, &story));
     /* A stream is as slow as its first token. */
     story.is_stream = true;
     story.moments_ns[STORY_FIRST_TOKEN] = NS_PER_SECOND;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
     story.moments_ns[STORY_FIRST_TOKEN] = 10 * NS_PER_SECOND;
-    assert_true(trace_is_wanted(&settings, &story));
+    assert_true(trace_story_is_wanted(&settings, &story));
     settings.slow_ns = 0;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
 }
 
 static void the_callers_wish_is_followed_where_the_settings_say_so(void **state)
@@ -100,11 +100,11 @@ static void the_callers_wish_is_followed_where_the_settings_say_so(void **state)
 
     (void)state;
     story.trace_flags = TRACE_FLAG_SAMPLED;
-    assert_false(trace_is_wanted(&settings, &story)); /* the flag is our own */
+    assert_false(trace_story_is_wanted(&settings, &story)); /* the flag is our own */
     story.has_remote_parent = true;
-    assert_true(trace_is_wanted(&settings, &story));
+    assert_true(trace_story_is_wanted(&settings, &story));
     settings.follow_parent = false;
-    assert_false(trace_is_wanted(&settings, &story));
+    assert_false(trace_story_is_wanted(&settings, &story));
 }
 
 static void a_trace_is_decided_by_its_id(void **state)
@@ -113,10 +113,10 @@ static void a_trace_is_decided_by_its_id(void **state)
     struct request_story low = story_of(LOW_ID), high = story_of(HIGH_ID), none = story_of("");
 
     (void)state;
-    assert_false(trace_is_wanted(&settings, &low));
-    assert_true(trace_is_wanted(&settings, &high));
+    assert_false(trace_story_is_wanted(&settings, &low));
+    assert_true(trace_story_is_wanted(&settings, &high));
     none.status_code = 500;
-    assert_false(trace_is_wanted(&settings, &none));
+    assert_false(trace_story_is_wanted(&settings, &none));
 }
 
 int main(void)

@@ -109,6 +109,7 @@ struct job {
     uint64_t start_ns;                  /* monotonic */
     uint64_t story_number;              /* 0: it has no story */
     struct replica_story story;         /* whose the job is */
+    struct job_trace context;           /* as it came; loop, then read */
 
     struct buffer body; /* the request's (sleep, wake: its query), then (tokenize) the answer's */
     struct hash128 tenant_salt;

@@ -134,6 +134,22 @@ static void trust_one_address(struct http_limits *limits)
     limits->upload_bytes_max = limits->buffered_bytes_max;
 }
 
+/* Formatting 50k events/s is 1/6 core. */
+static uint32_t loop_count(void)
+{
+    return thread_core_count() > 4 ? 2 : 1;
+}
+
+/* A gateway sends what its replicas tell it. */
+static status open_tracing(struct replica *replica, struct error_note *note)
+{
+    const struct config_tracing *settings = &replica->config->observability.tracing;
+    if (replica->is_trusted || settings->endpoint[0] == '\0')
+        return STATUS_OK;
+    return replica_tracing_open(settings, replica->model->name, loop_count(), replica->metrics,
+                                &replica->tracing, note);
+}
+
 static status create_server(struct replica *replica, const char *listen, struct error_note *note)
 {
     const struct config_server *server = &replica->config->server;
@@ -150,7 +166,7 @@ static status create_server(struct replica *replica, const char *listen, struct 
         .time_header = API_TIME_HEADER,
     };
     struct http_server_options options = {
-        .loop_count = thread_core_count() > 4 ? 2 : 1, /* formatting 50k events/s is 1/6 core */
+        .loop_count = loop_count(),
         .limits = config_http_limits(replica->config),
         .listeners = &listener,
         .listener_count = 1,
@@ -277,6 +293,8 @@ status replica_open(const struct config *config, const struct config_model *mode
     if (s != STATUS_OK)
         error_note_set(note, "cannot set up the replica: %s", status_name(s));
     else
+        s = open_tracing(replica, note);
+    if (s == STATUS_OK)
         s = create_server(replica, options->listen, note);
     if (s != STATUS_OK) {
         replica_close(replica);
@@ -509,6 +527,7 @@ void replica_close(struct replica *replica)
         http_server_stop(replica->http);
         http_server_destroy(replica->http);
     }
+    replica_tracing_close(replica->tracing);
     ring_destroy(replica->prepare_queue);
     response_store_destroy(replica->responses);
     replica_stories_destroy(replica->stories);

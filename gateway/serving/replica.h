@@ -15,6 +15,7 @@
 #include "openai_response.h"
 #include "output_parser.h"
 #include "replica_story.h"
+#include "replica_tracing.h"
 #include "response_store.h"
 #include "ring.h"
 #include "shared_page.h"
@@ -58,6 +59,7 @@ struct replica {
     struct hash_key salt_key;        /* random for each process */
     response_store *responses;       /* owned */
     replica_stories *stories;        /* owned; of the last requests */
+    struct replica_tracing *tracing; /* owned; NULL: nothing is sent from here */
     flight_recorder *flight;         /* owned; the last steps, by the step thread; NULL: none */
     shared_page_writer *page;        /* owned; where the gateway looks; NULL: nobody does */
     struct start_moments start;

@@ -7,21 +7,6 @@
 #include "job.h"
 #include "reply.h"
 
-/* W3C Trace Context: 00-TRACE-PARENT-FLAGS. */
-static void trace_read(const http_request *request, struct replica_story *story)
-{
-    struct text_slice parent = http_request_header(request, "traceparent");
-    if (parent.bytes < 55 || parent.data[2] != '-' || parent.data[35] != '-' ||
-        parent.data[52] != '-')
-        return;
-    memcpy(story->trace_id, parent.data + 3, 32);
-    memcpy(story->parent_span_id, parent.data + 36, 16);
-    if (strspn(story->trace_id, "0123456789abcdef") == 32 &&
-        strspn(story->parent_span_id, "0123456789abcdef") == 16)
-        return;
-    story->trace_id[0] = story->parent_span_id[0] = '\0';
-}
-
 void job_story_begin(struct job *job, const http_request *request)
 {
     struct replica_story *story = &job->story;
@@ -32,7 +17,7 @@ void job_story_begin(struct job *job, const http_request *request)
     story->start_wall_ns = clock_wall_ms() * NS_PER_MS - (now_ns - job->start_ns);
     story->finish = "";
     strncpy(story->request_id, http_request_id(request), sizeof story->request_id - 1);
-    trace_read(request, story);
+    replica_tracing_begin(job->replica->tracing, request, story, &job->context);
     job->story_number = replica_stories_begin(job->replica->stories, story);
 }
 
@@ -142,6 +127,16 @@ static void usage_take(struct job *job)
     story->finish = finish_word(job);
 }
 
+/* As OpenTelemetry's conventions call it, where they do. */
+static const char *operation_of(const struct job *job)
+{
+    static const char *const pooling[] = {
+        [POOLING_EMBED] = "embeddings", [POOLING_RERANK] = "rerank", [POOLING_SCORE] = "score"};
+    if (job->kind == JOB_POOLING)
+        return pooling[job->pooling_kind];
+    return job->format == &wire_format_text ? "text_completion" : "chat";
+}
+
 void job_story_end(struct job *job, bool is_forgotten)
 {
     struct replica_story *story = &job->story;
@@ -156,6 +151,8 @@ void job_story_end(struct job *job, bool is_forgotten)
             trace_take(story, &job->parts[i].trace);
     }
     put(job);
+    if (story->is_over)
+        replica_tracing_end(job->replica->tracing, story, &job->context, operation_of(job));
 }
 
 void stories_get(struct replica *replica, http_request *request)

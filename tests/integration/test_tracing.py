@@ -114,6 +114,32 @@ def test_a_request_is_a_trace_from_its_head_to_its_last_token(gateway, sink):
     assert ours["admission"]["end"] <= ours["queue"]["end"] <= attempt["start"] <= ours["stream"]["start"]
 
 
+def test_a_trace_goes_on_in_the_replica(gateway, sink):
+    trace = "8" * 32
+    stream(gateway, headers={"traceparent": f"00-{trace}-{PARENT}-01"}, prompt="Tell me of " + "rivers and " * 40)
+    spans = whole(sink, trace, 2)
+    assert sink.bad() == []
+    top, attempt = one(spans, parent=PARENT), one(spans, kind=CLIENT)
+    inner = one(spans, kind=SERVER, parent=attempt["id"])
+    facts = inner["attributes"]
+    assert inner["name"] == "chat smollm2" and facts["gen_ai.usage.output_tokens"] == 8
+    assert facts["gen_ai.usage.input_tokens"] == top["attributes"]["gen_ai.usage.input_tokens"]
+    assert facts["gen_ai.latency.time_in_model_prefill"] > 0 and facts["gen_ai.latency.time_in_model_decode"] > 0
+    parts = [span for span in spans if span["parent"] == inner["id"]]
+    assert {span["name"] for span in parts} == {"prepare", "queue", "prefill", "decode"}
+    assert sum(span["attributes"]["penstock.chunk.tokens"] for span in parts if span["name"] == "prefill") == \
+        facts["gen_ai.usage.input_tokens"] - facts["gen_ai.usage.cache_read.input_tokens"]
+    # Everything is inside of what it is a part of. The two processes have one clock, which is read in milliseconds.
+    slack = 5_000_000
+    by_id = {span["id"]: span for span in spans}
+    assert len(by_id) == len(spans)
+    for span in spans:
+        assert span["start"] <= span["end"]
+        if span is not top:
+            assert by_id[span["parent"]]["start"] - slack <= span["start"]
+            assert span["end"] <= by_id[span["parent"]]["end"] + slack
+
+
 def test_the_metrics_have_the_conventions_names_and_buckets(gateway, sink):
     stream(gateway, tokens=5)
     assert httpx.post(gateway.url + "/v1/completions", json={"model": "smollm2", "prompt": "x", "temperature": -1}).status_code == 400
@@ -144,6 +170,23 @@ def test_the_metrics_have_the_conventions_names_and_buckets(gateway, sink):
     assert tokens.sum >= 5
     (failed,) = [key for key in points if key[0] == "gen_ai.server.request.duration" and "error.type" in dict(key[1])]
     assert dict(failed[1])["gen_ai.operation.name"] == "text_completion"
+
+
+def test_a_replica_that_runs_alone_sends_its_own(start_replica, own_sink):
+    server = start_replica(config_for(own_sink.url), environment=ENVIRONMENT)
+    trace = "7" * 32
+    assert stream(server, headers={"traceparent": f"00-{trace}-{PARENT}-01"})[0] == 200
+    assert httpx.post(server.url + "/v1/completions", timeout=60,
+                      json={"model": "smollm2", "prompt": CANARY, "max_tokens": 3, "ignore_eos": True}).status_code == 200
+    top = one(whole(own_sink, trace), kind=SERVER)
+    assert (top["name"], top["parent"]) == ("chat smollm2", PARENT) and top["attributes"]["gen_ai.usage.output_tokens"] == 8
+    assert {"prepare", "queue", "prefill", "decode"} == {span["name"] for span in own_sink.trace(trace) if span["parent"] == top["id"]}
+    # The other request had no context: its trace begins here.
+    other = wait_until(lambda: [span for span in own_sink.spans() if span["name"] == "text_completion smollm2"])
+    assert other[0]["trace"] != trace and other[0]["parent"] == ""
+    names = wait_until(lambda: (lambda found: found if len(found) == 4 else None)({name for name, _ in own_sink.points()}))
+    assert "gen_ai.server.time_to_first_token" in names
+    assert own_sink.bad() == [] and all(CANARY not in str(message) for _, _, message, _, _ in own_sink.requests)
 
 
 def test_nothing_of_prompts_answers_or_secrets_is_sent(gateway, sink):
