@@ -6,7 +6,7 @@
 const struct setting observability_requests_table[] = {
     {INT("kept", config_requests, kept, "1000", 0, 100000), .reload = RELOAD_RESTART, .unit = "requests",
      .help = "Requests that have ended of which the gateway can still tell what happened (/admin/requests, `penstock explain`), at "
-             "about 5 KiB each; nothing of their text is kept."},
+             "about 3 KiB each; nothing of their text is kept."},
     {INT("replica_kept", config_requests, replica_kept, "1000", 0, 100000), .reload = RELOAD_RESTART, .unit = "requests",
      .help = "The same in each replica, at about 2 KiB each: chunks of the prompt, preemptions, speculation."},
     {INT("flight_steps", config_requests, flight_steps, "4096", 0, 1048576), .reload = RELOAD_RESTART, .unit = "steps",
