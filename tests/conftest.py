@@ -89,6 +89,14 @@ def session_servers(penstock_binary, model_path, tmp_path_factory):
     factories[2]()
 
 
+@pytest.fixture(scope="module")
+def module_servers(penstock_binary, model_path, tmp_path_factory):
+    """The same three for one file's fixtures: each gateway's replicas take a gigabyte, and a session has dozens of files."""
+    factories = make_factories(penstock_binary, model_path, tmp_path_factory.mktemp("servers"))
+    yield factories
+    factories[2]()
+
+
 @pytest.fixture(scope="session")
 def gateway(session_servers):
     """One gateway with the model smollm2 for the whole session: .url, .admin_url, .process, .pid."""

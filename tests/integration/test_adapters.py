@@ -209,8 +209,8 @@ def test_what_is_wrong_with_a_change_is_told(adapted_replica, folders, tmp_path,
 
 
 @pytest.fixture(scope="module")
-def adapted_replica(session_servers, folders):
-    return session_servers[1](config_of(folders))
+def adapted_replica(module_servers, folders):
+    return module_servers[1](config_of(folders))
 
 
 def test_no_more_adapters_than_there_is_room_for(adapted_replica, folders):
@@ -292,8 +292,8 @@ def test_what_a_client_loads_at_the_gateway_reaches_every_replica_and_outlives_t
 
 
 @pytest.fixture(scope="module")
-def adapted_gateway(session_servers, folders):
-    server = session_servers[0](config_of(folders))
+def adapted_gateway(module_servers, folders):
+    server = module_servers[0](config_of(folders))
     wait_for_replicas(server, 1)
     return server
 

@@ -72,8 +72,8 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(session_servers, database):
-    return session_servers[0](CONFIG.replace("DATABASE", str(database)))
+def server(module_servers, database):
+    return module_servers[0](CONFIG.replace("DATABASE", str(database)))
 
 
 def test_each_kind_of_answer_is_paid_to_the_token(server, database):

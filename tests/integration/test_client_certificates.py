@@ -84,8 +84,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(session_servers, folder):
-    return session_servers[0](CONFIG.replace("FOLDER", str(folder)).replace("MORE", ""))
+def server(module_servers, folder):
+    return module_servers[0](CONFIG.replace("FOLDER", str(folder)).replace("MORE", ""))
 
 
 def context_of(folder, name):

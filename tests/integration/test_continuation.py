@@ -43,8 +43,8 @@ SAMPLED = {"temperature": 0.9, "top_p": 0.95, "seed": 4711}
 
 
 @pytest.fixture(scope="module")
-def server(session_servers):
-    server = session_servers[0](CONFIG.replace("CACHING", "false"))
+def server(module_servers):
+    server = module_servers[0](CONFIG.replace("CACHING", "false"))
     settle(server, [])
     return server
 

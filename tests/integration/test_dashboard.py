@@ -56,9 +56,9 @@ def past_make(path):
 
 
 @pytest.fixture(scope="module")
-def gateway(session_servers, tmp_path_factory):
+def gateway(module_servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard")
-    server = session_servers[0](CONFIG.replace("FOLDER", str(folder)), wait=False)
+    server = module_servers[0](CONFIG.replace("FOLDER", str(folder)), wait=False)
     headers = {"authorization": "Bearer " + KEY}
 
     def is_ready():

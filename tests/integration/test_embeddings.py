@@ -31,8 +31,8 @@ models:
 
 
 @pytest.fixture(scope="module")
-def server(session_servers):
-    return session_servers[0](CONFIG)
+def server(module_servers):
+    return module_servers[0](CONFIG)
 
 
 @pytest.fixture(scope="module")

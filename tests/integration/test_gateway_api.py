@@ -30,8 +30,8 @@ def client_of(server, key="none", **options):
 
 
 @pytest.fixture(scope="module")
-def keyed(session_servers):
-    return session_servers[0](KEYS_CONFIG)
+def keyed(module_servers):
+    return module_servers[0](KEYS_CONFIG)
 
 
 def test_chat_answers(gateway):

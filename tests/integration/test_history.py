@@ -79,10 +79,10 @@ def past_make(path):
 
 
 @pytest.fixture(scope="module")
-def gateway(session_servers, tmp_path_factory, failing_url):
+def gateway(module_servers, tmp_path_factory, failing_url):
     folder = tmp_path_factory.mktemp("history")
     past_make(folder / "history.sqlite")
-    server = session_servers[0](CONFIG.replace("FOLDER", str(folder)).replace("UPSTREAM", failing_url))
+    server = module_servers[0](CONFIG.replace("FOLDER", str(folder)).replace("UPSTREAM", failing_url))
     server.folder = folder
     return server
 

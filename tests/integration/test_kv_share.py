@@ -38,8 +38,8 @@ LONG = "river mill stone " * 370  # 1,110 tokens: one is in the share, two are n
 
 
 @pytest.fixture(scope="module")
-def shares(session_servers):
-    return session_servers[0](SHARES % (hash_of("ann-key"), hash_of("bob-key")))
+def shares(module_servers):
+    return module_servers[0](SHARES % (hash_of("ann-key"), hash_of("bob-key")))
 
 
 def waits(server):

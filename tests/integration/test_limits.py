@@ -48,8 +48,8 @@ models:
 
 
 @pytest.fixture(scope="module")
-def server(session_servers):
-    return session_servers[0](CONFIG)
+def server(module_servers):
+    return module_servers[0](CONFIG)
 
 
 def client_of(server, name, **options):

@@ -153,8 +153,8 @@ models:
 
 
 @pytest.fixture(scope="module")
-def keyed(session_servers):
-    return session_servers[0](KEYED)
+def keyed(module_servers):
+    return module_servers[0](KEYED)
 
 
 def test_the_gateway_takes_the_clients_key_and_refuses_others_in_its_shape(keyed):

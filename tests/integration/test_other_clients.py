@@ -75,8 +75,8 @@ def test_instructor_extracts_types_whole_streamed_and_in_lists(gateway, tmp_path
 # --- litellm ---
 
 @pytest.fixture(scope="module")
-def litellm_heard(session_servers, tmp_path_factory):
-    server = session_servers[0](SERVER_WITH_EMBEDDINGS)
+def litellm_heard(module_servers, tmp_path_factory):
+    server = module_servers[0](SERVER_WITH_EMBEDDINGS)
     heard = run_client("litellm_client.py", server, tmp_path_factory.mktemp("litellm"))
     yield server, heard
     server.stop()

@@ -43,9 +43,9 @@ SECRET = "the blue heron walks home"
 
 
 @pytest.fixture(scope="module")
-def gateway(session_servers, tmp_path_factory):
+def gateway(module_servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    server = session_servers[0](CONFIG.replace("RUN_DIRECTORY", str(folder)))
+    server = module_servers[0](CONFIG.replace("RUN_DIRECTORY", str(folder)))
     server.wait_for_replicas()
     server.run_directory = folder
     return server

@@ -62,9 +62,9 @@ def redis():
 
 
 @pytest.fixture(scope="module")
-def start(session_servers, redis):
+def start(module_servers, redis):
     def start_one():
-        return session_servers[0](CONFIG.replace("REDIS\n", redis.address + "\n", 1), environment=ENVIRONMENT)
+        return module_servers[0](CONFIG.replace("REDIS\n", redis.address + "\n", 1), environment=ENVIRONMENT)
     return start_one
 
 

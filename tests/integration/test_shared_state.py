@@ -62,8 +62,8 @@ def spools(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(session_servers, postgres, spools):
-    return [session_servers[0](config_for(postgres, spool)) for spool in spools]
+def pair(module_servers, postgres, spools):
+    return [module_servers[0](config_for(postgres, spool)) for spool in spools]
 
 
 def penstock(binary, *arguments):
@@ -248,7 +248,7 @@ def test_check_tells_what_is_wrong_and_where(penstock_binary, postgres, pair, tm
     assert "the URI has a password in it" in penstock(penstock_binary, "check", config).stderr
 
 
-def test_killed_under_load_it_leaves_what_was_durable(session_servers, postgres, pair, spools, make_key):
+def test_killed_under_load_it_leaves_what_was_durable(module_servers, postgres, pair, spools, make_key):
     """The last test of the pair: its first gateway is killed, and started again on its spool."""
     id, secret = make_key("survivor", "thrifty-2")
     with Load(pair, secret) as load:
@@ -263,7 +263,7 @@ def test_killed_under_load_it_leaves_what_was_durable(session_servers, postgres,
     wait_until(lambda: metric_of(pair[1], "penstock_leader") == 1, what="the lead has moved")
     wait_until(lambda: ledger_count(postgres, id) >= load.good[pair[1].name], what="the other's rows")
     before = ledger_count(postgres, id)
-    again = session_servers[0](config_for(postgres, spools[0]))
+    again = module_servers[0](config_for(postgres, spools[0]))
     # What the answers of before the kill were written down as, but for those of the last interval.
     wait_until(lambda: ledger_count(postgres, id) >= before + waiting, what="the rows of the spool")
     assert ledger_count(postgres, id) <= sum(load.good.values()) + 1, "and none twice"

@@ -77,10 +77,10 @@ def ask(server, shown):
 
 
 @pytest.fixture(scope="module")
-def server(session_servers, tmp_path_factory):
+def server(module_servers, tmp_path_factory):
     path = tmp_path_factory.mktemp("jwks") / "keys.json"
     path.write_text(json.dumps(key_set("RS-1", "ES-1", "Ed-1", "RS-weak")))
-    server = session_servers[0](CONFIG.replace("JWKS", str(path)).replace("MORE", ""))
+    server = module_servers[0](CONFIG.replace("JWKS", str(path)).replace("MORE", ""))
     server.key_file = path
     return server
 

@@ -245,10 +245,10 @@ def test_a_schema_that_cannot_be_kept_binds_no_function_that_is_not_strict(repli
 
 
 @pytest.fixture(scope="module")
-def thinker(session_servers):
+def thinker(module_servers):
     """The same model, read as one that marks its reasoning."""
     text = ("models:\n  - name: smollm2\n    path: {model}\n    reasoning_parser: think\n")
-    return session_servers[1](text)
+    return module_servers[1](text)
 
 
 def test_reasoning_comes_apart_from_the_answer(thinker):

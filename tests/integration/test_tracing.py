@@ -66,9 +66,9 @@ ENVIRONMENT = {"OTLP_SECRET": "Bearer of-the-sink"}
 
 
 @pytest.fixture(scope="module")
-def gateway(session_servers, collector):
+def gateway(module_servers, collector):
     """Sends to the collector, which sends to the sink."""
-    return session_servers[0](config_for(collector.url), environment=ENVIRONMENT)
+    return module_servers[0](config_for(collector.url), environment=ENVIRONMENT)
 
 
 def stream(server, model="smollm2", headers=(), tokens=8, prompt=CANARY + " of"):

@@ -78,8 +78,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(session_servers, folder):
-    return session_servers[0](ELSEWHERE.replace("FOLDER", str(folder)))
+def elsewhere(module_servers, folder):
+    return module_servers[0](ELSEWHERE.replace("FOLDER", str(folder)))
 
 
 def upstream(name, url, extra="", **fields):
@@ -101,14 +101,14 @@ def chat(server, model, headers=None, **fields):
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
-def beside(request, session_servers, elsewhere, folder):
+def beside(request, module_servers, elsewhere, folder):
     """A gateway with one model, which is elsewhere."""
     port = elsewhere.url.rsplit(":", 1)[1]
     url = f"http://127.0.0.1:{port}/" if request.param == "http" else f"https://localhost:{port}/v1"
     fields = {"model": "there", "api_key_file": folder / "key"}
     if request.param == "https":
         fields["ca_file"] = folder / "ca.pem"
-    server = session_servers[0](HERE + upstream("far", url, **fields))
+    server = module_servers[0](HERE + upstream("far", url, **fields))
     wait_for_state(server, "far", "ready")
     yield server
     server.stop()
@@ -302,8 +302,8 @@ VERSIONS = HERE + LOCAL.replace("name: local", "name: first") + LOCAL.replace("n
 
 
 @pytest.fixture(scope="module")
-def versions(session_servers):
-    server = session_servers[0](VERSIONS)
+def versions(module_servers):
+    server = module_servers[0](VERSIONS)
     yield server
     server.stop()
 

@@ -48,8 +48,8 @@ def hash_of(key):
 
 
 @pytest.fixture(scope="module")
-def room(session_servers):
-    return session_servers[0](ONE_SLOT % (hash_of("ann-key"), hash_of("bob-key")))
+def room(module_servers):
+    return module_servers[0](ONE_SLOT % (hash_of("ann-key"), hash_of("bob-key")))
 
 
 class Ask(threading.Thread):
