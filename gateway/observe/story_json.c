@@ -55,6 +55,15 @@ static enum story_moment latest_of(const struct request_story *story)
     return latest;
 }
 
+/* Its latest moment, but for one whose latest token is never known to be the last. */
+static const char *phase_of(const struct request_story *story)
+{
+    enum story_moment latest = latest_of(story);
+
+    return !story->is_over && latest >= STORY_FIRST_TOKEN ? "generating"
+                                                          : story_moment_name(latest);
+}
+
 static void row_members(const struct request_story *story, uint64_t now_ns, struct buffer *out)
 {
     text_write(out, "id", story->request_id);
@@ -64,7 +73,7 @@ static void row_members(const struct request_story *story, uint64_t now_ns, stru
     number_write(out, "start_ms", story->start_wall_ns / NS_PER_MS);
     json_write_key(out, "seconds");
     json_write_double(out, (double)duration_of(story, now_ns) / 1e9);
-    text_write(out, "phase", story_moment_name(latest_of(story)));
+    text_write(out, "phase", phase_of(story));
     text_write(out, "route", story->route);
     text_or_null(out, "model", story->model);
     json_write_key(out, "status");

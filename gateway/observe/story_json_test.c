@@ -125,6 +125,20 @@ static void phases_of_one_under_way_go_up_to_now(void **state)
     json_decref(json);
 }
 
+/* Each token moves the moment of the last one. */
+static void one_under_way_with_tokens_generates(void **state)
+{
+    struct request_story story = story_of();
+    json_t *json;
+
+    (void)state;
+    story.is_over = false;
+    story.moments_ns[STORY_ENDED] = 0;
+    json = written(&story, story.start_ns + 300000000, NULL);
+    assert_string_equal(json_string_value(json_object_get(json, "phase")), "generating");
+    json_decref(json);
+}
+
 static void add(void *context, uint32_t attempt, struct buffer *out)
 {
     (void)context;
@@ -170,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_that_has_happened_is_told),
         cmocka_unit_test(phases_of_one_under_way_go_up_to_now),
+        cmocka_unit_test(one_under_way_with_tokens_generates),
         cmocka_unit_test(attempts_get_what_others_tell),
         cmocka_unit_test(rows_are_apart_by_commas),
     };

@@ -71,9 +71,9 @@ export function lines(place, {starts, series, step, format, summary}) {
     let path = "", isOn = false;
     values.forEach((value, i) => {
       if (value === null || !Number.isFinite(value)) { isOn = false; return; }
-      path += `${isOn ? "L" : "M"}${(LEFT + chart.innerWidth * (i + 0.5) / values.length).toFixed(1)} ` +
-        `${(TOP + chart.innerHeight * (1 - value / max)).toFixed(1)}`;
-      if (!isOn && (values[i + 1] ?? null) === null) path += "h1.5"; // a point by itself
+      const x = (LEFT + chart.innerWidth * (i + 0.5) / values.length).toFixed(1), y = (TOP + chart.innerHeight * (1 - value / max)).toFixed(1);
+      path += `${isOn ? "L" : "M"}${x} ${y}`;
+      if (!isOn && (values[i + 1] ?? null) === null) chart.root.append(svg("circle", {class: "line-" + which, cx: x, cy: y, r: 1.5})); // by itself
       isOn = true;
     });
     chart.root.append(svg("path", {class: "line-" + which, d: path}));

@@ -16,8 +16,8 @@ export const el = (name, attributes = {}, ...children) => fill(document.createEl
 export const svg = (name, attributes = {}, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 
 export function table(caption, columns, rows) {
-  // columns: {title, number, wrap, of: row => text or node}
-  const kind = (column) => (column.number ? "number" : column.wrap ? "wrap" : null);
+  // columns: {title, number, wrap, cut, of: row => text or node}; cut: one line, whatever its length
+  const kind = (column) => (column.number ? "number" : column.wrap ? "wrap" : column.cut ? "cut" : null);
   return el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": caption},
     el("table", {},
       el("caption", {}, caption),

@@ -22,12 +22,13 @@ function complete(rows, from, to, step) {
   const width = STEP_S[step], found = new Map(rows.map((row) => [row.start, row]));
   const first = rows.length ? Math.max(from, Math.min(...found.keys())) : to;
   const out = [];
-  for (let start = first - first % width; start < to; start += width) out.push(found.get(start) ?? {start, missing: true});
+  for (let start = first - first % width; start < to; start += width)
+    if (found.has(start) || start + width <= to) out.push(found.get(start) ?? {start, missing: true}); // the newest comes a moment later
   return out;
 }
 
 export function overview() {
-  let span = SPANS[1], model = "", selected = null, models = [], drawn = null, lastHistory = 0, history = null;
+  let span = SPANS[1], isSpanChosen = false, model = "", selected = null, models = [], drawn = null, lastHistory = 0, history = null;
 
   const tiles = el("dl", {class: "tiles", "aria-label": "Now"});
   const anomalies = el("div", {});
@@ -35,7 +36,7 @@ export function overview() {
   const said = el("div", {class: "words", "aria-live": "polite"}), tablePlace = el("details", {}, el("summary", {}, "As a table"));
   const charts = {ttft: el("div", {}), tokens: el("div", {}), requests: el("div", {}), cost: el("div", {})};
   const modelSelect = el("select", {onchange: () => { model = modelSelect.value; lastHistory = 0; selected = null; update(); }});
-  const spanSelect = el("select", {onchange: () => { span = SPANS[spanSelect.value]; lastHistory = 0; selected = null; update(); }},
+  const spanSelect = el("select", {onchange: () => { span = SPANS[spanSelect.value]; isSpanChosen = true; lastHistory = 0; selected = null; update(); }},
     SPANS.map((one, i) => el("option", {value: i, selected: one === span}, one.name)));
   hours.addEventListener("input", () => { selected = Number(hours.value); draw(); });
 
@@ -142,6 +143,15 @@ export function overview() {
       `${measure(one.signal, one.expected)} (since ${clock(one.since)}, score ${short(one.score)}).`)));
   }
 
+  async function readHistory(to) {
+    history = await get(`history?step=${span.step}&from=${to - span.span}&to=${to}` + (model ? `&model=${encodeURIComponent(model)}` : ""));
+    if (isSpanChosen || history.total.length > 2) return;
+    isSpanChosen = true; // a gateway that has just begun has minutes to show, not hours
+    span = SPANS[0];
+    spanSelect.value = 0;
+    await readHistory(to);
+  }
+
   async function update() {
     const to = Math.floor(Date.now() / 1000);
     const [now, replicas, unusual] = await Promise.all([
@@ -150,7 +160,7 @@ export function overview() {
     drawAnomalies(unusual);
     if (to - lastHistory >= (span.step === "minute" ? 5 : 30)) {
       lastHistory = to;
-      history = await get(`history?step=${span.step}&from=${to - span.span}&to=${to}` + (model ? `&model=${encodeURIComponent(model)}` : ""));
+      await readHistory(to);
     }
     const names = [...new Set(replicas.replicas.map((one) => one.model))].sort();
     if (names.join() !== models.join() || modelSelect.options.length === 0) {

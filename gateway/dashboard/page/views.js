@@ -75,8 +75,8 @@ export const pool = () => drawnPlace(
 export const requests = () => drawnPlace(
   async () => [(await get("requests?limit=200")).requests],
   (rows) => [card("Requests, those under way first", table("Requests", [
-    {title: "Began", of: (row) => new Date(row.start_ms).toLocaleTimeString()},
-    {title: "Request", wrap: true, of: (row) => el("a", {href: "#/requests/" + encodeURIComponent(row.id)}, row.id)},
+    {title: "Began", cut: true, of: (row) => new Date(row.start_ms).toLocaleTimeString()},
+    {title: "Request", cut: true, of: (row) => el("a", {href: "#/requests/" + encodeURIComponent(row.id), title: row.id}, row.id)},
     {title: "Phase", of: (row) => state(row.state === "live" ? row.phase : "ended")},
     {title: "Status", number: true, of: (row) => row.status ?? "–"},
     {title: "Took", number: true, of: (row) => seconds(row.seconds)},
