@@ -365,8 +365,10 @@ void admin_request(struct edge_record *record, struct text_slice rest)
     struct text_slice id = edge_percent_decode(record->request, rest);
     struct story_question *question;
 
-    if (id.bytes == 0 || id.bytes >= STORY_TEXT_BYTES) {
-        refuse(record, 404, "request_not_found", "Ids of requests have 1 to 128 characters");
+    /* A NUL would end the id early, and one without an id asks for the list. */
+    if (id.bytes == 0 || id.bytes >= STORY_TEXT_BYTES || memchr(id.data, '\0', id.bytes) != NULL) {
+        refuse(record, 404, "request_not_found",
+               "Ids of requests have 1 to 128 characters, none of them NUL");
         return;
     }
     question = question_create(record, false, 0);

@@ -151,7 +151,7 @@ def test_the_list_is_bounded_and_can_be_narrowed(gateway):
     assert listed(gateway, "model=other") == [] and listed(gateway, "model=team%2Fsmollm2&limit=2")
     for query in ("limit=0", "limit=1001", "limit=x", "state=dead", "who=me"):
         assert httpx.get(f"{gateway.admin_url}/admin/requests?{query}", timeout=30).status_code == 400
-    for path in ("never-was", "a" * 129):
+    for path in ("never-was", "a" * 129, "%00", "many-44%00x"):
         assert httpx.get(f"{gateway.admin_url}/admin/requests/{path}", timeout=30).status_code == 404
 
 
