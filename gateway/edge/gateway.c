@@ -579,6 +579,7 @@ static status edge_run(struct edge *edge, const struct gateway_options *options,
     upstreams_stop(edge);
     control_stop(edge->control, REPLICA_END_NS);
     history_stop(edge->history);
+    scraper_stop(edge->scraper);
     if (edge->join != NULL)
         join_stop(edge->join);
     loops_free(edge);

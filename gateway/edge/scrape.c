@@ -27,13 +27,14 @@ struct scrape {
 
 struct scraper {
     metrics_registry *registry; /* borrowed */
-    pthread_mutex_t lock;       /* of what follows but `thread` */
+    pthread_mutex_t lock;       /* of what follows but the last two */
     pthread_cond_t changed;
     struct scrape *first, **last;
     uint32_t count;
     bool is_ending;
     struct buffer spare; /* the last page's memory: the next one is about as long */
     pthread_t thread;
+    bool is_running; /* main */
 };
 
 static void lock(struct scraper *scraper)
@@ -124,19 +125,28 @@ status scraper_create(metrics_registry *registry, struct scraper **out)
         memory_release(scraper);
         return result;
     }
+    scraper->is_running = true;
     *out = scraper;
     return STATUS_OK;
 }
 
-void scraper_destroy(struct scraper *scraper)
+void scraper_stop(struct scraper *scraper)
 {
-    if (scraper == NULL)
+    if (!scraper->is_running)
         return;
     lock(scraper);
     scraper->is_ending = true;
     CHECK(pthread_cond_signal(&scraper->changed) == 0);
     unlock(scraper);
     CHECK(pthread_join(scraper->thread, NULL) == 0);
+    scraper->is_running = false;
+}
+
+void scraper_destroy(struct scraper *scraper)
+{
+    if (scraper == NULL)
+        return;
+    scraper_stop(scraper);
     while (scraper->first != NULL) {
         struct scrape *scrape = scraper->first;
 

@@ -13,7 +13,10 @@ struct scrape; /* one request's page; owned by the request */
 
 /* `registry`: borrowed. STATUS_OK, STATUS_NO_MEMORY. Main. */
 NODISCARD status scraper_create(metrics_registry *registry, struct scraper **out);
-/* After the loops have ended: what still waits is not made any more. Accepts NULL. Main. */
+/* What still waits is not made any more. While the loops run, which take what has been made, and before anything ends that is
+ * collected from (metrics_on_scrape). Main. */
+void scraper_stop(struct scraper *scraper);
+/* After the loops have ended. Stops it, if it runs. Accepts NULL. Main. */
 void scraper_destroy(struct scraper *scraper);
 
 /* The route. Loop. */
