@@ -32,12 +32,26 @@ static void lock_leave(pthread_mutex_t *lock)
     CHECK(rc == 0);
 }
 
+void metrics_lists_take(metrics_registry *registry)
+{
+    lock_take(&registry->turn);
+    lock_take(&registry->lock);
+    lock_leave(&registry->turn);
+}
+
+void metrics_lists_leave(metrics_registry *registry)
+{
+    lock_leave(&registry->lock);
+}
+
 status metrics_registry_create(metrics_registry **out)
 {
     metrics_registry *registry = memory_allocate_array(1, sizeof *registry);
     if (registry == NULL)
         return STATUS_NO_MEMORY;
     int rc = pthread_mutex_init(&registry->lock, NULL);
+    CHECK(rc == 0);
+    rc = pthread_mutex_init(&registry->turn, NULL);
     CHECK(rc == 0);
     rc = pthread_mutex_init(&registry->scrape_lock, NULL);
     CHECK(rc == 0);
@@ -82,6 +96,7 @@ void metrics_registry_destroy(metrics_registry *registry)
     }
     memory_release(registry->collectors);
     pthread_mutex_destroy(&registry->lock);
+    pthread_mutex_destroy(&registry->turn);
     pthread_mutex_destroy(&registry->scrape_lock);
     memory_release(registry);
 }
@@ -228,7 +243,7 @@ status metrics_family_create(metrics_registry *registry,
         return STATUS_NO_MEMORY;
     }
     status result = STATUS_OK;
-    lock_take(&registry->lock);
+    metrics_lists_take(registry);
     for (metrics_family *other = registry->first; other != NULL; other = other->next) {
         if (strcmp(other->name, family->name) == 0)
             result = STATUS_INVALID;
@@ -237,7 +252,7 @@ status metrics_family_create(metrics_registry *registry,
         *registry->last = family;
         registry->last = &family->next;
     }
-    lock_leave(&registry->lock);
+    metrics_lists_leave(registry);
     if (result != STATUS_OK)
         family_destroy(family);
     else
@@ -248,13 +263,13 @@ status metrics_family_create(metrics_registry *registry,
 void metrics_family_keep_exemplars(metrics_family *family)
 {
     CHECK(family->kind == METRICS_HISTOGRAM);
-    lock_take(&family->registry->lock);
+    metrics_lists_take(family->registry);
     family->keeps_exemplars = true;
     if (family->other->exemplars == NULL)
         family->other->exemplars =
             memory_allocate_array(family->bound_count + 1, sizeof *family->other->exemplars);
     CHECK(family->other->exemplars != NULL);
-    lock_leave(&family->registry->lock);
+    metrics_lists_leave(family->registry);
 }
 
 status metrics_families_create(metrics_registry *registry, const struct metrics_family_row *rows,
@@ -321,12 +336,12 @@ metrics_series *metrics_series_get(metrics_family *family, const char *const *la
 {
     CHECK(family->label_count == 0 || label_values != NULL);
     char *labels = labels_render(family, label_values);
-    lock_take(&family->registry->lock);
+    metrics_lists_take(family->registry);
     metrics_series *series = labels != NULL ? series_find_or_add(family, &labels) : NULL;
     if (series == NULL)
         series = family->other;
     series->is_shown = true;
-    lock_leave(&family->registry->lock);
+    metrics_lists_leave(family->registry);
     memory_release(labels);
     return series;
 }
@@ -336,7 +351,7 @@ void metrics_series_remove(metrics_family *family, const char *const *label_valu
     char *labels = labels_render(family, label_values);
     if (labels == NULL)
         return; /* too long ever to have been made */
-    lock_take(&family->registry->lock);
+    metrics_lists_take(family->registry);
     metrics_series **link = bucket_find(family, labels);
     metrics_series *series = *link;
     if (series != NULL) {
@@ -348,7 +363,7 @@ void metrics_series_remove(metrics_family *family, const char *const *label_valu
                 (family->series_count - place - 1) * sizeof(family->series[0]));
         family->series_count--;
     }
-    lock_leave(&family->registry->lock);
+    metrics_lists_leave(family->registry);
     memory_release(labels);
     series_destroy(series);
 }

@@ -55,12 +55,18 @@ struct metrics_collector {
 };
 
 struct metrics_registry {
-    pthread_mutex_t lock;          /* families and series */
+    pthread_mutex_t lock;          /* families and series; taken by metrics_lists_take alone */
+    pthread_mutex_t turn;          /* held while waiting for `lock` */
     pthread_mutex_t scrape_lock;   /* one scrape at a time, and collectors; taken before `lock` */
     metrics_family *first, **last; /* lock */
     struct metrics_collector *collectors; /* owned; scrape_lock */
     size_t collector_count;
 };
+
+/* The lock of families and series. Who waits for it gets it before a scrape that leaves it for a moment has it again: a mutex alone
+ * would mostly go to the thread that has just left it. */
+void metrics_lists_take(metrics_registry *registry);
+void metrics_lists_leave(metrics_registry *registry);
 
 /* What an exemplar says, or false: there is none, or somebody writes it all the time. */
 struct metrics_exemplar_view {

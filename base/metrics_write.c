@@ -340,13 +340,13 @@ void metrics_write(metrics_registry *registry, enum metrics_format format, struc
     for (size_t i = 0; i < registry->collector_count; i++)
         registry->collectors[i].collect(registry->collectors[i].context);
     /* Families stay, so the lock may be left between two of them for who waits to make a series. */
-    lock_take(&registry->lock);
+    metrics_lists_take(registry);
     for (family = registry->first; family != NULL; family = family->next) {
         write_family(&writer, family);
-        lock_leave(&registry->lock);
-        lock_take(&registry->lock);
+        metrics_lists_leave(registry);
+        metrics_lists_take(registry);
     }
-    lock_leave(&registry->lock);
+    metrics_lists_leave(registry);
     lock_leave(&registry->scrape_lock);
     if (format == METRICS_OPENMETRICS)
         buffer_append_text(out, "# EOF\n");
