@@ -133,13 +133,14 @@ static status put_judge(history *own, const struct history_put *put, struct erro
 }
 
 /* False: it could not be written. */
-static bool put_take(history *own, const struct history_put *put)
+static bool put_take(history *own, const struct history_put *put, bool is_last)
 {
     struct error_note note = {""};
 
     if (put_write(own, put, &note) != STATUS_OK) {
-        if (!own->has_failed)
-            log_error(AREA, "%s; it is tried again", note.text);
+        if (is_last || !own->has_failed)
+            log_error(AREA, "%s; %s", note.text,
+                      is_last ? "the rest is lost" : "it is tried again");
         own->has_failed = true;
         return false;
     }
@@ -149,14 +150,17 @@ static bool put_take(history *own, const struct history_put *put)
     return true;
 }
 
+/* At the end what one could not be written for, the others could not either: each might wait for a disk or a lock as long as it did. */
 static void pending_take(history *own, bool is_last)
 {
     uint32_t done = 0;
+    bool is_good = true;
 
     while (own->pending != NULL) {
         struct history_put *put = own->pending;
 
-        if (!put_take(own, put) && !is_last)
+        is_good = is_good && put_take(own, put, is_last);
+        if (!is_good && !is_last)
             break;
         own->pending = put->next;
         memory_release(put);

@@ -142,20 +142,6 @@ static bool is_full(const otlp_exporter *exporter)
     return exporter->batch.span_count >= (uint32_t)exporter->options.settings->batch;
 }
 
-static void items_drain(otlp_exporter *exporter)
-{
-    for (uint32_t i = 0; i < exporter->options.loop_count; i++) {
-        struct cell_ring *queue = exporter->loops[i].items;
-
-        for (uint32_t count = cell_ring_count(queue); count > 0 && !is_full(exporter); count--) {
-            if (exporter->batch.span_count == 0)
-                exporter->batch.begun_ns = clock_now_ns();
-            exporter->options.spans(exporter->options.context, exporter, cell_ring_front(queue));
-            cell_ring_drop(queue);
-        }
-    }
-}
-
 static bool has_items(const otlp_exporter *exporter)
 {
     for (uint32_t i = 0; i < exporter->options.loop_count; i++) {
@@ -203,6 +189,22 @@ static uint64_t end_of(const otlp_exporter *exporter)
 static bool is_over(const void *context)
 {
     return clock_now_ns() >= end_of(context);
+}
+
+/* Each may take a while, as whoever makes its spans may ask others: at the end no more than there is time for. */
+static void items_drain(otlp_exporter *exporter)
+{
+    for (uint32_t i = 0; i < exporter->options.loop_count; i++) {
+        struct cell_ring *queue = exporter->loops[i].items;
+
+        for (uint32_t count = cell_ring_count(queue);
+             count > 0 && !is_full(exporter) && !is_over(exporter); count--) {
+            if (exporter->batch.span_count == 0)
+                exporter->batch.begun_ns = clock_now_ns();
+            exporter->options.spans(exporter->options.context, exporter, cell_ring_front(queue));
+            cell_ring_drop(queue);
+        }
+    }
 }
 
 static uint64_t timeout_of(const otlp_exporter *exporter, uint64_t now_ns)
