@@ -12,11 +12,18 @@ bool adapter_upload_turn(engine *e)
     if (!adapter_upload_is_ordered(e))
         return false;
     bool has_failed = e->failure != STATUS_OK;
-    if (!has_failed && !model_adapter_upload(e->model, e->upload.adapter))
+    bool is_asleep = engine_sleep_level(e) > 0; /* its device's memory is others' */
+    if (!has_failed && !is_asleep && !model_adapter_upload(e->model, e->upload.adapter))
         return true;
     atomic_store_explicit(&e->upload.is_ordered, false, memory_order_relaxed);
     opening_tell(&e->upload.done, has_failed ? STATUS_CLOSED : STATUS_OK);
     return true;
+}
+
+void adapter_upload_rest(engine *e, model_adapter *adapter)
+{
+    while (!model_adapter_upload(e->model, adapter))
+        continue;
 }
 
 status adapter_upload(engine *e, model_adapter *adapter)
@@ -30,5 +37,7 @@ status adapter_upload(engine *e, model_adapter *adapter)
     status s = opening_wait(&e->upload.done, NULL);
     rc = pthread_mutex_unlock(&e->upload.lock);
     CHECK(rc == 0);
+    if (s == STATUS_OK)
+        model_adapter_trim(adapter);
     return s;
 }

@@ -207,6 +207,11 @@ bool model_adapter_upload(const model *m, model_adapter *adapter)
     return true;
 }
 
+void model_adapter_trim(model_adapter *adapter)
+{
+    (void)adapter;
+}
+
 void model_adapter_close(const model *m, model_adapter *adapter)
 {
     assert_ptr_equal(m, fake_memory);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "adapter_upload.h"
 #include "device_samples.h"
 #include "embeddings.h"
 #include "load_totals.h"
@@ -9,8 +10,9 @@
 #include "step_flight.h"
 
 /* True: some of the rows have an adapter. */
-static bool lay_out_rows(struct step_buffers *b, const struct step_plan *plan, uint32_t stride)
+static bool lay_out_rows(engine *e, const struct step_plan *plan, uint32_t stride)
 {
+    struct step_buffers *b = &e->step;
     uint32_t row = 0;
     bool has_adapters = false;
     for (uint32_t i = 0; i < plan->entry_count; i++) {
@@ -20,6 +22,8 @@ static bool lay_out_rows(struct step_buffers *b, const struct step_plan *plan, u
         b->row_start[i] = row;
         b->adapters[i] = adapter != NULL ? adapter->weights : NULL;
         has_adapters |= adapter != NULL;
+        if (adapter != NULL)
+            adapter_upload_rest(e, adapter->weights);
         memcpy(b->block_tables + (size_t)i * stride, s->table.blocks,
                s->table.count * sizeof *s->table.blocks);
         for (uint32_t j = 0; j < entry->count; j++, row++) {
@@ -67,7 +71,7 @@ static struct model_step make_step(engine *e, const struct step_plan *plan)
 {
     struct step_buffers *b = &e->step;
     uint32_t stride = table_stride(e, plan);
-    bool has_adapters = lay_out_rows(b, plan, stride);
+    bool has_adapters = lay_out_rows(e, plan, stride);
     struct model_step step = {
         .tokens = b->tokens,
         .batch = {.n_rows = plan->row_count,

@@ -364,15 +364,23 @@ status model_adapter_open(const model *m, const char *folder, model_adapter **ou
 
 bool model_adapter_upload(const model *m, model_adapter *adapter)
 {
-    if (adapter->slots == NULL)
+    uint64_t left = adapter->image_floats - adapter->uploaded;
+    if (left == 0)
         return true;
     backend *b = model_get_backend(m);
-    uint64_t left = adapter->image_floats - adapter->uploaded;
     uint64_t count = left < UPLOAD_FLOATS ? left : UPLOAD_FLOATS;
     b->operations->upload(b, adapter_slot_memory(adapter->slots, adapter->slot) + adapter->uploaded,
                           adapter->image + adapter->uploaded, count * sizeof(float));
     adapter->uploaded += count;
     return adapter->uploaded == adapter->image_floats;
+}
+
+void model_adapter_trim(model_adapter *adapter)
+{
+    if (adapter->uploaded < adapter->image_floats)
+        return;
+    memory_release(adapter->image);
+    adapter->image = NULL;
 }
 
 static void release(backend *b, const float *memory)

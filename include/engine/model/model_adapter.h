@@ -16,6 +16,8 @@ NODISCARD status model_adapter_open(const model *m, const char *folder, model_ad
                                     struct error_note *note);
 /* Copies the next piece of it to its place; true: all of it is there. At once where the backend's memory is the host's. Thread: step. */
 NODISCARD bool model_adapter_upload(const model *m, model_adapter *adapter);
+/* Gives back the host's copy, if all of it is in its place. Thread: any, before a step may use it. */
+void model_adapter_trim(model_adapter *adapter);
 /* No step may use it any more. Accepts NULL. Thread: any, beside steps. */
 void model_adapter_close(const model *m, model_adapter *adapter);
 uint64_t model_adapter_bytes(const model_adapter *adapter);
