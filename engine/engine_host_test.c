@@ -130,7 +130,7 @@ static void an_engine_that_slept_has_forgotten_them(void **state)
 static void a_cache_in_the_hosts_memory_has_nothing_below_it(void **state)
 {
     (void)state;
-    struct engine_options options = options_on(model_file, "auto", 20 * BLOCK_BYTES);
+    struct engine_options options = options_on(model_file, "cpu", 20 * BLOCK_BYTES);
     struct error_note note = {""};
     engine *e = NULL;
     options.host_bytes = 20 * BLOCK_BYTES;

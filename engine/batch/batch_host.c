@@ -135,7 +135,9 @@ bool batch_host_load(batcher *b, struct sequence *s)
         if (!is_above) {
             if (!host_tier_has(h->tier, hash) || !is_quicker(b, h->block_ns, s->computed_count))
                 return false;
-            if (h->copies_left == 0 || h->load_count == b->options.block_count)
+            if (h->load_count == b->options.block_count)
+                return false;
+            if (h->copies_left == 0)
                 return true;
             bool is_held = host_tier_hold(h->tier, hash, &slot);
             CHECK(is_held);

@@ -385,6 +385,9 @@ const struct step_plan *batcher_plan(batcher *b)
         return NULL; /* what is on its way may end somebody */
     batch_host_begin(b, generates(b));
     plan_decodes(b);
+    if (b->plan.decode_count ==
+        0) /* who generated may have lost its blocks, and loads must go on */
+        batch_host_begin(b, false);
     struct step_shape decodes = plan_shape(b);
     b->plan_decodes_ns =
         cost_model_is_ready(&b->cost) ? cost_model_predict_ns(&b->cost, &decodes) : 0.0;

@@ -13,10 +13,12 @@
  * the block table. Any block that is stale, shared too long, or copied wrongly changes an output,
  * and outputs are compared with a plain recomputation. */
 
-#define BLOCKS_MAX   64u
+#ifndef BLOCKS_MAX /* a test may want larger ones */
+#define BLOCKS_MAX 64u
+#define PROMPT_MAX 96u
+#endif
 #define REQUESTS_MAX 48u
 #define N_MAX        4u
-#define PROMPT_MAX   96u
 #define OUTPUT_MAX   40u
 #define TOKENS_MAX   (PROMPT_MAX + OUTPUT_MAX)
 #define VOCABULARY   50u
