@@ -146,7 +146,7 @@ def test_a_phone_scrolls_one_way(browser, page):
 def test_an_hour_is_told_in_words_by_keyboard_alone(browser):
     show(browser, "#/")
     browser.wait("document.querySelectorAll('svg.chart rect').length > 50")
-    browser.call("Page.reload")
+    browser.reload()
     browser.wait("document.querySelectorAll('svg.chart rect').length > 50")
     reached = []
     for _ in range(30):

@@ -2,7 +2,6 @@
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import threading
 
@@ -10,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from support.observe import wait_until
+from support.observe import listening_ports, wait_until
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 BOARD = json.loads((CONFIGS / "grafana/penstock.json").read_text())
@@ -52,17 +51,18 @@ class Prometheus:
             job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self.log = folder / "prometheus.log"
-        # Systems give no port away twice in a row; Prometheus cannot tell which one it took, so this one is found first.
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
-                                             f"--web.listen-address={self.url[7:]}"], stdout=log, stderr=subprocess.STDOUT)
+                                             "--web.listen-address=127.0.0.1:0"], stdout=log, stderr=subprocess.STDOUT)
+        self.url = None
         wait_until(self.is_ready, what="Prometheus")
 
     def is_ready(self):
         assert self.process.poll() is None, self.log.read_text()
+        ports = listening_ports(self.process.pid)
+        if not ports:
+            return False
+        self.url = f"http://127.0.0.1:{ports[0]}"
         try:
             return httpx.get(self.url + "/-/ready").status_code == 200
         except httpx.TransportError:

@@ -98,6 +98,18 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def reload(self):
+        """The page anew. What is told before the old one has gone does not count."""
+        self.run("window.isOld = true")
+        self.call("Page.reload")
+
+        def is_there():
+            try:
+                return self.run("!window.isOld && document.readyState === 'complete'")
+            except RuntimeError:  # between the two there is no page to ask
+                return False
+        wait_until(is_there, what="the page after its reload")
+
     def size(self, width, height, is_phone=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=is_phone)
 

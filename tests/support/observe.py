@@ -1,4 +1,6 @@
 """What tests of running servers see of them: samples of /metrics, and conditions that come true."""
+import os
+import pathlib
 import time
 import urllib.request
 
@@ -15,6 +17,24 @@ def wait_until(condition, seconds=60, what="the condition"):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come within {seconds} s")
         time.sleep(0.02)
+
+
+def listening_ports(pid):
+    """Ports that a process listens on."""
+    inodes = set()
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[len("socket:["):-1])
+    ports = []
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            ports.append(int(fields[1].split(":")[1], 16))
+    return ports
 
 
 def samples_of(server, name, **labels):

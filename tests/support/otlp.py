@@ -5,7 +5,6 @@ import base64
 import gzip
 import http.server
 import json
-import os
 import pathlib
 import subprocess
 import threading
@@ -15,7 +14,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from support.observe import wait_until
+from support.observe import listening_ports, wait_until
 
 KINDS = {"/v1/traces": (trace_service_pb2.ExportTraceServiceRequest, trace_service_pb2.ExportTraceServiceResponse),
          "/v1/metrics": (metrics_service_pb2.ExportMetricsServiceRequest, metrics_service_pb2.ExportMetricsServiceResponse)}
@@ -151,24 +150,6 @@ class Sink:
                         for point in metric.histogram.data_points:
                             found[(metric.name, tuple(sorted(attributes_of(point).items())))] = (metric.unit, point)
         return found
-
-
-def listening_ports(pid):
-    """Ports that a process listens on."""
-    inodes = set()
-    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = os.readlink(entry)
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[len("socket:["):-1])
-    ports = []
-    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            ports.append(int(fields[1].split(":")[1], 16))
-    return ports
 
 
 class Collector:
