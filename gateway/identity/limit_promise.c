@@ -99,7 +99,9 @@ struct limit_promise limit_promise_of(const struct config *config, const char *m
         return promise;
     }
     for (uint32_t i = 0; name_at(config, per, i, &one); i++) {
-        if (!is_holder(per, &one) || has_holder_before(config, per, i, one))
+        /* Each key has a name of its own; organisations and teams are named again by each of their keys. */
+        if (!is_holder(per, &one) ||
+            (per != QUOTA_PER_KEY && has_holder_before(config, per, i, one)))
             continue;
         holder_add(&promise, tightest(config, model, per, &one),
                    per == QUOTA_PER_KEY    ? one.key
