@@ -2,7 +2,8 @@
  *
  * What goes: the KV cache, which is most of what an engine holds, and the buffers of the step. Both are memory that the system
  * can have back without a copy, because nothing in them is needed again. The prefix cache is empty afterwards: to keep it would
- * be to keep the KV cache. A device's memory goes back to the device, and what else it held to the host's. What stays: threads, tokenizer, templates, grammars, adapters and, at level 1, the weights.
+ * be to keep the KV cache. A device's memory goes back to the device, and what else it held to the host's. What stays: threads,
+ * tokenizer, templates, grammars, adapters and, at level 1, the weights.
  *
  * Only an engine without requests falls asleep; it is the caller's to let them end first. A request that comes at the same
  * time is settled at the queue's door, as Dekker did it: the step thread first says that it sleeps and then counts who has
