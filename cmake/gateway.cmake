@@ -22,6 +22,7 @@ penstock_module(gateway_shared FOLDER gateway/shared DEPENDS base LIBRARIES Thre
 penstock_module(gateway_http FOLDER gateway/http DEPENDS base_http base LIBRARIES PkgConfig::H2O PkgConfig::OPENSSL)
 penstock_module(gateway_config FOLDER gateway/config DEPENDS gateway_http scheduler_local scheduler engine_text base LIBRARIES PkgConfig::OPENSSL)
 penstock_module(gateway_bench FOLDER gateway/bench DEPENDS scheduler base_http base LIBRARIES PkgConfig::JANSSON m)
+penstock_module(gateway_top FOLDER gateway/top DEPENDS base LIBRARIES PkgConfig::JANSSON Threads::Threads m)
 penstock_module(gateway_pull FOLDER gateway/pull DEPENDS base_http base LIBRARIES PkgConfig::JANSSON PkgConfig::OPENSSL)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 penstock_module(gateway_observe FOLDER gateway/observe DEPENDS gateway_config gateway_http base_http base
@@ -56,7 +57,7 @@ penstock_module(gateway_edge FOLDER gateway/edge
 file(GLOB penstock_main CONFIGURE_DEPENDS gateway/*.c)
 if(penstock_main)
   add_executable(penstock ${penstock_main})
-  target_link_libraries(penstock PRIVATE gateway_edge gateway_dashboard gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_observe gateway_bench gateway_pull gateway_api gateway_config gateway_http
+  target_link_libraries(penstock PRIVATE gateway_edge gateway_dashboard gateway_records gateway_admission gateway_identity gateway_state gateway_serving gateway_observe gateway_bench gateway_top gateway_pull gateway_api gateway_config gateway_http
     gateway_shared scheduler_sim scheduler_local scheduler_slurm scheduler_kube scheduler base_http engine engine_encoder engine_model engine_grammar engine_text engine_sample kernels base PkgConfig::H2O PkgConfig::OPENSSL)
   target_include_directories(penstock PRIVATE gateway)
   # Many threads, many small short-lived blocks: jemalloc keeps the resident size steady. Sanitizers bring an allocator.

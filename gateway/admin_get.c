@@ -4,14 +4,14 @@
 #include <stdlib.h>
 
 #include "clock.h"
-#include "http_fetch.h"
 
 #define TIMEOUT_NS   (30 * NS_PER_SECOND)
 #define KEY_VARIABLE "PENSTOCK_ADMIN_KEY" /* as a word of the command line others could see it */
 
-bool admin_get(const char *verb, const char *url, struct buffer *out)
+status admin_ask(const char *url, struct http_fetch_session *session, struct buffer *out,
+                 struct error_note *note)
 {
-    const char *key = getenv(KEY_VARIABLE); // NOLINT: one thread
+    const char *key = getenv(KEY_VARIABLE); // NOLINT: nothing sets it
     char authorization[512] = "";
     int key_bytes =
         snprintf(authorization, sizeof(authorization), "Bearer %s", key != NULL ? key : "");
@@ -21,24 +21,35 @@ bool admin_get(const char *verb, const char *url, struct buffer *out)
                                .headers = &header,
                                .header_count = key != NULL ? 1 : 0,
                                .accepts_gzip = true,
+                               .session = session,
                                .timeout_ns = TIMEOUT_NS};
-    struct error_note note = {""};
+    status result;
     int code = 0;
 
     if (key_bytes < 0 || key_bytes >= (int)sizeof(authorization)) {
-        (void)fprintf(stderr, "%s: " KEY_VARIABLE " is too long\n", verb);
-        return false;
+        error_note_set(note, KEY_VARIABLE " is too long");
+        return STATUS_INVALID;
     }
-    if (http_fetch(&fetch, &code, out, &note) != STATUS_OK) {
-        (void)fprintf(stderr, "%s: no answer from %s: %s\n", verb, url, note.text);
-        return false;
+    result = http_fetch(&fetch, &code, out, note);
+    if (result != STATUS_OK) {
+        error_note_prefix(note, "no answer from %s", url);
+        return result;
     }
-    if (code != 200) {
-        (void)fprintf(stderr, "%s: %s answers %d%s: %.*s\n", verb, url, code,
-                      code == 401 ? " (a key with the scope admin goes into " KEY_VARIABLE ")" : "",
-                      (int)(out->bytes < 1000 ? out->bytes : 1000),
-                      out->data != NULL ? out->data : "");
-        return false;
-    }
-    return true;
+    if (code == 200)
+        return STATUS_OK;
+    error_note_set(note, "%s answers %d%s: %.*s", url, code,
+                   code == 401 ? " (a key with the scope admin goes into " KEY_VARIABLE ")" : "",
+                   (int)(out->bytes < 1000 ? out->bytes : 1000),
+                   out->data != NULL ? out->data : "");
+    return code == 404 ? STATUS_NOT_FOUND : STATUS_DENIED;
+}
+
+bool admin_get(const char *verb, const char *url, struct buffer *out)
+{
+    struct error_note note = {""};
+
+    if (admin_ask(url, NULL, out, &note) == STATUS_OK)
+        return true;
+    (void)fprintf(stderr, "%s: %s\n", verb, note.text);
+    return false;
 }

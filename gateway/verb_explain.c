@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin_address.h"
 #include "admin_get.h"
 #include "check.h"
 #include "explain_request_text.h"
@@ -12,55 +13,8 @@
 #include "verbs.h"
 
 #define ANSWER_BYTES_MAX (64u << 20)
-#define URL_BYTES        1024u
 
 static const char verb[] = "penstock explain";
-
-/* "http://127.0.0.1:8081" of an address to listen on, where all addresses mean this machine. False: it does not fit. */
-static bool address_write(const char *listen, char *out)
-{
-    const char *port = strrchr(listen, ':');
-    size_t host_bytes = port != NULL ? (size_t)(port - listen) : 0;
-    int bytes;
-
-    if (port == NULL)
-        return false;
-    if (strncmp(listen, "0.0.0.0:", 8) == 0 || host_bytes == 0)
-        bytes = snprintf(out, URL_BYTES, "http://127.0.0.1%s", port);
-    else if (strncmp(listen, "[::]:", 5) == 0)
-        bytes = snprintf(out, URL_BYTES, "http://[::1]%s", port);
-    else
-        bytes = snprintf(out, URL_BYTES, "http://%s", listen);
-    return bytes > 0 && bytes < (int)URL_BYTES;
-}
-
-/* Where the gateway's admin listener is: a URL as it was given, or as the config says. */
-static bool base_find(const char *where, char *out)
-{
-    struct config *config;
-    bool is_found = true;
-
-    if (strncmp(where, "http://", 7) == 0 || strncmp(where, "https://", 8) == 0) {
-        size_t bytes = strlen(where);
-
-        while (bytes > 0 && where[bytes - 1] == '/')
-            bytes--;
-        return snprintf(out, URL_BYTES, "%.*s", (int)bytes, where) < (int)URL_BYTES;
-    }
-    config = config_load_or_print(where, NULL);
-    if (config == NULL)
-        return false;
-    if (config->server.admin_listen[0] == '\0') {
-        (void)fprintf(stderr, "%s: %s has no server.admin_listen\n", verb, where);
-        is_found = false;
-    } else if (!address_write(config->server.admin_listen, out)) {
-        (void)fprintf(stderr, "%s: server.admin_listen is no address: %s\n", verb,
-                      config->server.admin_listen);
-        is_found = false;
-    }
-    config_destroy(config);
-    return is_found;
-}
 
 /* Anything but what may stand in a path is written as %XX (RFC 3986, section 2.1). */
 static void path_append(struct buffer *out, const char *text)
@@ -104,18 +58,6 @@ static bool answer_print(const struct buffer *answer,
     return is_fine;
 }
 
-/* Where the admin listener is if nobody says otherwise. */
-static const char *usual_address(void)
-{
-    const struct setting *row = config_table;
-
-    while (strcmp(row->key, "server") != 0)
-        row++;
-    for (row = row->table; strcmp(row->key, "admin_listen") != 0;)
-        row++;
-    return row->fallback;
-}
-
 /* A word that is neither a URL nor a file, nor the name of one that is missing. */
 static bool is_request_id(const char *where)
 {
@@ -142,7 +84,7 @@ static void path_write(struct buffer *out, const char *request, const char *mode
 int verb_explain(int argument_count, char **arguments)
 {
     const char *where = NULL, *model = NULL, *request = NULL;
-    char base[URL_BYTES];
+    char base[ADMIN_ADDRESS_BYTES];
     struct buffer url, answer;
     int32_t limit = 50;
     bool is_json = false, is_fine;
@@ -162,11 +104,11 @@ int verb_explain(int argument_count, char **arguments)
     }
     if (request == NULL && model == NULL && is_request_id(where)) {
         request = where;
-        CHECK(address_write(usual_address(), base));
-    } else if (!base_find(where, base)) {
+        admin_address_usual(base);
+    } else if (!admin_address_find(verb, where, base)) {
         return 1;
     }
-    buffer_init(&url, 4 * URL_BYTES);
+    buffer_init(&url, 4 * ADMIN_ADDRESS_BYTES);
     buffer_init(&answer, ANSWER_BYTES_MAX);
     buffer_append_text(&url, base);
     path_write(&url, request, model, limit);

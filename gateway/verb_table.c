@@ -87,6 +87,15 @@ const struct verb verb_table[] = {
      "a gateway at the usual address, what has happened to that request. Where "
      "auth.admin asks for a key, it goes into the environment: PENSTOCK_ADMIN_KEY",
      verb_explain},
+    {"top", "CONFIG|URL [--once] [--interval SECONDS]",
+     "shows a running gateway in the terminal, live: models, where their replicas' time went in "
+     "the "
+     "last minute, the selected one's replicas and slices, the requests under way, what is "
+     "unusual. Asks the admin listener every 2 seconds\n"
+     "      --once      one frame; so it is, too, where the output is no terminal\n"
+     "      Keys: q quits, space pauses, the arrows and m go through the models. NO_COLOR is kept "
+     "to. Where auth.admin asks for a key, it goes into the environment: PENSTOCK_ADMIN_KEY",
+     verb_top},
     {"flight", "FILE|URL [--steps N] [--json]",
      "the last steps of a replica: of a file that one has left which has crashed or hangs (the log "
      "names it), or of one that runs: URL/admin/replicas/MODEL/INDEX/flight of the admin listener",

@@ -21,6 +21,7 @@ int verb_audit(int argument_count, char **arguments);
 int verb_bench(int argument_count, char **arguments);
 int verb_pull(int argument_count, char **arguments);
 int verb_explain(int argument_count, char **arguments);
+int verb_top(int argument_count, char **arguments);
 int verb_flight(int argument_count, char **arguments);
 int verb_simulate(int argument_count, char **arguments);
 int verb_hash_key(int argument_count, char **arguments);
