@@ -45,7 +45,7 @@ struct figure figure_percent(double share)
 
     if (!isfinite(share) || fabs(share) >= 1e6)
         return unknown;
-    (void)snprintf(out.text, sizeof(out.text), "%.*f%%", share > 0 && share < 0.0995 ? 1 : 0,
+    (void)snprintf(out.text, sizeof(out.text), "%.*f%%", share >= 0.0005 && share < 0.0995 ? 1 : 0,
                    100 * share);
     return out;
 }

@@ -33,6 +33,7 @@ static void times_and_shares_read_well(void **state)
     assert_string_equal(figure_seconds(864000).text, "10 d");
     assert_string_equal(figure_seconds(NAN).text, DASH);
     assert_string_equal(figure_percent(0).text, "0%");
+    assert_string_equal(figure_percent(0.0004).text, "0%");
     assert_string_equal(figure_percent(0.004).text, "0.4%");
     assert_string_equal(figure_percent(0.995).text, "100%");
     assert_string_equal(figure_percent(1).text, "100%");

@@ -4,7 +4,7 @@
 
 #include "frame_parts.h"
 
-#define ITEMS_MAX (TIME_STATES + 3u)
+#define ITEMS_MAX (TIME_STATES + 4u)
 
 static const struct minute *selected_of(const struct frame *frame)
 {
@@ -45,9 +45,10 @@ static uint32_t capacity_items(const struct frame *frame, struct frame_item *ite
 static uint32_t items_find(const struct frame *frame, struct frame_item items[ITEMS_MAX])
 {
     const struct minute *minute = selected_of(frame);
-    uint32_t count = 1;
+    uint32_t count = 2;
 
     items[0] = (struct frame_item){NULL, minute->name, {""}, STYLE_STRONG};
+    items[1] = (struct frame_item){NULL, "last minute", {""}, STYLE_QUIET};
     for (int i = 0; i < TIME_STATES; i++) {
         if (is_in_any_bar(frame, i))
             items[count++] = (struct frame_item){&time_states[i], time_states[i].label,
