@@ -249,22 +249,9 @@ static bool is_live(const struct frame *frame, const json_t *row)
     return strcmp(fact_text(row, "state"), "live") == 0;
 }
 
-/* The API names the last moment that the request has come to; what it does since then reads better. */
 static enum style request_phase_cell(const void *row, char out[CELL_BYTES])
 {
-    static const struct {
-        const char *moment, *label;
-    } phases[] = {{"body_read", "being checked"}, {"admitted", "admitted"},
-                  {"queued", "waiting"},          {"slot", "being routed"},
-                  {"dispatched", "at a replica"}, {"first_byte", "at a replica"},
-                  {"first_token", "answering"},   {"last_token", "answering"}};
-    const char *moment = fact_text(row, "phase");
-
     (void)state_cell(row, "phase", out);
-    for (size_t i = 0; i < ARRAY_COUNT(phases); i++) {
-        if (strcmp(phases[i].moment, moment) == 0)
-            (void)snprintf(out, CELL_BYTES, "%s", phases[i].label);
-    }
     return STYLE_PLAIN;
 }
 

@@ -117,7 +117,7 @@ static void shows_what_the_gateway_says(void **state)
     assert_non_null(strstr(frame, "#0      ready          90 s        3 closed    unix:/run/a"));
     assert_non_null(strstr(frame, "local/gpu0"));
     assert_null(strstr(frame, "local/gpu1"));
-    assert_non_null(strstr(frame, "waiting              1.5 s chat"));
+    assert_non_null(strstr(frame, "waiting room         1.5 s chat"));
     assert_null(strstr(frame, "nobody"));
     assert_null(strstr(frame, "quiet"));
 }

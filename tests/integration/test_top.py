@@ -82,7 +82,7 @@ def run(binary, *arguments, **environment):
 def test_it_shows_models_and_requests_and_hears_keys_and_the_window_size(gateway, penstock_binary):
     with top(penstock_binary, gateway.admin_url, "--interval", "1", columns=100, lines=30) as terminal:
         with a_long_request(gateway):
-            terminal.wait(lambda text: "answering" in text, "the request")
+            terminal.wait(lambda text: "generating" in text, "the request")
         assert all(word in terminal.text() for word in (">smollm2", " elsewhere", "MODEL", "TTFT", "REPLICA", "SLICE", "REQUESTS NOW"))
         assert "1 of 2 models not ready" in terminal.screen.display[0]
         assert "q quit" in terminal.screen.display[29]
