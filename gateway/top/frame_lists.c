@@ -295,7 +295,7 @@ static enum style request_id_cell(const void *row, char out[CELL_BYTES])
 }
 
 static const struct frame_column request_columns[] = {
-    {"REQUESTS NOW", -18, 0, request_phase_cell}, {"FOR", 7, 0, request_for_cell},
+    {"REQUESTS NOW", -22, 0, request_phase_cell}, {"FOR", 7, 0, request_for_cell},
     {"MODEL", 0, 0, request_model_cell},          {"TENANT", 0, 60, request_tenant_cell},
     {"ROUTE", -20, 100, request_route_cell},      {"ID", -32, 120, request_id_cell},
 };

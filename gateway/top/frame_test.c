@@ -29,7 +29,7 @@ static const char history[] =
                                 "50") ",{}," ROW("\"model\":\"chat\",", "960", "15", "30", "15",
                                                  "0") "]}";
 static const char requests[] = "{\"requests\":[{\"id\":\"abc\",\"state\":\"live\",\"phase\":"
-                               "\"queued\",\"seconds\":1.5,\"model\":\"chat\","
+                               "\"waiting for a slot\",\"seconds\":1.5,\"model\":\"chat\","
                                "\"organisation\":\"ac\\u001bme\",\"team\":null,\"key\":\"k\"},{"
                                "\"state\":\"ended\",\"phase\":\"ended\","
                                "\"model\":\"nobody\"}]}";
@@ -117,7 +117,7 @@ static void shows_what_the_gateway_says(void **state)
     assert_non_null(strstr(frame, "#0      ready          90 s        3 closed    unix:/run/a"));
     assert_non_null(strstr(frame, "local/gpu0"));
     assert_null(strstr(frame, "local/gpu1"));
-    assert_non_null(strstr(frame, "waiting room         1.5 s chat"));
+    assert_non_null(strstr(frame, "waiting for a slot       1.5 s chat"));
     assert_null(strstr(frame, "nobody"));
     assert_null(strstr(frame, "quiet"));
 }
