@@ -8,7 +8,8 @@
 #define TIMEOUT_NS   (30 * NS_PER_SECOND)
 #define KEY_VARIABLE "PENSTOCK_ADMIN_KEY" /* as a word of the command line others could see it */
 
-status admin_ask(const char *url, struct http_fetch_session *session, struct buffer *out,
+status admin_ask(const char *url, struct http_fetch_session *session,
+                 bool (*is_over)(const void *context), const void *context, struct buffer *out,
                  struct error_note *note)
 {
     const char *key = getenv(KEY_VARIABLE); // NOLINT: nothing sets it
@@ -22,6 +23,8 @@ status admin_ask(const char *url, struct http_fetch_session *session, struct buf
                                .header_count = key != NULL ? 1 : 0,
                                .accepts_gzip = true,
                                .session = session,
+                               .is_over = is_over,
+                               .context = context,
                                .timeout_ns = TIMEOUT_NS};
     status result;
     int code = 0;
@@ -48,7 +51,7 @@ bool admin_get(const char *verb, const char *url, struct buffer *out)
 {
     struct error_note note = {""};
 
-    if (admin_ask(url, NULL, out, &note) == STATUS_OK)
+    if (admin_ask(url, NULL, NULL, NULL, out, &note) == STATUS_OK)
         return true;
     (void)fprintf(stderr, "%s: %s\n", verb, note.text);
     return false;

@@ -1,4 +1,5 @@
 /* `penstock top`: a running gateway, live, in a terminal. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +16,18 @@ struct asked {
     char base[ADMIN_ADDRESS_BYTES];
     struct http_fetch_session
         *session; /* owned; NULL: every question has a connection of its own */
+    atomic_bool is_over;
 };
+
+static bool is_over(const void *context)
+{
+    return atomic_load(&((const struct asked *)context)->is_over);
+}
+
+static void stop(void *context)
+{
+    atomic_store(&((struct asked *)context)->is_over, true);
+}
 
 static status ask(void *context, const char *path, struct buffer *out, struct error_note *note)
 {
@@ -23,7 +35,7 @@ static status ask(void *context, const char *path, struct buffer *out, struct er
     char url[ADMIN_ADDRESS_BYTES + 256];
 
     CHECK(snprintf(url, sizeof(url), "%s%s", asked->base, path) < (int)sizeof(url));
-    return admin_ask(url, asked->session, out, note);
+    return admin_ask(url, asked->session, is_over, asked, out, note);
 }
 
 int verb_top(int argument_count, char **arguments)
@@ -31,7 +43,7 @@ int verb_top(int argument_count, char **arguments)
     const char *where = NULL;
     int32_t interval_s = 2;
     struct asked asked = {.session = NULL};
-    struct top top = {.get = ask, .context = &asked};
+    struct top top = {.get = ask, .stop = stop, .context = &asked};
     const struct flag flags[] = {
         {.name = "--interval", .number = &interval_s, .number_max = INTERVAL_MAX_S},
         {.name = "--once", .is_given = &top.is_once}};

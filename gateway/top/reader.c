@@ -91,6 +91,7 @@ struct reader *reader_create(const struct top *top)
 
 void reader_destroy(struct reader *reader)
 {
+    reader->top->stop(reader->top->context);
     (void)pthread_mutex_lock(&reader->lock);
     reader->is_ending = true;
     (void)pthread_cond_signal(&reader->wake);

@@ -12,7 +12,7 @@ struct reader;
 
 /* NULL: no memory, no thread, or no file descriptor. It reads at once. */
 struct reader *reader_create(const struct top *top);
-/* Waits for the reading that is under way. */
+/* Stops the reading that is under way, and waits for its end. */
 void reader_destroy(struct reader *reader);
 
 /* Readable when there is something to take. */

@@ -22,6 +22,8 @@
 
 #define FRAME_BYTES_MAX (8u << 20)
 #define NAME_BYTES      1024u
+#define DRAW_MS         1000                /* the clock and the figures' age go on */
+#define LATE_NS         (3 * NS_PER_SECOND) /* beyond the interval: then the gateway hangs */
 
 static const char keys[] = "q quit   space pause   \xE2\x86\x91 \xE2\x86\x93 or m another model";
 
@@ -82,7 +84,8 @@ static int once(const struct top *top)
 /* What is shown while the gateway does not answer: why, and how old the figures are. */
 static void trouble_write(const struct screen *screen, char *out, size_t bytes)
 {
-    unsigned long long age_s = (clock_now_ns() - screen->facts_ns) / NS_PER_SECOND;
+    uint64_t age_ns = clock_now_ns() - screen->facts_ns;
+    unsigned long long age_s = age_ns / NS_PER_SECOND;
 
     out[0] = '\0';
     if (screen->trouble[0] != '\0' && screen->facts == NULL)
@@ -90,6 +93,8 @@ static void trouble_write(const struct screen *screen, char *out, size_t bytes)
     else if (screen->trouble[0] != '\0')
         (void)snprintf(out, bytes, "Figures are %llu s old. Trying again: %s", age_s,
                        screen->trouble);
+    else if (!screen->is_paused && age_ns > screen->top->interval_ns + LATE_NS)
+        (void)snprintf(out, bytes, "No answer for %llu s. Waiting for it", age_s);
 }
 
 static void draw(struct screen *screen)
@@ -198,7 +203,7 @@ static void screen_run(struct screen *screen, int signals)
 
     while (!screen->is_over) {
         draw(screen);
-        if (screen->is_over || poll(heard, ARRAY_COUNT(heard), -1) < 0)
+        if (screen->is_over || poll(heard, ARRAY_COUNT(heard), DRAW_MS) <= 0)
             continue;
         if (heard[1].revents != 0)
             signal_hear(screen, signals);
@@ -212,7 +217,7 @@ static void screen_run(struct screen *screen, int signals)
 static int many(const struct top *top)
 {
     static const int heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
-    struct screen screen = {.top = top, .exit_code = 0};
+    struct screen screen = {.top = top, .facts_ns = clock_now_ns(), .exit_code = 0};
     sigset_t set;
     int signals;
 

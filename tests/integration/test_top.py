@@ -173,3 +173,14 @@ def test_a_gateway_that_goes_away_is_waited_for(session_servers, penstock_binary
             again.wait(60)
         terminal.type("q")
         assert terminal.end() == 0 and terminal.is_as_before()
+
+
+def test_a_gateway_that_hangs_does_not_keep_it(session_servers, penstock_binary):
+    server = session_servers[0](ELSEWHERE, wait=False)
+    with top(penstock_binary, server.admin_url, "--interval", "1") as terminal:
+        terminal.wait(lambda text: ">elsewhere" in text, "the gateway")
+        server.process.send_signal(signal.SIGSTOP)
+        terminal.wait(lambda text: "No answer for" in text, "the news that it hangs")
+        terminal.type("q")
+        assert terminal.end(seconds=20) == 0  # the question itself would wait for 30 s
+    server.kill()

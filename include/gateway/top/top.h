@@ -14,6 +14,8 @@ struct top {
     /* The body of GET `path` of the admin listener. STATUS_NOT_FOUND: the gateway has no such thing. Else the note says what is
      * wrong. Called by one thread at a time, not always the same. */
     status (*get)(void *context, const char *path, struct buffer *out, struct error_note *note);
+    /* Nobody waits for answers any more: a question under way may end with an error. Any thread. */
+    void (*stop)(void *context);
     void *context;
     uint64_t interval_ns; /* between two readings */
     bool is_once; /* one frame, then the end; so it is, too, where the output is no terminal */
