@@ -91,10 +91,10 @@ const struct verb verb_table[] = {
      "shows a running gateway in the terminal, live: models, where their replicas' time went in "
      "the "
      "last minute, the selected one's replicas and slices, the requests under way, what is "
-     "unusual. Asks the admin listener every 2 seconds\n"
-     "      --once      one frame; so it is, too, where the output is no terminal\n"
-     "      Keys: q quits, space pauses, the arrows and m go through the models. NO_COLOR is kept "
-     "to. Where auth.admin asks for a key, it goes into the environment: PENSTOCK_ADMIN_KEY",
+     "unusual. It asks the admin listener every 2 seconds, or --interval. With --once, or where "
+     "the output is no terminal, it prints one frame. Keys: q quits, space pauses, the arrows and "
+     "m go through the models. NO_COLOR is kept to. Where auth.admin asks for a key, it goes into "
+     "the environment: PENSTOCK_ADMIN_KEY",
      verb_top},
     {"flight", "FILE|URL [--steps N] [--json]",
      "the last steps of a replica: of a file that one has left which has crashed or hangs (the log "

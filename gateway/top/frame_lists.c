@@ -86,8 +86,10 @@ static enum style state_cell(const void *row, const char *key, char out[CELL_BYT
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         style = strcmp(text, bad[i]) == 0 ? STYLE_BAD : style;
     (void)text_cell(row, key, out);
-    for (char *at = out; *at != '\0'; at++)
-        *at = *at == '_' ? ' ' : *at;
+    for (char *at = out; *at != '\0'; at++) {
+        if (*at == '_')
+            *at = ' ';
+    }
     return style;
 }
 
