@@ -28,6 +28,15 @@ const char *status_name(status s)
     return status_names[s];
 }
 
+/* What a server has said may be in a note, and a terminal would obey it. */
+static void controls_replace(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (((unsigned char)*text < 0x20 && *text != '\n' && *text != '\t') || *text == 0x7f)
+            *text = '?';
+    }
+}
+
 void error_note_set(struct error_note *note, const char *format, ...)
 {
     if (note == NULL)
@@ -37,6 +46,7 @@ void error_note_set(struct error_note *note, const char *format, ...)
     if (vsnprintf(note->text, sizeof note->text, format, args) < 0)
         note->text[0] = '\0';
     va_end(args);
+    controls_replace(note->text);
 }
 
 void error_note_prefix(struct error_note *note, const char *format, ...)

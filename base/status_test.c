@@ -14,6 +14,15 @@ static void every_status_has_a_name_of_its_own(void **state)
     assert_string_equal(status_name((status)999), "unknown");
 }
 
+static void a_note_commands_no_terminal(void **state)
+{
+    struct error_note note;
+
+    (void)state;
+    error_note_set(&note, "it says: %s", "\033[2J\x7f\r\007\tgr\xc3\xbc\xc3\x9f\n");
+    assert_string_equal(note.text, "it says: ?[2J???\tgr\xc3\xbc\xc3\x9f\n");
+}
+
 static void a_note_is_cut_at_its_size(void **state)
 {
     (void)state;
@@ -51,6 +60,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_a_name_of_its_own),
+        cmocka_unit_test(a_note_commands_no_terminal),
         cmocka_unit_test(a_note_is_cut_at_its_size),
         cmocka_unit_test(prefixes_pile_up_before_the_text),
         cmocka_unit_test(a_missing_note_is_no_error),

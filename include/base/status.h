@@ -39,7 +39,7 @@ struct error_note {
     char text[1024];
 };
 
-/* Sets the text; `note` may be NULL (then nothing happens). Any thread that owns `note`. */
+/* Sets the text, control characters but for line ends and tabs as "?"; `note` may be NULL (then nothing happens). Any thread that owns `note`. */
 void error_note_set(struct error_note *note, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Puts "<prefix>: " before the text already there. */
