@@ -14,15 +14,16 @@ struct operation {
     unsigned roles;
     const char *summary;
     const char *request; /* schema of the body; NULL: none */
-    const char *answer;  /* schema of the 200; NULL: plain text */
+    const char *answer;  /* schema of the 200; NULL: plain text; or BINARY */
     const char *error;   /* schema of errors */
     bool can_stream;
     /* Bodies that are answered by 200, with ' for the quotation mark; each begins after {"model":NAME, */
     const char *examples[4];
 };
 
-#define BOTH  (API_REPLICA | API_GATEWAY)
-#define ERROR "#Error"
+#define BOTH   (API_REPLICA | API_GATEWAY)
+#define ERROR  "#Error"
+#define BINARY "binary" /* an answer that is no text */
 
 // clang-format off
 static const struct operation operations[] = {
@@ -90,6 +91,10 @@ static const struct operation operations[] = {
     {"get", "/readyz", BOTH, "Whether requests would be served.", NULL, "#Status", "#Status", false, {NULL}},
     {"get", "/health", BOTH, "The same with figures.", NULL, "#Status", "#Status", false, {NULL}},
     {"get", "/version", BOTH, "The server's version.", NULL, "#Version", ERROR, false, {NULL}},
+    {"get", "/stories/{request_id}", API_REPLICA, "What has happened to a request: chunks, preemptions, speculation, times. Only to its "
+     "gateway, or on its Unix socket; 404 else.", NULL, "object", ERROR, false, {NULL}},
+    {"get", "/flight", API_REPLICA, "The recording of the last steps, as `penstock flight` reads it. As /stories.", NULL, BINARY,
+     ERROR, false, {NULL}},
     {"get", "/metrics", API_REPLICA, "Metrics in Prometheus' text format.", NULL, NULL, ERROR, false, {NULL}},
 };
 // clang-format on
@@ -124,10 +129,12 @@ static void media_write(const char *type, const char *schema, struct buffer *out
 static void answer_write(const struct operation *operation, struct buffer *out)
 {
     buffer_append_text(out, "\"200\":{\"description\":\"The answer.\",\"content\":{");
-    if (operation->answer != NULL)
-        media_write("application/json", operation->answer, out);
-    else
+    if (operation->answer == NULL)
         media_write("text/plain", "string", out);
+    else if (strcmp(operation->answer, BINARY) == 0)
+        media_write("application/octet-stream", "string", out);
+    else
+        media_write("application/json", operation->answer, out);
     if (operation->can_stream)
         media_write("text/event-stream", "#Event", out);
     buffer_append_text(out, "}}");
