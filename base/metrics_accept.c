@@ -9,18 +9,6 @@
 
 #define WEIGHT_MAX 1000u
 
-static struct text_slice trimmed(struct text_slice text)
-{
-    while (text.bytes > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text.data++;
-        text.bytes--;
-    }
-    while (text.bytes > 0 &&
-           (text.data[text.bytes - 1] == ' ' || text.data[text.bytes - 1] == '\t'))
-        text.bytes--;
-    return text;
-}
-
 /* What stands before the next `mark`, trimmed; `text` is what stands behind it. */
 static struct text_slice part_next(struct text_slice *text, char mark)
 {
@@ -30,7 +18,7 @@ static struct text_slice part_next(struct text_slice *text, char mark)
 
     text->data += taken;
     text->bytes -= taken;
-    return trimmed(part);
+    return text_slice_trim(part);
 }
 
 static bool is_word(struct text_slice text, const char *word)
@@ -65,7 +53,7 @@ static uint32_t weight_of(struct text_slice parameters, const char *const *versi
         struct text_slice value = part_next(&parameters, ';'), name = part_next(&value, '=');
         bool is_known = false;
 
-        value = trimmed(value);
+        value = text_slice_trim(value);
         if (is_word(name, "q"))
             weight = weight_read(value);
         if (!is_word(name, "version"))

@@ -13,15 +13,6 @@ struct flight_question {
     struct edge_record *record;
 };
 
-static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
-{
-    struct api_error error = {0};
-
-    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
-                  code, "", "%s", text);
-    edge_reply_error(record, &error);
-}
-
 static void on_told(struct replica_question *replica)
 {
     struct flight_question *question = CONTAINER_OF(replica, struct flight_question, replica);
@@ -29,9 +20,10 @@ static void on_told(struct replica_question *replica)
     if (replica->result == STATUS_OK)
         edge_reply(question->record, 200, "application/octet-stream", buffer_slice(&replica->body));
     else
-        refuse(question->record, 503, "replica_silent",
-               "The replica does not tell its last steps; if it is on this machine they are in its "
-               "file in the run directory");
+        edge_refuse(
+            question->record, 503, "replica_silent",
+            "The replica does not tell its last steps; if it is on this machine they are in its "
+            "file in the run directory");
     memory_release(question);
 }
 
@@ -72,12 +64,13 @@ void admin_flight(struct edge_record *record, struct text_slice rest)
     struct flight_question *question;
 
     if (replica == NULL) {
-        refuse(record, 404, "replica_not_found", "There is no such replica: MODEL/INDEX/flight");
+        edge_refuse(record, 404, "replica_not_found",
+                    "There is no such replica: MODEL/INDEX/flight");
         return;
     }
     question = memory_allocate_array(1, sizeof(*question));
     if (question == NULL) {
-        refuse(record, 503, "overloaded", "The gateway has no memory for this");
+        edge_refuse(record, 503, "overloaded", "The gateway has no memory for this");
         return;
     }
     question->record = record;
@@ -85,7 +78,7 @@ void admin_flight(struct edge_record *record, struct text_slice rest)
     if (replica_question_ask(&question->replica, loop, replica, "/flight", FLIGHT_BYTES_MAX) !=
         STATUS_OK) {
         memory_release(question);
-        refuse(record, 404, "replica_not_there", "The replica is not running, or is not ours");
+        edge_refuse(record, 404, "replica_not_there", "The replica is not running, or is not ours");
         return;
     }
     http_request_on_gone(record->request, on_gone, question);

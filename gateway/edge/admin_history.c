@@ -26,15 +26,6 @@ static void asked_destroy(struct asked *asked)
     memory_release(asked);
 }
 
-static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
-{
-    struct api_error error = {0};
-
-    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
-                  code, "", "%s", text);
-    edge_reply_error(record, &error);
-}
-
 static void answer(struct http_message *message, http_loop *loop)
 {
     struct asked *asked = CONTAINER_OF(message, struct asked, message);
@@ -43,10 +34,11 @@ static void answer(struct http_message *message, http_loop *loop)
     if (asked->record != NULL && asked->question.result == STATUS_OK)
         edge_reply(asked->record, 200, "application/json", buffer_slice(&asked->question.out));
     else if (asked->record != NULL && asked->question.result == STATUS_TOO_LARGE)
-        refuse(asked->record, 400, "too_many_rows",
-               "That are too many rows; ask for less time, longer steps or one model");
+        edge_refuse(asked->record, 400, "too_many_rows",
+                    "That are too many rows; ask for less time, longer steps or one model");
     else if (asked->record != NULL)
-        refuse(asked->record, 503, "history_failed", "The history cannot be read; see the log");
+        edge_refuse(asked->record, 503, "history_failed",
+                    "The history cannot be read; see the log");
     asked_destroy(asked);
 }
 
@@ -69,7 +61,7 @@ static void ask(struct edge_record *record, const struct history_query *query)
     struct asked *asked = memory_allocate_array(1, sizeof(*asked));
 
     if (asked == NULL) {
-        refuse(record, 503, "overloaded", "The gateway has no memory for this");
+        edge_refuse(record, 503, "overloaded", "The gateway has no memory for this");
         return;
     }
     asked->question.query = *query;
@@ -83,7 +75,7 @@ static void ask(struct edge_record *record, const struct history_query *query)
         return;
     http_request_on_gone(record->request, NULL, NULL);
     asked_destroy(asked);
-    refuse(record, 503, "not_available", "The gateway is shutting down");
+    edge_refuse(record, 503, "not_available", "The gateway is shutting down");
 }
 
 void admin_history(struct edge_record *record, struct text_slice rest)
@@ -95,11 +87,11 @@ void admin_history(struct edge_record *record, struct text_slice rest)
 
     (void)rest;
     if (!query_words_take(record->request, word_names, WORD_COUNT, words))
-        refuse(record, 400, "invalid_value",
-               "The query may have step, from, to and model, each once");
+        edge_refuse(record, 400, "invalid_value",
+                    "The query may have step, from, to and model, each once");
     else if (history_query_read(&given, (int64_t)(clock_wall_ms() / 1000), &query, &note) !=
              STATUS_OK)
-        refuse(record, 400, "invalid_value", note.text);
+        edge_refuse(record, 400, "invalid_value", note.text);
     else
         ask(record, &query);
 }

@@ -66,15 +66,6 @@ static void question_destroy(struct story_question *question)
     memory_release(question);
 }
 
-static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
-{
-    struct api_error error = {0};
-
-    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
-                  code, "", "%s", text);
-    edge_reply_error(record, &error);
-}
-
 /* --- on each loop --- */
 
 static bool is_wanted(const struct story_question *question, const struct request_story *story)
@@ -258,9 +249,9 @@ static void answer(struct story_question *question)
     } else if (question->id[0] == '\0') {
         list_answer(question);
     } else if (!question->is_found) {
-        refuse(question->record, 404, "request_not_found",
-               "No request of this id is under way or among those that are kept "
-               "(observability.requests.kept)");
+        edge_refuse(question->record, 404, "request_not_found",
+                    "No request of this id is under way or among those that are kept "
+                    "(observability.requests.kept)");
         question_destroy(question);
     } else {
         ask_next(question);
@@ -314,7 +305,7 @@ static void question_send(struct story_question *question)
 
 static void refuse_memory(struct edge_record *record)
 {
-    refuse(record, 503, "overloaded", "The gateway has no memory for this");
+    edge_refuse(record, 503, "overloaded", "The gateway has no memory for this");
 }
 
 enum { WORD_STATE, WORD_LIMIT, WORD_MODEL, WORD_COUNT };
@@ -346,8 +337,8 @@ void admin_requests(struct edge_record *record, struct text_slice rest)
     if (!query_words_take(record->request, word_names, WORD_COUNT, words) ||
         (words[WORD_STATE][0] != '\0' && !state_read(words[WORD_STATE], &states)) ||
         (words[WORD_LIMIT][0] != '\0' && !limit_read(words[WORD_LIMIT], &limit))) {
-        refuse(record, 400, "invalid_query",
-               "The query may have state (live or ended), limit (1 to 1000) and model");
+        edge_refuse(record, 400, "invalid_query",
+                    "The query may have state (live or ended), limit (1 to 1000) and model");
         return;
     }
     question = question_create(record, true, limit);
@@ -367,8 +358,8 @@ void admin_request(struct edge_record *record, struct text_slice rest)
 
     /* A NUL would end the id early, and one without an id asks for the list. */
     if (id.bytes == 0 || id.bytes >= STORY_TEXT_BYTES || memchr(id.data, '\0', id.bytes) != NULL) {
-        refuse(record, 404, "request_not_found",
-               "Ids of requests have 1 to 128 characters, none of them NUL");
+        edge_refuse(record, 404, "request_not_found",
+                    "Ids of requests have 1 to 128 characters, none of them NUL");
         return;
     }
     question = question_create(record, false, 0);

@@ -28,15 +28,6 @@ static void question_destroy(struct admin_question *question)
     memory_release(question);
 }
 
-static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
-{
-    struct api_error error = {0};
-
-    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
-                  code, "", "%s", text);
-    edge_reply_error(record, &error);
-}
-
 /* --- the answer --- */
 
 static void answer(struct http_message *message, http_loop *loop)
@@ -49,10 +40,11 @@ static void answer(struct http_message *message, http_loop *loop)
         edge_reply(question->record, 200, usage_content_type(asked->format),
                    buffer_slice(&asked->out));
     else if (question->record != NULL && asked->result == STATUS_TOO_LARGE)
-        refuse(question->record, 400, "too_many_rows",
-               "That are too many rows; ask for less time, or group by less");
+        edge_refuse(question->record, 400, "too_many_rows",
+                    "That are too many rows; ask for less time, or group by less");
     else if (question->record != NULL)
-        refuse(question->record, 503, "ledger_failed", "The ledger cannot be read; see the log");
+        edge_refuse(question->record, 503, "ledger_failed",
+                    "The ledger cannot be read; see the log");
     question_destroy(question);
 }
 
@@ -99,7 +91,7 @@ void admin_usage(struct edge_record *record, struct text_slice rest)
 
     (void)rest;
     if (question == NULL) {
-        refuse(record, 503, "overloaded", "The gateway has no memory for this");
+        edge_refuse(record, 503, "overloaded", "The gateway has no memory for this");
         return;
     }
     question->asked.query = &question->query;
@@ -110,7 +102,7 @@ void admin_usage(struct edge_record *record, struct text_slice rest)
     buffer_init(&question->asked.out, ANSWER_BYTES_MAX);
     if (!question_read(record, question, &note)) {
         question_destroy(question);
-        refuse(record, 400, "invalid_value", note.text);
+        edge_refuse(record, 400, "invalid_value", note.text);
         return;
     }
     http_request_on_gone(record->request, on_gone, question);
@@ -118,6 +110,6 @@ void admin_usage(struct edge_record *record, struct text_slice rest)
         return;
     http_request_on_gone(record->request, NULL, NULL);
     question_destroy(question);
-    refuse(record, 404, "no_ledger",
-           "The gateway keeps no ledger; set state.database or state.postgres");
+    edge_refuse(record, 404, "no_ledger",
+                "The gateway keeps no ledger; set state.database or state.postgres");
 }

@@ -23,11 +23,7 @@ struct control_question {
 
 static void refuse(struct edge_record *record)
 {
-    struct api_error error = {0};
-
-    api_error_set(&error, 503, "server_error", "not_available", "",
-                  "The gateway is starting or shutting down");
-    edge_reply_error(record, &error);
+    edge_refuse(record, 503, "not_available", "The gateway is starting or shutting down");
 }
 
 static void answered(struct http_message *message, http_loop *loop)

@@ -79,6 +79,15 @@ void edge_reply(struct edge_record *record, int status_code, const char *content
     http_reply(record->request, status_code, NULL, 0, content_type, body);
 }
 
+void edge_refuse(struct edge_record *record, int http_status, const char *code, const char *text)
+{
+    struct api_error error = {0};
+
+    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
+                  code, "", "%s", text);
+    edge_reply_error(record, &error);
+}
+
 void edge_reply_error(struct edge_record *record, const struct api_error *error)
 {
     struct api_error_headers headers;

@@ -224,6 +224,8 @@ void edge_reply(struct edge_record *record, int status_code, const char *content
                 struct text_slice body);
 struct api_error;
 void edge_reply_error(struct edge_record *record, const struct api_error *error);
+/* An error that says no more than these: of the caller below 500, else of the server. */
+void edge_refuse(struct edge_record *record, int http_status, const char *code, const char *text);
 /* A finished JSON buffer (deinited here); 500 when it has failed. */
 void edge_reply_json(struct edge_record *record, int status_code, struct buffer *json);
 

@@ -100,15 +100,6 @@ struct page_question {
     struct edge_record *record;
 };
 
-static void refuse(struct edge_record *record, int http_status, const char *code, const char *text)
-{
-    struct api_error error = {0};
-
-    api_error_set(&error, http_status, http_status < 500 ? "invalid_request_error" : "server_error",
-                  code, "", "%s", text);
-    edge_reply_error(record, &error);
-}
-
 static void answered(struct replica_question *asked)
 {
     struct page_question *question = CONTAINER_OF(asked, struct page_question, asked);
@@ -118,7 +109,7 @@ static void answered(struct replica_question *asked)
     if (asked->result == STATUS_OK)
         edge_reply(record, 200, metrics_content_type(METRICS_TEXT), buffer_slice(&asked->body));
     else
-        refuse(record, 502, "replica_lost", "The replica does not tell its metrics");
+        edge_refuse(record, 502, "replica_lost", "The replica does not tell its metrics");
 }
 
 static void on_gone(http_request *request, void *context)
@@ -157,7 +148,7 @@ void metrics_replicas_page(struct edge_record *record, struct text_slice rest)
 
     *question = (struct page_question){.asked.answered = answered, .record = record};
     if (replica == NULL) {
-        refuse(record, 404, "not_found", "There is no such replica; see /metrics/replicas");
+        edge_refuse(record, 404, "not_found", "There is no such replica; see /metrics/replicas");
         return;
     }
     http_request_on_gone(record->request, on_gone, question);
@@ -166,8 +157,9 @@ void metrics_replicas_page(struct edge_record *record, struct text_slice rest)
         return;
     http_request_on_gone(record->request, NULL, NULL);
     if (result == STATUS_NOT_FOUND)
-        refuse(record, 404, "not_found",
-               "The replica is not ready, or it is a server of its own; see /metrics/replicas");
+        edge_refuse(
+            record, 404, "not_found",
+            "The replica is not ready, or it is a server of its own; see /metrics/replicas");
     else
-        refuse(record, 503, "overloaded", "The gateway has no room for another request");
+        edge_refuse(record, 503, "overloaded", "The gateway has no room for another request");
 }

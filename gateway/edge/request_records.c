@@ -1,7 +1,6 @@
 #include "request_records.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "clock.h"
 #include "model_cost.h"
@@ -37,26 +36,13 @@ bool request_records_begin(struct edge_record *record)
 
 /* --- the end --- */
 
-static void text_copy(char *out, size_t bytes, const char *text)
-{
-    (void)snprintf(out, bytes, "%s", text);
-}
-
-static void slice_copy(char *out, size_t bytes, struct text_slice text)
-{
-    size_t length = text.bytes < bytes ? text.bytes : bytes - 1;
-
-    if (length > 0)
-        memcpy(out, text.data, length);
-    out[length] = '\0';
-}
-
 static void caller_copy(const struct caller *caller, struct request_record *out)
 {
-    text_copy(out->key_id, sizeof(out->key_id), caller->key_id);
-    text_copy(out->key_name, sizeof(out->key_name), caller->name);
-    text_copy(out->organisation, sizeof(out->organisation), caller->organisation);
-    text_copy(out->team, sizeof(out->team), caller->team);
+    text_slice_copy(out->key_id, sizeof(out->key_id), text_slice_of(caller->key_id));
+    text_slice_copy(out->key_name, sizeof(out->key_name), text_slice_of(caller->name));
+    text_slice_copy(out->organisation, sizeof(out->organisation),
+                    text_slice_of(caller->organisation));
+    text_slice_copy(out->team, sizeof(out->team), text_slice_of(caller->team));
 }
 
 static uint64_t wait_of(const struct proxy *proxy, uint64_t now_ns)
@@ -74,7 +60,7 @@ static void proxy_copy(const struct edge_record *record, uint64_t now_ns,
 {
     const struct proxy *proxy = record->proxy;
 
-    slice_copy(out->asked_model, sizeof(out->asked_model), proxy->target.name);
+    text_slice_copy(out->asked_model, sizeof(out->asked_model), proxy->target.name);
     if (proxy->attempt.replica != NULL)
         out->replica = proxy->attempt.replica->index;
     if (proxy->waiting.ticket.first_ns > record->start_ns)
@@ -124,11 +110,12 @@ static void fill(const struct edge_record *record, uint64_t now_ns, struct reque
         .model = record->model != NULL ? record->model->name : "",
         .finish = record->usage.finish != NULL ? record->usage.finish : "",
     };
-    slice_copy(out->method, sizeof(out->method), http_request_method(request));
-    slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));
-    text_copy(out->request_id, sizeof(out->request_id), http_request_id(request));
-    text_copy(out->error_code, sizeof(out->error_code), record->error_code);
-    text_copy(out->trace_id, sizeof(out->trace_id), record->trace_id);
+    text_slice_copy(out->method, sizeof(out->method), http_request_method(request));
+    text_slice_copy(out->peer, sizeof(out->peer), http_request_peer(request));
+    text_slice_copy(out->request_id, sizeof(out->request_id),
+                    text_slice_of(http_request_id(request)));
+    text_slice_copy(out->error_code, sizeof(out->error_code), text_slice_of(record->error_code));
+    text_slice_copy(out->trace_id, sizeof(out->trace_id), text_slice_of(record->trace_id));
     caller_copy(record->caller, out);
     audit_fill(record, out);
     if (record->proxy == NULL)

@@ -1,8 +1,5 @@
 #include "request_stories.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "clock.h"
 #include "model_cost.h"
 #include "proxy_state.h"
@@ -13,23 +10,6 @@
 static struct edge_loop *loop_of(const struct edge_record *record)
 {
     return http_loop_get(http_request_loop(record->request), EDGE_LOOP_SLOT);
-}
-
-static void text_copy(char *out, size_t bytes, const char *text)
-{
-    size_t length = strnlen(text, bytes - 1);
-
-    memcpy(out, text, length);
-    out[length] = '\0';
-}
-
-static void slice_copy(char *out, size_t bytes, struct text_slice text)
-{
-    size_t length = text.bytes < bytes ? text.bytes : bytes - 1;
-
-    if (length > 0)
-        memcpy(out, text.data, length);
-    out[length] = '\0';
 }
 
 void request_stories_begin(struct edge_record *record)
@@ -45,11 +25,13 @@ void request_stories_begin(struct edge_record *record)
     request_story_note(story, STORY_BODY_READ, now_ns);
     story->route = edge_route_name(record->route);
     story->bytes_in = http_request_body(record->request).bytes;
-    text_copy(story->request_id, sizeof(story->request_id), http_request_id(record->request));
-    slice_copy(story->method, sizeof(story->method), http_request_method(record->request));
-    text_copy(story->key_name, sizeof(story->key_name), caller->name);
-    text_copy(story->organisation, sizeof(story->organisation), caller->organisation);
-    text_copy(story->team, sizeof(story->team), caller->team);
+    text_slice_copy(story->request_id, sizeof(story->request_id),
+                    text_slice_of(http_request_id(record->request)));
+    text_slice_copy(story->method, sizeof(story->method), http_request_method(record->request));
+    text_slice_copy(story->key_name, sizeof(story->key_name), text_slice_of(caller->name));
+    text_slice_copy(story->organisation, sizeof(story->organisation),
+                    text_slice_of(caller->organisation));
+    text_slice_copy(story->team, sizeof(story->team), text_slice_of(caller->team));
     tracing_begin(record);
 }
 
@@ -63,7 +45,7 @@ void request_stories_admit(const struct proxy *proxy)
     if (story == NULL)
         return;
     request_story_note(story, STORY_ADMITTED, clock_now_ns());
-    slice_copy(story->asked_model, sizeof(story->asked_model), proxy->target.name);
+    text_slice_copy(story->asked_model, sizeof(story->asked_model), proxy->target.name);
     story->is_stream = proxy->wants_stream;
     story->band = waiting_room_band(&request);
 }
@@ -212,7 +194,8 @@ void request_stories_end(struct edge_record *record, uint64_t now_ns)
     story->reasoning_tokens = usage->reasoning_tokens;
     story->busy_ns = usage->busy_ns;
     story->bytes_out = http_request_sent_bytes(record->request);
-    text_copy(story->error_code, sizeof(story->error_code), record->error_code);
+    text_slice_copy(story->error_code, sizeof(story->error_code),
+                    text_slice_of(record->error_code));
     request_story_ended(&record->edge->story_sinks, story);
     story_book_end(loop_of(record)->stories, story);
 }

@@ -102,18 +102,6 @@ static bool value_is_good(struct text_slice value)
     return true;
 }
 
-static struct text_slice trimmed(struct text_slice text)
-{
-    while (text.bytes > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text.data++;
-        text.bytes--;
-    }
-    while (text.bytes > 0 &&
-           (text.data[text.bytes - 1] == ' ' || text.data[text.bytes - 1] == '\t'))
-        text.bytes--;
-    return text;
-}
-
 static bool member_read(struct text_slice member, struct text_slice *key)
 {
     const char *sign = memchr(member.data, '=', member.bytes);
@@ -144,7 +132,7 @@ bool tracestate_is_good(struct text_slice tracestate)
     while (rest.bytes > 0) {
         const char *comma = memchr(rest.data, ',', rest.bytes);
         size_t bytes = comma != NULL ? (size_t)(comma - rest.data) : rest.bytes;
-        struct text_slice member = trimmed((struct text_slice){rest.data, bytes}), key;
+        struct text_slice member = text_slice_trim((struct text_slice){rest.data, bytes}), key;
 
         rest.data += bytes + (comma != NULL);
         rest.bytes -= bytes + (comma != NULL);

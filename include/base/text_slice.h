@@ -49,4 +49,25 @@ static inline bool text_slice_skip(struct text_slice *a, const char *text)
     return true;
 }
 
+/* Without the spaces and tabs at both ends. */
+static inline struct text_slice text_slice_trim(struct text_slice a)
+{
+    while (a.bytes > 0 && (a.data[0] == ' ' || a.data[0] == '\t')) {
+        a.data++;
+        a.bytes--;
+    }
+    while (a.bytes > 0 && (a.data[a.bytes - 1] == ' ' || a.data[a.bytes - 1] == '\t'))
+        a.bytes--;
+    return a;
+}
+
+/* As a string of at most `bytes` bytes, its NUL included (1 or more); what has no room is cut off. */
+static inline void text_slice_copy(char *out, size_t bytes, struct text_slice a)
+{
+    size_t length = a.bytes < bytes ? a.bytes : bytes - 1;
+    if (length > 0)
+        memcpy(out, a.data, length);
+    out[length] = '\0';
+}
+
 #endif
